@@ -1,0 +1,30 @@
+# A room is a folder under cpp/ and one target, mcp_<room>. It may include only itself and the
+# rooms that it names; scripts/arrows.py holds the sources to that.
+set(MCP_ROOMS "")
+
+function(mcp_room name)
+  cmake_parse_arguments(ARG "" "" "ROOMS;LINK" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/cpp/${name}/*.cpp")
+  list(TRANSFORM ARG_ROOMS PREPEND mcp_)
+  if(sources)
+    add_library(mcp_${name} STATIC ${sources})
+    set(scope PUBLIC)
+  else()
+    add_library(mcp_${name} INTERFACE)
+    set(scope INTERFACE)
+  endif()
+  target_link_libraries(mcp_${name} ${scope} mcp_options ${ARG_ROOMS} ${ARG_LINK})
+  set(MCP_ROOMS ${MCP_ROOMS} ${name} PARENT_SCOPE)
+endfunction()
+
+# One test program a room, from tests/cpp/<room>/*_test.cpp.
+function(mcp_room_tests name)
+  file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/tests/cpp/${name}/*_test.cpp")
+  if(NOT sources)
+    return()
+  endif()
+  add_executable(${name}_test ${sources})
+  target_include_directories(${name}_test PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}/tests/cpp")
+  target_link_libraries(${name}_test PRIVATE mcp_${name} GTest::gtest_main)
+  gtest_discover_tests(${name}_test DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 120)
+endfunction()
