@@ -1,0 +1,72 @@
+#include "errors.h"
+
+#include <exception>
+#include <new>
+
+namespace py = pybind11;
+
+namespace mcp::python {
+namespace {
+
+const char* class_name(ErrorKind kind) noexcept {
+  switch (kind) {
+    case ErrorKind::kConfiguration: return "ConfigurationError";
+    case ErrorKind::kCache: return "CacheError";
+    case ErrorKind::kSerialization: return "SerializationError";
+    case ErrorKind::kBackendUnavailable: return "BackendUnavailable";
+    case ErrorKind::kProtocol: return "ProtocolError";
+    case ErrorKind::kDatabase: return "DatabaseError";
+    case ErrorKind::kQuery: return "QueryError";
+    case ErrorKind::kIntegrity: return "IntegrityError";
+    case ErrorKind::kPoolTimeout: return "PoolTimeout";
+    case ErrorKind::kPoolClosed: return "PoolClosed";
+    case ErrorKind::kDatabaseCorrupt: return "DatabaseCorrupt";
+    case ErrorKind::kBatch: return "BatchError";
+    case ErrorKind::kLoadTest: return "LoadTestError";
+    case ErrorKind::kTargetRefused: return "TargetRefused";
+  }
+  return "Error";
+}
+
+}  // namespace
+
+void set_python_error(const Error& error) noexcept {
+  try {
+    const py::object type = py::module_::import("mcp_performance.errors").attr(class_name(error.kind()));
+    const py::object instance = type(py::str(error.what()));
+    if (py::hasattr(instance, "code")) instance.attr("code") = error.code();
+    PyErr_SetObject(type.ptr(), instance.ptr());
+  } catch (py::error_already_set& failure) {
+    failure.restore();
+  } catch (...) {
+    PyErr_SetString(PyExc_SystemError, error.what());
+  }
+}
+
+void set_python_error_from_current_exception() noexcept {
+  try {
+    throw;
+  } catch (const Error& error) {
+    set_python_error(error);
+  } catch (py::error_already_set& error) {
+    error.restore();
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_SystemError, error.what());
+  } catch (...) {
+    PyErr_SetString(PyExc_SystemError, "unknown C++ exception");
+  }
+}
+
+void bind_errors(py::module_&) {
+  py::register_exception_translator([](std::exception_ptr pointer) {
+    try {
+      if (pointer) std::rethrow_exception(pointer);
+    } catch (const Error& error) {
+      set_python_error(error);
+    }
+  });
+}
+
+}  // namespace mcp::python

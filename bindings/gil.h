@@ -1,0 +1,48 @@
+// gil.h: the interpreter lock, shown by two types.
+//
+// GilRelease gives it up around work of the core. GilAcquire takes it on a native thread, and only
+// through the gate: atexit closes the gate before the interpreter goes down, after which acquire
+// answers false for ever, because on CPython 3.11 a thread that asks for the lock of a finalizing
+// interpreter is ended on the spot, through the C++ frames above it.
+#pragma once
+
+#include <Python.h>
+
+#include <pybind11/pybind11.h>
+
+namespace mcp::python {
+
+class GilRelease {
+ public:
+  GilRelease() : state_(PyEval_SaveThread()) {}
+  ~GilRelease() { PyEval_RestoreThread(state_); }
+  GilRelease(const GilRelease&) = delete;
+  GilRelease& operator=(const GilRelease&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
+
+// For threads that the core started. `if (GilAcquire gil; gil) { ... }`; false means that the
+// interpreter is shutting down: drop the work, touch no Python object.
+class GilAcquire {
+ public:
+  GilAcquire();
+  ~GilAcquire();
+  explicit operator bool() const noexcept { return held_; }
+  GilAcquire(const GilAcquire&) = delete;
+  GilAcquire& operator=(const GilAcquire&) = delete;
+
+ private:
+  bool held_;
+  PyGILState_STATE state_{};
+};
+
+// Called by atexit with the lock held: no native thread gets in afterwards, and those inside are
+// waited for.
+void close_gil_gate();
+
+// In a forked child: the gate is open, and nobody is inside.
+void reset_gil_gate_after_fork();
+
+}  // namespace mcp::python

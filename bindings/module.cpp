@@ -1,0 +1,16 @@
+#include "gil.h"
+#include "rooms.h"
+
+namespace py = pybind11;
+
+PYBIND11_MODULE(_core, module) {
+  using namespace mcp::python;
+  if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+    throw py::import_error("mcp_performance does not support subinterpreters");
+  }
+  module.doc() = "The native core of mcp_performance.";
+  module.attr("__version__") = MCP_VERSION;
+  module.def("_close_gil_gate", &close_gil_gate);
+  module.def("_after_fork_in_child", &reset_gil_gate_after_fork);
+  bind_errors(module);
+}

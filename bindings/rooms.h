@@ -1,0 +1,10 @@
+// rooms.h: what each binding file adds to the module.
+#pragma once
+
+#include "gil.h"
+
+namespace mcp::python {
+
+void bind_errors(pybind11::module_& module);
+
+}  // namespace mcp::python

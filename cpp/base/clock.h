@@ -1,0 +1,64 @@
+// clock.h: time as a count of nanoseconds on the monotonic clock. Rooms take the time as an
+// argument or read it through a Clock that they are handed, so that tests can turn it.
+#pragma once
+
+#include <time.h>
+
+#include <atomic>
+#include <cstdint>
+
+namespace mcp {
+
+using Instant = std::int64_t;  // nanoseconds on CLOCK_MONOTONIC
+using Duration = std::int64_t;  // nanoseconds
+
+inline constexpr Duration kMicrosecond = 1'000;
+inline constexpr Duration kMillisecond = 1'000'000;
+inline constexpr Duration kSecond = 1'000'000'000;
+inline constexpr Instant kNever = INT64_MAX;
+
+namespace detail {
+inline Instant read_clock(clockid_t id) noexcept {
+  timespec t;
+  clock_gettime(id, &t);
+  return static_cast<Instant>(t.tv_sec) * kSecond + t.tv_nsec;
+}
+}  // namespace detail
+
+// About 23 ns a call.
+[[nodiscard]] inline Instant now_precise() noexcept { return detail::read_clock(CLOCK_MONOTONIC); }
+
+// About 5 ns a call; advances in steps of the kernel's tick (4 ms on most builds).
+[[nodiscard]] inline Instant now_coarse() noexcept {
+  return detail::read_clock(CLOCK_MONOTONIC_COARSE);
+}
+
+// Safe from any thread.
+class Clock {
+ public:
+  virtual ~Clock() = default;
+  [[nodiscard]] virtual Instant now() const noexcept = 0;
+};
+
+class PreciseClock final : public Clock {
+ public:
+  [[nodiscard]] Instant now() const noexcept override { return now_precise(); }
+};
+
+class CoarseClock final : public Clock {
+ public:
+  [[nodiscard]] Instant now() const noexcept override { return now_coarse(); }
+};
+
+// Moves only when it is told to.
+class FakeClock final : public Clock {
+ public:
+  explicit FakeClock(Instant start = 0) noexcept : now_(start) {}
+  [[nodiscard]] Instant now() const noexcept override { return now_.load(); }
+  void advance(Duration by) noexcept { now_.fetch_add(by); }
+
+ private:
+  std::atomic<Instant> now_;
+};
+
+}  // namespace mcp

@@ -1,0 +1,106 @@
+"""Defaults, each of which an environment variable ``MCP_PERFORMANCE_<NAME>`` can set.
+
+They are read once, at import. Assigning to one later affects objects that are made afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+from .errors import ConfigurationError
+
+__all__ = [
+    "CACHE_TTL",
+    "DB_CACHE_SIZE",
+    "DB_POOL_SIZE",
+    "DB_WAL_MODE",
+    "HIGH_CPU_THRESHOLD",
+    "HIGH_MEMORY_THRESHOLD",
+    "IDEMPOTENCY_TTL",
+    "LOW_CACHE_HIT_THRESHOLD",
+    "QUERY_CACHE_TTL",
+    "SLOW_QUERY_THRESHOLD",
+]
+
+_PREFIX = "MCP_PERFORMANCE_"
+_T = TypeVar("_T")
+
+
+def _read(name: str, default: _T, parse: Callable[[str], _T], expected: str) -> _T:
+    text = os.environ.get(_PREFIX + name)
+    if text is None:
+        return default
+    try:
+        return parse(text.strip())
+    except ValueError:
+        raise ConfigurationError(f"{_PREFIX}{name}={text!r}: expected {expected}") from None
+
+
+def _number(low: float, high: float = math.inf) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        value = float(text)
+        if not low <= value <= high or math.isinf(value):
+            raise ValueError
+        return value
+
+    return parse
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise ValueError
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 1_000_000:
+        raise ValueError
+    return value
+
+
+def _flag(text: str) -> bool:
+    value = {"1": True, "true": True, "yes": True, "on": True}.get(text.lower())
+    if value is None:
+        value = {"0": False, "false": False, "no": False, "off": False}.get(text.lower())
+    if value is None:
+        raise ValueError
+    return value
+
+
+_SECONDS = "a positive number of seconds"
+_PERCENT = "a percentage from 0 to 100"
+
+CACHE_TTL: float = _read("CACHE_TTL", 300, _positive, _SECONDS)
+"""Lifetime of cached function results and resources, seconds."""
+
+QUERY_CACHE_TTL: float = _read("QUERY_CACHE_TTL", 60, _number(0), "a number of seconds, 0 or more")
+"""Upper bound on the age of a cached SELECT, seconds."""
+
+IDEMPOTENCY_TTL: float = _read("IDEMPOTENCY_TTL", 86400, _positive, _SECONDS)
+"""How long a stored response answers repeats of its request, seconds."""
+
+DB_POOL_SIZE: int = _read("DB_POOL_SIZE", 5, _count, "a whole number from 1 to 1000000")
+"""Connections of a pool: one writer, the others readers."""
+
+DB_CACHE_SIZE: int = _read("DB_CACHE_SIZE", 10000, _count, "a whole number from 1 to 1000000")
+"""Page cache of each connection, pages."""
+
+DB_WAL_MODE: bool = _read("DB_WAL_MODE", True, _flag, "true or false")
+"""Whether a pool switches its database to write-ahead logging."""
+
+SLOW_QUERY_THRESHOLD: float = _read("SLOW_QUERY_THRESHOLD", 0.05, _number(0), "a number of seconds, 0 or more")
+"""Queries that take longer are reported as slow, seconds."""
+
+HIGH_CPU_THRESHOLD: float = _read("HIGH_CPU_THRESHOLD", 70, _number(0, 100), _PERCENT)
+"""CPU use above which a recommendation is made, percent."""
+
+HIGH_MEMORY_THRESHOLD: float = _read("HIGH_MEMORY_THRESHOLD", 80, _number(0, 100), _PERCENT)
+"""Memory use above which a recommendation is made, percent."""
+
+LOW_CACHE_HIT_THRESHOLD: float = _read("LOW_CACHE_HIT_THRESHOLD", 0.8, _number(0, 1), "a ratio from 0 to 1")
+"""Cache hit ratio below which a recommendation is made."""
