@@ -3,6 +3,8 @@
 #include <exception>
 #include <new>
 
+#include "rooms.h"
+
 namespace py = pybind11;
 
 namespace mcp::python {

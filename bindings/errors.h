@@ -13,6 +13,4 @@ void set_python_error(const Error& error) noexcept;
 // METH_FASTCALL function, whose frames pybind11 does not guard.
 void set_python_error_from_current_exception() noexcept;
 
-void bind_errors(pybind11::module_& module);
-
 }  // namespace mcp::python

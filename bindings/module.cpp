@@ -1,3 +1,4 @@
+#include "base/log.h"
 #include "gil.h"
 #include "rooms.h"
 
@@ -11,6 +12,10 @@ PYBIND11_MODULE(_core, module) {
   module.doc() = "The native core of mcp_performance.";
   module.attr("__version__") = MCP_VERSION;
   module.def("_close_gil_gate", &close_gil_gate);
-  module.def("_after_fork_in_child", &reset_gil_gate_after_fork);
+  module.def("_after_fork_in_child", [] {
+    reset_gil_gate_after_fork();
+    mcp::reset_log_after_fork();
+  });
   bind_errors(module);
+  bind_log(module);
 }

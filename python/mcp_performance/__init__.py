@@ -1,0 +1,57 @@
+"""The performance layer of a Python service: caches, a SQLite pool, a query analyzer, batches,
+load tests and monitoring over one native core.
+
+Everything public is exposed here.
+"""
+
+from __future__ import annotations
+
+# Native log records and the interpreter lock's gate are wired first.
+from . import _logging as _logging
+from . import config
+from ._core import __version__
+
+# errors
+from .errors import (
+    BackendUnavailable,
+    BatchError,
+    CacheError,
+    ConfigurationError,
+    DatabaseCorrupt,
+    DatabaseError,
+    Error,
+    IdempotencyError,
+    InProgress,
+    IntegrityError,
+    KeyReused,
+    LoadTestError,
+    PoolClosed,
+    PoolTimeout,
+    ProtocolError,
+    QueryError,
+    SerializationError,
+    TargetRefused,
+)
+
+__all__ = [
+    "BackendUnavailable",
+    "BatchError",
+    "CacheError",
+    "ConfigurationError",
+    "DatabaseCorrupt",
+    "DatabaseError",
+    "Error",
+    "IdempotencyError",
+    "InProgress",
+    "IntegrityError",
+    "KeyReused",
+    "LoadTestError",
+    "PoolClosed",
+    "PoolTimeout",
+    "ProtocolError",
+    "QueryError",
+    "SerializationError",
+    "TargetRefused",
+    "__version__",
+    "config",
+]
