@@ -11,6 +11,9 @@ from . import _logging as _logging
 from . import config
 from ._core import __version__
 
+# cache
+from .cache import CacheBackend, CacheInfo, CacheStats
+
 # errors
 from .errors import (
     BackendUnavailable,
@@ -36,7 +39,10 @@ from .errors import (
 __all__ = [
     "BackendUnavailable",
     "BatchError",
+    "CacheBackend",
     "CacheError",
+    "CacheInfo",
+    "CacheStats",
     "ConfigurationError",
     "DatabaseCorrupt",
     "DatabaseError",
