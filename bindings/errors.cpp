@@ -12,20 +12,34 @@ namespace {
 
 const char* class_name(ErrorKind kind) noexcept {
   switch (kind) {
-    case ErrorKind::kConfiguration: return "ConfigurationError";
-    case ErrorKind::kCache: return "CacheError";
-    case ErrorKind::kSerialization: return "SerializationError";
-    case ErrorKind::kBackendUnavailable: return "BackendUnavailable";
-    case ErrorKind::kProtocol: return "ProtocolError";
-    case ErrorKind::kDatabase: return "DatabaseError";
-    case ErrorKind::kQuery: return "QueryError";
-    case ErrorKind::kIntegrity: return "IntegrityError";
-    case ErrorKind::kPoolTimeout: return "PoolTimeout";
-    case ErrorKind::kPoolClosed: return "PoolClosed";
-    case ErrorKind::kDatabaseCorrupt: return "DatabaseCorrupt";
-    case ErrorKind::kBatch: return "BatchError";
-    case ErrorKind::kLoadTest: return "LoadTestError";
-    case ErrorKind::kTargetRefused: return "TargetRefused";
+    case ErrorKind::kConfiguration:
+      return "ConfigurationError";
+    case ErrorKind::kCache:
+      return "CacheError";
+    case ErrorKind::kSerialization:
+      return "SerializationError";
+    case ErrorKind::kBackendUnavailable:
+      return "BackendUnavailable";
+    case ErrorKind::kProtocol:
+      return "ProtocolError";
+    case ErrorKind::kDatabase:
+      return "DatabaseError";
+    case ErrorKind::kQuery:
+      return "QueryError";
+    case ErrorKind::kIntegrity:
+      return "IntegrityError";
+    case ErrorKind::kPoolTimeout:
+      return "PoolTimeout";
+    case ErrorKind::kPoolClosed:
+      return "PoolClosed";
+    case ErrorKind::kDatabaseCorrupt:
+      return "DatabaseCorrupt";
+    case ErrorKind::kBatch:
+      return "BatchError";
+    case ErrorKind::kLoadTest:
+      return "LoadTestError";
+    case ErrorKind::kTargetRefused:
+      return "TargetRefused";
   }
   return "Error";
 }
@@ -34,7 +48,8 @@ const char* class_name(ErrorKind kind) noexcept {
 
 void set_python_error(const Error& error) noexcept {
   try {
-    const py::object type = py::module_::import("mcp_performance.errors").attr(class_name(error.kind()));
+    const py::object type =
+        py::module_::import("mcp_performance.errors").attr(class_name(error.kind()));
     const py::object instance = type(py::str(error.what()));
     if (py::hasattr(instance, "code")) instance.attr("code") = error.code();
     PyErr_SetObject(type.ptr(), instance.ptr());

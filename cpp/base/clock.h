@@ -9,7 +9,7 @@
 
 namespace mcp {
 
-using Instant = std::int64_t;  // nanoseconds on CLOCK_MONOTONIC
+using Instant = std::int64_t;   // nanoseconds on CLOCK_MONOTONIC
 using Duration = std::int64_t;  // nanoseconds
 
 inline constexpr Duration kMicrosecond = 1'000;

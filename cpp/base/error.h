@@ -9,13 +9,13 @@ namespace mcp {
 
 // One kind a class of the Python error tree; see bindings/errors.cpp for the table.
 enum class ErrorKind {
-  kConfiguration,       // a bad argument or setting; the message names the value
+  kConfiguration,  // a bad argument or setting; the message names the value
   kCache,
   kSerialization,
   kBackendUnavailable,  // a Redis server that cannot be reached or answered too late
   kProtocol,            // a peer that does not speak its protocol
   kDatabase,
-  kQuery,               // SQLite refused a statement; code() is its extended result code
+  kQuery,  // SQLite refused a statement; code() is its extended result code
   kIntegrity,
   kPoolTimeout,
   kPoolClosed,
@@ -39,7 +39,8 @@ class Error : public std::runtime_error {
   int code_;
 };
 
-// A bad argument: `name` is the parameter, `value` how the caller wrote it, `expected` what it takes.
+// A bad argument: `name` is the parameter, `value` how the caller wrote it, `expected` what it
+// takes.
 [[nodiscard]] inline Error invalid_argument(const std::string& name, const std::string& value,
                                             const std::string& expected) {
   return {ErrorKind::kConfiguration, name + "=" + value + ": expected " + expected};

@@ -73,9 +73,9 @@ std::atomic<Log*>& current() {
 }
 
 void QueueSink::log(const spdlog::details::log_msg& message) {
-  current().load()->queue.push(
-      {message.level, std::string(message.logger_name.data(), message.logger_name.size()),
-       std::string(message.payload.data(), message.payload.size())});
+  current().load()->queue.push({message.level,
+                                std::string(message.logger_name.data(), message.logger_name.size()),
+                                std::string(message.payload.data(), message.payload.size())});
 }
 
 }  // namespace

@@ -8,7 +8,8 @@ namespace mcp::metrics {
 namespace {
 
 int sub_bits_for(int digits) {
-  if (digits < 1 || digits > 3) throw invalid_argument("digits", std::to_string(digits), "1, 2 or 3");
+  if (digits < 1 || digits > 3)
+    throw invalid_argument("digits", std::to_string(digits), "1, 2 or 3");
   // The first bucket has to tell 2 * 10^digits values apart.
   return static_cast<int>(std::ceil(std::log2(2 * std::pow(10.0, digits))));
 }

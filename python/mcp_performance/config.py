@@ -75,13 +75,13 @@ def _flag(text: str) -> bool:
 _SECONDS = "a positive number of seconds"
 _PERCENT = "a percentage from 0 to 100"
 
-CACHE_TTL: float = _read("CACHE_TTL", 300, _positive, _SECONDS)
+CACHE_TTL: float = _read("CACHE_TTL", 300.0, _positive, _SECONDS)
 """Lifetime of cached function results and resources, seconds."""
 
-QUERY_CACHE_TTL: float = _read("QUERY_CACHE_TTL", 60, _number(0), "a number of seconds, 0 or more")
+QUERY_CACHE_TTL: float = _read("QUERY_CACHE_TTL", 60.0, _number(0), "a number of seconds, 0 or more")
 """Upper bound on the age of a cached SELECT, seconds."""
 
-IDEMPOTENCY_TTL: float = _read("IDEMPOTENCY_TTL", 86400, _positive, _SECONDS)
+IDEMPOTENCY_TTL: float = _read("IDEMPOTENCY_TTL", 86400.0, _positive, _SECONDS)
 """How long a stored response answers repeats of its request, seconds."""
 
 DB_POOL_SIZE: int = _read("DB_POOL_SIZE", 5, _count, "a whole number from 1 to 1000000")
@@ -93,13 +93,15 @@ DB_CACHE_SIZE: int = _read("DB_CACHE_SIZE", 10000, _count, "a whole number from 
 DB_WAL_MODE: bool = _read("DB_WAL_MODE", True, _flag, "true or false")
 """Whether a pool switches its database to write-ahead logging."""
 
-SLOW_QUERY_THRESHOLD: float = _read("SLOW_QUERY_THRESHOLD", 0.05, _number(0), "a number of seconds, 0 or more")
+SLOW_QUERY_THRESHOLD: float = _read(
+    "SLOW_QUERY_THRESHOLD", 0.05, _number(0), "a number of seconds, 0 or more"
+)
 """Queries that take longer are reported as slow, seconds."""
 
-HIGH_CPU_THRESHOLD: float = _read("HIGH_CPU_THRESHOLD", 70, _number(0, 100), _PERCENT)
+HIGH_CPU_THRESHOLD: float = _read("HIGH_CPU_THRESHOLD", 70.0, _number(0, 100), _PERCENT)
 """CPU use above which a recommendation is made, percent."""
 
-HIGH_MEMORY_THRESHOLD: float = _read("HIGH_MEMORY_THRESHOLD", 80, _number(0, 100), _PERCENT)
+HIGH_MEMORY_THRESHOLD: float = _read("HIGH_MEMORY_THRESHOLD", 80.0, _number(0, 100), _PERCENT)
 """Memory use above which a recommendation is made, percent."""
 
 LOW_CACHE_HIT_THRESHOLD: float = _read("LOW_CACHE_HIT_THRESHOLD", 0.8, _number(0, 1), "a ratio from 0 to 1")

@@ -87,7 +87,9 @@ def _rows(text: io.TextIOBase, types: Sequence[type]) -> Iterator[list[object]]:
     reader = csv.reader(text)
     next(reader)
     for line in reader:
-        yield [None if cell in {"NA", ""} else convert(cell) for cell, convert in zip(line, types, strict=True)]
+        yield [
+            None if cell in {"NA", ""} else convert(cell) for cell, convert in zip(line, types, strict=True)
+        ]
 
 
 async def build_database(archive: Path, database: Path) -> dict[str, int]:

@@ -43,7 +43,8 @@ _HISTORY = (
 _SEARCH = "SELECT faa, name FROM airports WHERE name LIKE '%' || ? || '%' ORDER BY name LIMIT 20"
 _WORST = (
     "SELECT origin, dest, count(*) AS flights, avg(arr_delay) AS delay FROM flights"
-    " WHERE origin = ? AND arr_delay IS NOT NULL GROUP BY dest HAVING count(*) >= 50 ORDER BY delay DESC LIMIT 10"
+    " WHERE origin = ? AND arr_delay IS NOT NULL GROUP BY dest"
+    " HAVING count(*) >= 50 ORDER BY delay DESC LIMIT 10"
 )
 _FLIGHT = "SELECT id, carrier, flight, origin, dest, time_hour FROM flights WHERE id = ?"
 _CLIMATE = (
@@ -94,7 +95,8 @@ class FlightService:
         return JSONResponse(await self.worst_routes(request.path_params["origin"]))
 
     async def _worst_routes(self, origin: str) -> list[dict[str, Any]]:
-        return await self.pool.fetch(_WORST, (origin,))
+        rows: list[dict[str, Any]] = await self.pool.fetch(_WORST, (origin,))
+        return rows
 
     async def climate(self, request: Request) -> JSONResponse:
         """A document that changes slowly: an airport's year of weather."""
