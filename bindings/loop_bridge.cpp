@@ -1,0 +1,374 @@
+#include "loop_bridge.h"
+
+#include <structmember.h>
+
+#include <deque>
+#include <new>
+#include <system_error>
+#include <thread>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "base/fork.h"
+#include "errors.h"
+#include "rooms.h"
+
+namespace py = pybind11;
+
+namespace mcp::python {
+namespace {
+
+struct Expected {
+  PyObject* future;  // owned
+  std::unique_ptr<Conversion> conversion;
+};
+
+PyTypeObject* bridge_type = nullptr;
+PyObject* get_running_loop = nullptr;
+PyObject *name_done, *name_set_result, *name_set_exception, *name_call_soon;
+
+// The bridges of this process by their loop. A bridge owns its loop, so a key never dangles.
+// Leaked on purpose: bridges may be collected while the interpreter goes down.
+std::unordered_map<PyObject*, BridgeObject*>& bridges() {
+  static auto* map = new std::unordered_map<PyObject*, BridgeObject*>;
+  return *map;
+}
+
+}  // namespace
+
+struct BridgeObject {
+  PyObject_HEAD PyObject* loop;
+  PyObject* create_future;  // bound methods of the loop
+  PyObject* call_soon;
+  PyObject* end_tick;  // bound method of this object
+  struct State {
+    std::shared_ptr<CompletionQueue> queue = std::make_shared<CompletionQueue>();
+    std::unordered_map<std::uint64_t, Expected> expected;
+    std::deque<Completion> backlog;
+    std::uint64_t last_id = 0;
+    Duration spent_ns = 0;         // inline, in this tick
+    bool tick_ends = false;        // end_tick is scheduled
+    bool drain_scheduled = false;  // by call_soon, because a conversion was cut off
+    std::uint32_t generation = process_generation();
+  } * state;
+};
+
+namespace {
+
+void drop_expected(BridgeObject* self) {
+  if (self->state == nullptr) return;
+  // Out of the map first: dropping a future may run Python code.
+  std::unordered_map<std::uint64_t, Expected> expected;
+  expected.swap(self->state->expected);
+  for (auto& [id, entry] : expected) Py_XDECREF(entry.future);
+}
+
+int bridge_traverse(BridgeObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  Py_VISIT(self->loop);
+  Py_VISIT(self->create_future);
+  Py_VISIT(self->call_soon);
+  Py_VISIT(self->end_tick);
+  if (self->state != nullptr) {
+    for (auto& [id, entry] : self->state->expected) Py_VISIT(entry.future);
+  }
+  return 0;
+}
+
+void forget_bridge(BridgeObject* self) {
+  const auto found = bridges().find(self->loop);
+  if (found != bridges().end() && found->second == self) bridges().erase(found);
+}
+
+int bridge_clear(BridgeObject* self) {
+  if (self->loop != nullptr) forget_bridge(self);
+  drop_expected(self);
+  Py_CLEAR(self->end_tick);
+  Py_CLEAR(self->call_soon);
+  Py_CLEAR(self->create_future);
+  Py_CLEAR(self->loop);
+  return 0;
+}
+
+void bridge_dealloc(BridgeObject* self) {
+  PyObject_GC_UnTrack(self);
+  bridge_clear(self);
+  if (self->state != nullptr) {
+    if (self->state->generation == process_generation()) {
+      self->state->queue->close();
+      delete self->state;
+    }  // else a thread of the parent may have held the queue's lock at the fork: leave it alone
+  }
+  PyTypeObject* type = Py_TYPE(self);
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+bool future_is_done(PyObject* future) {
+  PyObject* done = PyObject_CallMethodNoArgs(future, name_done);
+  if (done == nullptr) {
+    PyErr_Clear();
+    return true;
+  }
+  const bool answer = done == Py_True;
+  Py_DECREF(done);
+  return answer;
+}
+
+// Moves the exception that is set into the future.
+void fail_future(PyObject* future) {
+  PyObject *type, *value, *traceback;
+  PyErr_Fetch(&type, &value, &traceback);
+  PyErr_NormalizeException(&type, &value, &traceback);
+  if (traceback != nullptr) PyException_SetTraceback(value, traceback);
+  PyObject* done = PyObject_CallMethodOneArg(future, name_set_exception, value);
+  if (done == nullptr) PyErr_WriteUnraisable(future);
+  Py_XDECREF(done);
+  Py_XDECREF(type);
+  Py_XDECREF(value);
+  Py_XDECREF(traceback);
+}
+
+// Takes the entry out of the map: whatever happens next, it happens once.
+Expected take_expected(BridgeObject* self, std::uint64_t id) {
+  auto node = self->state->expected.extract(id);
+  return node.empty() ? Expected{nullptr, nullptr} : std::move(node.mapped());
+}
+
+// One step of the oldest completion of the backlog.
+void deliver_one(BridgeObject* self, Instant deadline) {
+  BridgeObject::State& state = *self->state;
+  Completion completion = std::move(state.backlog.front());
+  state.backlog.pop_front();
+  const auto found = state.expected.find(completion.id);
+  if (found == state.expected.end()) return;  // forgotten
+  if (future_is_done(found->second.future)) {
+    if (completion.last) {
+      Expected entry = take_expected(self, completion.id);
+      Py_XDECREF(entry.future);
+    }
+    return;
+  }
+  PyObject* result = nullptr;
+  const auto progress = found->second.conversion->resume(completion, deadline, result);
+  if (progress == Conversion::Progress::kYield) {
+    state.backlog.push_back(std::move(completion));
+    return;
+  }
+  if (progress == Conversion::Progress::kNext) return;
+  Expected entry = take_expected(self, completion.id);
+  if (entry.future == nullptr) {  // the conversion ran code that closed the bridge
+    Py_XDECREF(result);
+    PyErr_Clear();
+    return;
+  }
+  if (progress == Conversion::Progress::kError) {
+    fail_future(entry.future);
+  } else {
+    PyObject* done = PyObject_CallMethodOneArg(entry.future, name_set_result, result);
+    if (done == nullptr) PyErr_WriteUnraisable(entry.future);
+    Py_XDECREF(done);
+    Py_DECREF(result);
+  }
+  Py_DECREF(entry.future);
+}
+
+// The reader callback: drains the queue for at most one tick budget.
+PyObject* bridge_call(BridgeObject* self, PyObject*, PyObject*) {
+  if (self->state == nullptr || self->call_soon == nullptr) Py_RETURN_NONE;
+  BridgeObject::State& state = *self->state;
+  if (state.generation != process_generation()) Py_RETURN_NONE;  // the parent's descriptor
+  state.drain_scheduled = false;
+  try {
+    std::vector<Completion> taken;
+    state.queue->take(taken);
+    for (Completion& completion : taken) state.backlog.push_back(std::move(completion));
+  } catch (...) {
+    set_python_error_from_current_exception();
+    return nullptr;
+  }
+  Py_INCREF(self);
+  const Instant deadline = now_precise() + kTickBudget_ns;
+  while (!state.backlog.empty()) {
+    deliver_one(self, deadline);
+    if (now_precise() >= deadline) break;
+  }
+  PyObject* handle = nullptr;
+  const bool again = !state.backlog.empty() && self->call_soon != nullptr;
+  if (again) {
+    state.drain_scheduled = true;
+    handle = PyObject_CallOneArg(self->call_soon, reinterpret_cast<PyObject*>(self));
+  }
+  Py_DECREF(self);
+  if (again && handle == nullptr) return nullptr;
+  Py_XDECREF(handle);
+  Py_RETURN_NONE;
+}
+
+PyObject* bridge_end_tick(BridgeObject* self, PyObject*) {
+  if (self->state != nullptr) {
+    self->state->spent_ns = 0;
+    self->state->tick_ends = false;
+  }
+  Py_RETURN_NONE;
+}
+
+BridgeObject* make_bridge(PyObject* loop) {
+  auto* self = reinterpret_cast<BridgeObject*>(bridge_type->tp_alloc(bridge_type, 0));
+  if (self == nullptr) return nullptr;
+  const auto fail = [self]() -> BridgeObject* {
+    Py_DECREF(self);
+    return nullptr;
+  };
+  try {
+    self->state = new BridgeObject::State;
+  } catch (const std::system_error& error) {
+    errno = error.code().value();
+    PyErr_SetFromErrno(PyExc_OSError);
+    return fail();
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+    return fail();
+  }
+  Py_INCREF(loop);
+  self->loop = loop;
+  self->create_future = PyObject_GetAttrString(loop, "create_future");
+  self->call_soon = self->create_future ? PyObject_GetAttr(loop, name_call_soon) : nullptr;
+  self->end_tick = self->call_soon
+                       ? PyObject_GetAttrString(reinterpret_cast<PyObject*>(self), "_end_tick")
+                       : nullptr;
+  if (self->end_tick == nullptr) return fail();
+  PyObject* added = PyObject_CallMethod(loop, "add_reader", "iO", self->state->queue->fd(), self);
+  if (added == nullptr) return fail();
+  Py_DECREF(added);
+  bridges()[loop] = self;
+  Py_DECREF(self);  // the loop's reader handle keeps it from here on
+  return self;
+}
+
+PyMethodDef bridge_methods[] = {
+    {"_end_tick", reinterpret_cast<PyCFunction>(bridge_end_tick), METH_NOARGS,
+     "Starts the next tick's inline budget."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyType_Slot bridge_slots[] = {
+    {Py_tp_doc, const_cast<char*>("Carries completions of native jobs into one event loop.")},
+    {Py_tp_traverse, reinterpret_cast<void*>(bridge_traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(bridge_clear)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(bridge_dealloc)},
+    {Py_tp_call, reinterpret_cast<void*>(bridge_call)},
+    {Py_tp_methods, bridge_methods},
+    {0, nullptr},
+};
+
+PyType_Spec bridge_spec = {
+    "mcp_performance._core.LoopBridge", sizeof(BridgeObject), 0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION, bridge_slots};
+
+}  // namespace
+
+LoopBridge LoopBridge::of_running_loop() {
+  PyObject* loop = PyObject_CallNoArgs(get_running_loop);
+  if (loop == nullptr) return LoopBridge(nullptr);
+  const auto found = bridges().find(loop);
+  BridgeObject* object = nullptr;
+  if (found != bridges().end() && found->second->state->generation == process_generation()) {
+    object = found->second;
+  } else {
+    object = make_bridge(loop);
+  }
+  Py_DECREF(loop);
+  return LoopBridge(object);
+}
+
+PyObject* LoopBridge::expect(std::unique_ptr<Conversion> conversion, std::uint64_t& id) const {
+  PyObject* future = PyObject_CallNoArgs(object_->create_future);
+  if (future == nullptr) return nullptr;
+  id = ++object_->state->last_id;
+  try {
+    object_->state->expected.emplace(id, Expected{future, std::move(conversion)});
+  } catch (const std::bad_alloc&) {
+    Py_DECREF(future);
+    return PyErr_NoMemory();
+  }
+  Py_INCREF(future);
+  return future;
+}
+
+void LoopBridge::forget(std::uint64_t id) const {
+  Expected entry = take_expected(object_, id);
+  Py_XDECREF(entry.future);
+}
+
+std::shared_ptr<CompletionQueue> LoopBridge::queue() const { return object_->state->queue; }
+
+bool LoopBridge::has_inline_budget() const { return object_->state->spent_ns < kTickBudget_ns; }
+
+void LoopBridge::spend_inline(Duration spent_ns) const {
+  BridgeObject::State& state = *object_->state;
+  state.spent_ns += spent_ns;
+  if (state.tick_ends || object_->call_soon == nullptr) return;
+  PyObject *type, *value, *traceback;
+  PyErr_Fetch(&type, &value, &traceback);
+  PyObject* handle = PyObject_CallOneArg(object_->call_soon, object_->end_tick);
+  if (handle == nullptr) {
+    PyErr_Clear();  // the loop is closing: there is no next tick to protect
+  } else {
+    state.tick_ends = true;
+    Py_DECREF(handle);
+  }
+  PyErr_Restore(type, value, traceback);
+}
+
+namespace {
+
+struct Pushed final : CompletionPayload {
+  Instant at = now_precise();
+};
+
+// The seconds between the push on a native thread and the delivery on the loop.
+class WakeUpTime final : public Conversion {
+ public:
+  Progress resume(Completion& completion, Instant, PyObject*& result) override {
+    const auto& pushed = static_cast<const Pushed&>(*completion.payload);
+    result = PyFloat_FromDouble(static_cast<double>(now_precise() - pushed.at) / kSecond);
+    return result == nullptr ? Progress::kError : Progress::kDone;
+  }
+};
+
+// wake_up_times(count): `count` futures, completed in order by one native thread.
+py::list wake_up_times(std::size_t count) {
+  const LoopBridge bridge = LoopBridge::of_running_loop();
+  if (!bridge) throw py::error_already_set();
+  py::list futures;
+  std::vector<std::uint64_t> ids(count);
+  for (std::uint64_t& id : ids) {
+    PyObject* future = bridge.expect(std::make_unique<WakeUpTime>(), id);
+    if (future == nullptr) throw py::error_already_set();
+    futures.append(py::reinterpret_steal<py::object>(future));
+  }
+  std::thread([queue = bridge.queue(), ids = std::move(ids)] {
+    for (const std::uint64_t id : ids) queue->push({id, std::make_unique<Pushed>()});
+  }).detach();
+  return futures;
+}
+
+}  // namespace
+
+void bind_loop_bridge(py::module_& module) {
+  name_done = PyUnicode_InternFromString("done");
+  name_set_result = PyUnicode_InternFromString("set_result");
+  name_set_exception = PyUnicode_InternFromString("set_exception");
+  name_call_soon = PyUnicode_InternFromString("call_soon");
+  get_running_loop =
+      PyObject_GetAttrString(py::module_::import("_asyncio").ptr(), "get_running_loop");
+  if (get_running_loop == nullptr) throw py::error_already_set();
+  bridge_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&bridge_spec));
+  if (bridge_type == nullptr) throw py::error_already_set();
+  module.attr("LoopBridge") = py::handle(reinterpret_cast<PyObject*>(bridge_type));
+  module.def("wake_up_times", &wake_up_times, py::arg("count"));
+}
+
+}  // namespace mcp::python

@@ -1,0 +1,68 @@
+// loop_bridge.h: from a native job to an asyncio future.
+//
+// A job holds a shared CompletionQueue and an id, nothing of Python. The bridge of the loop holds,
+// under that id, the future and the Conversion that turns payloads into its result. The loop drains
+// the queue in its own thread; conversions share at most 1 ms a tick, and one that is cut off goes
+// behind the others. Futures that are done (cancelled, most often) are skipped. When the loop is
+// closed the bridge goes with its reader handle, and later completions are destroyed where they are
+// pushed.
+//
+// Everything here is called with the interpreter lock held, on the loop's own thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "base/clock.h"
+#include "base/completion_queue.h"
+#include "gil.h"
+
+namespace mcp::python {
+
+// How long a loop is held in one tick, by conversions or by work done inline.
+inline constexpr Duration kTickBudget_ns = kMillisecond;
+
+// Builds one future's result. Destroyed with the interpreter lock held.
+class Conversion {
+ public:
+  enum class Progress {
+    kDone,   // `result` is the future's result, a new reference
+    kYield,  // the deadline passed: call again with the same payload
+    kNext,   // this payload is used up; one more will follow
+    kError,  // a Python exception is set, and becomes the future's
+  };
+  virtual ~Conversion() = default;
+  virtual Progress resume(Completion& completion, Instant deadline, PyObject*& result) = 0;
+};
+
+struct BridgeObject;  // the heap type behind LoopBridge, see loop_bridge.cpp
+
+// A borrowed view of the bridge of one loop; valid while that loop runs.
+class LoopBridge {
+ public:
+  explicit LoopBridge(BridgeObject* object) : object_(object) {}
+
+  // The bridge of the running loop, made at first use. Empty, with RuntimeError set, outside a
+  // coroutine; empty with OSError set when there is no descriptor left.
+  static LoopBridge of_running_loop();
+  explicit operator bool() const noexcept { return object_ != nullptr; }
+
+  // A new future of the loop, and the id under which a job completes it. nullptr with an exception
+  // set on failure.
+  PyObject* expect(std::unique_ptr<Conversion> conversion, std::uint64_t& id) const;
+  // The future will not be completed: the job was never started.
+  void forget(std::uint64_t id) const;
+
+  // What a job keeps to push its completions into.
+  [[nodiscard]] std::shared_ptr<CompletionQueue> queue() const;
+  // False when the inline work of this tick has used up kTickBudget_ns: an awaitable then yields
+  // once (None) to the loop before it goes on, so that other tasks and timeouts run.
+  [[nodiscard]] bool has_inline_budget() const;
+  // Adds inline work to the tick. Keeps any Python exception that is set.
+  void spend_inline(Duration spent_ns) const;
+
+ private:
+  BridgeObject* object_;
+};
+
+}  // namespace mcp::python
