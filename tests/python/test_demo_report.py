@@ -7,7 +7,9 @@ import pytest
 from mcp_performance.demo.report import Advice, Figures, Findings, Slow, as_html, as_text
 
 BEFORE = Figures("before", 1500, 40.0, 0.2, 0.4, 0.5, 1.0, None, 55.0, True, "")
-AFTER = Figures("after", 1500, 8000.0, 0.001, 0.002, 0.0005, 0.99, 0.913, 0.5, False, "the generator was busy")
+AFTER = Figures(
+    "after", 1500, 8000.0, 0.001, 0.002, 0.0005, 0.99, 0.913, 0.5, False, "the generator was busy"
+)
 FINDINGS = Findings(
     machine="2 cores",
     date="2026-01-01",
