@@ -19,4 +19,5 @@ PYBIND11_MODULE(_core, module) {
   bind_errors(module);
   bind_log(module);
   bind_loop_bridge(module);
+  bind_metrics(module);
 }
