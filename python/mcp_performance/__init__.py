@@ -12,7 +12,7 @@ from . import config
 from ._core import __version__
 
 # cache
-from .cache import CacheBackend, CacheInfo, CacheStats
+from .cache import Cache, CacheBackend, CacheInfo, CacheStats, cached, cached_method, lru_cache
 
 # errors
 from .errors import (
@@ -39,6 +39,7 @@ from .errors import (
 __all__ = [
     "BackendUnavailable",
     "BatchError",
+    "Cache",
     "CacheBackend",
     "CacheError",
     "CacheInfo",
@@ -59,5 +60,8 @@ __all__ = [
     "SerializationError",
     "TargetRefused",
     "__version__",
+    "cached",
+    "cached_method",
     "config",
+    "lru_cache",
 ]
