@@ -236,8 +236,7 @@ class CacheCore {
     policy_.make_room(entries_, 0, evictor(out));
   }
 
-  // Gives memory back: moves the entries together if less than half of the room is used. An empty
-  // cache also lets go of the policy's history.
+  // Gives memory back: moves the entries together if less than half of the room is used.
   void shrink_to_fit() {
     if (size_ == 0) {
       forget_all();
@@ -404,9 +403,7 @@ class CacheCore {
   [[nodiscard]] Index allocate() {
     const Index i = free_ != kNone ? free_ : static_cast<Index>(used_);
     if (i == entries_.slab.capacity()) {
-      std::size_t room = std::max(kFirstCapacity, used_ * 2);
-      if (capacity_ > used_) room = std::min<std::size_t>(room, capacity_);
-      entries_.slab.resize(room, used_, move_entry);
+      entries_.slab.resize(std::max(kFirstCapacity, used_ * 2), used_, move_entry);
     }
     if (table_.must_grow(i)) table_.grow(i, hash_of());
     Entry& entry = entries_.slab[i];

@@ -12,7 +12,7 @@ from . import config
 from ._core import __version__
 
 # cache
-from .cache import Cache, CacheBackend, CacheInfo, CacheStats, cached, cached_method, lru_cache
+from .cache import CacheBackend, CacheInfo, CacheStats
 
 # errors
 from .errors import (
@@ -36,14 +36,26 @@ from .errors import (
     TargetRefused,
 )
 
+# load
+from .load import (
+    Comparison,
+    LoadTester,
+    LoadTestResult,
+    Progress,
+    Request,
+    RequestStats,
+    SecondStats,
+    Stage,
+)
+
 __all__ = [
     "BackendUnavailable",
     "BatchError",
-    "Cache",
     "CacheBackend",
     "CacheError",
     "CacheInfo",
     "CacheStats",
+    "Comparison",
     "ConfigurationError",
     "DatabaseCorrupt",
     "DatabaseError",
@@ -53,15 +65,19 @@ __all__ = [
     "IntegrityError",
     "KeyReused",
     "LoadTestError",
+    "LoadTestResult",
+    "LoadTester",
     "PoolClosed",
     "PoolTimeout",
+    "Progress",
     "ProtocolError",
     "QueryError",
+    "Request",
+    "RequestStats",
+    "SecondStats",
     "SerializationError",
+    "Stage",
     "TargetRefused",
     "__version__",
-    "cached",
-    "cached_method",
     "config",
-    "lru_cache",
 ]

@@ -9,6 +9,7 @@ import threading
 import weakref
 
 import pytest
+
 from mcp_performance import _core
 from mcp_performance._loop import wake_up_seconds
 

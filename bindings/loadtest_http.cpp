@@ -1,0 +1,130 @@
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "errors.h"
+#include "loadtest/address.h"
+#include "loadtest/http_run.h"
+#include "loadtest/scenario.h"
+#include "loadtest_report.h"
+
+namespace py = pybind11;
+
+namespace mcp::python {
+namespace {
+
+using loadtest::HttpMessage;
+using loadtest::HttpOptions;
+using loadtest::HttpRun;
+using loadtest::RequestSpec;
+using loadtest::Scenario;
+
+using Headers = std::vector<std::pair<std::string, std::string>>;
+// method, target, headers, body
+using MessageTuple = std::tuple<std::string, std::string, Headers, py::bytes>;
+// name, weight, messages, lowest status, highest status, contains
+using SpecTuple = std::tuple<std::string, double, std::vector<MessageTuple>, int, int, py::bytes>;
+
+std::shared_ptr<const Scenario> make_scenario(const py::dict& arguments) {
+  std::vector<RequestSpec> specs;
+  for (auto& [name, weight, messages, low, high, contains] :
+       arguments["scenario"].cast<std::vector<SpecTuple>>()) {
+    RequestSpec spec{name, weight, {}, {low, high, std::string(contains)}};
+    for (auto& [method, target, headers, body] : messages) {
+      spec.variants.push_back({method, target, headers, std::string(body)});
+    }
+    specs.push_back(std::move(spec));
+  }
+  std::vector<Scenario::Choice> sequence;
+  for (const auto& [kind, variant] :
+       arguments["sequence"].cast<std::vector<std::pair<std::uint32_t, std::uint32_t>>>()) {
+    sequence.push_back({kind, variant});
+  }
+  return std::make_shared<const Scenario>(
+      std::move(specs), arguments["authority"].cast<std::string>(),
+      arguments["seed"].cast<std::uint64_t>(), arguments["salt"].cast<std::uint64_t>(),
+      std::move(sequence));
+}
+
+HttpOptions http_options(const py::dict& arguments) {
+  const loadtest::CallOptions common = call_options(arguments);
+  HttpOptions options;
+  options.users = common.users;
+  options.batch_size = common.batch_size;
+  options.requests = common.requests;
+  options.duration_ns = common.duration_ns;
+  options.warmup_ns = common.warmup_ns;
+  options.timeout_ns = common.timeout_ns;
+  options.think_low_ns = common.think_low_ns;
+  options.think_high_ns = common.think_high_ns;
+  options.rate = common.rate;
+  options.arrivals = common.arrivals;
+  options.user_ramp = common.user_ramp;
+  options.seed = common.seed;
+  options.threads = arguments["threads"].cast<int>();
+  options.host = arguments["host"].cast<std::string>();
+  options.port = arguments["port"].cast<int>();
+  options.use_tls = arguments["tls"].cast<bool>();
+  options.tls.verify = arguments["verify"].cast<bool>();
+  options.tls.ca_file = arguments["ca_file"].cast<std::string>();
+  options.follow_redirects = arguments["follow_redirects"].cast<bool>();
+  options.body_limit = arguments["body_limit"].cast<std::uint64_t>();
+  const auto unix_socket = arguments["unix_socket"].cast<std::string>();
+  if (unix_socket.empty()) {
+    const auto allow_hosts = arguments["allow_hosts"].cast<std::vector<std::string>>();
+    const GilRelease unlocked;  // a name server may take its time
+    options.endpoints = loadtest::resolve(options.host, options.port, allow_hosts);
+  } else {
+    options.endpoints = {loadtest::unix_endpoint(unix_socket)};
+  }
+  return options;
+}
+
+std::unique_ptr<HttpRun> make_run(const py::kwargs& arguments) {
+  auto scenario = make_scenario(arguments);
+  return std::make_unique<HttpRun>(http_options(arguments), std::move(scenario));
+}
+
+// The same choice of requests for targets that are not reached over a socket.
+class RequestPicker {
+ public:
+  explicit RequestPicker(const py::kwargs& arguments) : scenario_(make_scenario(arguments)) {}
+
+  std::pair<std::uint32_t, std::uint32_t> choose(std::uint64_t number) const {
+    const Scenario::Choice choice = scenario_->choose(number);
+    return {choice.kind, choice.variant};
+  }
+  py::bytes fill(const py::bytes& text, std::uint64_t number) const {
+    std::string filled = text;
+    scenario_->fill(filled, loadtest::find_slots(filled), number);
+    return filled;
+  }
+
+ private:
+  std::shared_ptr<const Scenario> scenario_;
+};
+
+}  // namespace
+
+void bind_http_run(py::module_& module) {
+  py::class_<RequestPicker>(module, "RequestPicker")
+      .def(py::init<const py::kwargs&>())
+      .def("choose", &RequestPicker::choose)
+      .def("fill", &RequestPicker::fill);
+  py::class_<HttpRun>(module, "HttpRun")
+      .def(py::init(&make_run))
+      .def("run",
+           [](HttpRun& self) {
+             const GilRelease unlocked;
+             self.run();
+           })
+      .def("stop", &HttpRun::stop)
+      .def("report", [](const HttpRun& self) { return report_to_dict(self.report()); })
+      .def_property_readonly("completed", &HttpRun::completed)
+      .def_property_readonly("failures", &HttpRun::failures);
+}
+
+}  // namespace mcp::python

@@ -1,0 +1,173 @@
+#include "loadtest_report.h"
+
+#include <pybind11/stl.h>
+
+#include <cmath>
+#include <utility>
+
+#include "errors.h"
+#include "rooms.h"
+
+namespace py = pybind11;
+
+namespace mcp::python {
+namespace {
+
+using loadtest::Report;
+using metrics::Histogram;
+
+double seconds(Duration ns) noexcept { return static_cast<double>(ns) / 1e9; }
+
+// Owned by Python alone: the run that it came from has copied it.
+class LoadHistogram {
+ public:
+  explicit LoadHistogram(Histogram histogram) : histogram_(std::move(histogram)) {}
+  LoadHistogram(int digits, double highest_s) : histogram_(digits, to_ns(highest_s)) {}
+
+  const Histogram& get() const noexcept { return histogram_; }
+  Histogram& get() noexcept { return histogram_; }
+
+ private:
+  Histogram histogram_;
+};
+
+py::list slots_of(const LoadHistogram& self) {
+  py::list result;
+  const auto slots = self.get().slots();
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    if (slots[i] == 0) continue;
+    result.append(py::make_tuple(seconds(self.get().lowest_in(i)),
+                                 seconds(self.get().highest_in(i)), slots[i]));
+  }
+  return result;
+}
+
+py::list series_of(const Report& report) {
+  py::list series;
+  for (const auto& point : report.seconds) {
+    series.append(py::make_tuple(point.successful, point.failed, point.bytes, seconds(point.p50_ns),
+                                 seconds(point.p95_ns), seconds(point.p99_ns),
+                                 seconds(point.max_ns)));
+  }
+  return series;
+}
+
+py::list kinds_of(const Report& report) {
+  py::list kinds;
+  for (const auto& kind : report.kinds) {
+    kinds.append(py::make_tuple(kind.name, kind.successful, kind.failed, kind.bytes,
+                                py::cast(LoadHistogram(kind.response))));
+  }
+  return kinds;
+}
+
+std::vector<loadtest::Stage> stages_of(const py::handle& value) {
+  std::vector<loadtest::Stage> stages;
+  for (const py::handle item : value) {
+    const auto pair = item.cast<std::pair<double, double>>();
+    stages.push_back({to_ns(pair.first), pair.second});
+  }
+  return stages;
+}
+
+}  // namespace
+
+Duration to_ns(double value) noexcept {
+  const double ns = value * 1e9;
+  if (!(ns < 9.2e18)) return kNever;
+  return std::llround(ns);
+}
+
+py::dict report_to_dict(const Report& report) {
+  py::dict out;
+  out["successful"] = report.successful;
+  out["failed"] = report.failed;
+  out["in_time"] = report.in_time;
+  out["not_sent"] = report.not_sent;
+  out["abandoned"] = report.abandoned;
+  out["warmup"] = report.warmup;
+  out["waited_for_user"] = report.waited_for_user;
+  out["parked_users"] = report.parked_users;
+  out["bytes_received"] = report.bytes_received;
+  out["bytes_sent"] = report.bytes_sent;
+  out["elapsed"] = seconds(report.elapsed_ns);
+  out["busy"] = seconds(report.busy_ns);
+  out["think"] = seconds(report.think_ns);
+  out["last_due"] = seconds(report.last_due_ns);
+  out["last_sent"] = seconds(report.last_sent_ns);
+  out["generator_cpu"] = seconds(report.generator_cpu_ns);
+  out["generator_limit"] = report.generator_limit;
+  out["errors"] = py::cast(report.errors);
+  out["response"] = py::cast(LoadHistogram(report.response));
+  out["service"] = py::cast(LoadHistogram(report.service));
+  out["send_lag"] = py::cast(LoadHistogram(report.send_lag));
+  out["first_byte"] = py::cast(LoadHistogram(report.first_byte));
+  out["connect"] = py::cast(LoadHistogram(report.connect));
+  out["series"] = series_of(report);
+  out["kinds"] = kinds_of(report);
+  return out;
+}
+
+loadtest::CallOptions call_options(const py::dict& arguments) {
+  loadtest::CallOptions options;
+  options.users = arguments["users"].cast<int>();
+  options.batch_size = arguments["batch_size"].cast<int>();
+  if (!arguments["requests"].is_none())
+    options.requests = arguments["requests"].cast<std::uint64_t>();
+  if (!arguments["duration"].is_none())
+    options.duration_ns = to_ns(arguments["duration"].cast<double>());
+  options.warmup_ns = to_ns(arguments["warmup"].cast<double>());
+  options.timeout_ns = to_ns(arguments["timeout"].cast<double>());
+  const auto think = arguments["think"].cast<std::pair<double, double>>();
+  options.think_low_ns = to_ns(think.first);
+  options.think_high_ns = to_ns(think.second);
+  options.seed = arguments["seed"].cast<std::uint64_t>();
+  if (arguments["poisson"].cast<bool>()) options.arrivals = loadtest::Arrivals::kPoisson;
+  const py::object rate = arguments["rate"];
+  const py::object stages = arguments["stages"];
+  if (!stages.is_none() && !rate.is_none()) {
+    options.rate.emplace(rate.cast<double>(), stages_of(stages));
+  } else if (!stages.is_none()) {
+    options.user_ramp.emplace(arguments["stage_users"].cast<double>(), stages_of(stages));
+  } else if (!rate.is_none()) {
+    options.rate.emplace(rate.cast<double>());
+  }
+  return options;
+}
+
+void bind_load_histogram(py::module_& module) {
+  py::class_<LoadHistogram>(module, "LoadHistogram")
+      .def(py::init<int, double>(), py::kw_only(), py::arg("digits") = 3, py::arg("highest") = 60.0)
+      .def("record", [](LoadHistogram& self, double value) { self.get().record(to_ns(value)); })
+      .def("merge",
+           [](LoadHistogram& self, const LoadHistogram& other) { self.get().merge(other.get()); })
+      .def("copy", [](const LoadHistogram& self) { return LoadHistogram(self.get()); })
+      .def("percentile", [](const LoadHistogram& self,
+                            double percent) { return seconds(self.get().percentile_ns(percent)); })
+      .def("count_at_most", [](const LoadHistogram& self,
+                               double value) { return self.get().count_at_most(to_ns(value)); })
+      .def("slots", &slots_of)
+      .def_property_readonly("count", [](const LoadHistogram& self) { return self.get().count(); })
+      .def_property_readonly("total",
+                             [](const LoadHistogram& self) { return self.get().sum_ns() / 1e9; })
+      .def_property_readonly("mean",
+                             [](const LoadHistogram& self) { return self.get().mean_ns() / 1e9; })
+      .def_property_readonly("stddev",
+                             [](const LoadHistogram& self) { return self.get().stddev_ns() / 1e9; })
+      .def_property_readonly("min",
+                             [](const LoadHistogram& self) { return seconds(self.get().min_ns()); })
+      .def_property_readonly("max",
+                             [](const LoadHistogram& self) { return seconds(self.get().max_ns()); })
+      .def_property_readonly("digits",
+                             [](const LoadHistogram& self) { return self.get().digits(); })
+      .def_property_readonly(
+          "highest", [](const LoadHistogram& self) { return seconds(self.get().highest_ns()); });
+}
+
+void bind_loadtest(py::module_& module) {
+  bind_load_histogram(module);
+  bind_http_run(module);
+  bind_call_run(module);
+}
+
+}  // namespace mcp::python

@@ -1,0 +1,241 @@
+#include "loadtest/http_connection.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace mcp::loadtest {
+
+std::string describe_errno(int code) {
+  switch (code) {
+    case ECONNREFUSED:
+      return "connection refused";
+    case ECONNRESET:
+    case EPIPE:
+      return "connection reset";
+    case ETIMEDOUT:
+      return "connect timeout";
+    case ENOENT:
+      return "no such socket";
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+      return "host unreachable";
+    case EMFILE:
+    case ENFILE:
+      return "generator-limited: too many open files";
+    case EADDRNOTAVAIL:
+      return "generator-limited: no free local port";
+    case ENOBUFS:
+    case ENOMEM:
+      return "generator-limited: no memory for sockets";
+    default:
+      return std::string("socket: ") + std::strerror(code);
+  }
+}
+
+bool is_generator_limit(int code) noexcept {
+  return code == EMFILE || code == ENFILE || code == EADDRNOTAVAIL || code == ENOBUFS ||
+         code == ENOMEM;
+}
+
+int HttpConnection::open(const ConnectOptions& options) {
+  options_ = &options;
+  const auto& address = reinterpret_cast<const sockaddr&>(options.endpoint.address);
+  fd_ = ::socket(address.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd_ < 0) return errno;
+  if (address.sa_family != AF_UNIX) {
+    const int on = 1;
+    ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  }
+  state_ = State::kConnecting;
+  if (::connect(fd_, &address, options.endpoint.length) != 0 && errno != EINPROGRESS) {
+    // A full backlog of a unix socket is the target's: it counts as refused.
+    const int code = errno == EAGAIN ? ECONNREFUSED : errno;
+    close();
+    return code;
+  }
+  return 0;
+}
+
+void HttpConnection::begin(std::string_view request, bool is_head, bool keep_body) {
+  output_ = request;
+  first_byte_at_ = last_byte_at_ = 0;
+  bytes_received_ = 0;
+  response_.begin(is_head, options_->body_limit, keep_body);
+}
+
+void HttpConnection::close() noexcept {
+  ssl_.reset();
+  if (fd_ >= 0) ::close(fd_);
+  fd_ = -1;
+  state_ = State::kClosed;
+  hung_up_ = false;
+  output_ = {};
+}
+
+HttpConnection::Progress HttpConnection::fail(std::string why) {
+  failure_ = std::move(why);
+  close();
+  return Progress::kFailed;
+}
+
+HttpConnection::Progress HttpConnection::connect_or_fail() {
+  int code = 0;
+  socklen_t length = sizeof code;
+  if (::getsockopt(fd_, SOL_SOCKET, SO_ERROR, &code, &length) != 0) code = errno;
+  if (code != 0) {
+    errno_ = code;
+    return fail(describe_errno(code));
+  }
+  sockaddr_storage peer;
+  length = sizeof peer;
+  if (::getpeername(fd_, reinterpret_cast<sockaddr*>(&peer), &length) != 0) {
+    return Progress::kPending;  // an early wake-up: still under way
+  }
+  if (options_->tls != nullptr) {
+    ssl_ = make_ssl(*options_->tls, fd_, options_->host);
+    if (!ssl_) return fail("generator-limited: no memory for TLS");
+    state_ = State::kHandshaking;
+    return Progress::kComplete;
+  }
+  state_ = State::kUp;
+  up_at_ = now_precise();
+  return Progress::kComplete;
+}
+
+HttpConnection::Progress HttpConnection::shake_hands() {
+  ERR_clear_error();
+  const int result = SSL_do_handshake(ssl_.get());
+  if (result == 1) {
+    state_ = State::kUp;
+    up_at_ = now_precise();
+    return Progress::kComplete;
+  }
+  const int error = SSL_get_error(ssl_.get(), result);
+  if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE) return Progress::kPending;
+  return fail("TLS: " + ssl_failure(ssl_.get()));
+}
+
+HttpConnection::Io HttpConnection::read(std::span<char> buffer, std::size_t& got) {
+  if (ssl_) {
+    ERR_clear_error();
+    const int result = SSL_read_ex(ssl_.get(), buffer.data(), buffer.size(), &got);
+    if (result == 1) return Io::kDone;
+    switch (SSL_get_error(ssl_.get(), result)) {
+      case SSL_ERROR_WANT_READ:
+      case SSL_ERROR_WANT_WRITE:
+        return Io::kAgain;
+      case SSL_ERROR_ZERO_RETURN:
+        return Io::kClosed;
+      default:
+        errno_ = ECONNRESET;
+        return Io::kError;
+    }
+  }
+  while (true) {
+    const ssize_t result = ::recv(fd_, buffer.data(), buffer.size(), 0);
+    if (result > 0) {
+      got = static_cast<std::size_t>(result);
+      return Io::kDone;
+    }
+    if (result == 0) return Io::kClosed;
+    if (errno == EAGAIN) return Io::kAgain;
+    if (errno == EINTR) continue;
+    errno_ = errno;
+    return Io::kError;
+  }
+}
+
+HttpConnection::Io HttpConnection::write(std::string_view data, std::size_t& put) {
+  if (ssl_) {
+    ERR_clear_error();
+    const int result = SSL_write_ex(ssl_.get(), data.data(), data.size(), &put);
+    if (result == 1) return Io::kDone;
+    const int error = SSL_get_error(ssl_.get(), result);
+    if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE) return Io::kAgain;
+    errno_ = ECONNRESET;
+    return Io::kError;
+  }
+  while (true) {
+    const ssize_t result = ::send(fd_, data.data(), data.size(), MSG_NOSIGNAL);
+    if (result >= 0) {
+      put = static_cast<std::size_t>(result);
+      return Io::kDone;
+    }
+    if (errno == EAGAIN) return Io::kAgain;
+    if (errno == EINTR) continue;
+    errno_ = errno;
+    return Io::kError;
+  }
+}
+
+void HttpConnection::send_now() noexcept {
+  while (!output_.empty()) {
+    std::size_t put = 0;
+    switch (write(output_, put)) {
+      case Io::kDone:
+        output_.remove_prefix(put);
+        break;
+      case Io::kAgain:
+        return;
+      // A server may answer and close before it has read everything: look for the answer first.
+      case Io::kClosed:
+      case Io::kError:
+        output_ = {};
+        return;
+    }
+  }
+}
+
+HttpConnection::Progress HttpConnection::receive(std::span<char> buffer) {
+  while (true) {
+    std::size_t got = 0;
+    const Io io = read(buffer, got);
+    if (io == Io::kAgain) return Progress::kPending;
+    if (io == Io::kError) return fail(describe_errno(errno_));
+    HttpResponse::State state;
+    if (io == Io::kClosed) {
+      last_byte_at_ = now_precise();
+      state = response_.end_of_stream();
+    } else {
+      last_byte_at_ = now_precise();
+      if (first_byte_at_ == 0) first_byte_at_ = last_byte_at_;
+      bytes_received_ += got;
+      state = response_.feed({buffer.data(), got});
+    }
+    if (state == HttpResponse::State::kBad) return fail(response_.error());
+    if (state == HttpResponse::State::kComplete) {
+      return Progress::kComplete;
+    }
+    // A short read has emptied the socket, but for the end of the stream; TLS may hold more.
+    if (!ssl_ && !hung_up_ && got < buffer.size()) return Progress::kPending;
+  }
+}
+
+HttpConnection::Progress HttpConnection::advance(std::span<char> buffer, bool hung_up) {
+  hung_up_ = hung_up_ || hung_up;
+  if (state_ == State::kConnecting) {
+    if (const Progress progress = connect_or_fail(); progress != Progress::kComplete) {
+      return progress;
+    }
+  }
+  if (state_ == State::kHandshaking) {
+    if (const Progress progress = shake_hands(); progress != Progress::kComplete) return progress;
+  }
+  send_now();
+  return receive(buffer);
+}
+
+bool HttpConnection::still_usable() {
+  char byte;
+  std::size_t got = 0;
+  return state_ != State::kUp || read({&byte, 1}, got) == Io::kAgain;
+}
+
+}  // namespace mcp::loadtest

@@ -1,0 +1,375 @@
+#include "loadtest/http_worker.h"
+
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <span>
+#include <utility>
+
+#include "base/error.h"
+#include "loadtest/redirect.h"
+
+namespace mcp::loadtest {
+namespace {
+
+constexpr std::uint32_t kStopEvent = UINT32_MAX;
+constexpr std::size_t kBufferBytes = 64 << 10;
+constexpr int kMostHops = 5;
+
+std::uint32_t share_of(int total, int shares, int number) {
+  return static_cast<std::uint32_t>(total / shares + (number < total % shares ? 1 : 0));
+}
+
+std::optional<Pacer> make_pacer(const HttpOptions& options, int number) {
+  if (!options.rate) return std::nullopt;
+  return Pacer(*options.rate, options.arrivals, options.seed,
+               static_cast<std::uint64_t>(options.threads), static_cast<std::uint64_t>(number));
+}
+
+Instant add(Instant at, Duration by) noexcept { return by >= kNever - at ? kNever : at + by; }
+
+Duration thread_cpu() noexcept { return detail::read_clock(CLOCK_THREAD_CPUTIME_ID); }
+
+// epoll_wait to the nanosecond where the kernel has it (5.11), else to the millisecond above.
+int wait(int epoll, std::span<epoll_event> events, Duration timeout_ns) {
+  static std::atomic<bool> has_pwait2{true};
+  const int most = static_cast<int>(events.size());
+  if (has_pwait2.load(std::memory_order_relaxed)) {
+    const timespec timeout{timeout_ns / kSecond, timeout_ns % kSecond};
+    const int count = ::epoll_pwait2(epoll, events.data(), most, &timeout, nullptr);
+    if (count >= 0 || errno != ENOSYS) return count;
+    has_pwait2.store(false, std::memory_order_relaxed);
+  }
+  const Duration ms = (timeout_ns + kMillisecond - 1) / kMillisecond;
+  return ::epoll_wait(epoll, events.data(), most, static_cast<int>(std::min<Duration>(ms, 1000)));
+}
+
+// Timers of this thread are as sharp as the kernel can make them, while it lives.
+class SharpTimers {
+ public:
+  SharpTimers() : before_(::prctl(PR_GET_TIMERSLACK)) { ::prctl(PR_SET_TIMERSLACK, 1UL); }
+  ~SharpTimers() {
+    if (before_ > 0) ::prctl(PR_SET_TIMERSLACK, static_cast<unsigned long>(before_));
+  }
+  SharpTimers(const SharpTimers&) = delete;
+  SharpTimers& operator=(const SharpTimers&) = delete;
+
+ private:
+  int before_;
+};
+
+}  // namespace
+
+HttpWorker::HttpWorker(const Setup& setup, std::shared_ptr<Totals> totals)
+    : options_(setup.options),
+      scenario_(setup.scenario),
+      connect_(setup.connect),
+      control_(setup.control),
+      totals_(std::move(totals)),
+      stop_fd_(setup.stop_fd),
+      number_(setup.number),
+      start_(setup.start),
+      measure_from_(setup.start + options_.warmup_ns),
+      issue_until_(add(measure_from_, options_.duration_ns)),
+      recorder_(totals_, number_, measure_from_, issue_until_),
+      buffer_(kBufferBytes),
+      lanes_(static_cast<std::size_t>(share_of(options_.users, options_.threads, number_)) *
+             static_cast<std::size_t>(options_.rate ? 1 : options_.batch_size)),
+      users_(options_.rate ? 0 : share_of(options_.users, options_.threads, number_)),
+      deadlines_(lanes_.size()),
+      pacer_(make_pacer(options_, number_)),
+      random_(options_.seed + static_cast<std::uint64_t>(number_)),
+      users_left_(users_.size()) {
+  epoll_ = ::epoll_create1(EPOLL_CLOEXEC);
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u32 = kStopEvent;
+  if (epoll_ < 0 || ::epoll_ctl(epoll_, EPOLL_CTL_ADD, stop_fd_, &event) != 0) {
+    const std::string why = describe_errno(errno);
+    if (epoll_ >= 0) ::close(epoll_);
+    throw Error(ErrorKind::kLoadTest, "cannot start a generator: " + why);
+  }
+}
+
+HttpWorker::~HttpWorker() { ::close(epoll_); }
+
+void HttpWorker::run() {
+  const SharpTimers sharp;
+  if (pacer_) {
+    for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane) idle_.push_back(lane);
+    idle_since_ = start_;
+    next_due_ = advance_schedule();
+  } else {
+    const auto per_user = static_cast<std::uint32_t>(options_.batch_size);
+    for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane) lanes_[lane].user = lane / per_user;
+    for (std::uint32_t user = 0; user < users_.size(); ++user) wakes_.push({start_, user});
+  }
+  loop();
+  Report& own = recorder_.own();
+  own.generator_cpu_ns = measuring_ ? thread_cpu() - cpu_at_start_ : 0;
+  own.abandoned = in_flight_;
+  for (const Lane& lane : lanes_)
+    own.parked_users += lane.opened == 0 && !own.generator_limit.empty();
+  recorder_.finish(now_precise());
+}
+
+void HttpWorker::loop() {
+  std::array<epoll_event, 256> events;
+  while (true) {
+    const Instant now = now_precise();
+    if (control_.stop.load(std::memory_order_relaxed)) {
+      stop_issuing(now);
+      return;
+    }
+    if (!measuring_ && now >= measure_from_) start_measuring();
+    if (issuing_ && now >= issue_until_) stop_issuing(issue_until_);
+    expire(now);
+    wake_users(now);
+    dispatch(now);
+    recorder_.roll(now);
+    if (finished()) return;
+    const Duration timeout = std::clamp<Duration>(next_wake(now) - now, 0, kSecond);
+    const int count = wait(epoll_, events, timeout);
+    for (int i = 0; i < count; ++i) {
+      if (events[static_cast<std::size_t>(i)].data.u32 == kStopEvent) continue;
+      handle(events[static_cast<std::size_t>(i)].data.u32,
+             events[static_cast<std::size_t>(i)].events);
+    }
+    if (completed_ > 0) totals_->completed.fetch_add(std::exchange(completed_, 0));
+    if (failures_ > 0) totals_->failures.fetch_add(std::exchange(failures_, 0));
+  }
+}
+
+void HttpWorker::start_measuring() {
+  measuring_ = true;
+  cpu_at_start_ = thread_cpu();
+}
+
+Instant HttpWorker::next_wake(Instant now) const {
+  Instant wake = std::min(deadlines_.front_at(), recorder_.next_roll());
+  if (!wakes_.empty()) wake = std::min(wake, wakes_.top().first);
+  if (pacer_ && !idle_.empty()) wake = std::min(wake, next_due_);
+  if (issuing_) wake = std::min(wake, issue_until_);
+  return std::max(wake, now);
+}
+
+bool HttpWorker::finished() const {
+  return in_flight_ == 0 && users_left_ == 0 && next_due_ == kNever;
+}
+
+// From here on only what is in flight is waited for. What was due by `now` and still waits for a
+// free user is counted as not sent.
+void HttpWorker::stop_issuing(Instant now) {
+  issuing_ = false;
+  while (!wakes_.empty()) wakes_.pop();
+  for (User& user : users_) user.done = user.done || user.outstanding == 0;
+  users_left_ = static_cast<std::size_t>(
+      std::count_if(users_.begin(), users_.end(), [](const User& user) { return !user.done; }));
+  const std::uint64_t given = control_.tickets.load();
+  std::uint64_t room = options_.requests - std::min(options_.requests, given);
+  for (; next_due_ != kNever && next_due_ < now && room > 0; --room) {
+    ++recorder_.own().not_sent;
+    next_due_ = advance_schedule();
+  }
+  next_due_ = kNever;
+}
+
+void HttpWorker::expire(Instant now) {
+  while (deadlines_.front_at() <= now) {
+    const std::uint32_t index = deadlines_.front();
+    Lane& lane = lanes_[index];
+    const char* const why = lane.connection.is_connected() ? "timeout" : "connect timeout";
+    lane.connection.close();
+    fail(index, why, true, deadlines_.front_at());
+    end(index, now);
+  }
+}
+
+void HttpWorker::handle(std::uint32_t index, std::uint32_t events) {
+  Lane& lane = lanes_[index];
+  if (!lane.in_flight) {
+    if (lane.connection.is_open() && !lane.connection.still_usable()) lane.connection.close();
+    return;
+  }
+  const bool was_connected = lane.connection.is_connected();
+  const bool hung_up = (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
+  const auto progress = lane.connection.advance(buffer_, hung_up);
+  if (!was_connected && lane.connection.is_connected()) note_connected(lane);
+  if (progress == HttpConnection::Progress::kComplete) {
+    complete(index);
+  } else if (progress == HttpConnection::Progress::kFailed) {
+    if (!was_connected && !pacer_) ++users_[lane.user].refusals;
+    const Instant now = now_precise();
+    fail(index, lane.connection.failure(), false, now);
+    end(index, now);
+  }
+}
+
+// The first connection of a lane is the price of starting the run, told apart; later ones are part
+// of the request that needed them.
+void HttpWorker::note_connected(Lane& lane) {
+  const Instant up = lane.connection.up_at();
+  recorder_.connected(up - lane.opened);
+  if (!lane.was_up && !pacer_) lane.sent = lane.intended = up;
+  lane.was_up = true;
+  if (!pacer_) users_[lane.user].refusals = 0;
+}
+
+bool HttpWorker::take_number(Instant now, std::uint64_t& number) {
+  if (!issuing_) return false;
+  if (now < measure_from_) {
+    number = kWarmupNumber | control_.warmup_tickets.fetch_add(1, std::memory_order_relaxed);
+    return true;
+  }
+  if (!returned_.empty()) {
+    number = returned_.back();
+    returned_.pop_back();
+    return true;
+  }
+  number = control_.tickets.fetch_add(1, std::memory_order_relaxed);
+  return number < options_.requests;
+}
+
+// 0, or the errno of what failed.
+int HttpWorker::transmit(std::uint32_t index, std::string_view bytes, bool is_head) {
+  Lane& lane = lanes_[index];
+  if (!lane.connection.is_open()) {
+    lane.opened = now_precise();
+    if (const int code = lane.connection.open(connect_); code != 0) return code;
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+    event.data.u32 = index;
+    if (::epoll_ctl(epoll_, EPOLL_CTL_ADD, lane.connection.fd(), &event) != 0) {
+      const int code = errno;
+      lane.connection.close();
+      return code;
+    }
+  }
+  const bool keep_body = !scenario_.kinds()[lane.choice.kind].expectation.contains.empty();
+  lane.connection.begin(bytes, is_head, keep_body);
+  recorder_.own().bytes_sent += bytes.size();
+  if (lane.connection.is_connected()) lane.connection.send_now();
+  return 0;
+}
+
+HttpWorker::Start HttpWorker::start(std::uint32_t index, Instant intended, Instant now) {
+  Lane& lane = lanes_[index];
+  if (!take_number(now, lane.number)) return Start::kOutOfTickets;
+  lane.choice = scenario_.choose(lane.number);
+  lane.intended = intended;
+  lane.sent = now;
+  lane.hops = 0;
+  const PreparedRequest& prepared = scenario_.prepared(lane.choice);
+  std::string_view bytes = prepared.bytes;
+  if (!prepared.slots.empty()) {
+    lane.own_bytes = prepared.bytes;
+    scenario_.fill(lane.own_bytes, prepared.slots, lane.number & ~kWarmupNumber);
+    bytes = lane.own_bytes;
+  }
+  const int code = transmit(index, bytes, prepared.is_head);
+  if (code == 0) {
+    lane.in_flight = true;
+    ++in_flight_;
+    deadlines_.push(index, add(now, options_.timeout_ns));
+    return Start::kSent;
+  }
+  if (is_generator_limit(code)) {
+    recorder_.own().generator_limit =
+        describe_errno(code).substr(std::strlen("generator-limited: "));
+    lane.opened = 0;
+    // Others can carry it; when nobody can, it fails like any request.
+    if (in_flight_ > 0) {
+      if (lane.number < kWarmupNumber) returned_.push_back(lane.number);
+      return Start::kGeneratorLimited;
+    }
+  }
+  fail(index, describe_errno(code), false, now_precise());
+  return Start::kFailed;
+}
+
+void HttpWorker::complete(std::uint32_t index) {
+  Lane& lane = lanes_[index];
+  const HttpResponse& response = lane.connection.response();
+  const Instant done = lane.connection.last_byte_at();
+  if (options_.follow_redirects && is_redirect(response.status()) && !response.location().empty()) {
+    if (follow_redirect(index)) return;
+    end(index, done);
+    return;
+  }
+  if (!response.keep_alive()) lane.connection.close();
+  const Expectation& expected = scenario_.kinds()[lane.choice.kind].expectation;
+  const int status = response.status();
+  if (status < expected.status_low || status > expected.status_high) {
+    fail(index, "status " + std::to_string(status), false, done);
+  } else if (!expected.contains.empty() &&
+             response.body().find(expected.contains) == std::string::npos) {
+    fail(index, "check failed: body", false, done);
+  } else {
+    recorder_.success(sample_of(lane, done));
+    ++completed_;
+  }
+  end(index, done);
+}
+
+// True: the lane is in flight again. False: it has failed.
+bool HttpWorker::follow_redirect(std::uint32_t index) {
+  Lane& lane = lanes_[index];
+  const HttpResponse& response = lane.connection.response();
+  const Instant done = lane.connection.last_byte_at();
+  const HttpMessage& message = scenario_.prepared(lane.choice).message;
+  const auto target = same_origin_target(response.location(), message.target,
+                                         {options_.use_tls, options_.host, options_.port});
+  const bool keep_alive = response.keep_alive();
+  if (!target || ++lane.hops > kMostHops) {
+    if (!keep_alive) lane.connection.close();
+    fail(index, target ? "too many redirects" : "off-host redirect refused", false, done);
+    return false;
+  }
+  const HttpMessage next = redirected(message, response.status(), *target);
+  if (!keep_alive) lane.connection.close();
+  lane.own_bytes = serialize(next, scenario_.authority());
+  scenario_.fill(lane.own_bytes, find_slots(lane.own_bytes), lane.number & ~kWarmupNumber);
+  const int code = transmit(index, lane.own_bytes, next.method == "HEAD");
+  if (code == 0) return true;
+  fail(index, describe_errno(code), false, done);
+  return false;
+}
+
+Sample HttpWorker::sample_of(const Lane& lane, Instant done) const {
+  const Instant first = lane.connection.first_byte_at();
+  return {lane.choice.kind,
+          lane.intended,
+          lane.sent,
+          done,
+          first == 0 ? -1 : first - lane.sent,
+          lane.connection.bytes_received()};
+}
+
+void HttpWorker::fail(std::uint32_t index, std::string_view error, bool timed_out, Instant done) {
+  recorder_.failure(sample_of(lanes_[index], done), error, timed_out);
+  ++completed_;
+  ++failures_;
+}
+
+// The lane's request is over, one way or the other.
+void HttpWorker::end(std::uint32_t index, Instant now) {
+  Lane& lane = lanes_[index];
+  deadlines_.remove(index);
+  lane.in_flight = false;
+  --in_flight_;
+  if (pacer_) {
+    if (idle_.empty()) idle_since_ = now;
+    idle_.push_back(index);
+    dispatch(now);
+  } else if (--users_[lane.user].outstanding == 0) {
+    user_is_free(lane.user, now);
+  }
+}
+
+}  // namespace mcp::loadtest

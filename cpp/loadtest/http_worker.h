@@ -1,0 +1,136 @@
+// http_worker.h: one generator thread of an HttpRun: an epoll loop over its share of the users.
+// Not shared: constructed, run and destroyed by one thread. Takes no lock but that of Totals, once
+// a second.
+// Invariants: a connection is in flight exactly while it is in deadlines_; every ticket that was
+// taken ends as one sample, one failure, one entry of returned_, or as abandoned.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <queue>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "loadtest/deadlines.h"
+#include "loadtest/http_connection.h"
+#include "loadtest/http_run.h"
+#include "loadtest/random.h"
+#include "loadtest/recorder.h"
+#include "loadtest/scenario.h"
+
+namespace mcp::loadtest {
+
+class HttpWorker {
+ public:
+  struct Setup {
+    const HttpOptions& options;
+    const Scenario& scenario;
+    const ConnectOptions& connect;
+    RunControl& control;
+    int stop_fd;
+    int number;  // of this worker
+    Instant start;
+  };
+  // Throws Error when the event loop cannot be set up.
+  HttpWorker(const Setup& setup, std::shared_ptr<Totals> totals);
+  ~HttpWorker();
+  HttpWorker(const HttpWorker&) = delete;
+  HttpWorker& operator=(const HttpWorker&) = delete;
+
+  void run();
+
+ private:
+  struct Lane {  // a connection and the request that it carries
+    HttpConnection connection;
+    std::uint32_t user = 0;
+    Scenario::Choice choice{};
+    std::uint64_t number = 0;
+    Instant intended = 0;
+    Instant sent = 0;
+    Instant opened = 0;  // when it last began to connect
+    int hops = 0;        // redirects followed
+    bool in_flight = false;
+    bool was_up = false;    // has been connected before
+    std::string own_bytes;  // of a request that differs from the prepared one
+  };
+  struct User {
+    int outstanding = 0;  // requests of the current batch
+    int refusals = 0;     // failures to connect in a row
+    bool done = false;
+  };
+  enum class Start { kSent, kFailed, kOutOfTickets, kGeneratorLimited };
+
+  // What the loop does.
+  void loop();
+  void handle(std::uint32_t lane, std::uint32_t events);
+  [[nodiscard]] Instant next_wake(Instant now) const;
+  void stop_issuing(Instant now);
+  void expire(Instant now);
+  [[nodiscard]] bool finished() const;
+
+  // Closed model.
+  void start_batch(std::uint32_t user, Instant now);
+  void wake_users(Instant now);
+  void user_is_free(std::uint32_t user, Instant now);
+  void finish_user(std::uint32_t user);
+  [[nodiscard]] bool is_active(std::uint32_t user, Instant now) const;
+  [[nodiscard]] double user_level(std::uint32_t user) const;
+  [[nodiscard]] static Duration backoff(int refusals) noexcept;
+
+  // Open model.
+  void dispatch(Instant now);
+  void note_lag(Instant due, Instant now);
+  [[nodiscard]] Instant advance_schedule();
+
+  // One request.
+  Start start(std::uint32_t lane, Instant intended, Instant now);
+  [[nodiscard]] bool take_number(Instant now, std::uint64_t& number);
+  [[nodiscard]] int transmit(std::uint32_t lane, std::string_view bytes, bool is_head);
+  void note_connected(Lane& lane);
+  void complete(std::uint32_t lane);
+  [[nodiscard]] bool follow_redirect(std::uint32_t lane);
+  void fail(std::uint32_t lane, std::string_view error, bool timed_out, Instant done);
+  void end(std::uint32_t lane, Instant now);
+  [[nodiscard]] Sample sample_of(const Lane& lane, Instant done) const;
+  void start_measuring();
+
+  const HttpOptions& options_;
+  const Scenario& scenario_;
+  const ConnectOptions& connect_;
+  RunControl& control_;
+  std::shared_ptr<Totals> totals_;
+  const int stop_fd_;
+  const int number_;
+  const Instant start_;
+  const Instant measure_from_;
+  const Instant issue_until_;
+  Recorder recorder_;
+  int epoll_ = -1;
+  std::vector<char> buffer_;
+  std::vector<Lane> lanes_;
+  std::vector<User> users_;
+  Deadlines deadlines_;
+  // When which user goes on: after thinking, after a refusal, when the ramp calls.
+  using Wake = std::pair<Instant, std::uint32_t>;
+  std::priority_queue<Wake, std::vector<Wake>, std::greater<>> wakes_;
+  std::vector<std::uint64_t> returned_;  // numbers whose request could not be started
+  std::optional<Pacer> pacer_;
+  Instant next_due_ = kNever;
+  std::vector<std::uint32_t> idle_;  // open model: free lanes, the warmest last
+  Instant idle_since_ = 0;
+  Random random_;
+  std::size_t in_flight_ = 0;
+  std::size_t users_left_ = 0;
+  std::uint64_t completed_ = 0;
+  std::uint64_t failures_ = 0;
+  Duration cpu_at_start_ = 0;
+  bool measuring_ = false;
+  bool issuing_ = true;
+};
+
+}  // namespace mcp::loadtest

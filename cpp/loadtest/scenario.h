@@ -1,0 +1,108 @@
+// scenario.h: what. A weighted set of requests, each with the variants that its data rows gave it,
+// as bytes that are ready to be sent. Request number i of a run is a pure function of the seed, so
+// that a run sends the same requests however many users and threads carry it.
+// Immutable after construction: safe to share between threads.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace mcp::loadtest {
+
+// Stand in a variant's text where each request has a value of its own. The values have the length
+// of their markers, so that bytes and Content-Length stay fixed.
+inline constexpr std::string_view kSequenceMarker = "\x01sequence--\x01";  // 12 digits
+inline constexpr std::string_view kUuidMarker =
+    "\x01uuid------------------------------\x01";  // 36
+
+// Set in the numbers of requests that belong to the warm-up.
+inline constexpr std::uint64_t kWarmupNumber = 1ULL << 63;
+static_assert(kSequenceMarker.size() == 12 && kUuidMarker.size() == 36);
+
+struct HttpMessage {
+  std::string method;  // upper case
+  std::string target;  // path and query, begins with /
+  std::vector<std::pair<std::string, std::string>> headers;
+  std::string body;
+};
+
+// What a response must be to count as a success.
+struct Expectation {
+  int status_low = 100;  // both ends count
+  int status_high = 399;
+  std::string contains;  // bytes that the (decoded) body has; empty: anything
+};
+
+struct RequestSpec {
+  std::string name;
+  double weight = 1;
+  std::vector<HttpMessage> variants;  // at least one
+  Expectation expectation;
+};
+
+struct Slot {
+  std::size_t offset;
+  bool uuid;  // otherwise the sequence number
+};
+
+// One HTTP/1.1 request, ready to be sent once its slots are filled.
+struct PreparedRequest {
+  std::string bytes;
+  std::vector<Slot> slots;
+  HttpMessage message;  // as given; redirects and HTTP/2 build on it
+  bool is_head = false;
+};
+
+struct RequestKind {
+  std::string name;
+  double weight;
+  Expectation expectation;
+  std::vector<PreparedRequest> variants;
+};
+
+class Scenario {
+ public:
+  struct Choice {
+    std::uint32_t kind;
+    std::uint32_t variant;
+  };
+
+  // `authority` is the Host header. `salt` makes the UUIDs of this scenario differ from those of
+  // another with the same seed. With a `sequence`, requests follow it round and round, and weights
+  // do not matter. Throws Error.
+  Scenario(std::vector<RequestSpec> specs, std::string authority, std::uint64_t seed,
+           std::uint64_t salt, std::vector<Choice> sequence = {});
+
+  [[nodiscard]] Choice choose(std::uint64_t number) const noexcept;
+  [[nodiscard]] const PreparedRequest& prepared(Choice choice) const noexcept {
+    return kinds_[choice.kind].variants[choice.variant];
+  }
+  [[nodiscard]] const std::vector<RequestKind>& kinds() const noexcept { return kinds_; }
+
+  [[nodiscard]] const std::string& authority() const noexcept { return authority_; }
+
+  // Writes the values of request `number` over the markers in `text`.
+  void fill(std::string& text, const std::vector<Slot>& slots, std::uint64_t number) const;
+
+ private:
+  std::vector<RequestKind> kinds_;
+  std::vector<double> cumulative_;  // of the weights, ends at 1
+  std::vector<Choice> sequence_;
+  std::string authority_;
+  std::uint64_t seed_;
+  std::uint64_t salt_;
+};
+
+// Where `text` has markers, in order.
+[[nodiscard]] std::vector<Slot> find_slots(std::string_view text);
+
+// `message` as HTTP/1.1 for `authority`. Host and Content-Length are added where they are missing.
+[[nodiscard]] std::string serialize(const HttpMessage& message, std::string_view authority);
+
+// Case-insensitive comparison of header names.
+[[nodiscard]] bool same_header(std::string_view a, std::string_view b) noexcept;
+
+}  // namespace mcp::loadtest

@@ -1,0 +1,95 @@
+"""Small real servers on loopback, each started and stopped by its test."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Responder = Callable[["Received"], Awaitable[bytes] | bytes]
+
+
+class Received:
+    """One request as the server saw it."""
+
+    def __init__(self, head: bytes, body: bytes) -> None:
+        self.head = head
+        self.body = body
+        line, *lines = head.decode("latin-1").split("\r\n")
+        self.method, self.target, _ = line.split(" ")
+        pairs = (header.partition(":") for header in lines if header)
+        self.headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+
+def response(body: bytes = b"ok", status: str = "200 OK", headers: str = "") -> bytes:
+    return f"HTTP/1.1 {status}\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+async def read_request(reader: asyncio.StreamReader) -> Received | None:
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+    request = Received(head[:-4], b"")
+    length = int(request.headers.get("content-length", 0))
+    request.body = await reader.readexactly(length)
+    return request
+
+
+def responding(respond: Responder, seen: list[Received] | None = None) -> Handler:
+    """A keep-alive server that answers every request with what *respond* returns."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (request := await read_request(reader)) is not None:
+            if seen is not None:
+                seen.append(request)
+            answer: Any = respond(request)
+            writer.write(answer if isinstance(answer, bytes) else await answer)
+            await writer.drain()
+
+    return handle
+
+
+@contextlib.asynccontextmanager
+async def serve(handler: Handler, **options: Any) -> AsyncIterator[str]:
+    """The URL of a server that runs *handler* for every connection."""
+    connections: set[asyncio.Task[None]] = set()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        connections.add(task)
+        try:
+            await handler(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            connections.discard(task)
+            writer.close()
+
+    if "path" in options:
+        server = await asyncio.start_unix_server(accept, **options)
+        url = "http://localhost/"
+    else:
+        server = await asyncio.start_server(accept, "127.0.0.1", 0, **options)
+        scheme = "https" if options.get("ssl") else "http"
+        url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    try:
+        yield url
+    finally:
+        server.close()
+        for task in list(connections):
+            task.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
+        await server.wait_closed()
+
+
+def free_port() -> int:
+    """A loopback port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
