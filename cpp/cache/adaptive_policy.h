@@ -26,7 +26,8 @@ class AdaptivePolicy {
 
   explicit AdaptivePolicy(std::uint64_t capacity) noexcept
       : expected_(std::min(capacity, kMostEntries)),
-        queues_(capacity, window_of(capacity, WindowTuner::kStartShare), expected_) {}
+        target_window_(window_of(capacity, WindowTuner::kStartShare)),
+        queues_(capacity, target_window_, expected_) {}
 
   template <class Entries>
   void on_hit(Entries& entries, Index i) noexcept {
@@ -43,7 +44,8 @@ class AdaptivePolicy {
     } else {
       if (queues_.is_over(weight) && is_outgrown()) size_up(entries, weight);
       if (hash < sample_limit_) tuner_->record(hash);
-      move_window(tuner_->share());
+      if (tuner_->has_batch()) target_window_ = window_of(queues_.capacity(), tuner_->run());
+      if (queues_.window() != target_window_) move_window();
     }
     return queues_.admit(entries, hash, weight, evict);
   }
@@ -82,9 +84,9 @@ class AdaptivePolicy {
   template <class Entries>
   void set_capacity(Entries& entries, std::uint64_t capacity) {
     queues_.set_capacity(capacity);
-    queues_.set_window(window_of(capacity, WindowTuner::kStartShare));
     drop_history();
     expected_ = std::min(capacity, kMostEntries);
+    step_ = 1;
     queues_.rescale(entries, expected_);
   }
 
@@ -92,7 +94,6 @@ class AdaptivePolicy {
   void clear() noexcept {
     queues_.clear();
     drop_history();
-    queues_.set_window(window_of(queues_.capacity(), WindowTuner::kStartShare));
   }
 
   [[nodiscard]] bool evicted_recently(std::uint64_t hash) const noexcept {
@@ -134,6 +135,7 @@ class AdaptivePolicy {
     queues_.set_ghost(std::max(expected_, kGhostFloor));
     queues_.rescale(entries, expected_);
     tuner_ = std::move(tuner);
+    step_ = std::max<std::uint64_t>(1, queues_.capacity() / expected_);
     sample_limit_ = tuner_->limit();
   }
 
@@ -146,21 +148,23 @@ class AdaptivePolicy {
     tuner_.reset();
     sample_limit_ = 0;
     queues_.set_ghost(0);
+    target_window_ = window_of(queues_.capacity(), WindowTuner::kStartShare);
+    queues_.set_window(target_window_);
   }
 
-  // One entry's weight a miss.
-  void move_window(double share) noexcept {
-    const std::uint64_t target = window_of(queues_.capacity(), share);
-    const std::uint64_t step = std::max<std::uint64_t>(1, queues_.capacity() / expected_);
+  // One entry's weight a miss, towards the tuner's choice.
+  void move_window() noexcept {
     const std::uint64_t window = queues_.window();
-    if (window < target) {
-      queues_.set_window(std::min(target, window + step));
-    } else if (window > target) {
-      queues_.set_window(window - std::min(step, window - target));
+    if (window < target_window_) {
+      queues_.set_window(std::min(target_window_, window + step_));
+    } else {
+      queues_.set_window(window - std::min(step_, window - target_window_));
     }
   }
 
-  std::uint64_t expected_;  // entries at capacity
+  std::uint64_t expected_;       // entries at capacity
+  std::uint64_t target_window_;  // what the tuner wants, in weight
+  std::uint64_t step_ = 1;       // an entry's weight
   WindowClock queues_;
   std::uint64_t sample_limit_ = 0;  // hashes below it go to the tuner; 0 while there is none
   std::unique_ptr<WindowTuner> tuner_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace mcp::cache {
 namespace {
@@ -12,6 +13,7 @@ constexpr double kSampledEntries = 256;
 constexpr double kLargestSample = 1.0 / 8;
 constexpr double kLeaveStart = 2;  // standard deviations
 constexpr double kSwitch = 1;
+constexpr double kSettlingTurns = 3;  // accesses before the first choice, in shadow capacities
 
 // The pairs of shadows, in the order of WindowTuner::pairs_.
 constexpr std::array<std::array<std::size_t, 2>, 3> kPairOf = {{{0, 1}, {0, 2}, {1, 2}}};
@@ -59,15 +61,17 @@ std::size_t ShadowCache::memory_bytes() const noexcept {
 WindowTuner::WindowTuner(std::uint64_t entries) {
   const double rate = sample_rate(entries);
   const double sampled = std::max(1.0, std::round(rate * static_cast<double>(entries)));
+  const double turn = std::max(sampled, 100.0);
   limit_ = static_cast<std::uint64_t>(rate * 0x1p64);
-  decay_ = 1 - 1 / (10 * std::max(sampled, 100.0));
+  decay_ = 1 - 1 / (10 * turn);
+  settling_ = static_cast<std::uint64_t>(kSettlingTurns * turn);
   shadows_.reserve(kShadows);
   for (const double share : kShares) {
     shadows_.emplace_back(static_cast<std::size_t>(sampled), share);
   }
 }
 
-void WindowTuner::run() {
+double WindowTuner::run() {
   for (std::size_t at = 0; at < pending_; ++at) {
     std::array<bool, kShadows> hit;
     for (std::size_t s = 0; s < kShadows; ++s) hit[s] = shadows_[s].access(buffer_[at]);
@@ -82,8 +86,14 @@ void WindowTuner::run() {
       pair.disagreements += 1;
     }
   }
-  pending_ = 0;
-  choose();
+  const std::uint64_t seen = std::exchange(pending_, 0);
+  if (!std::all_of(shadows_.begin(), shadows_.end(),
+                   [](const ShadowCache& shadow) { return shadow.has_been_full(); })) {
+    return share_;
+  }
+  settling_ -= std::min(settling_, seen);
+  if (settling_ == 0) choose();
+  return share_;
 }
 
 double WindowTuner::lead(std::size_t a, std::size_t b) const noexcept {
@@ -98,10 +108,6 @@ double WindowTuner::lead(std::size_t a, std::size_t b) const noexcept {
 }
 
 void WindowTuner::choose() {
-  if (!std::all_of(shadows_.begin(), shadows_.end(),
-                   [](const ShadowCache& shadow) { return shadow.has_been_full(); })) {
-    return;
-  }
   const auto ahead = [&](std::size_t p) { return pairs_[p].difference; };
   std::size_t leader = ahead(0) >= 0 ? 0 : 1;
   if ((leader == 0 ? ahead(1) : ahead(2)) < 0) leader = 2;

@@ -59,12 +59,9 @@ class WindowTuner {
     if (pending_ < kPending) buffer_[pending_++] = hash;
   }
 
-  // Works off what was recorded, once there is enough of it; the share of the cache that the window
-  // should have.
-  double share() {
-    if (pending_ >= kBatch) run();
-    return share_;
-  }
+  [[nodiscard]] bool has_batch() const noexcept { return pending_ >= kBatch; }
+  // Works off what was recorded; the share of the cache that the window should have.
+  double run();
   [[nodiscard]] std::size_t memory_bytes() const noexcept;
 
  private:
@@ -79,7 +76,6 @@ class WindowTuner {
     double disagreements = 0;  // decayed
   };
 
-  void run();
   void choose();
   // By how many standard deviations shadow `a` is ahead of `b`.
   [[nodiscard]] double lead(std::size_t a, std::size_t b) const noexcept;
@@ -87,6 +83,7 @@ class WindowTuner {
   std::uint64_t limit_;  // hashes below it are sampled
   double decay_;
   double share_ = kStartShare;
+  std::uint64_t settling_;  // accesses of full shadows still to see before the first choice
   std::size_t choice_ = kUndecided;
   std::size_t pending_ = 0;
   std::array<Pair, kPairs> pairs_{};
