@@ -20,4 +20,5 @@ PYBIND11_MODULE(_core, module) {
   bind_log(module);
   bind_loop_bridge(module);
   bind_loadtest(module);
+  bind_sqlite(module);
 }

@@ -9,5 +9,6 @@ void bind_errors(pybind11::module_& module);
 void bind_log(pybind11::module_& module);
 void bind_loop_bridge(pybind11::module_& module);
 void bind_loadtest(pybind11::module_& module);
+void bind_sqlite(pybind11::module_& module);
 
 }  // namespace mcp::python

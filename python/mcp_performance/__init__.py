@@ -48,6 +48,9 @@ from .load import (
     Stage,
 )
 
+# sqlite
+from .sqlite import IndexReport, NamedRow, PoolStats, QueryStats, SlowQuery, SQLitePool
+
 __all__ = [
     "BackendUnavailable",
     "BatchError",
@@ -62,20 +65,26 @@ __all__ = [
     "Error",
     "IdempotencyError",
     "InProgress",
+    "IndexReport",
     "IntegrityError",
     "KeyReused",
     "LoadTestError",
     "LoadTestResult",
     "LoadTester",
+    "NamedRow",
     "PoolClosed",
+    "PoolStats",
     "PoolTimeout",
     "Progress",
     "ProtocolError",
     "QueryError",
+    "QueryStats",
     "Request",
     "RequestStats",
+    "SQLitePool",
     "SecondStats",
     "SerializationError",
+    "SlowQuery",
     "Stage",
     "TargetRefused",
     "__version__",
