@@ -1,5 +1,7 @@
 #include "loop_bridge.h"
 
+#include <structmember.h>
+
 #include <deque>
 #include <new>
 #include <system_error>

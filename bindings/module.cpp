@@ -18,7 +18,8 @@ PYBIND11_MODULE(_core, module) {
   });
   bind_errors(module);
   bind_log(module);
+  bind_cache(module);
   bind_loop_bridge(module);
+  bind_metrics(module);
   bind_loadtest(module);
-  bind_sqlite(module);
 }

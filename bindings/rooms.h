@@ -6,9 +6,10 @@
 namespace mcp::python {
 
 void bind_errors(pybind11::module_& module);
+void bind_cache(pybind11::module_& module);
 void bind_log(pybind11::module_& module);
 void bind_loop_bridge(pybind11::module_& module);
+void bind_metrics(pybind11::module_& module);
 void bind_loadtest(pybind11::module_& module);
-void bind_sqlite(pybind11::module_& module);
 
 }  // namespace mcp::python

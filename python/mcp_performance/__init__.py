@@ -12,7 +12,7 @@ from . import config
 from ._core import __version__
 
 # cache
-from .cache import CacheBackend, CacheInfo, CacheStats
+from .cache import Cache, CacheBackend, CacheInfo, CacheStats, cached, cached_method, lru_cache
 
 # errors
 from .errors import (
@@ -48,12 +48,10 @@ from .load import (
     Stage,
 )
 
-# sqlite
-from .sqlite import IndexReport, NamedRow, PoolStats, QueryStats, SlowQuery, SQLitePool
-
 __all__ = [
     "BackendUnavailable",
     "BatchError",
+    "Cache",
     "CacheBackend",
     "CacheError",
     "CacheInfo",
@@ -65,28 +63,25 @@ __all__ = [
     "Error",
     "IdempotencyError",
     "InProgress",
-    "IndexReport",
     "IntegrityError",
     "KeyReused",
     "LoadTestError",
     "LoadTestResult",
     "LoadTester",
-    "NamedRow",
     "PoolClosed",
-    "PoolStats",
     "PoolTimeout",
     "Progress",
     "ProtocolError",
     "QueryError",
-    "QueryStats",
     "Request",
     "RequestStats",
-    "SQLitePool",
     "SecondStats",
     "SerializationError",
-    "SlowQuery",
     "Stage",
     "TargetRefused",
     "__version__",
+    "cached",
+    "cached_method",
     "config",
+    "lru_cache",
 ]

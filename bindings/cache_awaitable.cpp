@@ -1,0 +1,246 @@
+#include "cache_awaitable.h"
+
+#include <array>
+
+#include "loop_budget.h"
+#include "py_ref.h"
+
+namespace mcp::python {
+namespace {
+
+enum class State : char { kFresh, kYielded, kFinished };
+
+struct Answer {
+  PyObject_HEAD PyObject* value;  // nullptr once given
+  PyObject* function;
+  State state;
+  bool fails;  // value is the exception to raise
+};
+
+PyTypeObject* answer_type = nullptr;
+
+// Answers live for one await: their memory is kept for the next.
+constexpr std::size_t kSpare = 128;
+std::array<Answer*, kSpare> spare{};
+std::size_t spare_count = 0;
+
+Answer* as_answer(PyObject* object) { return reinterpret_cast<Answer*>(object); }
+
+PyObject* make(PyObject* value, PyObject* function, bool fails) {
+  Answer* self;
+  if (spare_count > 0) {
+    self = spare[--spare_count];
+    PyObject_Init(reinterpret_cast<PyObject*>(self), answer_type);
+  } else {
+    self = PyObject_GC_New(Answer, answer_type);
+    if (self == nullptr) {
+      Py_DECREF(value);
+      return nullptr;
+    }
+  }
+  self->value = value;
+  self->function = Py_NewRef(function);
+  self->state = State::kFresh;
+  self->fails = fails;
+  PyObject_GC_Track(self);
+  return reinterpret_cast<PyObject*>(self);
+}
+
+int traverse(PyObject* object, visitproc visit, void* arg) {
+  Answer* self = as_answer(object);
+  Py_VISIT(Py_TYPE(object));
+  Py_VISIT(self->value);
+  Py_VISIT(self->function);
+  return 0;
+}
+
+int clear(PyObject* object) {
+  Py_CLEAR(as_answer(object)->value);
+  Py_CLEAR(as_answer(object)->function);
+  return 0;
+}
+
+void dealloc(PyObject* object) {
+  PyTypeObject* type = Py_TYPE(object);
+  PyObject_GC_UnTrack(object);
+  clear(object);
+  if (spare_count < kSpare) {
+    spare[spare_count++] = as_answer(object);
+  } else {
+    PyObject_GC_Del(object);
+  }
+  Py_DECREF(type);
+}
+
+// The result of the await: a new reference, or nullptr with the exception set.
+PyObject* finish(Answer* self) {
+  self->state = State::kFinished;
+  PyObject* value = std::exchange(self->value, nullptr);
+  if (!self->fails) return value;
+  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(value)), value);
+  Py_DECREF(value);
+  return nullptr;
+}
+
+PySendResult am_send(PyObject* object, PyObject* argument, PyObject** result) {
+  Answer* self = as_answer(object);
+  *result = nullptr;
+  if (self->state == State::kFinished) {
+    PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
+    return PYGEN_ERROR;
+  }
+  if (self->state == State::kFresh) {
+    if (argument != Py_None) {
+      PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
+      return PYGEN_ERROR;
+    }
+    if (loop_budget_is_spent()) {
+      self->state = State::kYielded;
+      *result = Py_NewRef(Py_None);
+      return PYGEN_NEXT;
+    }
+  }
+  *result = finish(self);
+  return *result == nullptr ? PYGEN_ERROR : PYGEN_RETURN;
+}
+
+// A tuple or an exception would be unpacked, or raised, if it were set as the value itself.
+void set_stop_iteration(PyObject* value) {
+  if (!PyTuple_Check(value) && !PyExceptionInstance_Check(value)) {
+    PyErr_SetObject(PyExc_StopIteration, value);
+    return;
+  }
+  const Ref stop = Ref::steal(PyObject_CallOneArg(PyExc_StopIteration, value));
+  if (stop) PyErr_SetObject(PyExc_StopIteration, stop.get());
+}
+
+PyObject* send(PyObject* object, PyObject* argument) {
+  PyObject* result = nullptr;
+  if (am_send(object, argument, &result) != PYGEN_RETURN) return result;
+  set_stop_iteration(result);
+  Py_DECREF(result);
+  return nullptr;
+}
+
+PyObject* iternext(PyObject* object) { return send(object, Py_None); }
+
+// throw(type[, value[, traceback]]) as generators have it.
+PyObject* throw_(PyObject* object, PyObject* const* args, Py_ssize_t nargs) {
+  if (nargs < 1 || nargs > 3) {
+    return PyErr_Format(PyExc_TypeError, "throw expected 1 to 3 arguments, got %zd", nargs);
+  }
+  PyObject* value = nargs > 1 && args[1] != Py_None ? args[1] : nullptr;
+  PyObject* traceback = nargs > 2 && args[2] != Py_None ? args[2] : nullptr;
+  Ref exception;
+  if (PyExceptionInstance_Check(args[0])) {
+    if (value != nullptr) {
+      PyErr_SetString(PyExc_TypeError, "instance exception may not have a separate value");
+      return nullptr;
+    }
+    exception = Ref::borrow(args[0]);
+  } else if (PyExceptionClass_Check(args[0])) {
+    if (value != nullptr && PyObject_TypeCheck(value, reinterpret_cast<PyTypeObject*>(args[0]))) {
+      exception = Ref::borrow(value);
+    } else {
+      exception = Ref::steal(value == nullptr ? PyObject_CallNoArgs(args[0])
+                                              : PyObject_CallOneArg(args[0], value));
+    }
+    if (!exception) return nullptr;
+  } else {
+    return PyErr_Format(PyExc_TypeError,
+                        "exceptions must be classes or instances deriving from BaseException, "
+                        "not %.200s",
+                        Py_TYPE(args[0])->tp_name);
+  }
+  if (traceback != nullptr && PyException_SetTraceback(exception.get(), traceback) < 0) {
+    return nullptr;
+  }
+  Answer* self = as_answer(object);
+  if (self->state == State::kFinished) {
+    PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
+    return nullptr;
+  }
+  self->state = State::kFinished;
+  Py_CLEAR(self->value);
+  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
+  return nullptr;
+}
+
+PyObject* close(PyObject* object, PyObject*) {
+  as_answer(object)->state = State::kFinished;
+  Py_CLEAR(as_answer(object)->value);
+  Py_RETURN_NONE;
+}
+
+PyObject* await_(PyObject* object) { return Py_NewRef(object); }
+
+PyObject* get_name(PyObject* object, void* name) {
+  return PyObject_GetAttrString(as_answer(object)->function, static_cast<const char*>(name));
+}
+
+PyObject* get_none(PyObject*, void*) { Py_RETURN_NONE; }
+PyObject* get_false(PyObject*, void*) { Py_RETURN_FALSE; }
+
+PyObject* get_suspended(PyObject* object, void*) {
+  return PyBool_FromLong(as_answer(object)->state == State::kYielded);
+}
+
+PyObject* repr(PyObject* object) {
+  const Ref name = Ref::steal(PyObject_GetAttrString(as_answer(object)->function, "__qualname__"));
+  if (!name) return nullptr;
+  return PyUnicode_FromFormat("<cached answer of %S at %p>", name.get(), object);
+}
+
+PyMethodDef methods[] = {
+    {"send", send, METH_O, "Give the answer by raising StopIteration, as a coroutine does."},
+    {"throw", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(throw_)), METH_FASTCALL,
+     "Raise the exception here; the answer is dropped."},
+    {"close", close, METH_NOARGS, "Drop the answer."},
+    {nullptr, nullptr, 0, nullptr}};
+
+char name_attribute[] = "__name__";
+char qualname_attribute[] = "__qualname__";
+char code_attribute[] = "__code__";
+
+PyGetSetDef getset[] = {{"__name__", get_name, nullptr, nullptr, name_attribute},
+                        {"__qualname__", get_name, nullptr, nullptr, qualname_attribute},
+                        {"cr_code", get_name, nullptr, nullptr, code_attribute},
+                        {"cr_await", get_none, nullptr, nullptr, nullptr},
+                        {"cr_frame", get_none, nullptr, nullptr, nullptr},
+                        {"cr_origin", get_none, nullptr, nullptr, nullptr},
+                        {"cr_running", get_false, nullptr, nullptr, nullptr},
+                        {"cr_suspended", get_suspended, nullptr, nullptr, nullptr},
+                        {nullptr, nullptr, nullptr, nullptr, nullptr}};
+
+PyType_Slot slots[] = {
+    {Py_tp_doc, const_cast<char*>("An awaitable that has its answer. Single-use.")},
+    {Py_tp_dealloc, reinterpret_cast<void*>(dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(clear)},
+    {Py_tp_repr, reinterpret_cast<void*>(repr)},
+    {Py_tp_iternext, reinterpret_cast<void*>(iternext)},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, getset},
+    {Py_am_await, reinterpret_cast<void*>(await_)},
+    {Py_am_send, reinterpret_cast<void*>(am_send)},
+    {0, nullptr}};
+
+PyType_Spec spec = {"mcp_performance._core.CachedAnswer", sizeof(Answer), 0,
+                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION |
+                        Py_TPFLAGS_IMMUTABLETYPE,
+                    slots};
+
+}  // namespace
+
+PyObject* make_answer(PyObject* value, PyObject* function) { return make(value, function, false); }
+
+PyObject* make_failure(PyObject* exception, PyObject* function) {
+  return make(exception, function, true);
+}
+
+bool add_awaitable_type(PyObject* module) {
+  answer_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
+  return answer_type != nullptr && PyModule_AddType(module, answer_type) == 0;
+}
+
+}  // namespace mcp::python

@@ -1,0 +1,129 @@
+// cache_key.h: keys of a Python-facing cache: how they hash, and how they compare.
+//
+// A key is one object, or the elements of a tuple that has not been built. Both hash and compare as
+// the object or the tuple would in a dict, so that a call's arguments find the entry that was
+// stored under their tuple without one being made.
+//
+// Comparison comes in two parts. compare_fast() runs no Python code and may be called while the
+// core is at work; it answers kUnsure where only __eq__ can tell, and that is asked with the core
+// left alone and a reference held.
+#pragma once
+
+#include <Python.h>
+
+#include <cstdint>
+#include <cstring>
+
+namespace mcp::python {
+
+enum class Match { kDifferent, kEqual, kUnsure };
+
+struct KeyView {
+  PyObject* const* items;  // borrowed
+  Py_ssize_t size;
+  bool whole;  // one object that is itself the key; size is 1
+  bool typed;  // elements of different types differ: 1 and 1.0
+  Py_hash_t hash;
+};
+
+// tuple.__hash__ of the elements with these hashes, without the tuple.
+class TupleHash {
+ public:
+  void add(Py_hash_t lane) noexcept {
+    state_ += static_cast<std::uint64_t>(lane) * kPrime2;
+    state_ = (state_ << 31) | (state_ >> 33);
+    state_ *= kPrime1;
+  }
+  [[nodiscard]] Py_hash_t finish(Py_ssize_t size) const noexcept {
+    const std::uint64_t mixed =
+        state_ + (static_cast<std::uint64_t>(size) ^ (kPrime5 ^ 3527539ULL));
+    return mixed == ~0ULL ? 1546275796 : static_cast<Py_hash_t>(mixed);
+  }
+
+ private:
+  static constexpr std::uint64_t kPrime1 = 11400714785074694791ULL;
+  static constexpr std::uint64_t kPrime2 = 14029467366897019727ULL;
+  static constexpr std::uint64_t kPrime5 = 2870177450012600261ULL;
+  std::uint64_t state_ = kPrime5;
+};
+
+// False on an interpreter whose tuples hash otherwise.
+[[nodiscard]] bool tuple_hash_is_known();
+
+// hash(object); -1 with an exception set if it has none.
+[[nodiscard]] inline Py_hash_t hash_of(PyObject* object) {
+  if (PyUnicode_CheckExact(object)) {
+    const Py_hash_t known = reinterpret_cast<PyASCIIObject*>(object)->hash;
+    if (known != -1) return known;
+  }
+  return PyObject_Hash(object);
+}
+
+// hash() of the tuple of `items`. On failure -1 with an exception set, and `*culprit` is the
+// position of the element without a hash.
+[[nodiscard]] inline Py_hash_t hash_of_items(PyObject* const* items, Py_ssize_t size,
+                                             Py_ssize_t* culprit) {
+  TupleHash hash;
+  for (Py_ssize_t i = 0; i < size; ++i) {
+    const Py_hash_t lane = hash_of(items[i]);
+    if (lane == -1) {
+      *culprit = i;
+      return -1;
+    }
+    hash.add(lane);
+  }
+  return hash.finish(size);
+}
+
+[[nodiscard]] Match compare_fast_other(PyObject* a, PyObject* b, int depth) noexcept;
+
+[[nodiscard]] inline Match compare_fast(PyObject* a, PyObject* b) noexcept {
+  if (a == b) return Match::kEqual;
+  if (PyUnicode_CheckExact(a) && PyUnicode_CheckExact(b)) {
+    const Py_ssize_t length = PyUnicode_GET_LENGTH(a);
+    const auto kind = PyUnicode_KIND(a);
+    if (length != PyUnicode_GET_LENGTH(b) || kind != PyUnicode_KIND(b)) return Match::kDifferent;
+    const std::size_t bytes = static_cast<std::size_t>(length) * static_cast<std::size_t>(kind);
+    return std::memcmp(PyUnicode_DATA(a), PyUnicode_DATA(b), bytes) == 0 ? Match::kEqual
+                                                                         : Match::kDifferent;
+  }
+  return compare_fast_other(a, b, 0);
+}
+
+// Whether `stored`, a key built by build_key(), is the key `view`; runs no Python code.
+[[nodiscard]] inline Match matches_fast(PyObject* stored, const KeyView& view) noexcept {
+  if (view.whole) {
+    if (view.typed && Py_TYPE(stored) != Py_TYPE(view.items[0])) return Match::kDifferent;
+    return compare_fast(stored, view.items[0]);
+  }
+  if (!PyTuple_CheckExact(stored)) {
+    // A key of the caller's own making may equal a tuple; a function's own keys never do.
+    return PyTuple_Check(stored) ? Match::kUnsure : Match::kDifferent;
+  }
+  if (PyTuple_GET_SIZE(stored) != view.size) return Match::kDifferent;
+  Match result = Match::kEqual;
+  for (Py_ssize_t i = 0; i < view.size; ++i) {
+    PyObject* element = PyTuple_GET_ITEM(stored, i);
+    if (view.typed && Py_TYPE(element) != Py_TYPE(view.items[i])) return Match::kDifferent;
+    const Match match = compare_fast(element, view.items[i]);
+    if (match == Match::kDifferent) return match;
+    if (match == Match::kUnsure) result = match;
+  }
+  return result;
+}
+
+// The same with __eq__: 1, 0, or -1 with an exception set. REQUIRES: a reference to `stored` is
+// held. Runs any Python code.
+[[nodiscard]] int matches_slow(PyObject* stored, const KeyView& view);
+
+// A new reference to the object to store for `view`.
+[[nodiscard]] PyObject* build_key(const KeyView& view);
+
+// A view of a key that is one object. `slot` must outlive the view. False with an exception set if
+// it has no hash.
+[[nodiscard]] inline bool view_of(PyObject* const* slot, KeyView& view) {
+  view = {slot, 1, true, false, hash_of(*slot)};
+  return view.hash != -1;
+}
+
+}  // namespace mcp::python

@@ -1,0 +1,611 @@
+// The heap type behind mcp_performance.Cache: the methods that are called per lookup.
+#include <Python.h>
+
+#include "cache_object.h"
+
+#include <structmember.h>
+
+#include <cstddef>
+#include <utility>
+
+#include "cache_load.h"
+#include "cached_function.h"
+
+namespace mcp::python {
+namespace {
+
+PyTypeObject* cache_type = nullptr;
+PyObject* ttl_parser = nullptr;  // _durations.nanoseconds
+
+constexpr double kLongest = 3.2e9;  // seconds; a hundred years
+
+CacheObject* as_cache(PyObject* object) { return reinterpret_cast<CacheObject*>(object); }
+
+// Runs `act` and turns what the core throws into a Python exception.
+template <class Act>
+auto guarded(Act&& act, decltype(act()) failure) noexcept {
+  try {
+    return act();
+  } catch (const std::exception&) {
+    PyErr_NoMemory();
+    return failure;
+  }
+}
+
+}  // namespace
+
+bool is_cache(PyObject* object) noexcept { return PyObject_TypeCheck(object, cache_type); }
+
+bool parse_nanoseconds(PyObject* value, Duration& ttl) {
+  if (value == Py_None) {
+    ttl = kNever;
+    return true;
+  }
+  const long long number = PyLong_AsLongLong(value);
+  if (number == -1 && PyErr_Occurred()) return false;
+  ttl = number;
+  return true;
+}
+
+bool parse_ttl(PyObject* value, Duration& ttl) {
+  double seconds = -1;
+  if (PyFloat_CheckExact(value)) {
+    seconds = PyFloat_AS_DOUBLE(value);
+  } else if (PyLong_CheckExact(value)) {
+    int overflow = 0;
+    const long long number = PyLong_AsLongLongAndOverflow(value, &overflow);
+    if (overflow == 0) seconds = static_cast<double>(number);
+  } else if (value == Py_None) {
+    ttl = kNever;
+    return true;
+  }
+  if (seconds > 0 && seconds <= kLongest) {
+    ttl = std::max<Duration>(1, static_cast<Duration>(seconds * static_cast<double>(kSecond)));
+    return true;
+  }
+  const Ref answer = Ref::steal(PyObject_CallFunction(ttl_parser, "sO", "ttl", value));
+  return answer && parse_nanoseconds(answer.get(), ttl);
+}
+
+bool parse_tags(PyObject* iterable, std::vector<std::string>& names) {
+  if (PyUnicode_Check(iterable)) {
+    PyErr_Format(PyExc_TypeError, "tags=%R: expected an iterable of str, not one str", iterable);
+    return false;
+  }
+  const Ref items = Ref::steal(PySequence_Tuple(iterable));
+  if (!items) return false;
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(items.get()); ++i) {
+    PyObject* item = PyTuple_GET_ITEM(items.get(), i);
+    if (!PyUnicode_Check(item)) {
+      PyErr_Format(PyExc_TypeError, "a tag must be a str, not %R", item);
+      return false;
+    }
+    const Ref bytes = Ref::steal(PyUnicode_AsEncodedString(item, "utf-8", "surrogatepass"));
+    if (!bytes) return false;
+    std::string name(PyBytes_AS_STRING(bytes.get()),
+                     static_cast<std::size_t>(PyBytes_GET_SIZE(bytes.get())));
+    if (std::find(names.begin(), names.end(), name) == names.end())
+      names.push_back(std::move(name));
+  }
+  return true;
+}
+
+PyObject* figures_of(CacheState& state) {
+  const auto size = static_cast<unsigned long long>(state.size());
+  const CacheFigures& f = state.figures;
+  const std::uint64_t asked = f.hits + f.misses;
+  const double rate = asked == 0 ? 0.0 : static_cast<double>(f.hits) / static_cast<double>(asked);
+  const std::uint64_t explained = f.misses_expired + f.misses_evicted;
+  const Ref maxsize = Ref::steal(
+      state.is_unbounded() ? Py_NewRef(Py_None) : PyLong_FromUnsignedLongLong(state.capacity()));
+  if (!maxsize) return nullptr;
+  const auto number = [](std::uint64_t n) { return static_cast<unsigned long long>(n); };
+  return Py_BuildValue(
+      "{sKsKsdsKsKsdsKsKsKsKsKsKsKsKsOsK}", "hits", number(f.hits), "misses", number(f.misses),
+      "hit_rate", rate, "loads", number(f.loads), "load_errors", number(f.load_errors),
+      "load_seconds", static_cast<double>(f.load_ns) / static_cast<double>(kSecond), "evictions",
+      number(f.evictions), "expirations", number(f.expirations), "invalidations",
+      number(f.invalidations), "stale_served", number(f.stale_served), "misses_cold",
+      number(f.misses > explained ? f.misses - explained : 0), "misses_expired",
+      number(f.misses_expired), "misses_evicted", number(f.misses_evicted), "currsize", size,
+      "maxsize", maxsize.get(), "weight", number(state.weight()));
+}
+
+namespace {
+
+// ---- construction
+
+PyObject* cache_new(PyTypeObject* type, PyObject*, PyObject*) {
+  auto* self = reinterpret_cast<CacheObject*>(type->tp_alloc(type, 0));
+  if (self == nullptr) return nullptr;
+  self->state = guarded([&] { return new CacheState(reinterpret_cast<PyObject*>(self)); }, nullptr);
+  if (self->state != nullptr) return reinterpret_cast<PyObject*>(self);
+  Py_DECREF(self);
+  return nullptr;
+}
+
+// _configure(maxsize, is_lru, ttl_ns, idle_ns, weigher, on_evict, clock)
+PyObject* configure(PyObject* object, PyObject* args) {
+  PyObject *maxsize, *ttl, *idle, *weigher, *on_evict, *clock;
+  int is_lru;
+  if (!PyArg_ParseTuple(args, "OpOOOOO:_configure", &maxsize, &is_lru, &ttl, &idle, &weigher,
+                        &on_evict, &clock)) {
+    return nullptr;
+  }
+  CacheState& state = *as_cache(object)->state;
+  if (state.size() != 0 || !state.loads().empty()) {
+    PyErr_SetString(PyExc_RuntimeError, "the cache is in use");
+    return nullptr;
+  }
+  CacheSettings settings;
+  settings.is_unbounded = maxsize == Py_None;
+  if (!settings.is_unbounded) {
+    settings.capacity = PyLong_AsUnsignedLongLong(maxsize);
+    if (PyErr_Occurred()) return nullptr;
+  }
+  settings.is_lru = is_lru != 0;
+  Duration idle_ttl = kNever;
+  if (!parse_nanoseconds(ttl, settings.ttl) || !parse_nanoseconds(idle, idle_ttl)) return nullptr;
+  settings.idle_ttl = idle_ttl == kNever ? 0 : idle_ttl;
+  const auto optional = [](PyObject* o) { return o == Py_None ? nullptr : o; };
+  settings.weigher = optional(weigher);
+  settings.on_evict = optional(on_evict);
+  settings.clock = optional(clock);
+  return guarded(
+      [&]() -> PyObject* {
+        state.configure(settings);
+        Py_RETURN_NONE;
+      },
+      nullptr);
+}
+
+int cache_traverse(PyObject* object, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(object));
+  CacheState* state = as_cache(object)->state;
+  return state == nullptr ? 0 : state->traverse(visit, arg);
+}
+
+int cache_clear_slot(PyObject* object) {
+  if (CacheState* state = as_cache(object)->state; state != nullptr) state->drop_all();
+  return 0;
+}
+
+void cache_dealloc(PyObject* object) {
+  PyTypeObject* type = Py_TYPE(object);
+  PyObject_GC_UnTrack(object);
+  if (as_cache(object)->weakrefs != nullptr) PyObject_ClearWeakRefs(object);
+  cache_clear_slot(object);
+  delete as_cache(object)->state;
+  type->tp_free(object);
+  Py_DECREF(type);
+}
+
+// ---- reading
+
+// The living value: a new reference; nullptr without an exception if absent, with one on failure.
+// Inlined into get() and [].
+inline PyObject* fetch(PyObject* object, PyObject* key) {
+  CacheState& state = *as_cache(object)->state;
+  KeyView view;
+  if (!view_of(&key, view)) return nullptr;
+  if (PyObject* value = state.hit(view); value != nullptr) [[likely]]
+    return Py_NewRef(value);
+  Lookup lookup = state.look_up(view);
+  if (lookup.found == Found::kFailed) return nullptr;
+  if (lookup.found == Found::kFresh && !lookup.is_failure) {
+    ++state.figures.hits;
+    return lookup.value.release();
+  }
+  state.count_miss(view, lookup);
+  return nullptr;
+}
+
+PyObject* get(PyObject* object, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  PyObject* fallback = Py_None;
+  if (kwnames != nullptr || nargs < 1 || nargs > 2) [[unlikely]] {
+    const bool named =
+        nargs == 1 && kwnames != nullptr && PyTuple_GET_SIZE(kwnames) == 1 &&
+        PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), "default") == 0;
+    if (!named) return PyErr_Format(PyExc_TypeError, "get(key, default=None)");
+    fallback = args[1];
+  } else if (nargs == 2) {
+    fallback = args[1];
+  }
+  PyObject* value = fetch(object, args[0]);
+  if (value != nullptr || PyErr_Occurred()) return value;
+  return Py_NewRef(fallback);
+}
+
+PyObject* subscript(PyObject* object, PyObject* key) {
+  PyObject* value = fetch(object, key);
+  if (value == nullptr && !PyErr_Occurred()) PyErr_SetObject(PyExc_KeyError, key);
+  return value;
+}
+
+int contains(PyObject* object, PyObject* key) {
+  KeyView view;
+  if (!view_of(&key, view)) return -1;
+  const Lookup lookup = as_cache(object)->state->look_up(view, false);
+  if (lookup.found == Found::kFailed) return -1;
+  return lookup.found == Found::kFresh && !lookup.is_failure;
+}
+
+Py_ssize_t length(PyObject* object) {
+  return static_cast<Py_ssize_t>(as_cache(object)->state->size());
+}
+
+// ---- writing
+
+// Stores and takes any load of the key out: what was set by hand is newer.
+bool put(PyObject* object, PyObject* key, PyObject* value, const StoreTerms& terms) {
+  CacheState& state = *as_cache(object)->state;
+  KeyView view;
+  if (!view_of(&key, view)) return false;
+  if (!state.loads().empty()) {
+    bool failed = false;
+    Load* load = state.loads().find(view, static_cast<std::uint64_t>(view.hash), failed);
+    if (failed) return false;
+    if (load != nullptr) state.loads().remove(*load);
+  }
+  return guarded([&] { return state.store(view, key, value, terms); }, false);
+}
+
+PyObject* set(PyObject* object, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  if (nargs != 2) return PyErr_Format(PyExc_TypeError, "set(key, value, *, ttl=..., tags=())");
+  CacheState& state = *as_cache(object)->state;
+  StoreTerms terms;
+  terms.ttl = state.ttl();
+  terms.stamp = state.tag_epoch();
+  const Py_ssize_t keywords = kwnames == nullptr ? 0 : PyTuple_GET_SIZE(kwnames);
+  for (Py_ssize_t k = 0; k < keywords; ++k) {
+    PyObject* name = PyTuple_GET_ITEM(kwnames, k);
+    PyObject* value = args[nargs + k];
+    if (PyUnicode_CompareWithASCIIString(name, "ttl") == 0) {
+      if (value != Py_Ellipsis && !parse_ttl(value, terms.ttl)) return nullptr;
+    } else if (PyUnicode_CompareWithASCIIString(name, "tags") == 0) {
+      if (!parse_tags(value, terms.tags)) return nullptr;
+    } else {
+      return PyErr_Format(PyExc_TypeError, "set() got an unexpected keyword argument '%U'", name);
+    }
+  }
+  if (!put(object, args[0], args[1], terms)) return nullptr;
+  Py_RETURN_NONE;
+}
+
+// 1, 0 or -1 as CacheState::remove().
+int discard(PyObject* object, PyObject* key) {
+  KeyView view;
+  if (!view_of(&key, view)) return -1;
+  return guarded([&] { return as_cache(object)->state->remove(view); }, -1);
+}
+
+int assign_subscript(PyObject* object, PyObject* key, PyObject* value) {
+  if (value != nullptr) {
+    StoreTerms terms;
+    terms.ttl = as_cache(object)->state->ttl();
+    return put(object, key, value, terms) ? 0 : -1;
+  }
+  const int removed = discard(object, key);
+  if (removed == 0) PyErr_SetObject(PyExc_KeyError, key);
+  return removed == 1 ? 0 : -1;
+}
+
+PyObject* remove(PyObject* object, PyObject* key) {
+  const int removed = discard(object, key);
+  return removed < 0 ? nullptr : PyBool_FromLong(removed);
+}
+
+PyObject* clear(PyObject* object, PyObject*) {
+  return guarded(
+      [&]() -> PyObject* {
+        as_cache(object)->state->clear();
+        Py_RETURN_NONE;
+      },
+      nullptr);
+}
+
+PyObject* touch(PyObject* object, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  CacheState& state = *as_cache(object)->state;
+  Duration ttl = state.ttl();
+  const Py_ssize_t keywords = kwnames == nullptr ? 0 : PyTuple_GET_SIZE(kwnames);
+  const bool named = keywords == 1 && nargs == 1 &&
+                     PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), "ttl") == 0;
+  if (nargs != 1 || (keywords != 0 && !named)) {
+    return PyErr_Format(PyExc_TypeError, "touch(key, *, ttl=...)");
+  }
+  if (named && args[1] != Py_Ellipsis && !parse_ttl(args[1], ttl)) return nullptr;
+  KeyView view;
+  if (!view_of(args, view)) return nullptr;
+  const int touched = state.set_ttl(view, ttl);
+  return touched < 0 ? nullptr : PyBool_FromLong(touched);
+}
+
+PyObject* expires_in(PyObject* object, PyObject* key) {
+  KeyView view;
+  Duration left = kNever;
+  if (!view_of(&key, view)) return nullptr;
+  const int found = as_cache(object)->state->time_left(view, &left);
+  if (found == 0) PyErr_SetObject(PyExc_KeyError, key);
+  if (found != 1) return nullptr;
+  if (left == kNever) Py_RETURN_NONE;
+  return PyFloat_FromDouble(static_cast<double>(left) / static_cast<double>(kSecond));
+}
+
+PyObject* invalidate_tags(PyObject* object, PyObject* const* args, Py_ssize_t nargs) {
+  const Ref tags = Ref::steal(PyTuple_New(nargs));
+  if (!tags) return nullptr;
+  for (Py_ssize_t i = 0; i < nargs; ++i) PyTuple_SET_ITEM(tags.get(), i, Py_NewRef(args[i]));
+  std::vector<std::string> names;
+  if (!parse_tags(tags.get(), names)) return nullptr;
+  return guarded([&] { return PyLong_FromSize_t(as_cache(object)->state->invalidate_tags(names)); },
+                 nullptr);
+}
+
+// ---- loading
+
+class CallSteps final : public LoadSteps {
+ public:
+  CallSteps(CacheState& state, PyObject* key, const KeyView& view, PyObject* loader, Duration ttl)
+      : state_(state), key_(key), view_(view), loader_(loader), ttl_(ttl) {}
+
+  PyObject* compute() override { return PyObject_CallOneArg(loader_, key_); }
+  bool publish(const Leading& leading, PyObject* value, Duration) override {
+    StoreTerms terms;
+    terms.ttl = ttl_;
+    terms.stamp = leading.epoch();
+    return !leading.may_store() || state_.store(view_, leading.key(), value, terms);
+  }
+  void publish_failure(const Leading&) override {}
+
+ private:
+  CacheState& state_;
+  PyObject* key_;
+  const KeyView& view_;
+  PyObject* loader_;
+  Duration ttl_;
+};
+
+PyObject* get_or_load(PyObject* object, PyObject* const* args, Py_ssize_t nargs,
+                      PyObject* kwnames) {
+  CacheState& state = *as_cache(object)->state;
+  Duration ttl = state.ttl();
+  const Py_ssize_t keywords = kwnames == nullptr ? 0 : PyTuple_GET_SIZE(kwnames);
+  const bool named = keywords == 1 && nargs == 2 &&
+                     PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), "ttl") == 0;
+  if (nargs != 2 || (keywords != 0 && !named)) {
+    return PyErr_Format(PyExc_TypeError, "get_or_load(key, loader, *, ttl=...)");
+  }
+  if (named && args[2] != Py_Ellipsis && !parse_ttl(args[2], ttl)) return nullptr;
+  KeyView view;
+  if (!view_of(args, view)) return nullptr;
+  if (PyObject* value = state.hit(view); value != nullptr) return Py_NewRef(value);
+  Lookup lookup = state.look_up(view);
+  if (lookup.found == Found::kFailed) return nullptr;
+  if (lookup.found == Found::kFresh && !lookup.is_failure) {
+    ++state.figures.hits;
+    return lookup.value.release();
+  }
+  state.count_miss(view, lookup);
+  CallSteps steps(state, args[0], view, args[1], ttl);
+  return guarded([&] { return load_value(state, view, Lookup{}, steps); }, nullptr);
+}
+
+// For _cache_async: _join(key), _publish(flight, key, value, ttl, seconds), _fail(seconds).
+
+PyObject* join(PyObject* object, PyObject* key) {
+  CacheState& state = *as_cache(object)->state;
+  KeyView view;
+  if (!view_of(&key, view)) return nullptr;
+  Lookup lookup = state.look_up(view);
+  if (lookup.found == Found::kFailed) return nullptr;
+  if (lookup.found == Found::kFresh && !lookup.is_failure) return found_step(std::move(lookup));
+  return join_load(state, key, view, Lookup{}, false);
+}
+
+PyObject* publish(PyObject* object, PyObject* args) {
+  PyObject *flight, *key, *value, *ttl;
+  double seconds;
+  if (!PyArg_ParseTuple(args, "OOOOd:_publish", &flight, &key, &value, &ttl, &seconds))
+    return nullptr;
+  CacheState& state = *as_cache(object)->state;
+  ++state.figures.loads;
+  state.figures.load_ns += static_cast<Duration>(seconds * static_cast<double>(kSecond));
+  StoreTerms terms;
+  terms.ttl = state.ttl();
+  if (ttl != Py_Ellipsis && !parse_ttl(ttl, terms.ttl)) return nullptr;
+  const AsyncClaim claim = claim_of(state, flight);
+  terms.stamp = claim.stamp;
+  KeyView view;
+  if (!view_of(&key, view)) return nullptr;
+  if (claim.may_store && !guarded([&] { return state.store(view, key, value, terms); }, false)) {
+    return nullptr;
+  }
+  Py_RETURN_NONE;
+}
+
+PyObject* count_failure(PyObject* object, PyObject* seconds) {
+  CacheState& state = *as_cache(object)->state;
+  const double value = PyFloat_AsDouble(seconds);
+  if (value == -1.0 && PyErr_Occurred()) return nullptr;
+  ++state.figures.load_errors;
+  state.figures.load_ns += static_cast<Duration>(value * static_cast<double>(kSecond));
+  Py_RETURN_NONE;
+}
+
+// ---- the whole
+
+PyObject* list_items(PyObject* object, PyObject* pairs) {
+  return as_cache(object)->state->list(pairs == Py_True);
+}
+
+PyObject* iterate(PyObject* object) {
+  const Ref keys = Ref::steal(as_cache(object)->state->list(false));
+  return keys ? PyObject_GetIter(keys.get()) : nullptr;
+}
+
+PyObject* figures(PyObject* object, PyObject*) { return figures_of(*as_cache(object)->state); }
+
+PyObject* ttl_nanoseconds(PyObject* object, PyObject*) {
+  const Duration ttl = as_cache(object)->state->ttl();
+  if (ttl == kNever) Py_RETURN_NONE;
+  return PyLong_FromLongLong(ttl);
+}
+
+PyObject* reset_figures(PyObject* object, PyObject*) {
+  as_cache(object)->state->figures = CacheFigures{};
+  Py_RETURN_NONE;
+}
+
+PyObject* resize(PyObject* object, PyObject* maxsize) {
+  CacheState& state = *as_cache(object)->state;
+  std::uint64_t capacity = state.capacity();
+  if (maxsize != Py_None) {
+    capacity = PyLong_AsUnsignedLongLong(maxsize);
+    if (PyErr_Occurred()) return nullptr;
+  }
+  return guarded(
+      [&]() -> PyObject* {
+        state.resize(capacity, maxsize == Py_None);
+        Py_RETURN_NONE;
+      },
+      nullptr);
+}
+
+// Drops what has expired, at most `budget` entries. Seconds until there may be more; None: never.
+PyObject* expire(PyObject* object, PyObject* budget) {
+  CacheState& state = *as_cache(object)->state;
+  const std::size_t limit = PyLong_AsSize_t(budget);
+  if (limit == static_cast<std::size_t>(-1) && PyErr_Occurred()) return nullptr;
+  Instant now = 0;
+  const bool done = guarded([&] { return state.expire(limit) && state.read_clock(now); }, false);
+  if (!done) return nullptr;
+  const Instant next = state.next_expiry();
+  if (next == kNever) Py_RETURN_NONE;
+  const Duration left = std::max<Duration>(0, next - now);
+  return PyFloat_FromDouble(static_cast<double>(left) / static_cast<double>(kSecond));
+}
+
+PyObject* check(PyObject* object, PyObject*) {
+  try {
+    as_cache(object)->state->check_invariants();
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+    return nullptr;
+  }
+  Py_RETURN_NONE;
+}
+
+PyObject* memory(PyObject* object, PyObject*) {
+  return PyLong_FromSize_t(as_cache(object)->state->memory_bytes());
+}
+
+PyObject* get_maxsize(PyObject* object, void*) {
+  const CacheState& state = *as_cache(object)->state;
+  if (state.is_unbounded()) Py_RETURN_NONE;
+  return PyLong_FromUnsignedLongLong(state.capacity());
+}
+
+PyObject* get_currsize(PyObject* object, void*) {
+  return PyLong_FromSize_t(as_cache(object)->state->size());
+}
+
+PyCFunction keyword_function(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t,
+                                                   PyObject*)) {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
+
+PyCFunction fast_function(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t)) {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
+
+PyMethodDef methods[] = {
+    {"get", keyword_function(get), METH_FASTCALL | METH_KEYWORDS,
+     "get(key, default=None): the value, or *default* if there is none that lives."},
+    {"set", keyword_function(set), METH_FASTCALL | METH_KEYWORDS,
+     "set(key, value, *, ttl=..., tags=()): store; without *ttl* for the cache's own."},
+    {"delete", remove, METH_O, "Forget *key*; whether there was something to forget."},
+    {"clear", clear, METH_NOARGS, "Forget everything. Loads under way are not stored."},
+    {"touch", keyword_function(touch), METH_FASTCALL | METH_KEYWORDS,
+     "touch(key, *, ttl=...): start the time to live anew; whether the key was there."},
+    {"expires_in", expires_in, METH_O,
+     "Seconds until *key* expires, None if it never does; KeyError if it is absent."},
+    {"invalidate_tags", fast_function(invalidate_tags), METH_FASTCALL,
+     "invalidate_tags(*tags): forget every entry that carries one of them, in O(1); how many did."},
+    {"get_or_load", keyword_function(get_or_load), METH_FASTCALL | METH_KEYWORDS,
+     "get_or_load(key, loader, *, ttl=...): the value; a miss calls loader(key), once at a time."},
+    {"_join", join, METH_O, "For _cache_async."},
+    {"_publish", publish, METH_VARARGS, "For _cache_async."},
+    {"_count_failure", count_failure, METH_O, "For _cache_async."},
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "For annotations."},
+    {"_configure", configure, METH_VARARGS, "Settings, while the cache is empty."},
+    {"_list", list_items, METH_O, "The living keys, or (True) the pairs."},
+    {"_figures", figures, METH_NOARGS, "The fields of CacheStats."},
+    {"_ttl_nanoseconds", ttl_nanoseconds, METH_NOARGS, "The default lifetime; None: for ever."},
+    {"_reset_figures", reset_figures, METH_NOARGS, "Count from zero."},
+    {"_resize", resize, METH_O, "A new capacity; None: no bound."},
+    {"_expire", expire, METH_O,
+     "Drop up to so many expired entries; seconds until there are more."},
+    {"_check_invariants", check, METH_NOARGS, "Raise RuntimeError if the core is inconsistent."},
+    {"_memory_bytes", memory, METH_NOARGS, "Memory beyond what keys and values own."},
+    {nullptr, nullptr, 0, nullptr}};
+
+PyGetSetDef getset[] = {{"maxsize", get_maxsize, nullptr, "Capacity; None: no bound.", nullptr},
+                        {"currsize", get_currsize, nullptr, "Entries held.", nullptr},
+                        {nullptr, nullptr, nullptr, nullptr, nullptr}};
+
+PyMemberDef members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(CacheObject, weakrefs), READONLY, nullptr},
+    {nullptr, 0, 0, 0, nullptr}};
+
+PyType_Slot slots[] = {{Py_tp_doc, const_cast<char*>("The native base of mcp_performance.Cache.")},
+                       {Py_tp_new, reinterpret_cast<void*>(cache_new)},
+                       {Py_tp_dealloc, reinterpret_cast<void*>(cache_dealloc)},
+                       {Py_tp_traverse, reinterpret_cast<void*>(cache_traverse)},
+                       {Py_tp_clear, reinterpret_cast<void*>(cache_clear_slot)},
+                       {Py_tp_iter, reinterpret_cast<void*>(iterate)},
+                       {Py_mp_subscript, reinterpret_cast<void*>(subscript)},
+                       {Py_mp_ass_subscript, reinterpret_cast<void*>(assign_subscript)},
+                       {Py_mp_length, reinterpret_cast<void*>(length)},
+                       {Py_sq_contains, reinterpret_cast<void*>(contains)},
+                       {Py_tp_methods, methods},
+                       {Py_tp_getset, getset},
+                       {Py_tp_members, members},
+                       {0, nullptr}};
+
+PyType_Spec spec = {"mcp_performance._core.CacheBase", sizeof(CacheObject), 0,
+                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE, slots};
+
+PyObject* set_parser(PyObject*, PyObject* function) {
+  const Ref old = Ref::steal(std::exchange(ttl_parser, Py_NewRef(function)));
+  Py_RETURN_NONE;
+}
+
+PyObject* set_keeper(PyObject*, PyObject* function) {
+  set_housekeeper(function);
+  Py_RETURN_NONE;
+}
+
+PyObject* forget_loads(PyObject*, PyObject*) {
+  forget_loads_after_fork();
+  Py_RETURN_NONE;
+}
+
+PyMethodDef module_methods[] = {
+    {"_set_ttl_parser", set_parser, METH_O, "What reads a ttl that is no plain number."},
+    {"_set_housekeeper", set_keeper, METH_O, "What watches caches whose entries expire."},
+    {"_forget_loads_after_fork", forget_loads, METH_NOARGS, "For the child of a fork."},
+    {nullptr, nullptr, 0, nullptr}};
+
+}  // namespace
+
+bool add_cache_type(PyObject* module) {
+  if (!tuple_hash_is_known()) {
+    PyErr_SetString(PyExc_ImportError, "this interpreter hashes tuples in a way that is not known");
+    return false;
+  }
+  cache_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
+  return cache_type != nullptr && PyModule_AddType(module, cache_type) == 0 &&
+         PyModule_AddFunctions(module, module_methods) == 0;
+}
+
+}  // namespace mcp::python

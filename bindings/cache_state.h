@@ -1,0 +1,234 @@
+// cache_state.h: a cache of Python objects over the native core: the single place where keys and
+// values are stored for Cache, cached functions and lru_cache.
+//
+// The interpreter lock is the lock: REQUIRES it everywhere. The core never runs Python code: hashes
+// are taken before, __eq__ is asked outside (find()), and what the core displaces is dropped and
+// reported after it returns. Any call that stores, drops or compares may run Python code, which may
+// call back into this cache; nothing read from it before is relied on afterwards.
+//
+// References: the cache owns one to each key and one to each value.
+#pragma once
+
+#include <Python.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "cache/cache_core.h"
+#include "cache_box.h"
+#include "cache_flight.h"
+#include "cache_key.h"
+#include "py_ref.h"
+
+namespace mcp::python {
+
+struct CacheFigures {
+  std::uint64_t hits = 0;
+  std::uint64_t misses = 0;
+  std::uint64_t misses_expired = 0;
+  std::uint64_t misses_evicted = 0;
+  std::uint64_t loads = 0;
+  std::uint64_t load_errors = 0;
+  Duration load_ns = 0;
+  std::uint64_t evictions = 0;
+  std::uint64_t expirations = 0;
+  std::uint64_t invalidations = 0;
+  std::uint64_t stale_served = 0;
+};
+
+struct CacheSettings {
+  std::uint64_t capacity = 1024;
+  bool is_unbounded = false;
+  bool is_lru = false;
+  Duration ttl = kNever;        // of entries that bring none of their own
+  Duration idle_ttl = 0;        // 0: none
+  PyObject* weigher = nullptr;  // borrowed; nullptr for none
+  PyObject* on_evict = nullptr;
+  PyObject* clock = nullptr;
+};
+
+// How a value is to be stored.
+struct StoreTerms {
+  Duration ttl = kNever;
+  Duration stale = 0;  // how long after its ttl it may still be served
+  Duration load_ns = 0;
+  bool is_failure = false;
+  bool must_box = false;
+  bool keeps_present = false;  // an entry that is there stays as it is
+  std::vector<std::string> tags;
+  std::uint64_t stamp = 0;  // the tag epoch at which the load began
+};
+
+enum class Found {
+  kMiss,
+  kFresh,
+  kStale,   // past its ttl; may be served while somebody loads, or if the load fails
+  kFailed,  // an exception is set: __eq__ or the clock
+};
+
+struct Lookup {
+  Found found = Found::kMiss;
+  Ref value;
+  bool is_failure = false;   // the value is an exception to raise
+  bool has_expired = false;  // a miss on an entry whose time had passed
+  Duration load_ns = 0;
+  Instant fresh_until = kNever;
+};
+
+class CacheState {
+  // Calls f with the core, whichever policy it has.
+  template <class F>
+  decltype(auto) with_core(F&& f) {
+    return adaptive_ != nullptr ? f(*adaptive_) : f(*lru_);
+  }
+
+ public:
+  using AdaptiveCore = cache::CacheCore<PyObject*, Stored, cache::AdaptivePolicy>;
+  using LruCore = cache::CacheCore<PyObject*, Stored, cache::LruPolicy>;
+  using Displaced = cache::Displaced<PyObject*, Stored>;
+
+  explicit CacheState(PyObject* owner) : owner_(owner) { configure(CacheSettings{}); }
+  ~CacheState();  // REQUIRES: drop_all() was called
+  CacheState(const CacheState&) = delete;
+  CacheState& operator=(const CacheState&) = delete;
+
+  // REQUIRES: empty.
+  void configure(const CacheSettings& settings);
+
+  // ---- the hit path
+
+  // False with an exception set: a clock written in Python may raise.
+  [[nodiscard]] bool read_clock(Instant& now) {
+    if (clock_.get() == nullptr) [[likely]] {
+      now = now_coarse();
+      return true;
+    }
+    return read_python_clock(now);
+  }
+
+  // A borrowed reference to a bare, living value, counted as a hit; nullptr for everything else,
+  // which look_up() sorts out. Runs no Python code.
+  [[nodiscard]] PyObject* hit(const KeyView& view) noexcept {
+    if (clock_.get() != nullptr) [[unlikely]]
+      return nullptr;
+    const Instant now = now_coarse();
+    return with_core([&](auto& core) -> PyObject* {
+      const cache::Index i = core.find(static_cast<std::uint64_t>(view.hash), [&](PyObject* key) {
+        return matches_fast(key, view) == Match::kEqual;
+      });
+      if (i == cache::kNone || core.expired(i, now)) return nullptr;
+      const Stored stored = core.value(i);
+      if (stored.is_boxed()) return nullptr;
+      core.touch(i, now);
+      ++figures.hits;
+      return stored.value();
+    });
+  }
+
+  // Looks for the key. With `touch` this is a read: it counts for the policy, and what is found
+  // dead or expired is dropped. Counts no hit and no miss.
+  [[nodiscard]] Lookup look_up(const KeyView& view, bool touch = true);
+
+  // Counts a miss and why it was one.
+  void count_miss(const KeyView& view, const Lookup& lookup);
+
+  // ---- changing
+
+  // Stores under `key`, the object that build_key(view) makes, and takes references of its own.
+  // False with an exception set.
+  [[nodiscard]] bool store(const KeyView& view, PyObject* key, PyObject* value,
+                           const StoreTerms& terms);
+
+  // Takes the entry out, and any load of it: 1 if there was an entry, 0 if not, -1 with an
+  // exception set.
+  [[nodiscard]] int remove(const KeyView& view);
+
+  // A new time to live for an entry: 1, 0 or -1 as for remove().
+  [[nodiscard]] int set_ttl(const KeyView& view, Duration ttl);
+
+  // Seconds left into `*left` (kNever for ever): 1, 0 or -1.
+  [[nodiscard]] int time_left(const KeyView& view, Duration* left);
+
+  void clear();
+  [[nodiscard]] std::size_t invalidate_tags(const std::vector<std::string>& names);
+  void resize(std::uint64_t capacity, bool is_unbounded);
+  // Drops what has expired, at most `budget` entries; gives memory back when much was dropped.
+  // False with an exception set.
+  [[nodiscard]] bool expire(std::size_t budget);
+
+  // ---- the whole
+
+  [[nodiscard]] std::size_t size();  // without entries that an invalidation killed
+  [[nodiscard]] std::uint64_t weight() {
+    return with_core([](auto& c) { return c.weight(); });
+  }
+  [[nodiscard]] std::uint64_t capacity() const noexcept { return capacity_; }
+  [[nodiscard]] bool is_unbounded() const noexcept { return is_unbounded_; }
+  [[nodiscard]] bool is_lru() const noexcept { return lru_ != nullptr; }
+  [[nodiscard]] Duration ttl() const noexcept { return ttl_; }
+  [[nodiscard]] Duration idle_ttl() const noexcept { return idle_ttl_; }
+  [[nodiscard]] Instant next_expiry() {
+    return with_core([](auto& c) { return c.next_expiry(); });
+  }
+  [[nodiscard]] std::size_t memory_bytes() {
+    return with_core([](auto& c) { return c.memory_bytes(); });
+  }
+  [[nodiscard]] std::uint64_t tag_epoch() const noexcept { return tags_.epoch(); }
+  void check_invariants() {
+    with_core([](auto& c) { c.check_invariants(); });
+  }
+
+  // New list of the living keys, or of (key, value) pairs. nullptr with an exception set.
+  [[nodiscard]] PyObject* list(bool pairs);
+
+  LoadTable& loads() noexcept { return loads_; }
+  CacheFigures figures;
+
+  int traverse(visitproc visit, void* arg);
+  void drop_all() noexcept;  // tells no listener
+
+ private:
+  template <class Core>
+  [[nodiscard]] cache::Index locate(Core& core, const KeyView& view, bool& failed);
+  template <class Core>
+  [[nodiscard]] cache::Index locate_slow(Core& core, const KeyView& view, bool& failed);
+
+  [[nodiscard]] bool read_python_clock(Instant& now);
+  [[nodiscard]] bool weigh(PyObject* key, PyObject* value, std::uint32_t& weight);
+  [[nodiscard]] Stored wrap(PyObject* value, const KeyView& view, const StoreTerms& terms,
+                            Instant now, bool& refused);
+  void unwrap(Stored stored) noexcept;  // frees the box; the value's reference is the caller's
+  // Reports and drops what the core displaced. `key` names the replaced entry.
+  void settle(Displaced& out, PyObject* key = nullptr, const char* cause = nullptr);
+  void count(cache::Cause cause) noexcept;
+  void tell(PyObject* key, PyObject* value, const char* cause);
+  void bury_dead(std::size_t limit);
+  void watch_expiry();
+
+  PyObject* owner_;                         // the Python object that holds this; borrowed
+  std::unique_ptr<AdaptiveCore> adaptive_;  // one of the two
+  std::unique_ptr<LruCore> lru_;
+  TagTable tags_;
+  LoadTable loads_;
+  std::uint64_t capacity_ = 0;
+  bool is_unbounded_ = false;
+  bool is_watched_ = false;  // the housekeeper knows this cache
+  Duration ttl_ = kNever;
+  Duration idle_ttl_ = 0;
+  Ref weigher_;
+  Ref on_evict_;
+  Ref clock_;
+};
+
+// Where caches that hold expiring entries announce themselves; see _housekeeping.py.
+void set_housekeeper(PyObject* function);
+
+// now + ttl, saturating at kNever.
+[[nodiscard]] inline Instant after(Instant now, Duration ttl) noexcept {
+  Instant at;
+  return ttl == kNever || __builtin_add_overflow(now, ttl, &at) ? kNever : at;
+}
+
+}  // namespace mcp::python

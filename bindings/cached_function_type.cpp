@@ -1,0 +1,503 @@
+// The heap type CachedFunction: entry points by shape of the signature, descriptor, attributes.
+#include <Python.h>
+
+#include <structmember.h>
+
+#include <cstddef>
+#include <new>
+#include <utility>
+
+#include "cache_awaitable.h"
+#include "cached_function.h"
+
+namespace mcp::python {
+namespace {
+
+using Shape = KeyPlan::Shape;
+
+PyTypeObject* function_type = nullptr;
+PyObject* info_type = nullptr;   // CacheInfo
+PyObject* stats_type = nullptr;  // CacheStats
+
+CachedFunction* as_function(PyObject* object) { return reinterpret_cast<CachedFunction*>(object); }
+PyObject* as_object(CachedFunction* self) { return reinterpret_cast<PyObject*>(self); }
+
+// ---- calls
+
+template <bool kAsync>
+inline PyObject* answer(CachedFunction* self, const Call& call, const KeyView& view) {
+  PyObject* value = self->state->hit(view);
+  if (value == nullptr) [[unlikely]]
+    return answer_slowly(self, call, view);
+  Py_INCREF(value);
+  if constexpr (kAsync) return make_answer(value, as_object(self));
+  return value;
+}
+
+template <bool kAsync>
+[[gnu::noinline]] PyObject* call_general(CachedFunction* self, const Call& call) {
+  KeyBuffer buffer;
+  KeyView view;
+  if (!self->plan->make(call, buffer, view)) return nullptr;
+  return answer<kAsync>(self, call, view);
+}
+
+template <Shape kShape, bool kAsync>
+PyObject* vectorcall(PyObject* object, PyObject* const* args, std::size_t nargsf,
+                     PyObject* kwnames) {
+  CachedFunction* self = as_function(object);
+  const Call call{args, PyVectorcall_NARGS(nargsf), kwnames};
+  KeyView view;
+  if constexpr (kShape == Shape::kOne) {
+    if (call.nargs == 1 && kwnames == nullptr) [[likely]] {
+      view = {args, 1, true, self->plan->typed(), hash_of(args[0])};
+      if (view.hash == -1) [[unlikely]] {
+        self->plan->refuse(args[0], 0);
+        return nullptr;
+      }
+      return answer<kAsync>(self, call, view);
+    }
+  } else if constexpr (kShape == Shape::kNone) {
+    if (call.nargs == 0 && call.keywords() == 0) [[likely]] {
+      view = {args, 0, false, false, TupleHash().finish(0)};
+      return answer<kAsync>(self, call, view);
+    }
+  } else if constexpr (kShape == Shape::kFixed) {
+    if (call.nargs == self->plan->size() && kwnames == nullptr && self->plan->is_direct())
+        [[likely]] {
+      if (!self->plan->make_direct(args, view)) return nullptr;
+      return answer<kAsync>(self, call, view);
+    }
+  }
+  return call_general<kAsync>(self, call);
+}
+
+// maxsize=0 as functools has it: the arguments are not even hashed.
+PyObject* vectorcall_uncached(PyObject* object, PyObject* const* args, std::size_t nargsf,
+                              PyObject* kwnames) {
+  CachedFunction* self = as_function(object);
+  ++self->state->figures.misses;
+  return PyObject_Vectorcall(self->wrapped, args, nargsf, kwnames);
+}
+
+template <bool kAsync>
+vectorcallfunc entry_for(Shape shape) noexcept {
+  switch (shape) {
+    case Shape::kNone:
+      return vectorcall<Shape::kNone, kAsync>;
+    case Shape::kOne:
+      return vectorcall<Shape::kOne, kAsync>;
+    case Shape::kFixed:
+      return vectorcall<Shape::kFixed, kAsync>;
+    default:
+      return vectorcall<Shape::kVariadic, kAsync>;
+  }
+}
+
+// ---- construction
+
+bool parse_terms(PyObject* spec, LoadTerms& terms) {
+  PyObject *ttl, *negative, *stale, *ttl_of, *condition, *copy, *tags_of;
+  if (!PyArg_ParseTuple(spec, "OdOOdOOOO:load terms", &ttl, &terms.jitter, &negative, &stale,
+                        &terms.refresh_ahead, &ttl_of, &condition, &copy, &tags_of) ||
+      !parse_nanoseconds(ttl, terms.ttl) || !parse_nanoseconds(negative, terms.negative_ttl) ||
+      !parse_nanoseconds(stale, terms.stale_ttl)) {
+    return false;
+  }
+  const auto optional = [](PyObject* object) {
+    return object == Py_None ? nullptr : Py_NewRef(object);
+  };
+  terms.ttl_of = optional(ttl_of);
+  terms.condition = optional(condition);
+  terms.copy = optional(copy);
+  terms.tags_of = optional(tags_of);
+  terms.is_plain = terms.jitter == 0 && terms.stale_ttl == 0 && terms.refresh_ahead == 0 &&
+                   terms.ttl_of == nullptr && terms.condition == nullptr && terms.copy == nullptr &&
+                   terms.tags_of == nullptr;
+  return true;
+}
+
+// CachedFunction(wrapped, cache, plan, terms, parameters, loader, is_async, is_functools)
+PyObject* function_new(PyTypeObject* type, PyObject* args, PyObject*) {
+  PyObject *wrapped, *cache, *plan, *terms, *parameters, *loader;
+  int is_async, is_functools;
+  if (!PyArg_ParseTuple(args, "OOO!O!O!Opp:CachedFunction", &wrapped, &cache, &PyTuple_Type, &plan,
+                        &PyTuple_Type, &terms, &PyDict_Type, &parameters, &loader, &is_async,
+                        &is_functools)) {
+    return nullptr;
+  }
+  if (!PyCallable_Check(wrapped)) {
+    return PyErr_Format(PyExc_TypeError, "the first argument must be callable, not %R", wrapped);
+  }
+  if (!is_cache(cache)) return PyErr_Format(PyExc_TypeError, "cache must be a Cache");
+  auto* self = reinterpret_cast<CachedFunction*>(type->tp_alloc(type, 0));
+  if (self == nullptr) return nullptr;
+  Ref holder = Ref::steal(as_object(self));
+  self->terms = new (std::nothrow) LoadTerms;
+  if (self->terms == nullptr) return PyErr_NoMemory();
+  self->plan = KeyPlan::compile(plan).release();
+  if (self->plan == nullptr || !parse_terms(terms, *self->terms)) return nullptr;
+  self->wrapped = Py_NewRef(wrapped);
+  self->cache = reinterpret_cast<CacheObject*>(Py_NewRef(cache));
+  self->state = self->cache->state;
+  self->loader = loader == Py_None ? nullptr : Py_NewRef(loader);
+  self->parameters = Py_NewRef(parameters);
+  self->is_async = is_async != 0;
+  self->is_functools = is_functools != 0;
+  const Shape shape = self->plan->shape();
+  self->vectorcall = is_async ? entry_for<true>(shape) : entry_for<false>(shape);
+  if (is_functools && self->state->capacity() == 0 && !self->state->is_unbounded()) {
+    self->vectorcall = vectorcall_uncached;
+  }
+  self->dict = PyDict_New();
+  return self->dict == nullptr ? nullptr : holder.release();
+}
+
+// A method of `instance` that shares this one's plan and options but keeps its results in `cache`.
+PyObject* bind(PyObject* object, PyObject* const* args, Py_ssize_t nargs) {
+  CachedFunction* unbound = as_function(object);
+  if (nargs != 2 || !is_cache(args[1]) || unbound->unbound != nullptr) {
+    return PyErr_Format(PyExc_TypeError, "_bind(instance, cache)");
+  }
+  auto* self = reinterpret_cast<CachedFunction*>(function_type->tp_alloc(function_type, 0));
+  if (self == nullptr) return nullptr;
+  self->vectorcall = unbound->vectorcall;
+  self->wrapped = Py_NewRef(unbound->wrapped);
+  self->cache = reinterpret_cast<CacheObject*>(Py_NewRef(args[1]));
+  self->state = self->cache->state;
+  self->plan = unbound->plan;
+  self->terms = unbound->terms;
+  self->parameters = Py_NewRef(unbound->parameters);
+  self->instance = Py_NewRef(args[0]);
+  self->unbound = Py_NewRef(object);
+  self->dict = Py_NewRef(unbound->dict);
+  self->is_async = unbound->is_async;
+  self->is_functools = unbound->is_functools;
+  return as_object(self);
+}
+
+int function_traverse(PyObject* object, visitproc visit, void* arg) {
+  CachedFunction* self = as_function(object);
+  Py_VISIT(Py_TYPE(object));
+  Py_VISIT(self->wrapped);
+  Py_VISIT(self->cache);
+  Py_VISIT(self->loader);
+  Py_VISIT(self->dict);
+  Py_VISIT(self->parameters);
+  Py_VISIT(self->instance);
+  Py_VISIT(self->unbound);
+  if (self->unbound != nullptr) return 0;
+  if (self->terms != nullptr) {
+    Py_VISIT(self->terms->ttl_of);
+    Py_VISIT(self->terms->condition);
+    Py_VISIT(self->terms->copy);
+    Py_VISIT(self->terms->tags_of);
+  }
+  return self->plan == nullptr ? 0 : self->plan->traverse(visit, arg);
+}
+
+// The wrapped function and the cache stay until the end: a finalizer in the same cycle may still
+// call. Cycles are broken at the attributes, among them __wrapped__, and in the cache.
+int function_clear(PyObject* object) {
+  CachedFunction* self = as_function(object);
+  Py_CLEAR(self->dict);
+  return 0;
+}
+
+void function_dealloc(PyObject* object) {
+  CachedFunction* self = as_function(object);
+  PyTypeObject* type = Py_TYPE(object);
+  PyObject_GC_UnTrack(object);
+  if (self->weakrefs != nullptr) PyObject_ClearWeakRefs(object);
+  Py_CLEAR(self->dict);
+  Py_CLEAR(self->wrapped);
+  Py_CLEAR(self->cache);
+  Py_CLEAR(self->loader);
+  Py_CLEAR(self->parameters);
+  Py_CLEAR(self->instance);
+  if (self->unbound != nullptr) {
+    Py_CLEAR(self->unbound);
+    self->terms = nullptr;
+    self->plan = nullptr;
+  }
+  if (LoadTerms* terms = std::exchange(self->terms, nullptr); terms != nullptr) {
+    Py_XDECREF(terms->ttl_of);
+    Py_XDECREF(terms->condition);
+    Py_XDECREF(terms->copy);
+    Py_XDECREF(terms->tags_of);
+    delete terms;
+  }
+  delete self->plan;
+  type->tp_free(object);
+  Py_DECREF(type);
+}
+
+PyObject* function_get(PyObject* self, PyObject* instance, PyObject*) {
+  if (instance == nullptr || instance == Py_None) return Py_NewRef(self);
+  return PyMethod_New(self, instance);
+}
+
+PyObject* function_repr(PyObject* object) {
+  const Ref name = Ref::steal(PyObject_GetAttrString(object, "__qualname__"));
+  if (!name) {
+    PyErr_Clear();
+    return PyUnicode_FromFormat("<cached %R at %p>", as_function(object)->wrapped, object);
+  }
+  return PyUnicode_FromFormat("<cached function %S at %p>", name.get(), object);
+}
+
+// ---- methods on keys: f.cache_key(*args, **kwargs) and the like
+
+// Calls `act(self, call, view)` with the key of the arguments.
+template <class Act>
+PyObject* with_key(PyObject* object, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames,
+                   Act&& act) {
+  CachedFunction* self = as_function(object);
+  const Call call{args, nargs, kwnames};
+  KeyBuffer buffer;
+  KeyView view;
+  if (!self->plan->make(call, buffer, view)) return nullptr;
+  return act(self, call, view);
+}
+
+PyObject* cache_key(PyObject* object, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  return with_key(
+      object, args, nargs, kwnames,
+      [](CachedFunction*, const Call&, const KeyView& view) { return build_key(view); });
+}
+
+PyObject* cache_contains(PyObject* object, PyObject* const* args, Py_ssize_t nargs,
+                         PyObject* kwnames) {
+  return with_key(object, args, nargs, kwnames,
+                  [](CachedFunction* self, const Call&, const KeyView& view) -> PyObject* {
+                    const Lookup lookup = self->state->look_up(view, false);
+                    if (lookup.found == Found::kFailed) return nullptr;
+                    return PyBool_FromLong(lookup.found == Found::kFresh && !lookup.is_failure);
+                  });
+}
+
+PyObject* cache_invalidate(PyObject* object, PyObject* const* args, Py_ssize_t nargs,
+                           PyObject* kwnames) {
+  return with_key(object, args, nargs, kwnames,
+                  [](CachedFunction* self, const Call&, const KeyView& view) -> PyObject* {
+                    const int removed = self->state->remove(view);
+                    return removed < 0 ? nullptr : PyBool_FromLong(removed);
+                  });
+}
+
+PyObject* cache_refresh(PyObject* object, PyObject* const* args, Py_ssize_t nargs,
+                        PyObject* kwnames) {
+  return with_key(object, args, nargs, kwnames,
+                  [](CachedFunction* self, const Call& call, const KeyView& view) {
+                    return refresh(self, call, view);
+                  });
+}
+
+PyObject* cache_clear(PyObject* object, PyObject*) {
+  CacheState& state = *as_function(object)->state;
+  state.clear();
+  state.figures = CacheFigures{};
+  Py_RETURN_NONE;
+}
+
+PyObject* cache_info(PyObject* object, PyObject*) {
+  CacheState& state = *as_function(object)->state;
+  const std::size_t size = state.size();
+  const Ref maxsize = Ref::steal(
+      state.is_unbounded() ? Py_NewRef(Py_None) : PyLong_FromUnsignedLongLong(state.capacity()));
+  if (!maxsize) return nullptr;
+  return PyObject_CallFunction(info_type, "KKOn",
+                               static_cast<unsigned long long>(state.figures.hits),
+                               static_cast<unsigned long long>(state.figures.misses), maxsize.get(),
+                               static_cast<Py_ssize_t>(size));
+}
+
+PyObject* stats(PyObject* object, PyObject*) {
+  const Ref figures = Ref::steal(figures_of(*as_function(object)->state));
+  const Ref nothing = Ref::steal(PyTuple_New(0));
+  return figures && nothing ? PyObject_Call(stats_type, nothing.get(), figures.get()) : nullptr;
+}
+
+PyObject* cache_parameters(PyObject* object, PyObject*) {
+  return PyDict_Copy(as_function(object)->parameters);
+}
+
+PyObject* reduce(PyObject* object, PyObject*) {
+  return PyObject_GetAttrString(object, "__qualname__");
+}
+
+PyObject* copy_self(PyObject* object, PyObject*) { return Py_NewRef(object); }
+
+// ---- for _cache_async
+
+PyObject* join(PyObject* object, PyObject* const* args, Py_ssize_t nargs) {
+  if (nargs != 2) return PyErr_Format(PyExc_TypeError, "_join(key, refreshes)");
+  return async_join(as_function(object), args[0], args[1] == Py_True);
+}
+
+// Starts the load: the wrapped function's coroutine, or the loader's.
+PyObject* call_async(PyObject* object, PyObject* const* args, Py_ssize_t nargs) {
+  CachedFunction* self = as_function(object);
+  if (nargs != 3 || !PyTuple_Check(args[1]))
+    return PyErr_Format(PyExc_TypeError, "_call(key, args, kwargs)");
+  if (self->loader != nullptr) return PyObject_Vectorcall(self->loader, args, 3, nullptr);
+  if (self->instance == nullptr) return PyObject_Call(self->wrapped, args[1], args[2]);
+  const Ref instance = Ref::steal(PyTuple_Pack(1, self->instance));
+  const Ref all = Ref::steal(instance ? PySequence_Concat(instance.get(), args[1]) : nullptr);
+  return all ? PyObject_Call(self->wrapped, all.get(), args[2]) : nullptr;
+}
+
+Duration nanoseconds_of(PyObject* seconds) {
+  const double value = PyFloat_AsDouble(seconds);
+  if (value == -1.0 && PyErr_Occurred()) PyErr_Clear();
+  return value > 0 ? static_cast<Duration>(value * static_cast<double>(kSecond)) : 0;
+}
+
+PyObject* publish(PyObject* object, PyObject* const* args, Py_ssize_t nargs) {
+  if (nargs != 6) {
+    return PyErr_Format(PyExc_TypeError, "_publish(flight, key, value, seconds, args, kwargs)");
+  }
+  return async_publish(as_function(object), args[0], args[1], args[2], nanoseconds_of(args[3]),
+                       args[4], args[5]);
+}
+
+PyObject* publish_failure(PyObject* object, PyObject* const* args, Py_ssize_t nargs) {
+  if (nargs != 6) {
+    return PyErr_Format(PyExc_TypeError,
+                        "_publish_failure(flight, key, exception, seconds, args, kwargs)");
+  }
+  return async_publish_failure(as_function(object), args[0], args[1], args[2],
+                               nanoseconds_of(args[3]), args[4], args[5]);
+}
+
+// ---- attributes
+
+PyObject* get_wrapped_attribute(PyObject* object, void* name) {
+  return PyObject_GetAttrString(as_function(object)->wrapped, static_cast<const char*>(name));
+}
+
+// The backend that _cached.py put into __dict__, or the cache.
+PyObject* get_cache(PyObject* object, void*) {
+  PyObject* dict = as_function(object)->dict;
+  PyObject* backend = dict == nullptr ? nullptr : PyDict_GetItemString(dict, "_backend");
+  if (backend != nullptr) return Py_NewRef(backend);
+  return Py_NewRef(reinterpret_cast<PyObject*>(as_function(object)->cache));
+}
+
+PyObject* get_copy(PyObject* object, void*) {
+  PyObject* copy = as_function(object)->terms->copy;
+  return Py_NewRef(copy == nullptr ? Py_None : copy);
+}
+
+PyObject* get_is_async(PyObject* object, void*) {
+  return PyBool_FromLong(as_function(object)->is_async);
+}
+
+PyCFunction keyword_function(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t,
+                                                   PyObject*)) {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
+
+PyCFunction fast_function(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t)) {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
+
+PyMethodDef methods[] = {
+    {"cache_key", keyword_function(cache_key), METH_FASTCALL | METH_KEYWORDS,
+     "The key under which a call with these arguments is stored."},
+    {"cache_contains", keyword_function(cache_contains), METH_FASTCALL | METH_KEYWORDS,
+     "Whether a call with these arguments would be a hit. Counts nothing."},
+    {"cache_invalidate", keyword_function(cache_invalidate), METH_FASTCALL | METH_KEYWORDS,
+     "Forget the result for these arguments; whether there was one. A load under way is not "
+     "stored."},
+    {"cache_refresh", keyword_function(cache_refresh), METH_FASTCALL | METH_KEYWORDS,
+     "Call the function now and store its result, whatever is cached."},
+    {"cache_clear", cache_clear, METH_NOARGS, "Forget every result and set the figures to zero."},
+    {"cache_info", cache_info, METH_NOARGS, "CacheInfo(hits, misses, maxsize, currsize)."},
+    {"stats", stats, METH_NOARGS, "CacheStats of its cache."},
+    {"cache_parameters", cache_parameters, METH_NOARGS, "The settings, as a new dict."},
+    {"_bind", fast_function(bind), METH_FASTCALL,
+     "A method of an instance, with a cache of its own."},
+    {"_call", fast_function(call_async), METH_FASTCALL, "For _cache_async."},
+    {"_join", fast_function(join), METH_FASTCALL, "For _cache_async."},
+    {"_publish", fast_function(publish), METH_FASTCALL, "For _cache_async."},
+    {"_publish_failure", fast_function(publish_failure), METH_FASTCALL, "For _cache_async."},
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "For annotations."},
+    {"__reduce__", reduce, METH_NOARGS, "Pickled by name, as functions are."},
+    {"__copy__", copy_self, METH_NOARGS, "Itself, as functions are."},
+    {"__deepcopy__", copy_self, METH_O, "Itself, as functions are."},
+    {nullptr, nullptr, 0, nullptr}};
+
+char code[] = "__code__";
+char defaults[] = "__defaults__";
+char kwdefaults[] = "__kwdefaults__";
+char globals[] = "__globals__";
+
+PyGetSetDef getset[] = {
+    {"__code__", get_wrapped_attribute, nullptr, "Of the wrapped function.", code},
+    {"__defaults__", get_wrapped_attribute, nullptr, "Of the wrapped function.", defaults},
+    {"__kwdefaults__", get_wrapped_attribute, nullptr, "Of the wrapped function.", kwdefaults},
+    {"__globals__", get_wrapped_attribute, nullptr, "Of the wrapped function.", globals},
+    {"cache", get_cache, nullptr, "The Cache that holds the results.", nullptr},
+    {"_copy", get_copy, nullptr, "The copy= hook.", nullptr},
+    {"_is_async", get_is_async, nullptr, "Whether calls return awaitables.", nullptr},
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr}};
+
+PyMemberDef members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(CachedFunction, vectorcall), READONLY, nullptr},
+    {"__dictoffset__", T_PYSSIZET, offsetof(CachedFunction, dict), READONLY, nullptr},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(CachedFunction, weakrefs), READONLY, nullptr},
+    {nullptr, 0, 0, 0, nullptr}};
+
+PyType_Slot slots[] = {
+    {Py_tp_doc,
+     const_cast<char*>("A function with a cache in front; made by cached() and lru_cache().")},
+    {Py_tp_new, reinterpret_cast<void*>(function_new)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(function_dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(function_traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(function_clear)},
+    {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
+    {Py_tp_descr_get, reinterpret_cast<void*>(function_get)},
+    {Py_tp_repr, reinterpret_cast<void*>(function_repr)},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, getset},
+    {Py_tp_members, members},
+    {0, nullptr}};
+
+PyType_Spec spec = {"mcp_performance._core.CachedFunction", sizeof(CachedFunction), 0,
+                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE |
+                        Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR,
+                    slots};
+
+PyObject* set_loader(PyObject*, PyObject* function) {
+  set_async_loader(function);
+  Py_RETURN_NONE;
+}
+
+PyObject* set_figure_types(PyObject*, PyObject* args) {
+  PyObject *info, *stats_class;
+  if (!PyArg_ParseTuple(args, "OO:_set_figure_types", &info, &stats_class)) return nullptr;
+  const Ref old_info = Ref::steal(std::exchange(info_type, Py_NewRef(info)));
+  const Ref old_stats = Ref::steal(std::exchange(stats_type, Py_NewRef(stats_class)));
+  Py_RETURN_NONE;
+}
+
+PyMethodDef module_methods[] = {
+    {"_set_figure_types", set_figure_types, METH_VARARGS, "CacheInfo and CacheStats."},
+    {"_set_async_loader", set_loader, METH_O, "What a miss of a coroutine function awaits."},
+    {nullptr, nullptr, 0, nullptr}};
+
+}  // namespace
+
+bool is_cached_function(PyObject* object) noexcept {
+  return PyObject_TypeCheck(object, function_type);
+}
+
+bool add_cached_function_type(PyObject* module) {
+  function_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
+  return function_type != nullptr && PyModule_AddType(module, function_type) == 0 &&
+         PyModule_AddFunctions(module, module_methods) == 0;
+}
+
+}  // namespace mcp::python

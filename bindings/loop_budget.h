@@ -1,0 +1,20 @@
+// loop_budget.h: how long awaits may be answered inline before the event loop gets a turn.
+//
+// An await that never suspends starves its loop: timers, sockets and the other tasks wait for ever.
+// Every answer given inline asks here, and when 1 ms of one tick has gone by, the awaitable yields
+// once. A tick is noticed by a callback that is put on the loop, at most one per tick.
+//
+// State is per thread, so per running loop. REQUIRES: the interpreter lock.
+#pragma once
+
+#include "base/clock.h"
+
+namespace mcp::python {
+
+inline constexpr Duration kInlineBudget = kMillisecond;
+
+// Whether the awaitable that is about to answer inline must yield first. Never with an exception
+// set; false outside asyncio, whose bare yield other frameworks do not know.
+[[nodiscard]] bool loop_budget_is_spent() noexcept;
+
+}  // namespace mcp::python

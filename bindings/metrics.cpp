@@ -1,0 +1,314 @@
+// metrics.cpp: process statistics, and the path that every HTTP request takes through the
+// middleware.
+//
+// RequestMetrics.watch(send) begins a request and answers a ResponseWatch: a callable that stands
+// for the ASGI send channel, stamps what passes and hands the message on without a frame of its
+// own. ResponseWatch.finish(method, route) ends the request. Both types hold the interpreter lock
+// as their own; the figures behind them have a leaf mutex.
+#include <Python.h>
+
+#include <structmember.h>
+
+#include <array>
+#include <cstddef>
+
+#include "errors.h"
+#include "metrics/process_stats.h"
+#include "metrics/request_metrics.h"
+#include "rooms.h"
+
+namespace py = pybind11;
+
+namespace mcp::python {
+namespace {
+
+using metrics::Histogram;
+using metrics::RequestMetrics;
+using metrics::RequestTimes;
+
+constexpr double kSeconds = 1e-9;
+
+// The bounds of http.server.request.duration in OpenTelemetry's semantic conventions, seconds.
+constexpr std::array kBuckets_s{.005, .01, .025, .05, .075, .1,  .25,
+                                .5,   .75, 1.0,  2.5, 5.0,  7.5, 10.0};
+
+struct RequestMetricsObject {
+  PyObject_HEAD RequestMetrics* metrics;
+};
+
+struct ResponseWatchObject {
+  PyObject_HEAD vectorcallfunc call;
+  RequestMetricsObject* owner;
+  PyObject* send;
+  Instant start_ns;
+  Instant first_byte_ns;  // 0 until the response starts
+  Instant last_byte_ns;
+  int status;
+  bool finished;
+};
+
+PyTypeObject* watch_type = nullptr;
+PyObject* type_key = nullptr;
+PyObject* status_key = nullptr;
+PyObject* start_text = nullptr;
+
+// ---- ResponseWatch
+
+int watch_traverse(PyObject* self, visitproc visit, void* arg) {
+  auto* watch = reinterpret_cast<ResponseWatchObject*>(self);
+  Py_VISIT(Py_TYPE(self));
+  Py_VISIT(watch->owner);
+  Py_VISIT(watch->send);
+  return 0;
+}
+
+int watch_clear(PyObject* self) {
+  auto* watch = reinterpret_cast<ResponseWatchObject*>(self);
+  Py_CLEAR(watch->send);
+  return 0;
+}
+
+void watch_dealloc(PyObject* self) {
+  auto* watch = reinterpret_cast<ResponseWatchObject*>(self);
+  PyTypeObject* type = Py_TYPE(self);
+  PyObject_GC_UnTrack(self);
+  Py_CLEAR(watch->send);
+  Py_CLEAR(watch->owner);
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+// The status of a "http.response.start" message. False with an exception set.
+bool read_start(ResponseWatchObject* watch, PyObject* message) {
+  PyObject* status = PyObject_GetItem(message, status_key);
+  if (status == nullptr) return false;
+  const long value = PyLong_AsLong(status);
+  Py_DECREF(status);
+  if (value == -1 && PyErr_Occurred()) return false;
+  watch->status = static_cast<int>(value);
+  watch->first_byte_ns = now_precise();
+  watch->last_byte_ns = watch->first_byte_ns;
+  return true;
+}
+
+PyObject* watch_call(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* names) {
+  auto* watch = reinterpret_cast<ResponseWatchObject*>(self);
+  if (PyVectorcall_NARGS(nargsf) != 1 || names != nullptr) {
+    PyErr_SetString(PyExc_TypeError, "send() takes one message");
+    return nullptr;
+  }
+  PyObject* type = PyObject_GetItem(args[0], type_key);
+  if (type == nullptr) return nullptr;
+  const int starts = PyObject_RichCompareBool(type, start_text, Py_EQ);
+  Py_DECREF(type);
+  if (starts < 0) return nullptr;
+  if (starts == 1) {
+    if (!read_start(watch, args[0])) return nullptr;
+  } else {
+    watch->last_byte_ns = now_precise();
+  }
+  return PyObject_Vectorcall(watch->send, args, nargsf, nullptr);
+}
+
+// finish(method, route): records the request; once. An application that raised or returned without
+// a response counts as status 500.
+PyObject* watch_finish(PyObject* self, PyObject* const* args, Py_ssize_t count) {
+  auto* watch = reinterpret_cast<ResponseWatchObject*>(self);
+  if (count != 2 || !PyUnicode_Check(args[0]) || !PyUnicode_Check(args[1])) {
+    PyErr_SetString(PyExc_TypeError, "finish(method, route) takes two strings");
+    return nullptr;
+  }
+  if (watch->finished) Py_RETURN_NONE;
+  Py_ssize_t method_size = 0;
+  Py_ssize_t route_size = 0;
+  const char* method = PyUnicode_AsUTF8AndSize(args[0], &method_size);
+  const char* route = PyUnicode_AsUTF8AndSize(args[1], &route_size);
+  if (method == nullptr || route == nullptr) return nullptr;
+  watch->finished = true;
+  const Instant now = now_precise();
+  const bool answered = watch->first_byte_ns != 0;
+  const RequestTimes times{(answered ? watch->first_byte_ns : now) - watch->start_ns,
+                           (answered ? watch->last_byte_ns : now) - watch->start_ns,
+                           now - watch->start_ns};
+  try {
+    watch->owner->metrics->end({method, static_cast<std::size_t>(method_size)},
+                               {route, static_cast<std::size_t>(route_size)},
+                               answered ? watch->status : 500, times, now);
+  } catch (...) {
+    set_python_error_from_current_exception();
+    return nullptr;
+  }
+  Py_RETURN_NONE;
+}
+
+PyMethodDef watch_methods[] = {
+    {"finish", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(watch_finish)),
+     METH_FASTCALL, nullptr},
+    {nullptr, nullptr, 0, nullptr}};
+PyMemberDef watch_members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(ResponseWatchObject, call), READONLY, nullptr},
+    {"status", T_INT, offsetof(ResponseWatchObject, status), READONLY, nullptr},
+    {nullptr, 0, 0, 0, nullptr}};
+PyType_Slot watch_slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(watch_dealloc)},
+                             {Py_tp_traverse, reinterpret_cast<void*>(watch_traverse)},
+                             {Py_tp_clear, reinterpret_cast<void*>(watch_clear)},
+                             {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
+                             {Py_tp_methods, watch_methods},
+                             {Py_tp_members, watch_members},
+                             {0, nullptr}};
+PyType_Spec watch_spec{"mcp_performance._core.ResponseWatch", sizeof(ResponseWatchObject), 0,
+                       Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL |
+                           Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                       watch_slots};
+
+// ---- RequestMetrics
+
+PyObject* metrics_new(PyTypeObject* type, PyObject* args, PyObject* keywords) {
+  if (PyTuple_GET_SIZE(args) != 0 || (keywords != nullptr && PyDict_GET_SIZE(keywords) != 0)) {
+    PyErr_SetString(PyExc_TypeError, "RequestMetrics() takes no arguments");
+    return nullptr;
+  }
+  PyObject* self = type->tp_alloc(type, 0);
+  if (self == nullptr) return nullptr;
+  try {
+    reinterpret_cast<RequestMetricsObject*>(self)->metrics = new RequestMetrics(now_precise());
+  } catch (...) {
+    Py_DECREF(self);
+    set_python_error_from_current_exception();
+    return nullptr;
+  }
+  return self;
+}
+
+void metrics_dealloc(PyObject* self) {
+  PyTypeObject* type = Py_TYPE(self);
+  delete reinterpret_cast<RequestMetricsObject*>(self)->metrics;
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+PyObject* metrics_watch(PyObject* self, PyObject* send) {
+  auto* owner = reinterpret_cast<RequestMetricsObject*>(self);
+  auto* watch = PyObject_GC_New(ResponseWatchObject, watch_type);
+  if (watch == nullptr) return nullptr;
+  watch->call = watch_call;
+  watch->owner = owner;
+  Py_INCREF(self);
+  watch->send = Py_NewRef(send);
+  watch->first_byte_ns = 0;
+  watch->last_byte_ns = 0;
+  watch->status = 0;
+  watch->finished = false;
+  owner->metrics->begin();
+  watch->start_ns = now_precise();
+  auto* object = reinterpret_cast<PyObject*>(watch);
+  PyObject_GC_Track(object);
+  return object;
+}
+
+py::dict figures(const Histogram& times) {
+  py::dict result;
+  result["count"] = times.count();
+  result["mean_seconds"] = times.mean_ns() * kSeconds;
+  result["p50_seconds"] = static_cast<double>(times.percentile_ns(50)) * kSeconds;
+  result["p95_seconds"] = static_cast<double>(times.percentile_ns(95)) * kSeconds;
+  result["p99_seconds"] = static_cast<double>(times.percentile_ns(99)) * kSeconds;
+  result["max_seconds"] = static_cast<double>(times.max_ns()) * kSeconds;
+  return result;
+}
+
+py::dict describe(const RequestMetrics::Series& series) {
+  py::dict result = figures(series.last_byte);
+  const auto count = static_cast<double>(series.last_byte.count());
+  result["method"] = series.method;
+  result["route"] = series.route;
+  result["status"] = series.status;
+  result["sum_seconds"] = series.last_byte.sum_ns() * kSeconds;
+  result["first_byte_mean_seconds"] =
+      static_cast<double>(series.first_byte_total_ns) * kSeconds / count;
+  result["returned_mean_seconds"] =
+      static_cast<double>(series.returned_total_ns) * kSeconds / count;
+  py::list buckets;
+  for (const double bound_s : kBuckets_s) {
+    const auto bound = static_cast<Duration>(bound_s * static_cast<double>(kSecond));
+    buckets.append(py::make_tuple(bound_s, series.last_byte.count_at_most(bound)));
+  }
+  result["buckets"] = buckets;
+  return result;
+}
+
+py::dict snapshot(const RequestMetrics& metrics) {
+  const auto seen = [&] {
+    const GilRelease unlocked;
+    return metrics.snapshot(now_precise());
+  }();
+  py::dict result = figures(seen.total);
+  result["active"] = seen.active;
+  result["errors"] = seen.errors;
+  py::dict minute = figures(seen.last_minute);
+  minute["errors"] = seen.last_minute_errors;
+  minute["length_seconds"] = static_cast<double>(seen.last_minute_length_ns) * kSeconds;
+  result["last_minute"] = minute;
+  py::list routes;
+  for (const auto& series : seen.series) routes.append(describe(series));
+  result["routes"] = routes;
+  return result;
+}
+
+PyObject* metrics_snapshot(PyObject* self, PyObject*) {
+  try {
+    return snapshot(*reinterpret_cast<RequestMetricsObject*>(self)->metrics).release().ptr();
+  } catch (...) {
+    set_python_error_from_current_exception();
+    return nullptr;
+  }
+}
+
+PyMethodDef metrics_methods[] = {{"watch", metrics_watch, METH_O, nullptr},
+                                 {"snapshot", metrics_snapshot, METH_NOARGS, nullptr},
+                                 {nullptr, nullptr, 0, nullptr}};
+PyType_Slot metrics_slots[] = {{Py_tp_new, reinterpret_cast<void*>(metrics_new)},
+                               {Py_tp_dealloc, reinterpret_cast<void*>(metrics_dealloc)},
+                               {Py_tp_methods, metrics_methods},
+                               {0, nullptr}};
+PyType_Spec metrics_spec{"mcp_performance._core.RequestMetrics", sizeof(RequestMetricsObject), 0,
+                         Py_TPFLAGS_DEFAULT, metrics_slots};
+
+py::dict process_stats() {
+  const auto stats = [] {
+    const GilRelease unlocked;
+    return metrics::read_process_stats();
+  }();
+  py::dict result;
+  result["cpu_seconds"] = stats.cpu_seconds;
+  result["cpu_cores"] = stats.cpu_cores;
+  result["throttled_seconds"] = stats.throttled_seconds;
+  result["resident_bytes"] = stats.resident_bytes;
+  result["memory_used_bytes"] = stats.memory_used_bytes;
+  result["memory_limit_bytes"] = stats.memory_limit_bytes;
+  result["open_fds"] = stats.open_fds;
+  result["threads"] = stats.threads;
+  result["limited_by_cgroup"] = stats.limited_by_cgroup;
+  return result;
+}
+
+py::object make_type(PyType_Spec& spec) {
+  PyObject* type = PyType_FromSpec(&spec);
+  if (type == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(type);
+}
+
+}  // namespace
+
+void bind_metrics(py::module_& module) {
+  type_key = PyUnicode_InternFromString("type");
+  status_key = PyUnicode_InternFromString("status");
+  start_text = PyUnicode_InternFromString("http.response.start");
+  const py::object watch = make_type(watch_spec);
+  watch_type = reinterpret_cast<PyTypeObject*>(py::object(watch).release().ptr());
+  module.attr("ResponseWatch") = watch;
+  module.attr("RequestMetrics") = make_type(metrics_spec);
+  module.def("process_stats", &process_stats);
+}
+
+}  // namespace mcp::python

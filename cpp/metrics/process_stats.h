@@ -1,0 +1,35 @@
+// process_stats.h: what this process uses and what it may use, as its container sees it: the limits
+// of the cgroup (v2) where there are any, the machine's otherwise.
+//
+// read_process_stats() only reads files; safe from any thread. Sources: proc(5), and the kernel's
+// "Control Group v2" page for cpu.max, cpu.stat, memory.max, memory.current and memory.stat.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+
+namespace mcp::metrics {
+
+struct ProcessStats {
+  double cpu_seconds = 0;        // user and system time of this process since it started
+  double cpu_cores = 0;          // cores it may use: a cgroup quota may be a fraction
+  double throttled_seconds = 0;  // time its cgroup was held back by the quota
+  std::uint64_t resident_bytes = 0;
+  std::uint64_t memory_used_bytes = 0;   // of the container without reclaimable file pages, or host
+  std::uint64_t memory_limit_bytes = 0;  // of the container, or the host's memory
+  std::uint64_t open_fds = 0;
+  std::uint64_t threads = 0;
+  bool limited_by_cgroup = false;  // whether the memory limit is a cgroup's
+};
+
+// Where to look; tests point it at a tree of their own.
+struct SystemRoots {
+  std::filesystem::path proc = "/proc";
+  std::filesystem::path cgroup = "/sys/fs/cgroup";
+};
+
+// Files that are missing or say "max" leave the host's figure in place.
+[[nodiscard]] ProcessStats read_process_stats(const SystemRoots& roots = {});
+
+}  // namespace mcp::metrics

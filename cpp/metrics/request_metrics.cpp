@@ -1,0 +1,66 @@
+#include "metrics/request_metrics.h"
+
+#include <algorithm>
+
+namespace mcp::metrics {
+namespace {
+
+constexpr int kServerError = 500;
+
+}  // namespace
+
+RequestMetrics::Series& RequestMetrics::series_for(std::string_view method, std::string_view route,
+                                                   int status) {
+  key_.assign(method).append(1, '\0').append(route).append(1, '\0').append(std::to_string(status));
+  if (const auto found = series_.find(key_); found != series_.end()) return found->second;
+  // One place is kept for everything that has none.
+  if (series_.size() + 1 >= kMaxSeries && route != kOther) {
+    return series_for(kOther, kOther, 0);
+  }
+  return series_.try_emplace(key_, std::string(method), std::string(route), status).first->second;
+}
+
+void RequestMetrics::end(std::string_view method, std::string_view route, int status,
+                         const RequestTimes& times, Instant now) {
+  active_.fetch_sub(1, std::memory_order_relaxed);
+  const MutexLock lock(mutex_);
+  Series& series = series_for(method, route, status);
+  series.last_byte.record(times.last_byte_ns);
+  series.first_byte_total_ns += times.first_byte_ns;
+  series.returned_total_ns += times.returned_ns;
+  total_.record(times.last_byte_ns);
+
+  const std::int64_t number = now / kSliceLength;
+  Slice& slice = slices_[static_cast<std::size_t>(number) % kSlices];
+  if (slice.number != number) {
+    slice.number = number;
+    slice.times.reset();
+    slice.errors = 0;
+  }
+  slice.times.record(times.last_byte_ns);
+  if (status >= kServerError) {
+    ++errors_;
+    ++slice.errors;
+  }
+}
+
+RequestMetrics::Snapshot RequestMetrics::snapshot(Instant now) const {
+  Snapshot snapshot;
+  const std::int64_t number = now / kSliceLength;
+  const Instant oldest = (number - static_cast<std::int64_t>(kSlices) + 1) * kSliceLength;
+  snapshot.last_minute_length_ns = now - std::max(oldest, start_);
+  snapshot.active = active();
+  const MutexLock lock(mutex_);
+  snapshot.series.reserve(series_.size());
+  for (const auto& [key, series] : series_) snapshot.series.push_back(series);
+  snapshot.total = total_;
+  snapshot.errors = errors_;
+  for (const Slice& slice : slices_) {
+    if (slice.number * kSliceLength < oldest || slice.number > number) continue;
+    snapshot.last_minute.merge(slice.times);
+    snapshot.last_minute_errors += slice.errors;
+  }
+  return snapshot;
+}
+
+}  // namespace mcp::metrics

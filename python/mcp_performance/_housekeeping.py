@@ -1,0 +1,109 @@
+"""One daemon thread for all caches: an idle cache gives back the memory of what has expired.
+
+It starts when the first entry that can expire is stored, never at import; sleeps while nothing can expire;
+stops at exit; and starts afresh in a forked child.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from typing import Any
+
+from . import _core
+
+__all__ = ["stop", "watch"]
+
+_SHORTEST_PAUSE = 1.0
+_LONGEST_PAUSE = 60.0
+_SLICE = 1000
+"""Entries dropped in one hold of the interpreter lock."""
+
+
+class _Keeper:
+    def __init__(self) -> None:
+        self._wanted = threading.Condition(threading.Lock())
+        self._new: list[weakref.ref[Any]] = []
+        self._caches: list[weakref.ref[Any]] = []
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+
+    def watch(self, cache: Any) -> None:
+        with self._wanted:
+            self._new.append(weakref.ref(cache))
+            if self._thread is None and not self._stopped:
+                self._thread = threading.Thread(target=self._run, name="mcp-performance-caches", daemon=True)
+                self._thread.start()
+            self._wanted.notify()
+
+    def stop(self) -> None:
+        with self._wanted:
+            self._stopped = True
+            thread = self._thread
+            self._wanted.notify()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def forked(self) -> _Keeper:
+        """A fresh keeper of the same caches, for a child process."""
+        fresh = _Keeper()
+        fresh._caches = [*self._caches, *self._new]
+        return fresh
+
+    @property
+    def alive(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _run(self) -> None:
+        pause = _SHORTEST_PAUSE
+        while True:
+            with self._wanted:
+                if not self._stopped and not self._new:
+                    self._wanted.wait(pause)
+                if self._stopped:
+                    return
+                self._caches += self._new
+                self._new.clear()
+            pause = self.sweep()
+
+    def sweep(self) -> float:
+        """Drop what has expired everywhere; seconds until it is worth coming back."""
+        due = _LONGEST_PAUSE
+        living = []
+        for reference in self._caches:
+            if (cache := reference()) is None:
+                continue
+            living.append(reference)
+            left: float | None = 0.0
+            while left == 0.0 and not self._stopped:
+                left = cache._expire(_SLICE)
+            if left is not None:
+                due = min(due, left)
+        self._caches = living
+        return max(due, _SHORTEST_PAUSE)
+
+
+_keeper = _Keeper()
+
+
+def watch(cache: Any) -> None:
+    """Look after *cache* until it is gone."""
+    _keeper.watch(cache)
+
+
+def stop() -> None:
+    """End the thread; it does not start again in this process."""
+    _keeper.stop()
+
+
+def _after_fork_in_child() -> None:
+    global _keeper
+    _keeper = _keeper.forked()
+    _core._forget_loads_after_fork()
+
+
+_core._set_housekeeper(watch)
+atexit.register(stop)
+os.register_at_fork(after_in_child=_after_fork_in_child)

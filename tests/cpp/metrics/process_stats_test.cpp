@@ -1,0 +1,93 @@
+#include "metrics/process_stats.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <string>
+
+namespace mcp::metrics {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A machine of 8 GiB, of which 6 are available, in a directory.
+class ProcessStatsOfATree : public testing::Test {
+ protected:
+  ProcessStatsOfATree()
+      : root_(fs::temp_directory_path() / ("mcp-process-stats-" + std::to_string(getpid()))),
+        roots_{root_ / "proc", root_ / "cgroup"} {
+    write("proc/self/statm", "5000 1000 100 1 0 900 0\n");
+    write("proc/self/status", "Name:\tservice\nThreads:\t7\n");
+    write("proc/self/cgroup", "0::/service\n");
+    write("proc/meminfo", "MemTotal:        8388608 kB\nMemAvailable:    6291456 kB\n");
+  }
+  ~ProcessStatsOfATree() override { fs::remove_all(root_); }
+
+  void write(const fs::path& name, const std::string& text) {
+    fs::create_directories((root_ / name).parent_path());
+    std::ofstream(root_ / name) << text;
+  }
+
+  fs::path root_;
+  SystemRoots roots_;
+};
+
+TEST_F(ProcessStatsOfATree, WithoutACgroupTheHostIsTheLimit) {
+  const ProcessStats stats = read_process_stats(roots_);
+  EXPECT_EQ(stats.memory_limit_bytes, 8ull << 30);
+  EXPECT_EQ(stats.memory_used_bytes, 2ull << 30);
+  EXPECT_EQ(stats.resident_bytes, 1000u * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE)));
+  EXPECT_EQ(stats.threads, 7u);
+  EXPECT_FALSE(stats.limited_by_cgroup);
+  EXPECT_GE(stats.cpu_cores, 1.0);
+}
+
+TEST_F(ProcessStatsOfATree, TheContainersQuotaAndMemoryCountWithoutReclaimablePages) {
+  write("cgroup/service/cpu.max", "50000 100000\n");
+  write("cgroup/service/cpu.stat", "usage_usec 9\nnr_throttled 3\nthrottled_usec 2500000\n");
+  write("cgroup/service/memory.max", "1073741824\n");
+  write("cgroup/service/memory.current", "943718400\n");
+  write("cgroup/service/memory.stat", "anon 1\ninactive_file 104857600\n");
+  const ProcessStats stats = read_process_stats(roots_);
+  EXPECT_DOUBLE_EQ(stats.cpu_cores, 0.5);
+  EXPECT_DOUBLE_EQ(stats.throttled_seconds, 2.5);
+  EXPECT_EQ(stats.memory_limit_bytes, 1ull << 30);
+  EXPECT_EQ(stats.memory_used_bytes, 800ull << 20);
+  EXPECT_TRUE(stats.limited_by_cgroup);
+}
+
+TEST_F(ProcessStatsOfATree, InsideItsOwnNamespaceTheFilesStandAtTheRoot) {
+  write("proc/self/cgroup", "0::/\n");
+  write("cgroup/memory.max", "1073741824\n");
+  write("cgroup/memory.current", "104857600\n");
+  EXPECT_EQ(read_process_stats(roots_).memory_limit_bytes, 1ull << 30);
+}
+
+TEST_F(ProcessStatsOfATree, AnUnlimitedCgroupLeavesTheHostsFigures) {
+  write("cgroup/service/cpu.max", "max 100000\n");
+  write("cgroup/service/memory.max", "max\n");
+  write("cgroup/service/memory.current", "104857600\n");
+  const ProcessStats stats = read_process_stats(roots_);
+  EXPECT_EQ(stats.memory_limit_bytes, 8ull << 30);
+  EXPECT_GE(stats.cpu_cores, 1.0);
+  EXPECT_FALSE(stats.limited_by_cgroup);
+}
+
+TEST_F(ProcessStatsOfATree, MissingFilesAreZerosAndNoError) {
+  fs::remove_all(root_);
+  const ProcessStats stats = read_process_stats(roots_);
+  EXPECT_EQ(stats.resident_bytes, 0u);
+  EXPECT_EQ(stats.memory_used_bytes, 0u);
+}
+
+TEST(ProcessStats, OfThisProcessAreThere) {
+  const ProcessStats stats = read_process_stats();
+  EXPECT_GT(stats.cpu_seconds, 0.0);
+  EXPECT_GT(stats.resident_bytes, 0u);
+  EXPECT_GT(stats.open_fds, 2u);
+  EXPECT_GE(stats.threads, 1u);
+}
+
+}  // namespace
+}  // namespace mcp::metrics

@@ -1,0 +1,75 @@
+#include "metrics/request_metrics.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <thread>
+
+namespace mcp::metrics {
+namespace {
+
+constexpr RequestTimes kTwoMilliseconds{kMillisecond, 2 * kMillisecond, 3 * kMillisecond};
+
+TEST(RequestMetrics, AskingForManyPathsNeverTakesMoreSeriesThanItsBound) {
+  RequestMetrics metrics(0);
+  for (std::size_t i = 0; i < 3 * RequestMetrics::kMaxSeries; ++i) {
+    metrics.begin();
+    metrics.end("GET", "/path/" + std::to_string(i), 200, kTwoMilliseconds, kSecond);
+  }
+  const auto snapshot = metrics.snapshot(kSecond);
+  EXPECT_EQ(snapshot.series.size(), RequestMetrics::kMaxSeries);
+  EXPECT_EQ(snapshot.total.count(), 3 * RequestMetrics::kMaxSeries);
+  std::uint64_t counted = 0;
+  for (const auto& series : snapshot.series) counted += series.last_byte.count();
+  EXPECT_EQ(counted, snapshot.total.count());
+}
+
+TEST(RequestMetrics, FirstByteLastByteAndReturnAreKeptApart) {
+  RequestMetrics metrics(0);
+  metrics.begin();
+  metrics.end("GET", "/", 200, kTwoMilliseconds, kSecond);
+  const auto series = metrics.snapshot(kSecond).series.at(0);
+  EXPECT_EQ(series.first_byte_total_ns, kMillisecond);
+  EXPECT_EQ(series.last_byte.max_ns(), 2 * kMillisecond);
+  EXPECT_EQ(series.returned_total_ns, 3 * kMillisecond);
+}
+
+TEST(RequestMetrics, TheLastMinuteForgetsWhatIsOlder) {
+  RequestMetrics metrics(0);
+  metrics.begin();
+  metrics.end("GET", "/", 500, kTwoMilliseconds, 5 * kSecond);
+  EXPECT_EQ(metrics.snapshot(6 * kSecond).last_minute.count(), 1u);
+  EXPECT_EQ(metrics.snapshot(6 * kSecond).last_minute_errors, 1u);
+  EXPECT_EQ(metrics.snapshot(6 * kSecond).last_minute_length_ns, 6 * kSecond);
+  const auto later = metrics.snapshot(90 * kSecond);
+  EXPECT_EQ(later.last_minute.count(), 0u);
+  EXPECT_EQ(later.last_minute_errors, 0u);
+  EXPECT_EQ(later.total.count(), 1u);
+  EXPECT_EQ(later.errors, 1u);
+}
+
+TEST(RequestMetrics, ActiveIsWhatHasBegunAndNotEnded) {
+  RequestMetrics metrics(0);
+  metrics.begin();
+  metrics.begin();
+  metrics.end("GET", "/", 200, kTwoMilliseconds, 0);
+  EXPECT_EQ(metrics.active(), 1);
+}
+
+TEST(RequestMetrics, ThreadsRecordWithoutLosingASample) {
+  RequestMetrics metrics(0);
+  const auto record = [&] {
+    for (int i = 0; i < 5'000; ++i) {
+      metrics.begin();
+      metrics.end("GET", "/shared", 200, kTwoMilliseconds, kSecond);
+    }
+  };
+  std::thread other(record);
+  record();
+  other.join();
+  EXPECT_EQ(metrics.snapshot(kSecond).total.count(), 10'000u);
+  EXPECT_EQ(metrics.active(), 0);
+}
+
+}  // namespace
+}  // namespace mcp::metrics
