@@ -52,6 +52,8 @@ class HttpConnection {
 
   [[nodiscard]] bool is_open() const noexcept { return fd_ >= 0; }
   [[nodiscard]] bool is_connected() const noexcept { return state_ == State::kUp; }
+  // The peer has closed its side: what comes after the current response is nothing.
+  [[nodiscard]] bool is_hung_up() const noexcept { return hung_up_; }
   [[nodiscard]] int fd() const noexcept { return fd_; }
   [[nodiscard]] const HttpResponse& response() const noexcept { return response_; }
   [[nodiscard]] const std::string& failure() const noexcept { return failure_; }

@@ -302,7 +302,7 @@ void HttpWorker::complete(std::uint32_t index) {
     end(index, done);
     return;
   }
-  if (!response.keep_alive()) lane.connection.close();
+  if (!response.keep_alive() || lane.connection.is_hung_up()) lane.connection.close();
   const Expectation& expected = scenario_.kinds()[lane.choice.kind].expectation;
   const int status = response.status();
   if (status < expected.status_low || status > expected.status_high) {
@@ -325,7 +325,7 @@ bool HttpWorker::follow_redirect(std::uint32_t index) {
   const HttpMessage& message = scenario_.prepared(lane.choice).message;
   const auto target = same_origin_target(response.location(), message.target,
                                          {options_.use_tls, options_.host, options_.port});
-  const bool keep_alive = response.keep_alive();
+  const bool keep_alive = response.keep_alive() && !lane.connection.is_hung_up();
   if (!target || ++lane.hops > kMostHops) {
     if (!keep_alive) lane.connection.close();
     fail(index, target ? "too many redirects" : "off-host redirect refused", false, done);

@@ -64,7 +64,7 @@ async def serve(handler: Handler, **options: Any) -> AsyncIterator[str]:
         connections.add(task)
         try:
             await handler(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             connections.discard(task)
@@ -93,3 +93,14 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+async def _serve_for_ever() -> None:
+    """As a program: answers on a port that it prints."""
+    async with serve(responding(lambda _: response()), backlog=20_000) as url:
+        print(url, flush=True)
+        await asyncio.get_running_loop().create_future()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve_for_ever())
