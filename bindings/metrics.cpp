@@ -3,14 +3,18 @@
 //
 // RequestMetrics.watch(send) begins a request and answers a ResponseWatch: a callable that stands
 // for the ASGI send channel, stamps what passes and hands the message on without a frame of its
-// own. ResponseWatch.finish(method, route) ends the request. Both types hold the interpreter lock
+// own. ResponseWatch.finish(...) ends the request. Both types hold the interpreter lock
 // as their own; the figures behind them have a leaf mutex.
 #include <Python.h>
 
 #include <structmember.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
+#include <iterator>
+#include <string_view>
+#include <utility>
 
 #include "errors.h"
 #include "metrics/process_stats.h"
@@ -23,10 +27,14 @@ namespace mcp::python {
 namespace {
 
 using metrics::Histogram;
+using metrics::RequestLabels;
 using metrics::RequestMetrics;
 using metrics::RequestTimes;
 
 constexpr double kSeconds = 1e-9;
+constexpr int kServerError = 500;
+constexpr int kClientClosedRequest = 499;  // as nginx counts it
+constexpr std::string_view kCancelled = "CancelledError";
 
 // The bounds of http.server.request.duration in OpenTelemetry's semantic conventions, seconds.
 constexpr std::array kBuckets_s{.005, .01, .025, .05, .075, .1,  .25,
@@ -110,30 +118,40 @@ PyObject* watch_call(PyObject* self, PyObject* const* args, size_t nargsf, PyObj
   return PyObject_Vectorcall(watch->send, args, nargsf, nullptr);
 }
 
-// finish(method, route): records the request; once. An application that raised or returned without
-// a response counts as status 500.
+// Four strings into `labels`; false with an exception set.
+bool read_labels(PyObject* const* args, Py_ssize_t count, RequestLabels& labels) {
+  std::string_view* const into[] = {&labels.method, &labels.route, &labels.scheme,
+                                    &labels.error_type};
+  if (count != std::ssize(into)) {
+    PyErr_SetString(PyExc_TypeError, "finish(method, route, scheme, error_type) takes 4 strings");
+    return false;
+  }
+  for (std::size_t i = 0; i < std::size(into); ++i) {
+    Py_ssize_t size = 0;
+    const char* text = PyUnicode_AsUTF8AndSize(args[i], &size);
+    if (text == nullptr) return false;
+    *into[i] = {text, static_cast<std::size_t>(size)};
+  }
+  return true;
+}
+
+// finish(method, route, scheme, error_type): records the request; once. An application that raised
+// or returned without a response counts as status 500, one that was cancelled before as 499.
 PyObject* watch_finish(PyObject* self, PyObject* const* args, Py_ssize_t count) {
   auto* watch = reinterpret_cast<ResponseWatchObject*>(self);
-  if (count != 2 || !PyUnicode_Check(args[0]) || !PyUnicode_Check(args[1])) {
-    PyErr_SetString(PyExc_TypeError, "finish(method, route) takes two strings");
-    return nullptr;
-  }
+  RequestLabels labels{};
+  if (!read_labels(args, count, labels)) return nullptr;
   if (watch->finished) Py_RETURN_NONE;
-  Py_ssize_t method_size = 0;
-  Py_ssize_t route_size = 0;
-  const char* method = PyUnicode_AsUTF8AndSize(args[0], &method_size);
-  const char* route = PyUnicode_AsUTF8AndSize(args[1], &route_size);
-  if (method == nullptr || route == nullptr) return nullptr;
   watch->finished = true;
   const Instant now = now_precise();
   const bool answered = watch->first_byte_ns != 0;
   const RequestTimes times{(answered ? watch->first_byte_ns : now) - watch->start_ns,
                            (answered ? watch->last_byte_ns : now) - watch->start_ns,
                            now - watch->start_ns};
+  const int unanswered = labels.error_type == kCancelled ? kClientClosedRequest : kServerError;
+  labels.status = answered ? watch->status : unanswered;
   try {
-    watch->owner->metrics->end({method, static_cast<std::size_t>(method_size)},
-                               {route, static_cast<std::size_t>(route_size)},
-                               answered ? watch->status : 500, times, now);
+    watch->owner->metrics->end(labels, times, now);
   } catch (...) {
     set_python_error_from_current_exception();
     return nullptr;
@@ -222,7 +240,9 @@ py::dict describe(const RequestMetrics::Series& series) {
   const auto count = static_cast<double>(series.last_byte.count());
   result["method"] = series.method;
   result["route"] = series.route;
+  result["scheme"] = series.scheme;
   result["status"] = series.status;
+  result["error_type"] = series.error_type;
   result["sum_seconds"] = series.last_byte.sum_ns() * kSeconds;
   result["first_byte_mean_seconds"] =
       static_cast<double>(series.first_byte_total_ns) * kSeconds / count;
@@ -249,6 +269,7 @@ py::dict snapshot(const RequestMetrics& metrics) {
   minute["errors"] = seen.last_minute_errors;
   minute["length_seconds"] = static_cast<double>(seen.last_minute_length_ns) * kSeconds;
   result["last_minute"] = minute;
+  result["loop_lag"] = figures(seen.lag);
   py::list routes;
   for (const auto& series : seen.series) routes.append(describe(series));
   result["routes"] = routes;
@@ -264,7 +285,17 @@ PyObject* metrics_snapshot(PyObject* self, PyObject*) {
   }
 }
 
+// record_lag(seconds)
+PyObject* metrics_record_lag(PyObject* self, PyObject* seconds) {
+  const double lag_s = PyFloat_AsDouble(seconds);
+  if (lag_s == -1.0 && PyErr_Occurred()) return nullptr;
+  const auto lag_ns = static_cast<Duration>(std::clamp(lag_s, 0.0, 3600.0) / kSeconds);
+  reinterpret_cast<RequestMetricsObject*>(self)->metrics->record_lag(lag_ns, now_precise());
+  Py_RETURN_NONE;
+}
+
 PyMethodDef metrics_methods[] = {{"watch", metrics_watch, METH_O, nullptr},
+                                 {"record_lag", metrics_record_lag, METH_O, nullptr},
                                  {"snapshot", metrics_snapshot, METH_NOARGS, nullptr},
                                  {nullptr, nullptr, 0, nullptr}};
 PyType_Slot metrics_slots[] = {{Py_tp_new, reinterpret_cast<void*>(metrics_new)},
@@ -286,7 +317,9 @@ py::dict process_stats() {
   result["resident_bytes"] = stats.resident_bytes;
   result["memory_used_bytes"] = stats.memory_used_bytes;
   result["memory_limit_bytes"] = stats.memory_limit_bytes;
+  result["start_time"] = stats.start_time;
   result["open_fds"] = stats.open_fds;
+  result["max_fds"] = stats.max_fds;
   result["threads"] = stats.threads;
   result["limited_by_cgroup"] = stats.limited_by_cgroup;
   return result;
@@ -309,6 +342,10 @@ void bind_metrics(py::module_& module) {
   module.attr("ResponseWatch") = watch;
   module.attr("RequestMetrics") = make_type(metrics_spec);
   module.def("process_stats", &process_stats);
+  module.def("cpu_times", [] {
+    const auto times = metrics::read_cpu_times();
+    return std::make_pair(times.cpu_seconds, times.throttled_seconds);
+  });
 }
 
 }  // namespace mcp::python

@@ -1,6 +1,7 @@
 #include "metrics/process_stats.h"
 
 #include <sched.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -68,10 +69,18 @@ fs::path own_cgroup(const SystemRoots& roots) {
   return roots.cgroup;
 }
 
-void read_cpu(const fs::path& cgroup, ProcessStats& stats) {
+CpuTimes cpu_times(const fs::path& cgroup) {
   timespec used{};
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
-  stats.cpu_seconds = static_cast<double>(used.tv_sec) + static_cast<double>(used.tv_nsec) * 1e-9;
+  const auto throttled_us = field(read_file(cgroup / "cpu.stat"), "throttled_usec");
+  return {static_cast<double>(used.tv_sec) + static_cast<double>(used.tv_nsec) * 1e-9,
+          static_cast<double>(throttled_us.value_or(0)) * 1e-6};
+}
+
+void read_cpu(const fs::path& cgroup, ProcessStats& stats) {
+  const CpuTimes times = cpu_times(cgroup);
+  stats.cpu_seconds = times.cpu_seconds;
+  stats.throttled_seconds = times.throttled_seconds;
   stats.cpu_cores = allowed_cores();
   std::istringstream limit(read_file(cgroup / "cpu.max"));
   double quota_us = 0;
@@ -79,8 +88,6 @@ void read_cpu(const fs::path& cgroup, ProcessStats& stats) {
   if (limit >> quota_us >> period_us && period_us > 0) {
     stats.cpu_cores = std::min(stats.cpu_cores, quota_us / period_us);
   }
-  const auto throttled_us = field(read_file(cgroup / "cpu.stat"), "throttled_usec");
-  stats.throttled_seconds = static_cast<double>(throttled_us.value_or(0)) * 1e-6;
 }
 
 void read_memory(const SystemRoots& roots, const fs::path& cgroup, ProcessStats& stats) {
@@ -104,7 +111,21 @@ void read_memory(const SystemRoots& roots, const fs::path& cgroup, ProcessStats&
   stats.limited_by_cgroup = true;
 }
 
+// Field 22 of /proc/self/stat counts clock ticks from boot; the command in field 2 may hold spaces.
+double start_time(const SystemRoots& roots) {
+  const std::string stat = read_file(roots.proc / "self" / "stat");
+  std::istringstream fields(stat.substr(std::min(stat.size(), stat.rfind(')') + 1)));
+  std::string skipped;
+  for (int i = 3; i < 22; ++i) fields >> skipped;
+  double ticks = 0;
+  fields >> ticks;
+  const auto boot = field(read_file(roots.proc / "stat"), "btime ").value_or(0);
+  return static_cast<double>(boot) + ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
+}
+
 }  // namespace
+
+CpuTimes read_cpu_times(const SystemRoots& roots) { return cpu_times(own_cgroup(roots)); }
 
 ProcessStats read_process_stats(const SystemRoots& roots) {
   ProcessStats stats;
@@ -112,6 +133,9 @@ ProcessStats read_process_stats(const SystemRoots& roots) {
   read_cpu(cgroup, stats);
   read_memory(roots, cgroup, stats);
   stats.open_fds = count_entries(roots.proc / "self" / "fd");
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0) stats.max_fds = limit.rlim_cur;
+  stats.start_time = start_time(roots);
   stats.threads = field(read_file(roots.proc / "self" / "status"), "Threads:").value_or(0);
   return stats;
 }

@@ -18,7 +18,9 @@ struct ProcessStats {
   std::uint64_t resident_bytes = 0;
   std::uint64_t memory_used_bytes = 0;   // of the container without reclaimable file pages, or host
   std::uint64_t memory_limit_bytes = 0;  // of the container, or the host's memory
+  double start_time = 0;                 // of this process, seconds since 1970
   std::uint64_t open_fds = 0;
+  std::uint64_t max_fds = 0;  // the soft limit
   std::uint64_t threads = 0;
   bool limited_by_cgroup = false;  // whether the memory limit is a cgroup's
 };
@@ -28,6 +30,13 @@ struct SystemRoots {
   std::filesystem::path proc = "/proc";
   std::filesystem::path cgroup = "/sys/fs/cgroup";
 };
+
+// The two of them that a timer can afford to read.
+struct CpuTimes {
+  double cpu_seconds = 0;
+  double throttled_seconds = 0;
+};
+[[nodiscard]] CpuTimes read_cpu_times(const SystemRoots& roots = {});
 
 // Files that are missing or say "max" leave the host's figure in place.
 [[nodiscard]] ProcessStats read_process_stats(const SystemRoots& roots = {});

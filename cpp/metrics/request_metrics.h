@@ -1,4 +1,5 @@
-// request_metrics.h: response times by method, route and status, in bounded memory.
+// request_metrics.h: response times by method, route and status, and how late the event loop was,
+// in bounded memory.
 //
 // Safe from any thread; one leaf mutex, held for a few dozen nanoseconds.
 // Invariants: at most kMaxSeries series, whatever paths are asked for: what comes later is counted
@@ -28,6 +29,15 @@ struct RequestTimes {
   Duration returned_ns;    // to the application's return, background tasks included
 };
 
+// What a request is counted under; the names of OpenTelemetry's semantic conventions for HTTP.
+struct RequestLabels {
+  std::string_view method;  // one of HTTP's, or RequestMetrics::kOther
+  std::string_view route;   // the template, never the path
+  std::string_view scheme;
+  int status;
+  std::string_view error_type;  // what the application raised; empty where it did not
+};
+
 class RequestMetrics {
  public:
   static constexpr std::size_t kMaxSeries = 512;
@@ -38,12 +48,18 @@ class RequestMetrics {
 
   // Two digits: 30 KiB a series.
   struct Series {
-    Series(std::string method_name, std::string route_name, int status_code)
-        : method(std::move(method_name)), route(std::move(route_name)), status(status_code) {}
+    explicit Series(const RequestLabels& labels)
+        : method(labels.method),
+          route(labels.route),
+          scheme(labels.scheme),
+          status(labels.status),
+          error_type(labels.error_type) {}
 
     std::string method;
     std::string route;
+    std::string scheme;
     int status;
+    std::string error_type;
     Histogram last_byte{2};
     Duration first_byte_total_ns = 0;
     Duration returned_total_ns = 0;
@@ -56,13 +72,15 @@ class RequestMetrics {
     std::uint64_t last_minute_errors = 0;
     Duration last_minute_length_ns = 0;  // how much of the last minute has been watched
     std::int64_t active = 0;
+    Histogram lag{2};  // of the event loop, the last minute
   };
 
   explicit RequestMetrics(Instant start) : start_(start) {}
 
   void begin() noexcept { active_.fetch_add(1, std::memory_order_relaxed); }
-  void end(std::string_view method, std::string_view route, int status, const RequestTimes& times,
-           Instant now) EXCLUDES(mutex_);
+  void end(const RequestLabels& labels, const RequestTimes& times, Instant now) EXCLUDES(mutex_);
+  // How long after its time a timer of the event loop ran.
+  void record_lag(Duration lag_ns, Instant now) EXCLUDES(mutex_);
 
   [[nodiscard]] Snapshot snapshot(Instant now) const EXCLUDES(mutex_);
   [[nodiscard]] std::int64_t active() const noexcept {
@@ -73,10 +91,12 @@ class RequestMetrics {
   struct Slice {
     std::int64_t number = -1;  // start / kSliceLength
     Histogram times{2};
+    Histogram lag{2};
     std::uint64_t errors = 0;
   };
 
-  Series& series_for(std::string_view method, std::string_view route, int status) REQUIRES(mutex_);
+  Series& series_for(const RequestLabels& labels) REQUIRES(mutex_);
+  Slice& slice_at(Instant now) REQUIRES(mutex_);
 
   const Instant start_;
   std::atomic<std::int64_t> active_{0};

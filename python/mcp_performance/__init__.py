@@ -48,6 +48,10 @@ from .load import (
     Stage,
 )
 
+# monitoring
+from .middleware import PerformanceMiddleware, performance_app
+from .monitor import PerformanceMonitor, Recommendation
+
 __all__ = [
     "BackendUnavailable",
     "BatchError",
@@ -68,11 +72,14 @@ __all__ = [
     "LoadTestError",
     "LoadTestResult",
     "LoadTester",
+    "PerformanceMiddleware",
+    "PerformanceMonitor",
     "PoolClosed",
     "PoolTimeout",
     "Progress",
     "ProtocolError",
     "QueryError",
+    "Recommendation",
     "Request",
     "RequestStats",
     "SecondStats",
@@ -84,4 +91,5 @@ __all__ = [
     "cached_method",
     "config",
     "lru_cache",
+    "performance_app",
 ]

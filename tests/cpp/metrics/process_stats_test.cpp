@@ -89,5 +89,21 @@ TEST(ProcessStats, OfThisProcessAreThere) {
   EXPECT_GE(stats.threads, 1u);
 }
 
+TEST_F(ProcessStatsOfATree, TheStartIsTheTicksAfterBootWhateverTheCommandIsCalled) {
+  write("proc/stat", "cpu 1 2 3\nbtime 1700000000\n");
+  const auto ticks = std::to_string(50 * sysconf(_SC_CLK_TCK));
+  write("proc/self/stat",
+        "42 (a) b c) S 1 42 42 0 -1 0 0 0 0 0 9 9 0 0 20 0 7 0 " + ticks + " 0\n");
+  EXPECT_DOUBLE_EQ(read_process_stats(roots_).start_time, 1'700'000'050.0);
+}
+
+TEST_F(ProcessStatsOfATree, CpuTimesAreThoseOfTheWholeReading) {
+  write("cgroup/service/memory.current", "1\n");
+  write("cgroup/service/cpu.stat", "throttled_usec 2500000\n");
+  EXPECT_DOUBLE_EQ(read_cpu_times(roots_).throttled_seconds, 2.5);
+  const double before = read_cpu_times(roots_).cpu_seconds;
+  EXPECT_LE(before, read_process_stats(roots_).cpu_seconds);
+}
+
 }  // namespace
 }  // namespace mcp::metrics

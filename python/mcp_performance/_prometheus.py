@@ -1,0 +1,188 @@
+"""Figures as Prometheus text (exposition format 0.0.4).
+
+Names and units follow OpenTelemetry's semantic conventions in Prometheus' spelling; caches, for which
+there is no convention, follow Micrometer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+__all__ = ["CONTENT_TYPE", "exposition"]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
+
+
+class _Text:
+    """Collects families; each is written once, its samples together."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def family(self, name: str, kind: str, text: str) -> None:
+        self._lines += (f"# HELP {name} {text}", f"# TYPE {name} {kind}")
+
+    def sample(self, name: str, value: float, labels: Mapping[str, object] | None = None) -> None:
+        number = repr(float(value)) if isinstance(value, float) else str(int(value))
+        if labels:
+            inside = ",".join(f'{key}="{str(label).translate(_ESCAPES)}"' for key, label in labels.items())
+            name = f"{name}{{{inside}}}"
+        self._lines.append(f"{name} {number}")
+
+    def single(self, name: str, kind: str, text: str, value: float) -> None:
+        self.family(name, kind, text)
+        self.sample(name, value)
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines) + "\n"
+
+
+def exposition(metrics: Mapping[str, Any]) -> str:
+    """The figures of :meth:`PerformanceMonitor.metrics` as text for a Prometheus scrape."""
+    text = _Text()
+    _requests(text, metrics["requests"])
+    _caches(text, metrics)
+    _pools(text, metrics["pools"])
+    _process(text, metrics)
+    return str(text)
+
+
+def _route_labels(route: Mapping[str, Any]) -> dict[str, object]:
+    labels: dict[str, object] = {
+        "http_request_method": route["method"],
+        "http_route": route["route"],
+        "http_response_status_code": route["status"],
+        "url_scheme": route["scheme"],
+    }
+    if route["error_type"]:
+        labels["error_type"] = route["error_type"]
+    elif route["status"] >= 500:
+        labels["error_type"] = route["status"]
+    return labels
+
+
+def _requests(text: _Text, requests: Mapping[str, Any]) -> None:
+    name = "http_server_request_duration_seconds"
+    text.family(name, "histogram", "Time from a request's arrival to the last piece of its response.")
+    for route in requests["routes"]:
+        labels = _route_labels(route)
+        for bound, count in route["buckets"]:
+            text.sample(f"{name}_bucket", count, {**labels, "le": repr(bound)})
+        text.sample(f"{name}_bucket", route["count"], {**labels, "le": "+Inf"})
+        text.sample(f"{name}_sum", route["sum_seconds"], labels)
+        text.sample(f"{name}_count", route["count"], labels)
+    text.single("http_server_active_requests", "gauge", "Requests in progress.", requests["active"])
+
+
+def _cache_rows(metrics: Mapping[str, Any]) -> Iterable[tuple[dict[str, object], Mapping[str, Any]]]:
+    for cache in metrics["caches"]:
+        yield {"cache": cache["name"], "tier": "memory"}, cache
+    for tier in metrics["tiers"]:
+        yield {"cache": tier["name"], "tier": "shared"}, tier
+    for pool in metrics["pools"]:
+        yield {"cache": pool["name"], "tier": "query"}, pool["cache"]
+
+
+def _caches(text: _Text, metrics: Mapping[str, Any]) -> None:
+    rows = [(labels, cache) for labels, cache in _cache_rows(metrics) if "hits" in cache]
+    text.family("cache_gets_total", "counter", "Lookups by their result.")
+    for labels, cache in rows:
+        for result, figure in (("hit", "hits"), ("miss", "misses")):
+            text.sample("cache_gets_total", cache[figure], {**labels, "result": result})
+    for name, kind, figure, help_text in (
+        ("cache_evictions_total", "counter", "evictions", "Entries displaced for want of room."),
+        ("cache_expirations_total", "counter", "expirations", "Entries whose time ran out."),
+        ("cache_invalidations_total", "counter", "invalidations", "Entries removed by hand or by a write."),
+        ("cache_size", "gauge", "currsize", "Entries held."),
+    ):
+        text.family(name, kind, help_text)
+        for labels, cache in rows:
+            if figure in cache:
+                text.sample(name, cache[figure], labels)
+    text.family("cache_loads_total", "counter", "Calls of loaders by their result.")
+    for labels, cache in rows:
+        for result, figure in (("success", "loads"), ("failure", "load_errors")):
+            if figure in cache:
+                text.sample("cache_loads_total", cache[figure], {**labels, "result": result})
+
+
+def _pools(text: _Text, pools: Iterable[Mapping[str, Any]]) -> None:
+    pools = list(pools)
+    text.family("db_client_connection_count", "gauge", "Connections by their state.")
+    for pool in pools:
+        for state, figure in (("idle", "idle"), ("used", "in_use")):
+            labels = {"db_client_connection_pool_name": pool["name"], "db_client_connection_state": state}
+            text.sample("db_client_connection_count", pool[figure], labels)
+    for name, kind, figure, help_text in (
+        ("db_client_connection_pending_requests", "gauge", "waiting", "Requests that wait for a connection."),
+        ("db_client_connection_timeouts_total", "counter", "timeouts", "Requests whose time ran out."),
+        ("db_client_connection_wait_time_seconds_total", "counter", "queue_seconds", "Time spent waiting."),
+        (
+            "db_client_connection_use_time_seconds_total",
+            "counter",
+            "database_seconds",
+            "Time spent in SQLite.",
+        ),
+        ("db_client_operation_errors_total", "counter", "errors", "Statements that failed."),
+        ("db_client_operations_total", "counter", "calls", "Statements that ran."),
+        ("db_client_connection_reconnects_total", "counter", "reconnects", "Connections that were replaced."),
+    ):
+        text.family(name, kind, help_text)
+        for pool in pools:
+            text.sample(name, pool[figure], {"db_client_connection_pool_name": pool["name"]})
+
+
+def _process(text: _Text, metrics: Mapping[str, Any]) -> None:
+    process, lag = metrics["process"], metrics["loop_lag"]
+    for name, kind, help_text, value in (
+        (
+            "process_cpu_seconds_total",
+            "counter",
+            "User and system time of this process.",
+            process["cpu_seconds"],
+        ),
+        ("process_cpu_cores", "gauge", "Cores that this process may use.", process["cpu_cores"]),
+        (
+            "process_resident_memory_bytes",
+            "gauge",
+            "Memory that this process holds.",
+            process["resident_bytes"],
+        ),
+        (
+            "container_memory_working_set_bytes",
+            "gauge",
+            "Memory in use without reclaimable file pages, of the container or else the machine.",
+            process["memory_used_bytes"],
+        ),
+        (
+            "container_memory_limit_bytes",
+            "gauge",
+            "Memory of the container, or else the machine.",
+            process["memory_limit_bytes"],
+        ),
+        (
+            "container_cpu_throttled_seconds_total",
+            "counter",
+            "Time that the container was held back by its quota.",
+            process["throttled_seconds"],
+        ),
+        ("process_open_fds", "gauge", "Open file descriptors.", process["open_fds"]),
+        ("process_max_fds", "gauge", "Limit of open file descriptors.", process["max_fds"]),
+        ("process_threads", "gauge", "Threads of this process.", process["threads"]),
+        ("process_start_time_seconds", "gauge", "Start, seconds since 1970.", process["start_time"]),
+    ):
+        text.single(name, kind, help_text, value)
+    text.family("event_loop_lag_seconds", "summary", "How late timers of the event loop ran, last minute.")
+    for quantile, figure in (("0.5", "p50_seconds"), ("0.95", "p95_seconds"), ("0.99", "p99_seconds")):
+        text.sample("event_loop_lag_seconds", lag[figure], {"quantile": quantile})
+    for name, figure, help_text in (
+        ("cpython_gc_collections_total", "collections", "Runs of the garbage collector."),
+        ("cpython_gc_collected_objects_total", "collected", "Objects that it freed."),
+        ("cpython_gc_uncollectable_objects_total", "uncollectable", "Objects that it could not free."),
+    ):
+        text.family(name, "counter", help_text)
+        for generation, figures in enumerate(metrics["gc"]):
+            text.sample(name, figures[figure], {"cpython_gc_generation": generation})

@@ -1,0 +1,268 @@
+"""The performance endpoints: what they answer, and whom they refuse."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
+
+from mcp_performance import CacheStats, PerformanceMiddleware, PerformanceMonitor, performance_app
+
+PREFIX = "/api/mcp/performance"
+PATHS = ("metrics", "report", "slow-queries", "cache-stats")
+TOKEN = "a-long-secret-token"
+
+
+@dataclass
+class FakeCache:
+    name: str = "users"
+
+    def stats(self) -> CacheStats:
+        return CacheStats(hits=3, misses=1, hit_rate=0.75)
+
+
+async def hello(request: Request) -> Response:
+    return PlainTextResponse("hello")
+
+
+def service(**options: Any) -> PerformanceMiddleware:
+    monitor = PerformanceMonitor(caches=[FakeCache()], pools=(), tiers=())
+    application = Starlette(routes=[Route("/hello", hello), Route(PREFIX + "/metrics", hello)])
+    return PerformanceMiddleware(application, monitor=monitor, **options)
+
+
+async def ask(app: Any, path: str, method: str = "GET", **options: Any) -> httpx.Response:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
+        return await http.request(method, path, **options)
+
+
+async def test_nothing_is_served_until_it_is_enabled_and_the_path_is_the_applications() -> None:
+    app = service()
+    assert (await ask(app, f"{PREFIX}/metrics")).text == "hello"
+    assert (await ask(app, f"{PREFIX}/report")).status_code == 404
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_every_endpoint_answers_json_that_is_not_stored(path: str) -> None:
+    answer = await ask(service(expose=True), f"{PREFIX}/{path}")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert isinstance(answer.json(), dict)
+
+
+async def test_the_figures_are_those_of_the_service() -> None:
+    app = service(expose=True)
+    await ask(app, "/hello")
+    metrics = (await ask(app, f"{PREFIX}/metrics")).json()
+    assert [route["route"] for route in metrics["requests"]["routes"]] == ["/hello"]
+    stats = (await ask(app, f"{PREFIX}/cache-stats")).json()
+    assert stats["caches"][0] | {"name": "users", "hits": 3} == stats["caches"][0]
+    report = (await ask(app, f"{PREFIX}/report")).json()
+    assert report["recommendations"] == []
+    assert (await ask(app, f"{PREFIX}/slow-queries?limit=5")).json()["queries"] == []
+
+
+async def test_asking_the_endpoints_does_not_count_as_traffic() -> None:
+    app = service(expose=True)
+    await ask(app, f"{PREFIX}/metrics")
+    assert app.monitor.metrics()["requests"]["count"] == 0
+
+
+@pytest.mark.parametrize(
+    ("accept", "content"),
+    [
+        ("*/*", "application/json"),
+        ("application/json", "application/json"),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "application/json"),
+        ("text/plain;q=0", "application/json"),
+        ("text/plain;q=0.5, application/json", "application/json"),
+        ("text/plain", "text/plain; version=0.0.4; charset=utf-8"),
+        (
+            "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            "text/plain; version=0.0.4; charset=utf-8",
+        ),
+    ],
+)
+async def test_metrics_are_prometheus_text_where_it_is_asked_for(accept: str, content: str) -> None:
+    answer = await ask(service(expose=True), f"{PREFIX}/metrics", headers={"Accept": accept})
+    assert answer.headers["content-type"] == content
+
+
+async def test_a_histogram_of_the_exposition_is_cumulative_and_complete() -> None:
+    app = service(expose=True)
+    for _ in range(3):
+        await ask(app, "/hello")
+    text = (await ask(app, f"{PREFIX}/metrics", headers={"Accept": "text/plain"})).text
+    labels = 'http_request_method="GET",http_route="/hello",http_response_status_code="200",url_scheme="http"'
+    name = "http_server_request_duration_seconds"
+    buckets = [
+        line.rpartition(" ") for line in text.splitlines() if line.startswith(f"{name}_bucket{{{labels},le=")
+    ]
+    assert len(buckets) == 15
+    counts = [int(count) for _, _, count in buckets]
+    assert counts == sorted(counts)
+    assert buckets[-1][0].endswith('le="+Inf"}')
+    assert counts[-1] == 3
+    assert f"{name}_count{{{labels}}} 3" in text
+
+
+# ---- who is refused
+
+
+async def test_a_token_is_needed_where_one_is_set() -> None:
+    app = service(token=TOKEN)
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"}):
+        answer = await ask(app, f"{PREFIX}/metrics", headers=headers)
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert "requests" not in answer.text
+    for scheme in ("Bearer", "bearer"):
+        headers = {"Authorization": f"{scheme} {TOKEN}"}
+        assert (await ask(app, f"{PREFIX}/metrics", headers=headers)).status_code == 200
+
+
+async def test_expose_beside_a_token_does_not_open_what_the_token_closes() -> None:
+    assert (await ask(service(token=TOKEN, expose=True), f"{PREFIX}/report")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("localhost:8000", 200),
+        ("127.0.0.1:8000", 200),
+        ("[::1]:8000", 200),
+        ("10.0.0.7", 200),
+        ("testserver", 200),
+        ("perf.example.com", 200),
+        ("PERF.example.com:443", 200),
+        ("evil.example.com", 403),
+        ("127.0.0.1.evil.com", 403),
+        ("localhost.", 403),
+        ("", 403),
+        ("[::1", 403),
+    ],
+)
+async def test_hosts_that_could_be_rebound_are_refused(host: str, status: int) -> None:
+    app = service(expose=True, allow_hosts=["perf.example.com"])
+    assert (await ask(app, f"{PREFIX}/metrics", headers={"Host": host})).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://localhost:8000", 200),
+        ("https://board.example.com", 200),
+        ("http://localhost:9000", 403),
+        ("https://evil.com", 403),
+        ("null", 403),
+    ],
+)
+async def test_foreign_origins_are_refused(origin: str, status: int) -> None:
+    app = service(expose=True, allow_origins=["https://board.example.com"])
+    headers = {"Host": "localhost:8000", "Origin": origin}
+    assert (await ask(app, f"{PREFIX}/metrics", headers=headers)).status_code == status
+
+
+async def test_a_thousand_pollers_are_held_off_with_429() -> None:
+    app = service(expose=True, rate_limit=0.001)  # a burst of less than one
+    answer = await ask(app, f"{PREFIX}/metrics")
+    assert answer.status_code == 429
+    assert answer.headers["retry-after"] == "1"
+    app = service(expose=True, rate_limit=0.01 + 1 / 5)  # a burst of one
+    assert [(await ask(app, f"{PREFIX}/cache-stats")).status_code for _ in range(3)] == [200, 429, 429]
+
+
+async def test_guessing_tokens_is_held_off_and_locks_nobody_out() -> None:
+    app = service(token=TOKEN, rate_limit=0.01 + 1 / 5)
+    wrong = {"Authorization": "Bearer guess"}
+    answers = [await ask(app, f"{PREFIX}/metrics", headers=wrong) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [401, 429, 429]
+    right = {"Authorization": f"Bearer {TOKEN}"}
+    assert (await ask(app, f"{PREFIX}/metrics", headers=right)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nothing", 404),
+        ("GET", "/metrics/more", 404),
+        ("POST", "/metrics", 405),
+        ("DELETE", "/report", 405),
+        ("GET", "/slow-queries?limit=0", 422),
+        ("GET", "/slow-queries?limit=many", 422),
+        ("GET", "/slow-queries?limit=99999999999999999999999999", 422),
+    ],
+)
+async def test_what_is_not_there_or_not_understood_is_refused(method: str, path: str, status: int) -> None:
+    answer = await ask(service(expose=True), PREFIX + path, method)
+    assert answer.status_code == status
+    assert answer.json()["error"]
+    assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_head_has_the_headers_and_no_body() -> None:
+    answer = await ask(service(expose=True), f"{PREFIX}/cache-stats", "HEAD")
+    assert answer.status_code == 200
+    assert int(answer.headers["content-length"]) > 2
+    assert answer.content == b""
+
+
+async def test_the_prefix_is_the_callers_and_ends_at_a_slash() -> None:
+    app = service(expose=True, prefix="/perf/")
+    assert (await ask(app, "/perf/metrics")).json()["requests"]["count"] == 0
+    assert (await ask(app, "/performance")).status_code == 404
+    assert app.monitor.metrics()["requests"]["count"] == 1
+
+
+async def test_the_endpoints_are_found_behind_a_servers_root_path() -> None:
+    transport = httpx.ASGITransport(service(expose=True), root_path="/proxy")
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+        assert (await http.get(f"/proxy{PREFIX}/cache-stats")).json()["caches"]
+
+
+async def test_the_endpoints_can_be_mounted_in_another_application() -> None:
+    monitor = PerformanceMonitor(caches=[FakeCache()], pools=(), tiers=())
+    app = Starlette(
+        routes=[
+            Mount("/open", performance_app(monitor, expose=True)),
+            Mount("/closed", performance_app(monitor)),
+            Mount("/locked", performance_app(monitor, token=TOKEN)),
+        ]
+    )
+    assert (await ask(app, "/open/cache-stats")).json()["caches"][0]["hits"] == 3
+    assert (await ask(app, "/closed/cache-stats")).status_code == 404
+    assert (await ask(app, "/locked/cache-stats")).status_code == 401
+
+
+async def test_the_endpoints_alone_speak_the_lifespan_protocol() -> None:
+    incoming = iter(["lifespan.startup", "lifespan.shutdown"])
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": next(incoming)}
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    app = performance_app(PerformanceMonitor(caches=(), pools=(), tiers=()))
+    await app({"type": "lifespan"}, receive, send)
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_the_token_appears_in_no_answer_log_or_repr(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    app = service(token=TOKEN)
+    texts = [repr(app), repr(vars(app)), caplog.text]
+    for headers in ({"Authorization": f"Bearer {TOKEN}"}, {"Authorization": f"Bearer {TOKEN}x"}):
+        texts += [(await ask(app, f"{PREFIX}/{path}", headers=headers)).text for path in PATHS]
+    assert not [text for text in texts if TOKEN in text]
