@@ -48,6 +48,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <new>
@@ -72,7 +73,7 @@ struct CacheOptions {
   Duration grace = 0;             // how long an expired entry is kept to be served stale
 };
 
-template <class Key, class Value, class Policy = AdaptivePolicy>
+template <class Key, class Value, class Policy = AdaptivePolicy, class Table = IndexTable>
 class CacheCore {
  public:
   using Displaced = cache::Displaced<Key, Value>;
@@ -102,10 +103,10 @@ class CacheCore {
   }
 
   // Every entry with this hash, one by one.
-  [[nodiscard]] IndexTable::Cursor candidates(std::uint64_t hash) const noexcept {
+  [[nodiscard]] typename Table::Cursor candidates(std::uint64_t hash) const noexcept {
     return table_.candidates(mix_hash(hash));
   }
-  [[nodiscard]] Index candidate(IndexTable::Cursor& at) const noexcept {
+  [[nodiscard]] Index candidate(typename Table::Cursor& at) const noexcept {
     for (;;) {
       const Index i = table_.candidate(at);
       if (i == kNone || entries_.slab[i].hash == at.hash) return i;
@@ -115,7 +116,17 @@ class CacheCore {
   // The entry was read: the policy and the idle time count it.
   void touch(Index i, Instant now) noexcept {
     policy_.on_hit(entries_, i);
-    if (idle_ttl_ != 0) entries_.slab[i].accessed = idle_tick(now);
+    note_access(i, now);
+  }
+
+  // The part of touch() that counts for idle expiry; readers that share the cache may call it.
+  void note_access(Index i, Instant now) noexcept {
+    if (idle_ttl_ == 0) return;
+    std::atomic_ref<std::uint32_t> accessed(entries_.slab[i].accessed);
+    const std::uint32_t tick = idle_tick(now);
+    if (accessed.load(std::memory_order_relaxed) != tick) {
+      accessed.store(tick, std::memory_order_relaxed);
+    }
   }
 
   [[nodiscard]] bool expired(Index i, Instant now) const noexcept {
@@ -143,6 +154,12 @@ class CacheCore {
   // A word for the caller; 0 in a new entry, kept by replace().
   [[nodiscard]] std::uint32_t& aux(Index i) noexcept { return entries_.slab[i].aux; }
 
+  // The stored hash, mixed; is_hash() tells whether `i` still names an entry with it.
+  [[nodiscard]] std::uint64_t mixed_hash(Index i) const noexcept { return entries_.slab[i].hash; }
+  [[nodiscard]] bool is_hash(Index i, std::uint64_t mixed) const noexcept {
+    return i < used_ && entries_.slab[i].wheel.prev != kFree && entries_.slab[i].hash == mixed;
+  }
+
   // ---- changing
 
   // Adds a key that find() does not find. Reclaims some expired entries, evicts what must go.
@@ -158,7 +175,7 @@ class CacheCore {
     const std::uint64_t mixed = mix_hash(hash);
     out.reserve(1);
     const auto placement = policy_.admit(entries_, mixed, weight, evictor(out));
-    const Index i = allocate();
+    const Index i = allocate(mixed);
     Entry& entry = entries_.slab[i];
     entry.hash = mixed;
     entry.expires_at = expires_at;
@@ -206,6 +223,7 @@ class CacheCore {
 
   void clear(Displaced& out) {
     out.reserve(size());
+    table_.exclude_readers();
     for (Index i = next(0); i != kNone; i = next(i + 1)) {
       Entry& entry = entries_.slab[i];
       out.push(std::move(entry.key), std::move(entry.value), Cause::kCleared);
@@ -240,10 +258,12 @@ class CacheCore {
   // cache also lets go of the policy's history.
   void shrink_to_fit() {
     if (size_ == 0) {
+      table_.exclude_readers();
       forget_all();
       return;
     }
     if (size_ * 2 > entries_.slab.capacity() || entries_.slab.capacity() <= kFirstCapacity) return;
+    table_.exclude_readers();
     compact();
     entries_.slab.resize(std::max<std::size_t>(size_, kFirstCapacity), used_, move_entry);
     table_.rehash(size_, entries_.slab.capacity(), hash_of());
@@ -256,6 +276,7 @@ class CacheCore {
   [[nodiscard]] std::uint64_t capacity() const noexcept { return capacity_; }
   [[nodiscard]] std::uint64_t version() const noexcept { return version_; }
   [[nodiscard]] const Policy& policy() const noexcept { return policy_; }
+  [[nodiscard]] Table& table() noexcept { return table_; }
 
   // Memory held, without what keys and values own elsewhere.
   [[nodiscard]] std::size_t memory_bytes() const noexcept {
@@ -330,7 +351,7 @@ class CacheCore {
     std::uint32_t weight;
     WheelNode wheel;
     std::uint32_t aux;
-    std::uint32_t accessed;  // in idle ticks, modulo 2^32
+    mutable std::uint32_t accessed;  // in idle ticks, modulo 2^32
 
     Entry() noexcept : node{} {}
     ~Entry() {}
@@ -367,7 +388,8 @@ class CacheCore {
     return static_cast<std::uint32_t>(static_cast<std::uint64_t>(now) >> idle_shift_);
   }
   [[nodiscard]] Duration idle_for(const Entry& entry, Instant now) const noexcept {
-    const std::uint32_t ticks = idle_tick(now) - entry.accessed;
+    const std::atomic_ref<std::uint32_t> accessed(entry.accessed);
+    const std::uint32_t ticks = idle_tick(now) - accessed.load(std::memory_order_relaxed);
     return static_cast<Duration>(static_cast<std::uint64_t>(ticks) << idle_shift_);
   }
   // When expire() may take the entry.
@@ -400,15 +422,16 @@ class CacheCore {
     to->accessed = from.accessed;
   };
 
-  // A free entry, with room for it in the table. Changes nothing when it throws.
-  [[nodiscard]] Index allocate() {
+  // A free entry, with room in the table for one of this hash. Changes nothing when it throws.
+  [[nodiscard]] Index allocate(std::uint64_t hash) {
     const Index i = free_ != kNone ? free_ : static_cast<Index>(used_);
     if (i == entries_.slab.capacity()) {
       std::size_t room = std::max(kFirstCapacity, used_ * 2);
       if (capacity_ > used_) room = std::min<std::size_t>(room, capacity_);
+      table_.exclude_readers();
       entries_.slab.resize(room, used_, move_entry);
     }
-    if (table_.must_grow(i)) table_.grow(i, hash_of());
+    if (table_.must_grow(hash, i)) table_.grow(hash, i, hash_of());
     Entry& entry = entries_.slab[i];
     if (free_ != kNone) {
       free_ = entry.wheel.next;
@@ -488,7 +511,7 @@ class CacheCore {
   }
 
   Entries entries_;
-  IndexTable table_;
+  Table table_;
   Policy policy_;
   std::uint64_t version_ = 0;
   std::uint64_t capacity_;

@@ -11,6 +11,7 @@
 // past that group; the load stays at or under 12 slots of 15.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -79,12 +80,12 @@ class IndexTable {
     }
   }
 
-  // True if one more entry, or an entry with this index, needs a rehash first.
-  [[nodiscard]] bool must_grow(Index index) const noexcept {
+  // True if one more entry, or an entry with this index, needs grow() first.
+  [[nodiscard]] bool must_grow(std::uint64_t /*hash*/, Index index) const noexcept {
     return size_ >= groups_.size() * kLoad || index >= index_mask_;
   }
 
-  // REQUIRES: !must_grow(index), and index is not in the table.
+  // REQUIRES: !must_grow(hash, index), and index is not in the table.
   void insert(std::uint64_t hash, Index index) noexcept {
     std::uint32_t group = group_of(hash);
     const std::uint32_t slot = (tag_of(hash) & ~index_mask_) | index;
@@ -121,7 +122,7 @@ class IndexTable {
     }
   }
 
-  // The entry moved from one index to another. REQUIRES: `from` is in the table, !must_grow(to).
+  // The entry's index changed. REQUIRES: `from` is in the table, !must_grow(hash, to).
   void rename(std::uint64_t hash, Index from, Index to) noexcept {
     erase(hash, from);
     insert(hash, to);
@@ -131,13 +132,13 @@ class IndexTable {
   // need; `hash_of(index)` is asked for every entry. On an exception nothing has changed.
   template <class HashOf>
   void rehash(std::size_t entries, std::size_t limit, HashOf&& hash_of) {
-    std::size_t groups = 1;
-    while (groups * kLoad < entries || groups * (kSlots + 1) <= limit) groups *= 2;
-    if (groups > kMaxGroups) throw std::length_error("the cache's index is full");
+    const std::size_t groups = std::bit_ceil((entries + kLoad - 1) / kLoad);
+    const std::size_t indices = std::bit_ceil(std::max(groups * (kSlots + 1), limit + 1));
+    if (indices > kMaxIndices) throw std::length_error("the cache's index is full");
     std::vector<Group> old(groups);
     old.swap(groups_);
     const std::uint32_t old_index_mask =
-        std::exchange(index_mask_, static_cast<std::uint32_t>(groups * (kSlots + 1) - 1));
+        std::exchange(index_mask_, static_cast<std::uint32_t>(indices - 1));
     group_mask_ = static_cast<std::uint32_t>(groups - 1);
     size_ = 0;
     for (const Group& g : old) {
@@ -149,11 +150,15 @@ class IndexTable {
     }
   }
 
-  // Doubles. REQUIRES as for rehash().
+  // Makes room for one more entry, with this index. REQUIRES as for rehash().
   template <class HashOf>
-  void grow(std::size_t limit, HashOf&& hash_of) {
-    rehash(groups_.size() * kLoad + 1, limit, hash_of);
+  void grow(std::uint64_t /*hash*/, Index index, HashOf&& hash_of) {
+    const std::size_t room = groups_.size() * kLoad;
+    rehash(size_ >= room ? room + 1 : room, std::max<std::size_t>(index + 1, index_mask_), hash_of);
   }
+
+  // Nobody else reads: entries may move. (A table that readers share waits for them here.)
+  void exclude_readers() noexcept {}
 
   void clear() noexcept {
     groups_.resize(1);
@@ -195,7 +200,7 @@ class IndexTable {
  private:
   static constexpr std::size_t kSlots = 15;
   static constexpr std::size_t kLoad = 12;
-  static constexpr std::size_t kMaxGroups = std::size_t{1} << 27;  // indices take 31 bits at most
+  static constexpr std::size_t kMaxIndices = std::size_t{1} << 31;
   static constexpr std::uint32_t kEmpty =
       0xFFFFFFFF;  // its index is index_mask_, which is never used
 
