@@ -1,7 +1,5 @@
 #include "loop_bridge.h"
 
-#include <structmember.h>
-
 #include <deque>
 #include <new>
 #include <system_error>

@@ -22,4 +22,5 @@ PYBIND11_MODULE(_core, module) {
   bind_loop_bridge(module);
   bind_metrics(module);
   bind_loadtest(module);
+  bind_sqlite(module);
 }

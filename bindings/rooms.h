@@ -11,5 +11,6 @@ void bind_log(pybind11::module_& module);
 void bind_loop_bridge(pybind11::module_& module);
 void bind_metrics(pybind11::module_& module);
 void bind_loadtest(pybind11::module_& module);
+void bind_sqlite(pybind11::module_& module);
 
 }  // namespace mcp::python

@@ -52,6 +52,9 @@ from .load import (
 from .middleware import PerformanceMiddleware, performance_app
 from .monitor import PerformanceMonitor, Recommendation
 
+# sqlite
+from .sqlite import IndexReport, NamedRow, PoolStats, QueryStats, SlowQuery, SQLitePool
+
 __all__ = [
     "BackendUnavailable",
     "BatchError",
@@ -67,23 +70,29 @@ __all__ = [
     "Error",
     "IdempotencyError",
     "InProgress",
+    "IndexReport",
     "IntegrityError",
     "KeyReused",
     "LoadTestError",
     "LoadTestResult",
     "LoadTester",
+    "NamedRow",
     "PerformanceMiddleware",
     "PerformanceMonitor",
     "PoolClosed",
+    "PoolStats",
     "PoolTimeout",
     "Progress",
     "ProtocolError",
     "QueryError",
+    "QueryStats",
     "Recommendation",
     "Request",
     "RequestStats",
+    "SQLitePool",
     "SecondStats",
     "SerializationError",
+    "SlowQuery",
     "Stage",
     "TargetRefused",
     "__version__",

@@ -1,0 +1,254 @@
+// sqlite_awaitable.cpp: what `pool.fetch()` returns. It is a coroutine to asyncio: it starts at the
+// first send(), ends at once when the result is at hand, and else yields one future of the running
+// loop.
+
+#include <new>
+#include <utility>
+
+#include "errors.h"
+#include "sqlite_action.h"
+
+namespace mcp::python {
+namespace {
+
+enum class Phase : unsigned char { kNew, kYielded, kWaiting, kDone };
+
+struct Awaitable {
+  PyObject_HEAD Action* action;
+  PyObject* future;
+  std::shared_ptr<sqlite::Operation>* operation;
+  Phase phase;
+};
+
+PyTypeObject* awaitable_type = nullptr;
+PyObject *name_result, *name_blocking;
+
+void drop(Awaitable* self) {
+  delete std::exchange(self->action, nullptr);
+  delete std::exchange(self->operation, nullptr);
+  Py_CLEAR(self->future);
+}
+
+void abandon(Awaitable* self) {
+  if (self->phase == Phase::kWaiting && self->action != nullptr && self->operation != nullptr) {
+    self->action->cancel(*self->operation);
+  }
+  self->phase = Phase::kDone;
+}
+
+int awaitable_traverse(Awaitable* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  Py_VISIT(self->future);
+  return self->action != nullptr ? self->action->traverse(visit, arg) : 0;
+}
+
+int awaitable_clear(Awaitable* self) {
+  abandon(self);
+  drop(self);
+  return 0;
+}
+
+void awaitable_finalize(Awaitable* self) {
+  if (self->phase != Phase::kNew || self->action == nullptr) return;
+  PyObject *type, *value, *traceback;
+  PyErr_Fetch(&type, &value, &traceback);
+  if (PyErr_WarnEx(PyExc_RuntimeWarning, "a statement of a SQLite pool was never awaited", 1) !=
+      0) {
+    PyErr_WriteUnraisable(reinterpret_cast<PyObject*>(self));
+  }
+  PyErr_Restore(type, value, traceback);
+}
+
+void awaitable_dealloc(Awaitable* self) {
+  if (self->phase == Phase::kNew &&
+      PyObject_CallFinalizerFromDealloc(reinterpret_cast<PyObject*>(self)) < 0) {
+    return;
+  }
+  PyObject_GC_UnTrack(self);
+  awaitable_clear(self);
+  PyTypeObject* type = Py_TYPE(self);
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+PySendResult finish(Awaitable* self, PyObject* value, PyObject** result) {
+  self->phase = Phase::kDone;
+  drop(self);
+  *result = value;
+  return value != nullptr ? PYGEN_RETURN : PYGEN_ERROR;
+}
+
+// Waits for a worker: yields the future as an asyncio future does.
+PySendResult wait(Awaitable* self, const LoopBridge& bridge, PyObject** result) {
+  std::uint64_t id = 0;
+  self->future = bridge.expect(self->action->conversion(), id);
+  if (self->future == nullptr) return finish(self, nullptr, result);
+  const Duration timeout = self->action->timeout();
+  try {
+    self->operation = new std::shared_ptr<sqlite::Operation>(
+        std::make_shared<sqlite::Operation>(timeout > 0 ? now_precise() + timeout : kNever));
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  }
+  if (self->operation == nullptr || !self->action->start(bridge.queue(), id, *self->operation)) {
+    bridge.forget(id);
+    return finish(self, nullptr, result);
+  }
+  self->phase = Phase::kWaiting;
+  if (PyObject_SetAttr(self->future, name_blocking, Py_True) != 0) {
+    abandon(self);
+    return finish(self, nullptr, result);
+  }
+  Py_INCREF(self->future);
+  *result = self->future;
+  return PYGEN_NEXT;
+}
+
+PySendResult awaitable_send(Awaitable* self, PyObject*, PyObject** result) {
+  switch (self->phase) {
+    case Phase::kDone:
+      PyErr_SetString(PyExc_RuntimeError, "cannot await a statement twice");
+      *result = nullptr;
+      return PYGEN_ERROR;
+    case Phase::kWaiting:
+      return finish(self, PyObject_CallMethodNoArgs(self->future, name_result), result);
+    default:
+      break;
+  }
+  const LoopBridge bridge = LoopBridge::of_running_loop();
+  if (!bridge) return finish(self, nullptr, result);
+  if (self->phase == Phase::kNew && !bridge.has_inline_budget()) {
+    self->phase = Phase::kYielded;  // once: then it goes on, however little time there is
+    Py_INCREF(Py_None);
+    *result = Py_None;
+    return PYGEN_NEXT;
+  }
+  const Instant start = now_precise();
+  PyObject* value = nullptr;
+  // Out of reach of whatever Python code it runs (an adapter).
+  std::unique_ptr<Action> action(std::exchange(self->action, nullptr));
+  self->phase = Phase::kDone;
+  const Action::Outcome outcome = action->try_now(value);
+  self->action = action.release();
+  bridge.spend_inline(now_precise() - start);
+  if (outcome != Action::Outcome::kWait) return finish(self, value, result);
+  return wait(self, bridge, result);
+}
+
+PyObject* awaitable_iternext(Awaitable* self) {
+  PyObject* result = nullptr;
+  switch (awaitable_send(self, Py_None, &result)) {
+    case PYGEN_RETURN:
+      if (result != Py_None) {
+        // A tuple or an exception as the value needs wrapping.
+        PyObject* stop = PyObject_CallOneArg(PyExc_StopIteration, result);
+        if (stop != nullptr) PyErr_SetObject(PyExc_StopIteration, stop);
+        Py_XDECREF(stop);
+      }
+      Py_DECREF(result);
+      return nullptr;
+    case PYGEN_NEXT:
+      return result;
+    default:
+      return nullptr;
+  }
+}
+
+PyObject* awaitable_send_method(Awaitable* self, PyObject* value) {
+  PyObject* result = nullptr;
+  switch (awaitable_send(self, value, &result)) {
+    case PYGEN_RETURN: {
+      PyObject* stop = PyObject_CallOneArg(PyExc_StopIteration, result);
+      Py_DECREF(result);
+      if (stop != nullptr) PyErr_SetObject(PyExc_StopIteration, stop);
+      Py_XDECREF(stop);
+      return nullptr;
+    }
+    case PYGEN_NEXT:
+      return result;
+    default:
+      return nullptr;
+  }
+}
+
+PyObject* awaitable_throw(Awaitable* self, PyObject* const* args, Py_ssize_t count) {
+  if (count < 1) {
+    PyErr_SetString(PyExc_TypeError, "throw() needs an exception");
+    return nullptr;
+  }
+  abandon(self);
+  drop(self);
+  PyObject* type = args[0];
+  PyObject* value = count > 1 && args[1] != Py_None ? args[1] : nullptr;
+  PyObject* traceback = count > 2 && args[2] != Py_None ? args[2] : nullptr;
+  if (PyExceptionInstance_Check(type)) {
+    value = type;
+    type = reinterpret_cast<PyObject*>(Py_TYPE(type));
+  } else if (!PyExceptionClass_Check(type)) {
+    PyErr_SetString(PyExc_TypeError, "exceptions must be classes or instances");
+    return nullptr;
+  }
+  Py_XINCREF(value);
+  Py_XINCREF(traceback);
+  Py_INCREF(type);
+  PyErr_Restore(type, value, traceback);
+  return nullptr;
+}
+
+PyObject* awaitable_close(Awaitable* self, PyObject*) {
+  abandon(self);
+  drop(self);
+  Py_RETURN_NONE;
+}
+
+PyObject* return_self(PyObject* self) {
+  Py_INCREF(self);
+  return self;
+}
+
+PyMethodDef awaitable_methods[] = {
+    {"send", reinterpret_cast<PyCFunction>(awaitable_send_method), METH_O, "As of a coroutine."},
+    {"throw", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(awaitable_throw)),
+     METH_FASTCALL, "As of a coroutine; stops the statement."},
+    {"close", reinterpret_cast<PyCFunction>(awaitable_close), METH_NOARGS,
+     "As of a coroutine; stops the statement."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyType_Slot awaitable_slots[] = {
+    {Py_tp_doc, const_cast<char*>("A statement that runs when it is awaited, once.")},
+    {Py_tp_traverse, reinterpret_cast<void*>(awaitable_traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(awaitable_clear)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(awaitable_dealloc)},
+    {Py_tp_finalize, reinterpret_cast<void*>(awaitable_finalize)},
+    {Py_tp_methods, awaitable_methods},
+    {Py_tp_iter, reinterpret_cast<void*>(return_self)},
+    {Py_tp_iternext, reinterpret_cast<void*>(awaitable_iternext)},
+    {Py_am_await, reinterpret_cast<void*>(return_self)},
+    {Py_am_send, reinterpret_cast<void*>(awaitable_send)},
+    {0, nullptr},
+};
+
+PyType_Spec awaitable_spec = {
+    "mcp_performance._core.Statement", sizeof(Awaitable), 0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION, awaitable_slots};
+
+}  // namespace
+
+PyObject* make_awaitable(std::unique_ptr<Action> action) {
+  auto* self = reinterpret_cast<Awaitable*>(awaitable_type->tp_alloc(awaitable_type, 0));
+  if (self == nullptr) return nullptr;
+  self->action = action.release();
+  self->phase = Phase::kNew;
+  return reinterpret_cast<PyObject*>(self);
+}
+
+void bind_awaitable(pybind11::module_& module) {
+  name_result = PyUnicode_InternFromString("result");
+  name_blocking = PyUnicode_InternFromString("_asyncio_future_blocking");
+  awaitable_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&awaitable_spec));
+  if (awaitable_type == nullptr) throw pybind11::error_already_set();
+  module.attr("Statement") = pybind11::handle(reinterpret_cast<PyObject*>(awaitable_type));
+}
+
+}  // namespace mcp::python

@@ -1,0 +1,373 @@
+#include "sqlite_endpoint.h"
+
+#include <atomic>
+#include <cstdint>
+#include <new>
+#include <utility>
+
+#include "errors.h"
+#include "rooms.h"
+#include "sqlite_action.h"
+#include "sqlite_lease.h"
+
+namespace py = pybind11;
+
+namespace mcp::python {
+
+PyTypeObject* endpoint_type = nullptr;
+
+// ---- PoolState ----
+
+sqlite::Pool& PoolState::pool() {
+  if (current != nullptr && generation == process_generation()) return *current;
+  if (current != nullptr) {
+    // The parent's threads and connections are not here: nothing of them may be touched or closed.
+    static_cast<void>(new std::shared_ptr<sqlite::Pool>(std::move(current)));
+    cache.clear();
+    drop_profiles();
+  }
+  generation = process_generation();
+  sqlite::PoolOptions chosen = options;
+  if (chosen.database.memory) {
+    static std::atomic<std::uint64_t> number{0};
+    chosen.database.path = "file:/mcp_performance-" + std::to_string(number.fetch_add(1)) + "-" +
+                           std::to_string(generation) + "?vfs=memdb";
+  }
+  current = std::make_shared<sqlite::Pool>(std::move(chosen));
+  return *current;
+}
+
+void PoolState::drop_profiles() {
+  for (KnownText& known : known_texts_) {
+    known.profile = nullptr;
+    Py_CLEAR(known.text);
+  }
+}
+
+sqlite::ProfilePtr PoolState::profile_of(PyObject* sql) {
+  const auto address = reinterpret_cast<std::uintptr_t>(sql);
+  KnownText& known = known_texts_[(address >> 4) % known_texts_.size()];
+  if (known.text == sql) return known.profile;
+  Py_ssize_t size = 0;
+  const char* text = PyUnicode_AsUTF8AndSize(sql, &size);
+  if (text == nullptr) return nullptr;
+  sqlite::ProfilePtr profile = pool().profiles().find({text, static_cast<std::size_t>(size)});
+  if (PyUnicode_CheckExact(sql)) {
+    Py_INCREF(sql);
+    Py_XSETREF(known.text, sql);
+    known.profile = profile;
+  }
+  return profile;
+}
+
+void Lease::end() {
+  sqlite::Slot* ended = std::exchange(slot, nullptr);
+  if (ended != nullptr && generation == process_generation()) pool->end_lease(*ended);
+}
+
+void set_python_error_from(const std::exception_ptr& failure) noexcept {
+  try {
+    std::rethrow_exception(failure);
+  } catch (const sqlite::Stopped& stopped) {
+    if (PyErr_Occurred() != nullptr) return;  // a signal handler's
+    set_python_error(stopped.why == sqlite::Stop::kDeadline
+                         ? Error(ErrorKind::kPoolTimeout, "the statement did not finish in time", 9)
+                         : Error(ErrorKind::kPoolClosed, "the statement was stopped", 9));
+  } catch (const sqlite::NeedsWriter&) {
+    set_python_error(Error(ErrorKind::kQuery, "the transaction is read-only", 8));
+  } catch (...) {
+    set_python_error_from_current_exception();
+  }
+}
+
+// ---- the type ----
+
+namespace {
+
+void end_endpoint(Endpoint* self) {
+  delete std::exchange(self->lease, nullptr);
+  PoolState* state = std::exchange(self->state, nullptr);
+  if (state == nullptr) return;
+  if (state->current != nullptr) {
+    if (state->generation == process_generation()) {
+      const GilRelease unlocked;
+      state->current->terminate();
+    } else {
+      static_cast<void>(new std::shared_ptr<sqlite::Pool>(std::move(state->current)));
+    }
+  }
+  state->drop_profiles();
+  PyObject* init = std::exchange(state->init, nullptr);
+  PyObject* adapters = std::exchange(state->adapters, nullptr);
+  delete state;
+  Py_XDECREF(init);
+  Py_XDECREF(adapters);
+}
+
+int endpoint_traverse(Endpoint* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  Py_VISIT(self->owner);
+  if (self->state != nullptr) {
+    Py_VISIT(self->state->init);
+    Py_VISIT(self->state->adapters);
+  }
+  return 0;
+}
+
+int endpoint_clear(Endpoint* self) {
+  end_endpoint(self);
+  Py_CLEAR(self->owner);
+  return 0;
+}
+
+void endpoint_dealloc(Endpoint* self) {
+  PyObject_GC_UnTrack(self);
+  endpoint_clear(self);
+  PyTypeObject* type = Py_TYPE(self);
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+Endpoint& checked(py::handle object) {
+  if (PyObject_TypeCheck(object.ptr(), endpoint_type) == 0) {
+    throw py::type_error("expected an endpoint of a SQLite pool");
+  }
+  auto& endpoint = *reinterpret_cast<Endpoint*>(object.ptr());
+  if (endpoint.pool_state() == nullptr) {
+    throw std::runtime_error("the pool was not initialised");
+  }
+  return endpoint;
+}
+
+py::object returned(PyObject* object) {
+  if (object == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(object);
+}
+
+Duration nanoseconds(double seconds) { return static_cast<Duration>(seconds * 1e9); }
+
+// Runs the user's init with the connection, on the thread that opened it.
+void run_init(PyObject* init, sqlite::Connection& connection) {
+  const GilAcquire gil;
+  if (!gil) throw Error(ErrorKind::kPoolClosed, "the interpreter is shutting down");
+  static_cast<void>(connection);
+  PyObject* result = PyObject_CallNoArgs(init);
+  Py_XDECREF(result);
+  if (result == nullptr) throw py::error_already_set();
+}
+
+void configure(py::handle self, const py::dict& settings) {
+  auto& endpoint = *reinterpret_cast<Endpoint*>(self.ptr());
+  if (endpoint.state != nullptr || endpoint.owner != nullptr) {
+    throw std::runtime_error("the pool is initialised already");
+  }
+  sqlite::PoolOptions options;
+  options.database.path = settings["path"].cast<std::string>();
+  options.database.memory = settings["memory"].cast<bool>();
+  options.database.wal = settings["wal"].cast<bool>();
+  options.database.cache_pages = settings["cache_pages"].cast<int>();
+  options.database.synchronous = settings["synchronous"].cast<std::string>();
+  options.database.busy_timeout_ns = nanoseconds(settings["busy_timeout"].cast<double>());
+  options.size = settings["size"].cast<int>();
+  options.acquire_timeout_ns = nanoseconds(settings["acquire_timeout"].cast<double>());
+  options.inline_budget_ns = nanoseconds(settings["inline_budget"].cast<double>());
+  options.slow_ns = nanoseconds(settings["slow_query_threshold"].cast<double>());
+  const py::object init = settings["init"];
+  if (!init.is_none()) {
+    PyObject* callable = init.ptr();
+    options.init = [callable](sqlite::Connection& connection) { run_init(callable, connection); };
+  }
+  endpoint.state =
+      new PoolState(std::move(options), settings["query_cache_bytes"].cast<std::size_t>(),
+                    nanoseconds(settings["query_cache_ttl"].cast<double>()));
+  endpoint.state->row_type = static_cast<RowType>(settings["row_type"].cast<int>());
+  if (!init.is_none()) endpoint.state->init = init.inc_ref().ptr();
+}
+
+void attach(py::handle self, py::handle owner, bool blocking) {
+  checked(owner);
+  auto& endpoint = *reinterpret_cast<Endpoint*>(self.ptr());
+  auto* target = reinterpret_cast<Endpoint*>(owner.ptr());
+  if (target->owner != nullptr) target = target->owner;
+  if (endpoint.state != nullptr || endpoint.owner != nullptr) {
+    throw std::runtime_error("the endpoint is attached already");
+  }
+  endpoint.owner = reinterpret_cast<Endpoint*>(Py_NewRef(reinterpret_cast<PyObject*>(target)));
+  endpoint.blocking = blocking;
+}
+
+py::dict counts(py::handle self) {
+  PoolState& state = *checked(self).pool_state();
+  const sqlite::PoolCounts c = state.pool().counts();
+  const ResultCache::Counters kept = state.cache.counters();
+  py::dict out;
+  out["size"] = c.size;
+  out["open"] = c.open;
+  out["idle"] = c.idle;
+  out["in_use"] = c.in_use;
+  out["waiting"] = c.waiting;
+  out["reads"] = c.reads;
+  out["writes"] = c.writes;
+  out["errors"] = c.errors;
+  out["timeouts"] = c.timeouts;
+  out["inline_runs"] = c.inline_runs;
+  out["inline_overruns"] = c.inline_overruns;
+  out["worker_runs"] = c.worker_runs;
+  out["reconnects"] = c.reconnects;
+  out["quarantined"] = c.quarantined;
+  out["database_seconds"] = c.database_s;
+  out["wal_bytes"] = c.wal_bytes;
+  py::dict cache;
+  cache["hits"] = kept.hits;
+  cache["misses"] = kept.misses;
+  cache["loads"] = kept.loads;
+  cache["evictions"] = kept.evictions;
+  cache["expirations"] = kept.expirations;
+  cache["invalidations"] = kept.invalidations;
+  cache["currsize"] = kept.entries;
+  cache["weight"] = kept.bytes;
+  cache["maxsize"] = kept.capacity_bytes;
+  out["cache"] = cache;
+  return out;
+}
+
+py::str text(const std::string& utf8) {
+  return returned(
+      PyUnicode_DecodeUTF8(utf8.data(), static_cast<Py_ssize_t>(utf8.size()), "replace"));
+}
+
+py::str hex(std::uint64_t hash) {
+  char digits[17];
+  std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(hash));
+  return py::str(digits);
+}
+
+py::list query_totals(py::handle self) {
+  py::list out;
+  for (const sqlite::FigureTotals& f : checked(self).pool_state()->pool().tracker().totals()) {
+    py::dict one;
+    one["fingerprint"] = text(f.fingerprint);
+    one["hash"] = hex(f.hash);
+    one["calls"] = f.calls;
+    one["errors"] = f.errors;
+    one["total_seconds"] = f.total_s;
+    one["min_seconds"] = f.min_s;
+    one["mean_seconds"] = f.mean_s;
+    one["stddev_seconds"] = f.stddev_s;
+    one["p95_seconds"] = f.p95_s;
+    one["p99_seconds"] = f.p99_s;
+    one["max_seconds"] = f.max_s;
+    one["queue_seconds"] = f.queue_s;
+    one["step_seconds"] = f.step_s;
+    one["convert_seconds"] = f.convert_s;
+    one["rows"] = f.rows;
+    one["rows_scanned"] = f.rows_scanned;
+    one["full_scans"] = f.full_scans;
+    one["sorts"] = f.sorts;
+    one["auto_indexes"] = f.auto_indexes;
+    one["cache_hits"] = f.cache_hits;
+    one["cache_misses"] = f.cache_misses;
+    one["first_seen"] = f.first_seen;
+    one["last_seen"] = f.last_seen;
+    one["sample"] = text(f.sample);
+    out.append(one);
+  }
+  return out;
+}
+
+py::list slow_statements(py::handle self) {
+  py::list out;
+  for (const sqlite::SlowStatement& s : checked(self).pool_state()->pool().tracker().slow()) {
+    py::dict one;
+    one["fingerprint"] = text(s.fingerprint);
+    one["hash"] = hex(s.hash);
+    one["sample"] = text(s.sample);
+    one["at"] = s.at;
+    one["queue_seconds"] = static_cast<double>(s.execution.queue_ns) / kSecond;
+    one["step_seconds"] = static_cast<double>(s.execution.step_ns) / kSecond;
+    one["rows"] = s.execution.rows;
+    one["rows_scanned"] = s.execution.rows_scanned;
+    one["sorts"] = s.execution.sorts;
+    one["auto_indexes"] = s.execution.auto_indexes;
+    out.append(one);
+  }
+  return out;
+}
+
+py::object begin(py::handle self, int kind, double timeout_s) {
+  Endpoint& endpoint = checked(self);
+  if (endpoint.lease != nullptr) throw std::runtime_error("the endpoint has a connection already");
+  return returned(begin_lease(&endpoint, static_cast<Transaction>(kind), nanoseconds(timeout_s)));
+}
+
+void release(py::handle self) {
+  Endpoint& endpoint = checked(self);
+  if (endpoint.lease != nullptr) (*endpoint.lease)->end();
+}
+
+bool in_transaction(py::handle self) {
+  Endpoint& endpoint = checked(self);
+  if (endpoint.lease == nullptr || !(*endpoint.lease)->open()) return false;
+  const sqlite::Slot& slot = *(*endpoint.lease)->slot;
+  return slot.connection != nullptr && slot.connection->in_transaction();
+}
+
+void terminate(py::handle self) {
+  PoolState& state = *checked(self).pool_state();
+  state.cache.clear();
+  state.pool();
+  const std::shared_ptr<sqlite::Pool> pool = state.current;
+  const GilRelease unlocked;
+  pool->terminate();
+}
+
+PyType_Slot endpoint_slots[] = {
+    {Py_tp_doc, const_cast<char*>("Runs statements on a pool, or on one of its connections.")},
+    {Py_tp_new, reinterpret_cast<void*>(PyType_GenericNew)},
+    {Py_tp_traverse, reinterpret_cast<void*>(endpoint_traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(endpoint_clear)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(endpoint_dealloc)},
+    {Py_tp_methods, query_methods},
+    {0, nullptr},
+};
+
+PyType_Spec endpoint_spec = {"mcp_performance._core.SQLiteEndpoint", sizeof(Endpoint), 0,
+                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
+                             endpoint_slots};
+
+}  // namespace
+
+void bind_sqlite(py::module_& module) {
+  bind_awaitable(module);
+  bind_query(module);
+  endpoint_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&endpoint_spec));
+  if (endpoint_type == nullptr) throw py::error_already_set();
+  module.attr("SQLiteEndpoint") = py::handle(reinterpret_cast<PyObject*>(endpoint_type));
+  module.def("_sqlite_configure", &configure);
+  module.def("_sqlite_attach", &attach);
+  module.def("_sqlite_counts", &counts);
+  module.def("_sqlite_query_totals", &query_totals);
+  module.def("_sqlite_slow", &slow_statements);
+  module.def("_sqlite_reset_stats",
+             [](py::handle self) { checked(self).pool_state()->pool().tracker().reset(); });
+  module.def("_sqlite_begin", &begin);
+  module.def("_sqlite_end", [](py::handle self, bool commit) {
+    return returned(end_transaction(&checked(self), commit));
+  });
+  module.def("_sqlite_control", [](py::handle self, const py::str& sql) {
+    return returned(run_control(&checked(self), sql.ptr()));
+  });
+  module.def("_sqlite_release", &release);
+  module.def("_sqlite_in_transaction", &in_transaction);
+  module.def("_sqlite_open", [](py::handle self) { return returned(open_pool(&checked(self))); });
+  module.def("_sqlite_close", [](py::handle self) { return returned(close_pool(&checked(self))); });
+  module.def("_sqlite_close_blocking", [](py::handle self) {
+    close_pool_blocking(&checked(self));
+    if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+  });
+  module.def("_sqlite_terminate", &terminate);
+  module.def("_sqlite_closed",
+             [](py::handle self) { return checked(self).pool_state()->pool().closed(); });
+}
+
+}  // namespace mcp::python

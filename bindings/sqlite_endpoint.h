@@ -1,0 +1,85 @@
+// sqlite_endpoint.h: the native half of SQLitePool, its blocking twin, and their connections.
+//
+// One heap type, Endpoint, serves all four: it runs statements on the pool or on one leased
+// connection, and either returns an awaitable or waits. The pool's own endpoint owns the PoolState;
+// the others hold a reference to it. Everything here needs the interpreter lock.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <string>
+
+#include "base/fork.h"
+#include "gil.h"
+#include "sqlite/pool.h"
+#include "sqlite_cache.h"
+#include "sqlite_rows.h"
+
+namespace mcp::python {
+
+// What a pool is for Python: the native pool of this process, its results, its settings.
+struct PoolState {
+  PoolState(sqlite::PoolOptions pool_options, std::size_t cache_bytes, Duration cache_ttl)
+      : options(std::move(pool_options)), cache(cache_bytes, cache_ttl) {}
+
+  // The pool; a forked child gets a new one, and leaves its parent's alone.
+  sqlite::Pool& pool();
+  // The profile of `sql`, an exact or derived str; nullptr with an exception set.
+  [[nodiscard]] sqlite::ProfilePtr profile_of(PyObject* sql);
+  void drop_profiles();
+
+  sqlite::PoolOptions options;
+  ResultCache cache;
+  RowType row_type = RowType::kTuple;
+  PyObject* init = nullptr;      // owned, may be null
+  PyObject* adapters = nullptr;  // owned dict, may be null
+  std::shared_ptr<sqlite::Pool> current;
+  std::uint32_t generation = process_generation();
+
+ private:
+  struct KnownText {
+    PyObject* text = nullptr;  // owned, so that its address stays its own
+    sqlite::ProfilePtr profile;
+  };
+  std::array<KnownText, 256> known_texts_;
+};
+
+// A connection that one caller keeps for a while.
+struct Lease {
+  explicit Lease(std::shared_ptr<sqlite::Pool> owner) : pool(std::move(owner)) {}
+  ~Lease() { end(); }
+  Lease(const Lease&) = delete;
+  Lease& operator=(const Lease&) = delete;
+
+  // Idempotent. Rolls back on a worker if a transaction is open.
+  void end();
+  [[nodiscard]] bool open() const noexcept {
+    return slot != nullptr && generation == process_generation();
+  }
+
+  const std::shared_ptr<sqlite::Pool> pool;
+  sqlite::Slot* slot = nullptr;
+  bool transaction = false;
+  const std::uint32_t generation = process_generation();
+};
+
+struct Endpoint {
+  PyObject_HEAD PoolState* state;  // of the pool's own endpoint
+  Endpoint* owner;                 // else: the pool's endpoint, a reference
+  std::shared_ptr<Lease>* lease;   // null: runs on the pool
+  bool blocking;
+
+  [[nodiscard]] PoolState* pool_state() const { return owner != nullptr ? owner->state : state; }
+};
+
+extern PyTypeObject* endpoint_type;
+
+// Sets the exception that stands for `failure`.
+void set_python_error_from(const std::exception_ptr& failure) noexcept;
+
+void bind_query(pybind11::module_& module);
+extern PyMethodDef query_methods[];  // fetch ... executemany
+// BEGIN, SAVEPOINT and their ends, on a leased connection: an awaitable, or None when blocking.
+PyObject* run_control(Endpoint* endpoint, PyObject* sql);
+
+}  // namespace mcp::python

@@ -1,0 +1,322 @@
+// sqlite_lease.cpp: taking a connection for a while, ending its transaction, and opening and
+// closing a pool: what is rare enough for one general kind of job.
+#include "sqlite_lease.h"
+
+#include <functional>
+#include <new>
+#include <utility>
+
+#include "errors.h"
+#include "sqlite_action.h"
+
+namespace mcp::python {
+namespace {
+
+using sqlite::Access;
+using sqlite::Operation;
+using sqlite::OperationPtr;
+using sqlite::Pool;
+using sqlite::Slot;
+
+// What a task leaves for its caller. A connection that the caller never got goes back.
+struct TaskPayload final : CompletionPayload {
+  std::exception_ptr failure;
+  Slot* leased = nullptr;
+  std::weak_ptr<Pool> pool;
+  ~TaskPayload() override {
+    if (leased == nullptr) return;
+    if (const auto alive = pool.lock()) alive->end_lease(*leased);
+  }
+};
+
+enum class What { kBegin, kEnd, kOpen };
+
+using Body = std::function<sqlite::Job::After(Slot&, const Operation&)>;
+
+class Task final : public sqlite::Job {
+ public:
+  Task(const std::shared_ptr<Pool>& pool, Access access, OperationPtr operation, Body body,
+       std::shared_ptr<CompletionQueue> queue, std::uint64_t id, What what)
+      : Job(access, std::move(operation)),
+        body_(std::move(body)),
+        queue_(std::move(queue)),
+        id_(id),
+        what_(what) {
+    payload_->pool = pool;
+  }
+  After run(Slot& slot) override {
+    if (what_ == What::kEnd) {  // the connection goes back, whatever happens
+      try {
+        body_(slot, operation());
+      } catch (...) {
+        payload_->failure = std::current_exception();
+      }
+      return After::kRelease;
+    }
+    const After after = body_(slot, operation());
+    if (after == After::kLease) payload_->leased = &slot;
+    return after;
+  }
+  void finish(std::exception_ptr failure) noexcept override {
+    if (failure) payload_->failure = std::move(failure);
+    queue_->push({id_, std::move(payload_), true});
+  }
+
+ private:
+  const Body body_;
+  const std::shared_ptr<CompletionQueue> queue_;
+  const std::uint64_t id_;
+  const What what_;
+  std::unique_ptr<TaskPayload> payload_ = std::make_unique<TaskPayload>();
+};
+
+class TaskConversion final : public Conversion {
+ public:
+  explicit TaskConversion(Endpoint* endpoint) : endpoint_(endpoint) { Py_INCREF(endpoint_); }
+  ~TaskConversion() override { Py_DECREF(endpoint_); }
+  Progress resume(Completion& completion, Instant, PyObject*& result) override {
+    auto& payload = static_cast<TaskPayload&>(*completion.payload);
+    if (payload.failure) {
+      set_python_error_from(payload.failure);
+      return Progress::kError;
+    }
+    if (payload.leased != nullptr && endpoint_->lease != nullptr) {
+      (*endpoint_->lease)->slot = std::exchange(payload.leased, nullptr);
+    }
+    Py_INCREF(Py_None);
+    result = Py_None;
+    return Progress::kDone;
+  }
+
+ private:
+  Endpoint* const endpoint_;
+};
+
+// One task on the pool (kBegin, kOpen) or on the endpoint's lease (kEnd).
+class TaskAction final : public Action {
+ public:
+  TaskAction(Endpoint* endpoint, What what, Access access, Body body, Duration timeout_ns)
+      : endpoint_(endpoint),
+        what_(what),
+        access_(access),
+        body_(std::move(body)),
+        timeout_ns_(timeout_ns) {
+    Py_INCREF(endpoint_);
+  }
+  ~TaskAction() override { Py_DECREF(endpoint_); }
+
+  int traverse(visitproc visit, void* arg) override {
+    Py_VISIT(endpoint_);
+    return 0;
+  }
+  Outcome try_now(PyObject*&) override { return Outcome::kWait; }
+
+  bool start(std::shared_ptr<CompletionQueue> queue, std::uint64_t id,
+             OperationPtr operation) override {
+    try {
+      PoolState& state = *endpoint_->pool_state();
+      Pool& pool = state.pool();
+      if (what_ == What::kEnd) check_lease();
+      auto task = std::make_unique<Task>(state.current, access_, std::move(operation), body_,
+                                         std::move(queue), id, what_);
+      if (what_ == What::kEnd) {
+        Lease& lease = **endpoint_->lease;
+        pool.submit_leased(*std::exchange(lease.slot, nullptr), std::move(task));
+      } else {
+        pool.submit(std::move(task));
+      }
+      return true;
+    } catch (...) {
+      set_python_error_from(std::current_exception());
+      return false;
+    }
+  }
+  std::unique_ptr<Conversion> conversion() override {
+    return std::make_unique<TaskConversion>(endpoint_);
+  }
+  void cancel(const OperationPtr& operation) override {
+    // The end of a transaction is not stopped: it is short, and the connection is on its way back.
+    PoolState& state = *endpoint_->pool_state();
+    if (what_ != What::kEnd && state.generation == process_generation()) {
+      state.current->cancel(operation);
+    }
+  }
+  [[nodiscard]] Duration timeout() const noexcept override { return timeout_ns_; }
+
+  PyObject* run_blocking() override {
+    try {
+      PoolState& state = *endpoint_->pool_state();
+      state.pool();
+      const std::shared_ptr<Pool> pool = state.current;
+      Operation operation(timeout_ns_ > 0 ? now_precise() + timeout_ns_ : kNever);
+      operation.set_poll(check_signals);
+      if (what_ == What::kEnd) check_lease();
+      std::exception_ptr failure;
+      {
+        const GilRelease unlocked;
+        try {
+          run_here(*pool, operation);
+        } catch (...) {
+          failure = std::current_exception();
+        }
+      }
+      if (failure) {
+        if (PyErr_Occurred() == nullptr) set_python_error_from(failure);
+        return nullptr;
+      }
+      Py_RETURN_NONE;
+    } catch (...) {
+      set_python_error_from(std::current_exception());
+      return nullptr;
+    }
+  }
+
+ private:
+  void check_lease() const {
+    if (endpoint_->lease == nullptr || !(*endpoint_->lease)->open()) {
+      throw Error(ErrorKind::kPoolClosed, "the connection was given back to its pool");
+    }
+  }
+
+  void run_here(Pool& pool, const Operation& operation) {
+    if (what_ == What::kEnd) {
+      Slot& slot = *std::exchange((*endpoint_->lease)->slot, nullptr);
+      try {
+        body_(slot, operation);
+      } catch (...) {
+        pool.end_lease(slot);
+        throw;
+      }
+      pool.end_lease(slot);
+      return;
+    }
+    Slot& slot = pool.take(access_, operation);
+    try {
+      pool.connect(slot, operation);
+      if (body_(slot, operation) == sqlite::Job::After::kLease) {
+        pool.lease(slot);
+        (*endpoint_->lease)->slot = &slot;
+        return;
+      }
+    } catch (...) {
+      pool.give_back(slot);
+      throw;
+    }
+    pool.give_back(slot);
+  }
+
+  Endpoint* const endpoint_;
+  const What what_;
+  const Access access_;
+  const Body body_;
+  const Duration timeout_ns_;
+};
+
+PyObject* run_or_await(Endpoint* endpoint, What what, Access access, Body body,
+                       Duration timeout_ns) {
+  if (endpoint->blocking) {
+    return TaskAction(endpoint, what, access, std::move(body), timeout_ns).run_blocking();
+  }
+  return make_awaitable(
+      std::make_unique<TaskAction>(endpoint, what, access, std::move(body), timeout_ns));
+}
+
+}  // namespace
+
+bool check_signals() {
+  const PyGILState_STATE state = PyGILState_Ensure();
+  const bool raised = PyErr_CheckSignals() != 0;  // the exception stays set for the caller
+  PyGILState_Release(state);
+  return raised;
+}
+
+PyObject* begin_lease(Endpoint* endpoint, Transaction kind, Duration timeout_ns) {
+  PoolState& state = *endpoint->pool_state();
+  state.pool();
+  endpoint->lease = new std::shared_ptr<Lease>(std::make_shared<Lease>(state.current));
+  (*endpoint->lease)->transaction = kind != Transaction::kNone;
+  Pool* pool = state.current.get();
+  const Access access = kind == Transaction::kNone    ? Access::kAny
+                        : kind == Transaction::kWrite ? Access::kWrite
+                                                      : Access::kRead;
+  const Body body = [pool, kind](Slot& slot, const Operation& operation) {
+    const sqlite::Connection::Scope scope(*slot.connection, operation);
+    if (kind == Transaction::kWrite) begin_transaction(*slot.connection, pool->services());
+    if (kind == Transaction::kRead) slot.connection->run("BEGIN");
+    slot.expects_transaction = kind != Transaction::kNone;
+    return sqlite::Job::After::kLease;
+  };
+  return run_or_await(endpoint, What::kBegin, access, body, timeout_ns);
+}
+
+PyObject* end_transaction(Endpoint* endpoint, bool commit) {
+  Pool* pool = endpoint->pool_state()->current.get();
+  const Body body = [pool, commit](Slot& slot, const Operation& operation) {
+    sqlite::Connection& connection = *slot.connection;
+    const sqlite::Connection::Scope scope(connection, operation);
+    const bool lost =
+        std::exchange(slot.expects_transaction, false) && !connection.in_transaction();
+    if (!commit || lost) {
+      if (connection.in_transaction()) rollback_transaction(connection, pool->services());
+      if (commit && lost) {
+        throw Error(ErrorKind::kQuery, "the transaction was rolled back by an earlier failure", 4);
+      }
+      return sqlite::Job::After::kRelease;
+    }
+    if (connection.role() == sqlite::Role::kWriter) {
+      commit_transaction(connection, pool->services());
+    } else {
+      connection.commit();
+    }
+    return sqlite::Job::After::kRelease;
+  };
+  return run_or_await(endpoint, What::kEnd, Access::kAny, body, 0);
+}
+
+PyObject* open_pool(Endpoint* endpoint) {
+  const Body body = [](Slot&, const Operation&) { return sqlite::Job::After::kRelease; };
+  return run_or_await(endpoint, What::kOpen, Access::kWrite, body, 0);
+}
+
+PyObject* close_pool(Endpoint* endpoint) {
+  PoolState& state = *endpoint->pool_state();
+  state.pool();
+  const LoopBridge bridge = LoopBridge::of_running_loop();
+  if (!bridge) return nullptr;
+  std::uint64_t id = 0;
+  PyObject* future = bridge.expect(std::make_unique<TaskConversion>(endpoint), id);
+  if (future == nullptr) return nullptr;
+  auto done = [queue = bridge.queue(), id] {
+    queue->push({id, std::make_unique<TaskPayload>(), true});
+  };
+  state.current->close(std::move(done));
+  return future;
+}
+
+void close_pool_blocking(Endpoint* endpoint) {
+  PoolState& state = *endpoint->pool_state();
+  state.pool();
+  const std::shared_ptr<Pool> pool = state.current;
+  struct Closed {
+    Mutex mutex;
+    CondVar changed;
+    bool done = false;
+  };
+  const auto closed = std::make_shared<Closed>();
+  const GilRelease unlocked;
+  pool->close([closed] {
+    const MutexLock lock(closed->mutex);
+    closed->done = true;
+    closed->changed.notify_all();
+  });
+  closed->mutex.lock();
+  while (!closed->done) {
+    closed->changed.wait_for(closed->mutex, sqlite::kPollInterval_ns);
+    closed->mutex.unlock();
+    if (check_signals()) return;
+    closed->mutex.lock();
+  }
+  closed->mutex.unlock();
+}
+
+}  // namespace mcp::python

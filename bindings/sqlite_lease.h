@@ -1,0 +1,28 @@
+// sqlite_lease.h: connections that a caller keeps for a while, and the pool's beginning and end.
+// Everything here needs the interpreter lock. Functions that return PyObject* return an awaitable,
+// or wait themselves on a blocking endpoint; nullptr with an exception set on failure.
+#pragma once
+
+#include "gil.h"
+#include "sqlite_endpoint.h"
+
+namespace mcp::python {
+
+enum class Transaction { kNone, kRead, kWrite };
+
+// The endpoint has the connection once this is done. REQUIRES: it has had none.
+PyObject* begin_lease(Endpoint* endpoint, Transaction kind, Duration timeout_ns);
+// Commits or rolls back, and gives the connection back.
+PyObject* end_transaction(Endpoint* endpoint, bool commit);
+
+// Opens the database and the writer.
+PyObject* open_pool(Endpoint* endpoint);
+// A future that is done when the last connection is closed.
+PyObject* close_pool(Endpoint* endpoint);
+void close_pool_blocking(Endpoint* endpoint);
+
+// Runs pending signal handlers; true, with the exception set, when one raised. Takes the
+// interpreter lock: for threads that Python started.
+[[nodiscard]] bool check_signals();
+
+}  // namespace mcp::python

@@ -1,0 +1,131 @@
+#include "sqlite_rows.h"
+
+#include <cstring>
+
+namespace mcp::python {
+namespace {
+
+using sqlite::CellType;
+using sqlite::RowBlock;
+
+PyObject* ascii_text(std::string_view text) {
+  PyObject* object = PyUnicode_New(static_cast<Py_ssize_t>(text.size()), 127);
+  if (object != nullptr && !text.empty()) {
+    std::memcpy(PyUnicode_1BYTE_DATA(object), text.data(), text.size());
+  }
+  return object;
+}
+
+PyObject* keys_of(const sqlite::ColumnNames& names) {
+  PyObject* keys = PyTuple_New(static_cast<Py_ssize_t>(names.size()));
+  for (std::size_t i = 0; keys != nullptr && i < names.size(); ++i) {
+    PyObject* key =
+        PyUnicode_DecodeUTF8(names[i].data(), static_cast<Py_ssize_t>(names[i].size()), "replace");
+    if (key == nullptr) {
+      Py_CLEAR(keys);
+      break;
+    }
+    PyUnicode_InternInPlace(&key);
+    PyTuple_SET_ITEM(keys, static_cast<Py_ssize_t>(i), key);
+  }
+  return keys;
+}
+
+}  // namespace
+
+RowBuilder::RowBuilder(RowType type, std::shared_ptr<const sqlite::ColumnNames> names)
+    : type_(type), names_(std::move(names)) {}
+
+RowBuilder::~RowBuilder() {
+  Py_XDECREF(row_class_);
+  Py_XDECREF(keys_);
+}
+
+bool RowBuilder::prepare_names() {
+  if (keys_ != nullptr) return true;
+  keys_ = keys_of(*names_);
+  if (keys_ == nullptr || type_ != RowType::kNamed) return keys_ != nullptr;
+  PyObject* module = PyImport_ImportModule("mcp_performance._sqlite_rows");
+  if (module == nullptr) return false;
+  row_class_ = PyObject_CallMethod(module, "row_class", "(O)", keys_);
+  Py_DECREF(module);
+  return row_class_ != nullptr;
+}
+
+PyObject* RowBuilder::cell(const RowBlock& block, std::size_t cell) {
+  switch (block.type(cell)) {
+    case CellType::kNull:
+      Py_RETURN_NONE;
+    case CellType::kInt:
+      bytes_ += 32;
+      return PyLong_FromLongLong(block.integer(cell));
+    case CellType::kDouble:
+      bytes_ += 24;
+      return PyFloat_FromDouble(block.real(cell));
+    case CellType::kAscii: {
+      const std::string_view text = block.bytes(cell);
+      bytes_ += 56 + text.size();
+      return ascii_text(text);
+    }
+    case CellType::kText: {
+      const std::string_view text = block.bytes(cell);
+      bytes_ += 80 + 2 * text.size();
+      return PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), nullptr);
+    }
+    case CellType::kBlob: {
+      const std::string_view blob = block.bytes(cell);
+      bytes_ += 40 + blob.size();
+      return PyBytes_FromStringAndSize(blob.data(), static_cast<Py_ssize_t>(blob.size()));
+    }
+  }
+  PyErr_SetString(PyExc_SystemError, "a cell of no known type");
+  return nullptr;
+}
+
+PyObject* RowBuilder::tuple_row(PyTypeObject* type, const RowBlock& block, std::size_t row) {
+  const Py_ssize_t columns = block.columns();
+  PyObject* tuple = type == &PyTuple_Type ? PyTuple_New(columns) : type->tp_alloc(type, columns);
+  if (tuple == nullptr) return nullptr;
+  bytes_ += 56 + 8 * static_cast<std::size_t>(columns);
+  const std::size_t first = row * static_cast<std::size_t>(columns);
+  for (Py_ssize_t column = 0; column < columns; ++column) {
+    PyObject* value = cell(block, first + static_cast<std::size_t>(column));
+    if (value == nullptr) {
+      Py_DECREF(tuple);
+      return nullptr;
+    }
+    PyTuple_SET_ITEM(tuple, column, value);
+  }
+  // Its items are atoms, so no cycle can pass through it: the collector need not look at it, and
+  // 200,000 rows do not set off full collections.
+  if (type == &PyTuple_Type && columns > 0) PyObject_GC_UnTrack(tuple);
+  return tuple;
+}
+
+PyObject* RowBuilder::dict_row(const RowBlock& block, std::size_t row) {
+  PyObject* dict = PyDict_New();
+  if (dict == nullptr) return nullptr;
+  const auto columns = static_cast<std::size_t>(block.columns());
+  bytes_ += 64 + 104 * ((columns + 4) / 5);
+  for (std::size_t column = 0; column < columns; ++column) {
+    PyObject* value = cell(block, row * columns + column);
+    if (value == nullptr ||
+        PyDict_SetItem(dict, PyTuple_GET_ITEM(keys_, static_cast<Py_ssize_t>(column)), value) !=
+            0) {
+      Py_XDECREF(value);
+      Py_DECREF(dict);
+      return nullptr;
+    }
+    Py_DECREF(value);
+  }
+  return dict;
+}
+
+PyObject* RowBuilder::row(const RowBlock& block, std::size_t row) {
+  if (type_ == RowType::kTuple) return tuple_row(&PyTuple_Type, block, row);
+  if (!prepare_names()) return nullptr;
+  if (type_ == RowType::kDict) return dict_row(block, row);
+  return tuple_row(reinterpret_cast<PyTypeObject*>(row_class_), block, row);
+}
+
+}  // namespace mcp::python

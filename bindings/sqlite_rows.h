@@ -1,0 +1,42 @@
+// sqlite_rows.h: native rows as Python objects.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "gil.h"
+#include "sqlite/row_block.h"
+#include "sqlite/statement.h"
+
+namespace mcp::python {
+
+enum class RowType : std::uint8_t { kTuple, kNamed, kDict };
+
+// Makes rows of one result. Needs the interpreter lock; one result, one builder.
+class RowBuilder {
+ public:
+  RowBuilder(RowType type, std::shared_ptr<const sqlite::ColumnNames> names);
+  ~RowBuilder();
+  RowBuilder(const RowBuilder&) = delete;
+  RowBuilder& operator=(const RowBuilder&) = delete;
+
+  // New references; nullptr with an exception set.
+  [[nodiscard]] PyObject* row(const sqlite::RowBlock& block, std::size_t row);
+  [[nodiscard]] PyObject* cell(const sqlite::RowBlock& block, std::size_t cell);
+  // What the rows built so far take in memory, about.
+  [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
+
+ private:
+  [[nodiscard]] bool prepare_names();
+  [[nodiscard]] PyObject* tuple_row(PyTypeObject* type, const sqlite::RowBlock& block,
+                                    std::size_t row);
+  [[nodiscard]] PyObject* dict_row(const sqlite::RowBlock& block, std::size_t row);
+
+  const RowType type_;
+  const std::shared_ptr<const sqlite::ColumnNames> names_;
+  PyObject* row_class_ = nullptr;  // named: a subclass of tuple
+  PyObject* keys_ = nullptr;       // dict: a tuple of str
+  std::size_t bytes_ = 0;
+};
+
+}  // namespace mcp::python

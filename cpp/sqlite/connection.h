@@ -1,0 +1,131 @@
+// connection.h: one SQLite connection: opened and checked, its statements prepared, analysed and
+// stepped, and stopped when the operation that it runs for is over.
+//
+// Thread-compatible: whoever holds it has it alone. Nothing here waits for another thread of the
+// pool; waiting for another process's lock ends with the operation.
+#pragma once
+
+#include <sqlite3.h>
+
+#include <memory>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "sqlite/database_options.h"
+#include "sqlite/operation.h"
+#include "sqlite/params.h"
+#include "sqlite/row_block.h"
+#include "sqlite/statement.h"
+
+namespace mcp::sqlite {
+
+// Thrown when an operation was stopped before its end.
+struct Stopped {
+  Stop why;
+};
+
+class Connection {
+ public:
+  // Opens, sets the pragmas in order and reads them back. Throws Error.
+  Connection(const DatabaseOptions& options, Role role, Freshness* freshness);
+  ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  // The end of the set-up, after the user's own: readers refuse to write from here on.
+  void seal();
+
+  // While one of these lives, what runs on the connection is stopped with its operation, or after
+  // `budget` (0: none). With a budget no lock is waited for.
+  class Scope {
+   public:
+    Scope(Connection& connection, const Operation& operation, Duration budget = 0);
+    ~Scope();
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    Connection& connection_;
+  };
+
+  // A statement of this connection, analysed; give it back with release(). Throws Error, Stopped.
+  [[nodiscard]] std::unique_ptr<Statement> prepare(const ProfilePtr& profile);
+  void release(std::unique_ptr<Statement> statement) noexcept;
+
+  // True: a row; false: the end. Throws Error, Stopped.
+  bool step(Statement& statement);
+
+  // Runs fixed SQL to its end. Throws Error, Stopped.
+  void run(const char* sql);
+  [[nodiscard]] std::string query_text(const std::string& sql);
+
+  // Takes the database's write lock, waiting for other processes within the operation's time.
+  void begin_immediate();
+  void commit();
+  [[nodiscard]] bool in_transaction() const noexcept { return sqlite3_get_autocommit(db_) == 0; }
+  // Never throws; afterwards the connection is in no transaction, or broken.
+  void rollback() noexcept;
+
+  // What the statements of the transaction at hand have written.
+  [[nodiscard]] WriteSet& written() noexcept { return written_; }
+
+  [[nodiscard]] sqlite3* handle() const noexcept { return db_; }
+  [[nodiscard]] Role role() const noexcept { return role_; }
+  [[nodiscard]] bool broken() const noexcept { return broken_; }
+  [[nodiscard]] bool corrupt() const noexcept { return corrupt_; }
+  [[nodiscard]] bool readonly_database() const noexcept;
+  [[nodiscard]] int wal_frames() const noexcept { return wal_frames_; }
+  [[nodiscard]] bool checkpoint_due() const noexcept { return wal_frames_ >= next_checkpoint_; }
+  // Copies what it can of the WAL into the database without waiting for anybody. Returns the
+  // frames that are left because a reader still needs them.
+  int checkpoint() noexcept;
+
+  // Functions that are not SQLite's own make a result uncacheable.
+  void note_user_function(const std::string& name);
+  // Called when a statement has run for longer than a moment, once for each Scope.
+  void set_slow_hook(void (*hook)(void*), void* argument) noexcept {
+    slow_hook_ = hook;
+    slow_argument_ = argument;
+  }
+
+ private:
+  friend class Analysis;
+
+  static constexpr int kCheckpointFrames = 1000;
+
+  void run_prepared(sqlite3_stmt*& handle, const char* sql);
+  void set_pragmas(const DatabaseOptions& options);
+  [[noreturn]] void fail(int code);
+  [[nodiscard]] bool should_stop() noexcept;
+  static int on_progress(void* self) noexcept;
+  static int on_busy(void* self, int attempt) noexcept;
+  static int on_wal(void* self, sqlite3*, const char*, int frames) noexcept;
+
+  sqlite3* db_ = nullptr;
+  const Role role_;
+  Freshness* const freshness_;
+  const Duration busy_timeout_ns_;
+  StatementCache statements_;
+  std::unordered_set<std::string> user_functions_;
+  class Analysis* analysis_ = nullptr;  // collects for the statement that is being prepared
+  WriteSet written_;
+  bool broken_ = false;
+  bool corrupt_ = false;
+  int wal_frames_ = 0;
+  int next_checkpoint_ = kCheckpointFrames;
+  sqlite3_stmt* begin_ = nullptr;
+  sqlite3_stmt* commit_ = nullptr;
+
+  // Of the Scope that is open:
+  const Operation* operation_ = nullptr;
+  Instant budget_end_ = kNever;
+  Instant busy_since_ = 0;
+  Instant next_poll_ = 0;
+  Instant slow_at_ = kNever;
+  Stop stop_ = Stop::kNone;
+  void (*slow_hook_)(void*) = nullptr;
+  void* slow_argument_ = nullptr;
+};
+
+}  // namespace mcp::sqlite

@@ -1,0 +1,192 @@
+#include "sqlite/execution.h"
+
+#include <sqlite3.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+
+namespace mcp::sqlite {
+namespace {
+
+// Gives the statement back, whatever happens.
+class Borrowed {
+ public:
+  Borrowed(Connection& connection, std::unique_ptr<Statement> statement)
+      : connection_(connection), statement_(std::move(statement)) {}
+  ~Borrowed() { connection_.release(std::move(statement_)); }
+  Borrowed(const Borrowed&) = delete;
+  Borrowed& operator=(const Borrowed&) = delete;
+  Statement& operator*() const noexcept { return *statement_; }
+  Statement* operator->() const noexcept { return statement_.get(); }
+
+ private:
+  Connection& connection_;
+  std::unique_ptr<Statement> statement_;
+};
+
+// One transaction around what one request writes, unless the connection is in one already.
+class WriteScope {
+ public:
+  WriteScope(Connection& connection, Services services, bool wanted)
+      : connection_(connection), services_(services), open_(wanted) {
+    if (open_) begin_transaction(connection_, services_);
+  }
+  ~WriteScope() {
+    if (open_) rollback_transaction(connection_, services_);
+  }
+  WriteScope(const WriteScope&) = delete;
+  WriteScope& operator=(const WriteScope&) = delete;
+  void commit() {
+    if (!open_) return;
+    commit_transaction(connection_, services_);
+    open_ = false;
+  }
+
+ private:
+  Connection& connection_;
+  const Services services_;
+  bool open_;
+};
+
+void add_writes(WriteSet& to, const WriteSet& from) {
+  to.everything |= from.everything;
+  for (const TableId id : from.tables) {
+    if (std::find(to.tables.begin(), to.tables.end(), id) == to.tables.end()) {
+      to.tables.push_back(id);
+    }
+  }
+}
+
+void step_rows(Connection& connection, Statement& statement, const Request& request, RowSink* sink,
+               Answer& answer) {
+  bool more = connection.step(statement);
+  const int columns = statement.columns();  // after the first step: it may have prepared anew
+  if (!request.want_rows || columns == 0) {
+    while (more) more = connection.step(statement);
+    return;
+  }
+  answer.names = statement.column_names();
+  answer.rows = RowBlock(columns);
+  while (more) {
+    answer.rows.append_row(statement.handle());
+    ++answer.execution.rows;
+    if (request.first_row_only) break;
+    if (sink != nullptr && answer.rows.bytes() >= kBlock_bytes) {
+      sink->take(std::move(answer.rows), answer.names);
+      answer.rows = RowBlock(columns);
+    }
+    more = connection.step(statement);
+  }
+}
+
+std::int64_t run_once(Connection& connection, Statement& statement, const Params& params,
+                      const Request& request, RowSink* sink, Answer& answer) {
+  params.bind(statement.handle());
+  const std::int64_t before = sqlite3_total_changes64(connection.handle());
+  step_rows(connection, statement, request, sink, answer);
+  sqlite3_reset(statement.handle());  // before COMMIT
+  // sqlite3_changes() keeps the figure of the last DML; a statement that changed nothing has none.
+  return sqlite3_total_changes64(connection.handle()) == before
+             ? 0
+             : sqlite3_changes64(connection.handle());
+}
+
+void count_work(Statement& statement, Execution& execution) {
+  const auto take = [&statement](int counter) {
+    return static_cast<std::uint64_t>(sqlite3_stmt_status(statement.handle(), counter, 1));
+  };
+  execution.rows_scanned = take(SQLITE_STMTSTATUS_FULLSCAN_STEP);
+  execution.sorts = take(SQLITE_STMTSTATUS_SORT);
+  execution.auto_indexes = take(SQLITE_STMTSTATUS_AUTOINDEX);
+}
+
+void run_statement(Connection& connection, Statement& statement, const Request& request,
+                   Services services, RowSink* sink, Answer& answer) {
+  const bool writes = !statement.readonly();
+  const bool wrap = (writes || request.many) && !connection.in_transaction() &&
+                    !statement.dependencies()->outside_transaction &&
+                    !statement.dependencies()->controls_transaction;
+  WriteScope scope(connection, services, wrap);
+  const auto dependencies = statement.dependencies();
+  if (request.many) {
+    for (const Params& params : request.batch) {
+      answer.changes += run_once(connection, statement, params, request, sink, answer);
+    }
+  } else {
+    answer.changes = run_once(connection, statement, request.params, request, sink, answer);
+  }
+  if (writes) add_writes(connection.written(), statement.dependencies()->writes);
+  scope.commit();
+  // What ends outside begin_transaction() and commit_transaction() is nobody's in particular.
+  if ((writes || dependencies->controls_transaction) && !wrap && !connection.in_transaction()) {
+    services.freshness.invalidate_all();
+  }
+}
+
+}  // namespace
+
+void begin_transaction(Connection& connection, Services services) {
+  connection.begin_immediate();
+  connection.written() = {};
+  services.freshness.begin_write();
+}
+
+void commit_transaction(Connection& connection, Services services) {
+  connection.commit();
+  const WriteSet written = std::exchange(connection.written(), {});
+  services.freshness.end_write(&written);
+}
+
+void rollback_transaction(Connection& connection, Services services) noexcept {
+  connection.rollback();
+  services.freshness.end_write(nullptr);
+  connection.written() = {};
+}
+
+Answer run_request(Connection& connection, Request& request, Services services, RowSink* sink) {
+  Answer answer;
+  answer.figures = request.profile->figures();
+  const Instant start = now_precise();
+  answer.execution.queue_ns = request.submitted != 0 ? start - request.submitted : 0;
+  try {
+    Borrowed statement(connection, connection.prepare(request.profile));
+    const bool readonly = statement->readonly();
+    if (!readonly && connection.role() == Role::kReader) throw NeedsWriter{};
+    if (request.many && readonly) {
+      throw Error(ErrorKind::kQuery, "executemany takes statements that write", SQLITE_MISUSE);
+    }
+    if (statement->dependencies()->controls_transaction && !request.may_control_transaction) {
+      throw Error(ErrorKind::kQuery, "use transaction() instead of BEGIN, COMMIT and SAVEPOINT",
+                  SQLITE_MISUSE);
+    }
+    const bool may_keep = statement->dependencies()->cacheable && !connection.in_transaction();
+    if (may_keep) answer.seen = services.freshness.observe();
+    run_statement(connection, *statement, request, services, sink, answer);
+    count_work(*statement, answer.execution);
+    answer.dependencies = statement->dependencies();
+    answer.cacheable = may_keep && answer.dependencies->cacheable &&
+                       services.freshness.unchanged(answer.seen, answer.dependencies->reads);
+  } catch (const NeedsWriter&) {
+    throw;
+  } catch (const Stopped& stopped) {
+    if (stopped.why != Stop::kBudget) {
+      answer.execution.step_ns = now_precise() - start;
+      answer.execution.failed = true;
+      services.tracker.record(*answer.figures, answer.execution);
+    }
+    throw;
+  } catch (...) {
+    answer.execution.step_ns = now_precise() - start;
+    answer.execution.failed = true;
+    services.tracker.record(*answer.figures, answer.execution);
+    throw;
+  }
+  answer.execution.step_ns = now_precise() - start;
+  request.profile->note_run(answer.execution.step_ns);
+  services.tracker.record(*answer.figures, answer.execution);
+  return answer;
+}
+
+}  // namespace mcp::sqlite

@@ -1,0 +1,70 @@
+// execution.h: one request run on one connection, from bindings to rows.
+//
+// Thread-compatible; whoever calls has the connection alone.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "sqlite/connection.h"
+#include "sqlite/freshness.h"
+#include "sqlite/params.h"
+#include "sqlite/row_block.h"
+#include "sqlite/tracker.h"
+
+namespace mcp::sqlite {
+
+struct Request {
+  ProfilePtr profile;
+  Params params;
+  std::vector<Params> batch;  // executemany: one execution each, all in one transaction
+  bool many = false;
+  bool first_row_only = false;
+  bool want_rows = true;
+  bool may_control_transaction = false;  // on an acquired connection BEGIN and COMMIT are allowed
+  Instant submitted = 0;
+};
+
+// Takes finished blocks while the statement goes on. Called on the thread that steps.
+class RowSink {
+ public:
+  virtual ~RowSink() = default;
+  virtual void take(RowBlock&& block, const std::shared_ptr<const ColumnNames>& names) = 0;
+};
+
+struct Answer {
+  RowBlock rows;  // what no sink has taken
+  std::shared_ptr<const ColumnNames> names;
+  std::int64_t changes = 0;
+  Execution execution;
+  std::shared_ptr<Figures> figures;
+  // For the result cache: valid to keep when `cacheable`.
+  bool cacheable = false;
+  Freshness::Observation seen;
+  std::shared_ptr<const Dependencies> dependencies;
+};
+
+// Thrown by a request that turned out to write, on a connection that only reads.
+struct NeedsWriter {};
+
+struct Services {
+  Freshness& freshness;
+  Tracker& tracker;
+};
+
+// Blocks are cut at about this size when there is a sink.
+inline constexpr std::size_t kBlock_bytes = 256 * 1024;
+
+// Runs `request`. On a writer outside a transaction, a statement that writes gets BEGIN IMMEDIATE
+// and COMMIT around it. Throws Error, Stopped, NeedsWriter, std::bad_alloc; then a transaction that
+// was begun here is rolled back. REQUIRES: a Connection::Scope is open.
+[[nodiscard]] Answer run_request(Connection& connection, Request& request, Services services,
+                                 RowSink* sink);
+
+// A transaction of several requests; the freshness proof is told of its beginning and end.
+void begin_transaction(Connection& connection, Services services);
+void commit_transaction(Connection& connection, Services services);
+void rollback_transaction(Connection& connection, Services services) noexcept;
+
+}  // namespace mcp::sqlite

@@ -1,0 +1,62 @@
+// params.h: the bindings of one statement, packed into one run of bytes.
+//
+// The packed form is also the key of the result cache: equal bytes mean equal types and values
+// (1, 1.0 and '1' differ). Thread-compatible. Small packs need no allocation.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+#include "sqlite/byte_buffer.h"
+
+struct sqlite3_stmt;
+
+namespace mcp::sqlite {
+
+class Params {
+ public:
+  void add_null() { tag('N'); }
+  void add_int(std::int64_t value) {
+    tag('I');
+    bytes_.append_value(value);
+  }
+  void add_double(double value) {
+    tag('F');
+    bytes_.append_value(value);
+  }
+  void add_text(std::string_view utf8) { add_bytes('T', utf8); }
+  void add_blob(std::string_view bytes) { add_bytes('B', bytes); }
+  // Names the value that is added next; a pack is named throughout or not at all.
+  void add_name(std::string_view name) {
+    named_ = true;
+    bytes_.append_value('K');
+    bytes_.append_value(static_cast<std::uint32_t>(name.size()));
+    bytes_.append(name);
+  }
+
+  [[nodiscard]] std::string_view bytes() const noexcept { return bytes_.view(); }
+  [[nodiscard]] int count() const noexcept { return count_; }
+  [[nodiscard]] bool named() const noexcept { return named_; }
+
+  // Binds everything. Texts and blobs are not copied: this object outlives the execution.
+  // Throws Error when the number or the names do not fit the statement.
+  void bind(sqlite3_stmt* statement) const;
+
+ private:
+  void tag(char type) {
+    bytes_.append_value(type);
+    ++count_;
+  }
+  void add_bytes(char type, std::string_view bytes) {
+    tag(type);
+    bytes_.append_value(static_cast<std::uint64_t>(bytes.size()));
+    bytes_.append(bytes);
+  }
+
+  ByteBuffer bytes_;
+  int count_ = 0;
+  bool named_ = false;
+};
+
+}  // namespace mcp::sqlite

@@ -1,0 +1,671 @@
+#include "sqlite/pool.h"
+
+#include <sqlite3.h>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "sqlite/sqlite_error.h"
+
+namespace mcp::sqlite {
+namespace {
+
+// Of the worker that this thread is, if it is one: whether it counts in Pool::looking_.
+thread_local bool* this_worker_looks = nullptr;
+
+Error pool_closed() { return {ErrorKind::kPoolClosed, "the pool is closed"}; }
+
+Error no_connection() { return {ErrorKind::kPoolTimeout, "no connection came free in time"}; }
+
+Error not_finished() {
+  return {ErrorKind::kPoolTimeout, "the statement did not finish in time", SQLITE_INTERRUPT};
+}
+
+}  // namespace
+
+Pool::Pool(PoolOptions options)
+    : options_(std::move(options)), tracker_(options_.slow_ns), profiles_(tracker_) {
+  if (options_.size < 1) {
+    throw invalid_argument("size", std::to_string(options_.size), "1 or more connections");
+  }
+  slots_.push_back(std::make_unique<Slot>(0, Role::kWriter));
+  const MutexLock lock(mutex_);
+  for (int i = 1; i < options_.size; ++i) {
+    slots_.push_back(std::make_unique<Slot>(i, Role::kReader));
+    idle_readers_.insert(idle_readers_.begin(), slots_.back().get());
+  }
+}
+
+Pool::~Pool() { terminate(); }
+
+// ---- opening ----
+
+void Pool::open(const Operation& operation) {
+  if (opened_.load(std::memory_order_acquire)) return;
+  const MutexLock lock(open_mutex_);
+  if (opened_.load(std::memory_order_relaxed)) return;
+  // The first connection decides on the journal mode; the watch keeps the shared memory mapped and
+  // proves freshness. Nobody has the writer before the pool is open.
+  Connection first(options_.database, Role::kWriter, nullptr);
+  sqlite3* watch = nullptr;
+  constexpr int kFlags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX;
+  const int code = sqlite3_open_v2(options_.database.path.c_str(), &watch, kFlags, nullptr);
+  if (code != SQLITE_OK) {
+    const Error error = sqlite_error(watch, code);
+    sqlite3_close_v2(watch);
+    throw error;
+  }
+  sqlite3_busy_timeout(watch, static_cast<int>(options_.database.busy_timeout_ns / kMillisecond));
+  const int read = sqlite3_exec(watch, "SELECT 1 FROM sqlite_schema", nullptr, nullptr, nullptr);
+  sqlite3_busy_timeout(watch, 0);
+  if (read != SQLITE_OK) {
+    const Error error = sqlite_error(watch, read);
+    sqlite3_close_v2(watch);
+    throw error;
+  }
+  auto mode = Freshness::Mode::kDataVersion;
+  if (options_.database.memory)
+    mode = Freshness::Mode::kPrivate;
+  else if (first.query_text("PRAGMA journal_mode") == "wal")
+    mode = Freshness::Mode::kWalIndex;
+  freshness_.attach(watch, mode);
+  static_cast<void>(operation);
+  opened_.store(true, std::memory_order_release);
+}
+
+Connection& Pool::connect(Slot& slot, const Operation& operation) {
+  open(operation);
+  if (slot.connection == nullptr) {
+    auto connection = std::make_unique<Connection>(options_.database, slot.role, &freshness_);
+    if (options_.init) options_.init(*connection);
+    connection->rollback();
+    connection->seal();
+    connection->set_slow_hook(&Pool::on_slow, this);
+    if (options_.database.memory) freshness_.invalidate_all();
+    slot.connection = std::move(connection);
+    open_count_.fetch_add(1);
+  }
+  return *slot.connection;
+}
+
+// ---- who has what ----
+
+std::deque<Pool::Waiting>& Pool::queue_for(Access access) {
+  // A pool of one connection has one queue, so that reads and writes take turns.
+  return access == Access::kWrite || slots_.size() == 1 ? writes_ : reads_;
+}
+
+Slot* Pool::free_slot(Access access) {
+  Slot* writer = slots_.front().get();
+  if (access == Access::kWrite || slots_.size() == 1) return writer->held_ ? nullptr : writer;
+  if (!idle_readers_.empty()) return idle_readers_.back();
+  if (access == Access::kAny && !writer->held_ && writes_.empty()) return writer;
+  return nullptr;
+}
+
+void Pool::enqueue(Waiting waiting) {
+  const Instant now = now_precise();
+  waiting.deadline = std::min(now + options_.acquire_timeout_ns, waiting.operation->deadline());
+  const Instant deadline = waiting.deadline;
+  queue_for(waiting.access).push_back(std::move(waiting));
+  if (deadline < keeper_wakes_at_) {
+    keeper_wakes_at_ = deadline;
+    if (!keeper_.joinable()) {
+      keeper_ = std::thread([this] { keep_deadlines(); });
+    } else {
+      deadlines_changed_.notify_one();
+    }
+  }
+}
+
+bool Pool::pick_from(std::deque<Waiting>& queue, Assignment& assignment) {
+  if (queue.empty() || queue.front().job == nullptr) return false;
+  Slot* slot = free_slot(queue.front().access);
+  if (slot == nullptr) return false;
+  assignment.job = std::move(queue.front().job);
+  queue.pop_front();
+  assignment.slot = slot;
+  assignment.of_lease = false;
+  slot->held_ = true;
+  slot->operation_ = &assignment.job->operation();
+  ++held_;
+  if (slot->role == Role::kReader) idle_readers_.pop_back();
+  return true;
+}
+
+bool Pool::pick(Assignment& assignment) {
+  if (!ready_leases_.empty()) {
+    Slot* slot = ready_leases_.front();
+    ready_leases_.pop_front();
+    assignment.job = std::move(slot->lease_jobs_.front());
+    slot->lease_jobs_.pop_front();
+    assignment.slot = slot;
+    assignment.of_lease = true;
+    slot->running_ = true;
+    slot->operation_ = &assignment.job->operation();
+    return true;
+  }
+  return pick_from(writes_, assignment) || pick_from(reads_, assignment);
+}
+
+bool Pool::runnable() {
+  if (!ready_leases_.empty()) return true;
+  for (auto* queue : {&writes_, &reads_}) {
+    if (!queue->empty() && queue->front().job != nullptr &&
+        free_slot(queue->front().access) != nullptr) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// Gives connections to the callers' threads at the heads of the queues.
+void Pool::hand_out() {
+  for (auto* queue : {&writes_, &reads_}) {
+    while (!queue->empty() && queue->front().waiter != nullptr) {
+      Slot* slot = free_slot(queue->front().access);
+      if (slot == nullptr) break;
+      Waiter& waiter = *queue->front().waiter;
+      slot->held_ = true;
+      slot->operation_ = queue->front().operation;
+      ++held_;
+      if (slot->role == Role::kReader) idle_readers_.pop_back();
+      waiter.slot = slot;
+      waiter.ready.notify_one();
+      queue->pop_front();
+    }
+  }
+}
+
+void Pool::wake_worker() {
+  hand_out();
+  if (looking_ > 0 || !runnable()) return;
+  if (sleeping_ > wake_tokens_) {
+    ++wake_tokens_;
+    ++looking_;
+    work_ready_.notify_one();
+  } else if (workers_.size() < slots_.size() + 1) {
+    ++looking_;
+    workers_.emplace_back([this] { work(); });
+  }
+}
+
+void Pool::release(Slot& slot) {
+  slot.held_ = slot.leased_ = slot.running_ = false;
+  slot.operation_ = nullptr;
+  --held_;
+  if (slot.role == Role::kReader) idle_readers_.push_back(&slot);
+  wake_worker();
+  drain_if_closing();
+}
+
+// The connection as its next holder expects it. The caller holds the slot.
+void Pool::tidy(Slot& slot) noexcept {
+  slot.expects_transaction = false;
+  if (slot.connection == nullptr) return;
+  Connection& connection = *slot.connection;
+  if (connection.in_transaction()) rollback_transaction(connection, services());
+  if (connection.broken()) {
+    if (connection.corrupt()) quarantined_.fetch_add(1);
+    reconnects_.fetch_add(1);
+    logger("sqlite").warn("a connection broke and is replaced");
+    slot.connection = nullptr;
+    open_count_.fetch_sub(1);
+  }
+}
+
+// ---- requests ----
+
+void Pool::submit(std::unique_ptr<Job> job) {
+  {
+    const MutexLock lock(mutex_);
+    if (!closing_) {
+      const Operation* operation = job->operation_.get();
+      const Access access = job->access_;
+      job->queued_at_ = now_precise();
+      enqueue({std::move(job), nullptr, access, operation, kNever});
+      wake_worker();
+      return;
+    }
+  }
+  job->finish(std::make_exception_ptr(pool_closed()));
+}
+
+void Pool::submit_leased(Slot& slot, std::unique_ptr<Job> job) {
+  {
+    const MutexLock lock(mutex_);
+    if (!stopping_) {
+      slot.lease_jobs_.push_back(std::move(job));
+      if (!slot.running_ && slot.lease_jobs_.size() == 1) ready_leases_.push_back(&slot);
+      wake_worker();
+      return;
+    }
+  }
+  job->finish(std::make_exception_ptr(pool_closed()));
+}
+
+void Pool::cancel(const OperationPtr& operation) {
+  operation->cancel();  // stops it where it runs
+  Failed dropped;
+  {
+    const MutexLock lock(mutex_);
+    for (auto* queue : {&writes_, &reads_}) {
+      for (auto at = queue->begin(); at != queue->end(); ++at) {
+        if (at->operation != operation.get() || at->job == nullptr) continue;
+        dropped.emplace_back(std::move(at->job),
+                             std::make_exception_ptr(Stopped{Stop::kCancelled}));
+        queue->erase(at);
+        wake_worker();
+        drain_if_closing();
+        break;
+      }
+    }
+  }
+  finish_all(dropped);
+}
+
+void Pool::finish_all(Failed& failed) noexcept {
+  for (auto& [job, failure] : failed) job->finish(std::move(failure));
+}
+
+Slot* Pool::try_take_reader() {
+  if (!opened_.load(std::memory_order_acquire)) return nullptr;
+  const MutexLock lock(mutex_);
+  if (closing_ || !queue_for(Access::kRead).empty()) return nullptr;
+  Slot* slot = free_slot(Access::kRead);
+  if (slot == nullptr || slot->connection == nullptr) return nullptr;
+  slot->held_ = true;
+  ++held_;
+  if (slot->role == Role::kReader) idle_readers_.pop_back();
+  return slot;
+}
+
+bool Pool::try_take_leased(Slot& slot) {
+  const MutexLock lock(mutex_);
+  if (stopping_ || slot.running_ || !slot.lease_jobs_.empty()) return false;
+  slot.running_ = true;
+  return true;
+}
+
+void Pool::give_back_leased(Slot& slot) {
+  const MutexLock lock(mutex_);
+  slot.running_ = false;
+  slot.operation_ = nullptr;
+  if (!slot.lease_jobs_.empty()) ready_leases_.push_back(&slot);
+  wake_worker();
+  changed_.notify_all();
+}
+
+Slot& Pool::take(Access access, const Operation& operation) {
+  Waiter waiter;
+  const MutexLock lock(mutex_);
+  if (closing_) throw pool_closed();
+  const Instant deadline =
+      std::min(now_precise() + options_.acquire_timeout_ns, operation.deadline());
+  queue_for(access).push_back({nullptr, &waiter, access, &operation, deadline});
+  wake_worker();
+  while (waiter.slot == nullptr && !waiter.failed) {
+    const Instant now = now_precise();
+    Stop why = Stop::kNone;
+    if (now >= deadline)
+      why = Stop::kDeadline;
+    else if (operation.cancelled())
+      why = Stop::kCancelled;
+    if (why == Stop::kNone) {
+      waiter.ready.wait_for(mutex_, std::min(deadline - now, kPollInterval_ns));
+      if (waiter.slot != nullptr || waiter.failed || !operation.has_poll()) continue;
+      mutex_.unlock();  // polling may take the interpreter lock
+      const bool interrupted = operation.polled();
+      mutex_.lock();
+      if (waiter.slot != nullptr || waiter.failed || !interrupted) continue;
+      why = Stop::kInterrupted;
+    }
+    auto& queue = queue_for(access);
+    queue.erase(std::find_if(queue.begin(), queue.end(),
+                             [&](const Waiting& one) { return one.waiter == &waiter; }));
+    wake_worker();
+    drain_if_closing();
+    if (why != Stop::kDeadline) throw Stopped{why};
+    timeouts_.fetch_add(1);
+    throw no_connection();
+  }
+  if (waiter.slot == nullptr) throw pool_closed();
+  return *waiter.slot;
+}
+
+void Pool::give_back(Slot& slot) noexcept {
+  tidy(slot);
+  const MutexLock lock(mutex_);
+  release(slot);
+}
+
+void Pool::lease(Slot& slot) {
+  const MutexLock lock(mutex_);
+  slot.leased_ = true;
+  slot.running_ = false;
+}
+
+namespace {
+
+// The last job of a lease.
+class EndOfLease final : public Job {
+ public:
+  EndOfLease() : Job(Access::kAny, std::make_shared<Operation>()) {}
+  After run(Slot&) override { return After::kRelease; }
+  void finish(std::exception_ptr) noexcept override {}
+  [[nodiscard]] bool expects_long() const noexcept override { return false; }
+};
+
+}  // namespace
+
+void Pool::end_lease(Slot& slot) noexcept {
+  bool clean = false;
+  {
+    const MutexLock lock(mutex_);
+    clean = !slot.running_ && slot.lease_jobs_.empty() &&
+            (slot.connection == nullptr ||
+             (!slot.connection->in_transaction() && !slot.connection->broken()));
+    if (clean) {
+      slot.expects_transaction = false;
+      release(slot);
+    } else {
+      slot.lease_jobs_.push_back(std::make_unique<EndOfLease>());
+      if (!slot.running_ && slot.lease_jobs_.size() == 1) ready_leases_.push_back(&slot);
+      wake_worker();
+    }
+  }
+}
+
+Answer Pool::execute(Slot& slot, Request& request, const Operation& operation, Duration budget_ns,
+                     RowSink* sink) {
+  Connection& connection = *slot.connection;
+  const Connection::Scope scope(connection, operation, budget_ns);
+  if (slot.expects_transaction && !connection.in_transaction()) {
+    throw Error(ErrorKind::kQuery, "the transaction was rolled back by an earlier failure",
+                SQLITE_ABORT);
+  }
+  try {
+    Answer answer = run_request(connection, request, services(), sink);
+    const bool wrote = request.profile->access() == Profile::Access::kWrite;
+    (wrote ? writes_run_ : reads_run_).fetch_add(1, std::memory_order_relaxed);
+    database_ns_.fetch_add(static_cast<std::uint64_t>(answer.execution.step_ns),
+                           std::memory_order_relaxed);
+    if (budget_ns > 0) inline_runs_.fetch_add(1, std::memory_order_relaxed);
+    return answer;
+  } catch (const Stopped& stopped) {
+    if (stopped.why == Stop::kBudget) {
+      inline_overruns_.fetch_add(1, std::memory_order_relaxed);
+      request.profile->note_overrun();
+    }
+    throw;
+  } catch (const Error&) {
+    errors_.fetch_add(1, std::memory_order_relaxed);
+    throw;
+  }
+}
+
+// ---- workers ----
+
+void Pool::work() {
+  Assignment assignment;
+  bool looks = true;  // counted in looking_
+  this_worker_looks = &looks;
+  mutex_.lock();
+  while (!stopping_) {
+    if (pick(assignment)) {
+      if (assignment.job->expects_long()) {
+        looks = false;
+        --looking_;
+        wake_worker();
+      }
+      mutex_.unlock();
+      run(assignment);
+      mutex_.lock();
+      if (!looks) ++looking_;
+      looks = true;
+      continue;
+    }
+    --looking_;
+    ++sleeping_;
+    while (wake_tokens_ == 0 && !stopping_) work_ready_.wait(mutex_);
+    --sleeping_;
+    if (wake_tokens_ > 0)
+      --wake_tokens_;  // whoever woke this worker counted it as looking
+    else
+      ++looking_;
+  }
+  mutex_.unlock();
+}
+
+void Pool::run(Assignment& assignment) {
+  Slot& slot = *assignment.slot;
+  std::unique_ptr<Job> job = std::move(assignment.job);
+  std::exception_ptr failure;
+  auto after = assignment.of_lease ? Job::After::kLease : Job::After::kRelease;
+  worker_runs_.fetch_add(1, std::memory_order_relaxed);
+  try {
+    if (job->operation().cancelled()) throw Stopped{Stop::kCancelled};
+    connect(slot, job->operation());
+    after = job->run(slot);
+  } catch (const NeedsWriter&) {
+    if (!assignment.of_lease) {
+      tidy(slot);
+      job->access_ = Access::kWrite;
+      {
+        const MutexLock lock(mutex_);
+        release(slot);
+      }
+      submit(std::move(job));
+      return;
+    }
+    failure = std::current_exception();
+  } catch (const Stopped& stopped) {
+    if (stopped.why == Stop::kDeadline) timeouts_.fetch_add(1);
+    failure = stopped.why == Stop::kDeadline ? std::make_exception_ptr(not_finished())
+                                             : std::current_exception();
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  if (after == Job::After::kLease) {
+    if (assignment.of_lease) {
+      give_back_leased(slot);
+    } else {
+      lease(slot);
+    }
+    job->finish(failure);
+    return;
+  }
+  tidy(slot);
+  if (slot.connection != nullptr && slot.role == Role::kWriter &&
+      slot.connection->checkpoint_due()) {
+    job->finish(failure);  // its caller need not wait for the checkpoint
+    const int starved = slot.connection->checkpoint();
+    wal_bytes_.store(static_cast<std::uint64_t>(slot.connection->wal_frames()) * 4096);
+    if (starved > 16 * 1000) {
+      logger("sqlite").warn("{} pages of the WAL wait for an old reader to end", starved);
+    }
+    const MutexLock lock(mutex_);
+    release(slot);
+    return;
+  }
+  {
+    const MutexLock lock(mutex_);
+    release(slot);
+  }
+  job->finish(failure);
+}
+
+void Pool::on_slow(void* pool) {
+  // A job that was expected to be short is not: whatever waits needs another worker.
+  if (this_worker_looks == nullptr || !*this_worker_looks) return;
+  auto& self = *static_cast<Pool*>(pool);
+  const MutexLock lock(self.mutex_);
+  *this_worker_looks = false;
+  --self.looking_;
+  self.wake_worker();
+}
+
+void Pool::keep_deadlines() {
+  mutex_.lock();
+  while (!stopping_) {
+    const Instant now = now_precise();
+    Failed late;
+    Instant next = kNever;
+    for (auto* queue : {&writes_, &reads_}) {
+      for (auto at = queue->begin(); at != queue->end();) {
+        if (at->job != nullptr && at->deadline <= now) {
+          late.emplace_back(std::move(at->job), std::make_exception_ptr(no_connection()));
+          at = queue->erase(at);
+        } else {
+          if (at->job != nullptr) next = std::min(next, at->deadline);
+          ++at;
+        }
+      }
+    }
+    keeper_wakes_at_ = next;
+    if (!late.empty()) {
+      timeouts_.fetch_add(late.size());
+      wake_worker();
+      drain_if_closing();
+      mutex_.unlock();
+      finish_all(late);
+      mutex_.lock();
+      continue;
+    }
+    if (next == kNever)
+      deadlines_changed_.wait(mutex_);
+    else
+      deadlines_changed_.wait_for(mutex_, next - now);
+  }
+  mutex_.unlock();
+}
+
+// ---- the end ----
+
+void Pool::drain_if_closing() {
+  changed_.notify_all();
+  if (!closing_ || shut_ || held_ > 0 || !reads_.empty() || !writes_.empty()) return;
+  shut_ = true;
+  // On a thread of its own: the last connection to close may checkpoint, and the caller may be the
+  // event loop.
+  workers_.emplace_back([this] {
+    shut_connections();
+    std::vector<std::function<void()>> callbacks;
+    {
+      const MutexLock lock(mutex_);
+      stopping_ = true;
+      work_ready_.notify_all();
+      deadlines_changed_.notify_all();
+      callbacks.swap(on_closed_);
+    }
+    for (auto& callback : callbacks) callback();
+  });
+}
+
+void Pool::shut_connections() {
+  for (auto slot = slots_.rbegin(); slot != slots_.rend(); ++slot) (*slot)->connection = nullptr;
+  open_count_.store(0);
+  freshness_.detach();
+}
+
+void Pool::close(std::function<void()> done) {
+  {
+    const MutexLock lock(mutex_);
+    if (!stopping_) {
+      closing_ = true;
+      on_closed_.push_back(std::move(done));
+      drain_if_closing();
+      return;
+    }
+  }
+  done();
+}
+
+void Pool::terminate() {
+  Failed dropped;
+  std::vector<std::thread> threads;
+  std::vector<std::function<void()>> callbacks;
+  {
+    const MutexLock lock(mutex_);
+    closing_ = stopping_ = true;
+    for (auto* queue : {&writes_, &reads_}) {
+      for (Waiting& one : *queue) {
+        if (one.job != nullptr) {
+          dropped.emplace_back(std::move(one.job), std::make_exception_ptr(pool_closed()));
+        } else {
+          one.waiter->failed = true;
+          one.waiter->ready.notify_one();
+        }
+      }
+      queue->clear();
+    }
+    for (const auto& slot : slots_) {
+      if (slot->operation_ != nullptr) const_cast<Operation*>(slot->operation_)->cancel();
+      for (auto& job : slot->lease_jobs_) {
+        dropped.emplace_back(std::move(job), std::make_exception_ptr(pool_closed()));
+      }
+      slot->lease_jobs_.clear();
+    }
+    ready_leases_.clear();
+    work_ready_.notify_all();
+    deadlines_changed_.notify_all();
+    threads.swap(workers_);
+    if (keeper_.joinable()) threads.push_back(std::move(keeper_));
+    callbacks.swap(on_closed_);
+  }
+  finish_all(dropped);
+  for (std::thread& thread : threads) {
+    if (thread.get_id() != std::this_thread::get_id())
+      thread.join();
+    else
+      thread.detach();
+  }
+  mutex_.lock();
+  const bool shut = std::exchange(shut_, true);
+  // Callers' own threads give their connections back themselves; leases never run by themselves.
+  const auto in_use = [this]() REQUIRES(mutex_) {
+    return std::any_of(slots_.begin(), slots_.end(), [](const auto& slot) {
+      return slot->held_ && (!slot->leased_ || slot->running_);
+    });
+  };
+  while (in_use()) changed_.wait(mutex_);
+  mutex_.unlock();
+  if (!shut) shut_connections();
+  for (auto& callback : callbacks) callback();
+}
+
+bool Pool::closed() const {
+  const MutexLock lock(mutex_);
+  return closing_;
+}
+
+// ---- figures ----
+
+PoolCounts Pool::counts() const {
+  PoolCounts out;
+  {
+    const MutexLock lock(mutex_);
+    out.size = static_cast<int>(slots_.size());
+    out.in_use = held_;
+    out.waiting = static_cast<int>(reads_.size() + writes_.size());
+    out.open = open_count_.load();
+    out.idle = std::max(0, out.size - out.in_use);
+  }
+  out.reads = reads_run_.load();
+  out.writes = writes_run_.load();
+  out.errors = errors_.load();
+  out.timeouts = timeouts_.load();
+  out.inline_runs = inline_runs_.load();
+  out.inline_overruns = inline_overruns_.load();
+  out.worker_runs = worker_runs_.load();
+  out.reconnects = reconnects_.load();
+  out.quarantined = quarantined_.load();
+  out.database_s = static_cast<double>(database_ns_.load()) / kSecond;
+  out.wal_bytes = wal_bytes_.load();
+  return out;
+}
+
+}  // namespace mcp::sqlite

@@ -1,0 +1,223 @@
+// pool.h: one writer and N-1 readers of one database, and who has them when.
+//
+// Requests wait in two queues, first come, first served: one for the writer, one for the readers.
+// A connection is had by a worker that runs a job, by a caller's own thread, or by a lease, which
+// keeps it across several jobs. Workers are started when there is work, and no more are woken than
+// the queue needs: a worker that is about to look for work again counts.
+//
+// Safe from any thread. mutex_ is held for bookkeeping only: never while a statement runs, a
+// connection opens, or a job's own code runs. It is taken before no other lock of this room.
+// Call terminate() before the last reference goes; a forked child abandons the pool instead.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/mutex.h"
+#include "sqlite/connection.h"
+#include "sqlite/execution.h"
+#include "sqlite/profile.h"
+#include "sqlite/tracker.h"
+
+namespace mcp::sqlite {
+
+struct PoolOptions {
+  DatabaseOptions database;
+  int size = 5;
+  Duration acquire_timeout_ns = 30 * kSecond;
+  Duration inline_budget_ns = 100 * kMicrosecond;  // 0: nothing runs inline
+  Duration slow_ns = 50 * kMillisecond;
+  // Runs on each new connection, on the thread that opened it. May throw.
+  std::function<void(Connection&)> init;
+};
+
+enum class Access { kRead, kWrite, kAny };  // kAny: a reader, or the writer when it is free
+
+class Pool;
+
+// A connection's place in the pool. What is not the pool's bookkeeping belongs to the holder.
+struct Slot {
+  Slot(int number, Role duty) : index(number), role(duty) {}
+  const int index;
+  const Role role;
+  std::unique_ptr<Connection> connection;  // null until first needed, and after it broke
+  bool expects_transaction = false;        // a lease's transaction is open
+ private:
+  friend class Pool;
+  bool held_ = false;
+  bool leased_ = false;
+  bool running_ = false;  // a job of the lease is
+  std::deque<std::unique_ptr<class Job>> lease_jobs_;
+  const Operation* operation_ = nullptr;
+};
+
+// Work for one connection. Destroyed on any thread.
+class Job {
+ public:
+  enum class After { kRelease, kLease };
+
+  Job(Access access, OperationPtr operation) : access_(access), operation_(std::move(operation)) {}
+  virtual ~Job() = default;
+  Job(const Job&) = delete;
+  Job& operator=(const Job&) = delete;
+
+  // With the connection. What it throws goes to finish(). kLease keeps the connection.
+  virtual After run(Slot& slot) = 0;
+  // Exactly once, after run() and after the connection was given back, or without run().
+  // `failure` is null after a run() that returned.
+  virtual void finish(std::exception_ptr failure) noexcept = 0;
+  // Whether run() is expected to take long enough to be worth another worker for what waits.
+  [[nodiscard]] virtual bool expects_long() const noexcept { return true; }
+
+  [[nodiscard]] const Operation& operation() const noexcept { return *operation_; }
+
+ private:
+  friend class Pool;
+  Access access_;
+  const OperationPtr operation_;
+  Instant queued_at_ = 0;
+};
+
+struct PoolCounts {
+  int size = 0, open = 0, idle = 0, in_use = 0, waiting = 0;
+  std::uint64_t reads = 0, writes = 0, errors = 0, timeouts = 0;
+  std::uint64_t inline_runs = 0, inline_overruns = 0, worker_runs = 0;
+  std::uint64_t reconnects = 0, quarantined = 0;
+  double database_s = 0;
+  std::uint64_t wal_bytes = 0;
+};
+
+class Pool {
+ public:
+  explicit Pool(PoolOptions options);  // throws Error; opens nothing
+  ~Pool();
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+
+  // Opens the writer and the freshness watch, if they are not. Throws Error. May block.
+  void open(const Operation& operation);
+
+  // Queues a job for the workers. A closed pool finishes it with PoolClosed here.
+  void submit(std::unique_ptr<Job> job);
+  // The job's turn on a leased connection, in order. REQUIRES: the slot is leased.
+  void submit_leased(Slot& slot, std::unique_ptr<Job> job);
+  // Drops or stops whatever runs or waits for `operation`.
+  void cancel(const OperationPtr& operation);
+
+  // An open reader that nobody waits for, or null. Never blocks.
+  [[nodiscard]] Slot* try_take_reader();
+  // A leased connection with no job of its own waiting or running, for the caller's thread.
+  [[nodiscard]] bool try_take_leased(Slot& slot);
+  void give_back_leased(Slot& slot);
+  // Waits on the caller's thread. Throws Error (kPoolTimeout, kPoolClosed), Stopped.
+  [[nodiscard]] Slot& take(Access access, const Operation& operation);
+  // Ends what take() and try_take_reader() began. Rolls back what was left open.
+  void give_back(Slot& slot) noexcept;
+  // Turns a taken slot into a leased one.
+  void lease(Slot& slot);
+  // The lease is over: its open transaction is rolled back once its jobs are done.
+  void end_lease(Slot& slot) noexcept;
+
+  // Opens the slot's connection if it is not. The caller holds the slot. Throws Error, Stopped.
+  Connection& connect(Slot& slot, const Operation& operation);
+
+  // run_request() on a slot that the caller holds and has connected, counted. `budget_ns` is 0 on
+  // workers.
+  [[nodiscard]] Answer execute(Slot& slot, Request& request, const Operation& operation,
+                               Duration budget_ns, RowSink* sink);
+
+  // No more requests. `done` is called once when the last connection is closed, on some thread.
+  void close(std::function<void()> done);
+  // The same at once: what runs is stopped, what waits fails. Returns when the workers have ended.
+  void terminate();
+  [[nodiscard]] bool closed() const;
+
+  [[nodiscard]] PoolCounts counts() const;
+
+  [[nodiscard]] Freshness& freshness() noexcept { return freshness_; }
+  [[nodiscard]] Tracker& tracker() noexcept { return tracker_; }
+  [[nodiscard]] ProfileTable& profiles() noexcept { return profiles_; }
+  [[nodiscard]] Services services() noexcept { return {freshness_, tracker_}; }
+  [[nodiscard]] const PoolOptions& options() const noexcept { return options_; }
+
+ private:
+  struct Waiter {  // a caller's thread that waits for a connection
+    CondVar ready;
+    Slot* slot = nullptr;
+    bool failed = false;
+  };
+  struct Waiting {  // one of the two
+    std::unique_ptr<Job> job;
+    Waiter* waiter = nullptr;
+    Access access = Access::kRead;
+    const Operation* operation = nullptr;
+    Instant deadline = kNever;
+  };
+  struct Assignment {
+    std::unique_ptr<Job> job;
+    Slot* slot = nullptr;
+    bool of_lease = false;
+  };
+  using Failed = std::vector<std::pair<std::unique_ptr<Job>, std::exception_ptr>>;
+
+  std::deque<Waiting>& queue_for(Access access) REQUIRES(mutex_);
+  [[nodiscard]] Slot* free_slot(Access access) REQUIRES(mutex_);
+  bool pick(Assignment& assignment) REQUIRES(mutex_);
+  bool pick_from(std::deque<Waiting>& queue, Assignment& assignment) REQUIRES(mutex_);
+  void hand_out() REQUIRES(mutex_);
+  [[nodiscard]] bool runnable() REQUIRES(mutex_);
+  void wake_worker() REQUIRES(mutex_);
+  void release(Slot& slot) REQUIRES(mutex_);
+  void enqueue(Waiting waiting) REQUIRES(mutex_);
+  void work();
+  void run(Assignment& assignment);
+  void tidy(Slot& slot) noexcept;
+  void keep_deadlines();
+  void drain_if_closing() REQUIRES(mutex_);
+  void shut_connections();
+  static void finish_all(Failed& failed) noexcept;
+  static void on_slow(void* self);
+
+  const PoolOptions options_;
+  Tracker tracker_;
+  ProfileTable profiles_;
+  Freshness freshness_;
+  std::vector<std::unique_ptr<Slot>> slots_;  // the writer first
+  Mutex open_mutex_;                          // taken before mutex_; held while the database opens
+  std::atomic<bool> opened_{false};
+
+  mutable Mutex mutex_;
+  CondVar work_ready_;
+  CondVar deadlines_changed_;
+  CondVar changed_;  // a slot was given back, a worker ended
+  std::deque<Waiting> reads_ GUARDED_BY(mutex_);
+  std::deque<Waiting> writes_ GUARDED_BY(mutex_);
+  std::vector<Slot*> idle_readers_ GUARDED_BY(mutex_);  // most recently used last
+  std::deque<Slot*> ready_leases_ GUARDED_BY(mutex_);   // leased, with a job, none running
+  std::vector<std::thread> workers_ GUARDED_BY(mutex_);
+  std::thread keeper_ GUARDED_BY(mutex_);
+  Instant keeper_wakes_at_ GUARDED_BY(mutex_) = kNever;
+  int looking_ GUARDED_BY(mutex_) = 0;  // workers that will look for work soon
+  int sleeping_ GUARDED_BY(mutex_) = 0;
+  int wake_tokens_ GUARDED_BY(mutex_) = 0;
+  bool closing_ GUARDED_BY(mutex_) = false;
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  bool shut_ GUARDED_BY(mutex_) = false;
+  std::vector<std::function<void()>> on_closed_ GUARDED_BY(mutex_);
+  int held_ GUARDED_BY(mutex_) = 0;
+
+  std::atomic<std::uint64_t> reads_run_{0}, writes_run_{0}, errors_{0}, timeouts_{0};
+  std::atomic<std::uint64_t> inline_runs_{0}, inline_overruns_{0}, worker_runs_{0};
+  std::atomic<std::uint64_t> reconnects_{0}, quarantined_{0}, database_ns_{0};
+  std::atomic<std::uint64_t> wal_bytes_{0};
+  std::atomic<int> open_count_{0};
+};
+
+}  // namespace mcp::sqlite

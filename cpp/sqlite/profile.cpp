@@ -1,0 +1,47 @@
+#include "sqlite/profile.h"
+
+namespace mcp::sqlite {
+namespace {
+constexpr int kLongestBan = 4096;
+}  // namespace
+
+bool Profile::fits_inline(Duration budget) noexcept {
+  const Duration recent = recent_ns_.load(std::memory_order_relaxed);
+  if (recent < 0 || recent > budget / 2) return false;
+  const int banned = banned_runs_.load(std::memory_order_relaxed);
+  if (banned == 0) return true;
+  banned_runs_.store(banned - 1, std::memory_order_relaxed);
+  return false;
+}
+
+void Profile::note_run(Duration took) noexcept {
+  const Duration recent = recent_ns_.load(std::memory_order_relaxed);
+  // Falls by an eighth a run, so that one slow run (a cold page cache) is forgotten.
+  recent_ns_.store(recent < 0 ? took : std::max(took, recent - recent / 8),
+                   std::memory_order_relaxed);
+}
+
+void Profile::note_overrun() noexcept {
+  const int ban = next_ban_.load(std::memory_order_relaxed);
+  banned_runs_.store(ban, std::memory_order_relaxed);
+  next_ban_.store(std::min(ban * 2, kLongestBan), std::memory_order_relaxed);
+}
+
+ProfilePtr ProfileTable::find(std::string_view sql) {
+  const MutexLock lock(mutex_);
+  const auto found = by_sql_.find(sql);
+  if (found != by_sql_.end()) {
+    recent_.splice(recent_.begin(), recent_, found->second);
+    return *found->second;
+  }
+  auto profile = std::make_shared<Profile>(std::string(sql), ++last_id_, tracker_.figures_of(sql));
+  recent_.push_front(profile);
+  by_sql_.emplace(profile->sql, recent_.begin());
+  if (recent_.size() > kCapacity) {
+    by_sql_.erase(recent_.back()->sql);
+    recent_.pop_back();
+  }
+  return profile;
+}
+
+}  // namespace mcp::sqlite

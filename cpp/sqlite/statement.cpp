@@ -1,0 +1,51 @@
+#include "sqlite/statement.h"
+
+namespace mcp::sqlite {
+
+std::shared_ptr<const ColumnNames> Statement::column_names() {
+  const int reprepares = sqlite3_stmt_status(handle_, SQLITE_STMTSTATUS_REPREPARE, 0);
+  if (names_ == nullptr || names_reprepares_ != reprepares) {
+    auto names = std::make_shared<ColumnNames>();
+    for (int column = 0; column < columns(); ++column) {
+      const char* name = sqlite3_column_name(handle_, column);
+      names->emplace_back(name != nullptr ? name : "");
+    }
+    names_ = std::move(names);
+    names_reprepares_ = reprepares;
+  }
+  return names_;
+}
+
+bool Statement::take_reprepared() noexcept {
+  const int reprepares = sqlite3_stmt_status(handle_, SQLITE_STMTSTATUS_REPREPARE, 0);
+  return std::exchange(reprepares_, reprepares) != reprepares;
+}
+
+std::unique_ptr<Statement> StatementCache::take(const Profile& profile) {
+  const auto found = by_profile_.find(profile.id);
+  if (found == by_profile_.end() || found->second->second == nullptr) return nullptr;
+  recent_.splice(recent_.begin(), recent_, found->second);
+  return std::move(found->second->second);  // its place stays, empty, until it comes back
+}
+
+void StatementCache::put(std::unique_ptr<Statement> statement) {
+  const std::uint64_t id = statement->profile().id;
+  const auto found = by_profile_.find(id);
+  if (found != by_profile_.end()) {
+    if (found->second->second == nullptr) found->second->second = std::move(statement);
+    return;  // else a twin came back first
+  }
+  recent_.emplace_front(id, std::move(statement));
+  by_profile_.emplace(id, recent_.begin());
+  if (recent_.size() > kCapacity) {
+    by_profile_.erase(recent_.back().first);
+    recent_.pop_back();
+  }
+}
+
+void StatementCache::clear() noexcept {
+  by_profile_.clear();
+  recent_.clear();
+}
+
+}  // namespace mcp::sqlite

@@ -1,0 +1,113 @@
+#include "sqlite/tracker.h"
+
+#include <time.h>
+
+#include "sqlite/fingerprint.h"
+
+namespace mcp::sqlite {
+namespace {
+
+double seconds(Duration ns) noexcept { return static_cast<double>(ns) / kSecond; }
+
+// Seconds since 1970, for display only.
+double wall_clock() noexcept { return seconds(mcp::detail::read_clock(CLOCK_REALTIME_COARSE)); }
+
+}  // namespace
+
+Figures::Figures(std::string text, std::uint64_t number, std::string example)
+    : fingerprint(std::move(text)), hash(number), sample(std::move(example)) {}
+
+void Figures::record(const Execution& execution) {
+  const double now = wall_clock();
+  const MutexLock lock(mutex_);
+  if (totals_.calls == 0) totals_.first_seen = now;
+  totals_.last_seen = now;
+  ++totals_.calls;
+  totals_.errors += execution.failed ? 1 : 0;
+  totals_.queue_s += seconds(execution.queue_ns);
+  totals_.convert_s += seconds(execution.convert_ns);
+  totals_.rows += execution.rows;
+  totals_.rows_scanned += execution.rows_scanned;
+  totals_.full_scans += execution.rows_scanned > 0 ? 1 : 0;
+  totals_.sorts += execution.sorts;
+  totals_.auto_indexes += execution.auto_indexes;
+  histogram_.record(execution.step_ns);
+}
+
+void Figures::add_conversion(Duration convert_ns) {
+  const MutexLock lock(mutex_);
+  totals_.convert_s += seconds(convert_ns);
+}
+
+FigureTotals Figures::totals() const {
+  const MutexLock lock(mutex_);
+  FigureTotals out = totals_;
+  out.fingerprint = fingerprint;
+  out.sample = sample;
+  out.hash = hash;
+  out.step_s = histogram_.sum_ns() / kSecond;
+  out.total_s = out.queue_s + out.step_s + out.convert_s;
+  out.min_s = seconds(histogram_.min_ns());
+  out.mean_s = histogram_.mean_ns() / kSecond;
+  out.stddev_s = histogram_.stddev_ns() / kSecond;
+  out.p95_s = seconds(histogram_.percentile_ns(95));
+  out.p99_s = seconds(histogram_.percentile_ns(99));
+  out.max_s = seconds(histogram_.max_ns());
+  out.cache_hits = hits_.load(std::memory_order_relaxed);
+  out.cache_misses = misses_.load(std::memory_order_relaxed);
+  return out;
+}
+
+std::shared_ptr<Figures> Tracker::figures_of(std::string_view sql) {
+  std::string text = fingerprint(sql);
+  const std::uint64_t hash = fingerprint_hash(text);
+  const MutexLock lock(mutex_);
+  const auto found = by_hash_.find(hash);
+  if (found != by_hash_.end()) {
+    recent_.splice(recent_.begin(), recent_, found->second);
+    return *found->second;
+  }
+  recent_.push_front(std::make_shared<Figures>(std::move(text), hash, redacted_sample(sql)));
+  by_hash_.emplace(hash, recent_.begin());
+  if (recent_.size() > kCapacity) {
+    by_hash_.erase(recent_.back()->hash);
+    recent_.pop_back();
+  }
+  return recent_.front();
+}
+
+void Tracker::record(Figures& figures, const Execution& execution) {
+  figures.record(execution);
+  if (execution.queue_ns + execution.step_ns <= slow_ns_) return;
+  const MutexLock lock(mutex_);
+  slow_.push_back({figures.fingerprint, figures.sample, figures.hash, wall_clock(), execution});
+  if (slow_.size() > kSlowCapacity) slow_.pop_front();
+}
+
+std::vector<FigureTotals> Tracker::totals() const {
+  std::vector<std::shared_ptr<Figures>> figures;
+  {
+    const MutexLock lock(mutex_);
+    figures.assign(recent_.begin(), recent_.end());
+  }
+  std::vector<FigureTotals> out;
+  for (const auto& one : figures) {
+    FigureTotals totals = one->totals();
+    if (totals.calls + totals.cache_hits > 0) out.push_back(std::move(totals));
+  }
+  return out;
+}
+
+std::vector<SlowStatement> Tracker::slow() const {
+  const MutexLock lock(mutex_);
+  return {slow_.begin(), slow_.end()};
+}
+
+void Tracker::reset() {
+  const MutexLock lock(mutex_);
+  recent_.clear();
+  by_hash_.clear();
+  slow_.clear();
+}
+
+}  // namespace mcp::sqlite
