@@ -52,6 +52,18 @@ from .load import (
 from .middleware import PerformanceMiddleware, performance_app
 from .monitor import PerformanceMonitor, Recommendation
 
+# query
+from .query import (
+    IndexAdvice,
+    Issue,
+    PlanStep,
+    QueryAnalyzer,
+    QueryReport,
+    Rewrite,
+    WorkloadStatistics,
+    analyze_untrusted,
+)
+
 # sqlite
 from .sqlite import IndexReport, NamedRow, PoolStats, QueryStats, SlowQuery, SQLitePool
 
@@ -70,8 +82,10 @@ __all__ = [
     "Error",
     "IdempotencyError",
     "InProgress",
+    "IndexAdvice",
     "IndexReport",
     "IntegrityError",
+    "Issue",
     "KeyReused",
     "LoadTestError",
     "LoadTestResult",
@@ -79,23 +93,29 @@ __all__ = [
     "NamedRow",
     "PerformanceMiddleware",
     "PerformanceMonitor",
+    "PlanStep",
     "PoolClosed",
     "PoolStats",
     "PoolTimeout",
     "Progress",
     "ProtocolError",
+    "QueryAnalyzer",
     "QueryError",
+    "QueryReport",
     "QueryStats",
     "Recommendation",
     "Request",
     "RequestStats",
+    "Rewrite",
     "SQLitePool",
     "SecondStats",
     "SerializationError",
     "SlowQuery",
     "Stage",
     "TargetRefused",
+    "WorkloadStatistics",
     "__version__",
+    "analyze_untrusted",
     "cached",
     "cached_method",
     "config",

@@ -12,9 +12,13 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import __version__
 from .errors import ConfigurationError, Error
+
+if TYPE_CHECKING:
+    from .query import IndexAdvice
 
 __all__ = ["main"]
 
@@ -67,9 +71,14 @@ def _analyze(options: argparse.Namespace) -> int:
         for issue in report.issues:
             print(f"  {issue.severity:6} {issue.code}: {issue.message}")
     for item in advice:
-        proof = "tried on a copy" if item.verified else "confirmed by the planner"
-        print(f"{item.ddl}\n  {item.cost_before:,.0f} -> {item.cost_after:,.0f} steps, {proof}")
+        print(f"{item.ddl}\n  {_proof(item)}")
     return 0
+
+
+def _proof(item: IndexAdvice) -> str:
+    if item.cost_before is None or item.cost_after is None:
+        return "confirmed by the planner"
+    return f"{item.cost_before:,.0f} -> {item.cost_after:,.0f} steps, tried on a copy"
 
 
 def _top(options: argparse.Namespace) -> int:

@@ -45,8 +45,8 @@ class Advice:
 
     ddl: str
     queries: int
-    cost_before: float
-    cost_after: float
+    cost_before: float | None
+    cost_after: float | None
     verified: bool
 
 
@@ -110,11 +110,10 @@ def _table(findings: Findings) -> list[tuple[str, str, str, str]]:
 
 
 def _costs(advice: Advice) -> str:
-    proof = "tried on a copy" if advice.verified else "confirmed by the planner"
-    return (
-        f"{advice.queries} {'query' if advice.queries == 1 else 'queries'},"
-        f" {advice.cost_before:,.0f} -> {advice.cost_after:,.0f} steps, {proof}"
-    )
+    queries = f"{advice.queries} {'query' if advice.queries == 1 else 'queries'}"
+    if advice.cost_before is None or advice.cost_after is None:
+        return f"{queries}, confirmed by the planner"
+    return f"{queries}, {advice.cost_before:,.0f} -> {advice.cost_after:,.0f} steps, tried on a copy"
 
 
 def as_text(findings: Findings) -> str:

@@ -1,0 +1,70 @@
+// query.cpp: the analyzer for python/mcp_performance/query.py. Reports cross as JSON text, the form
+// in which the helper process hands them over too; nothing here is called once a statement.
+#include <pybind11/stl.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "query/advisor.h"
+#include "query/analyzer.h"
+#include "query/json.h"
+#include "rooms.h"
+#include "sqlite/fingerprint.h"
+
+namespace py = pybind11;
+
+namespace mcp::python {
+namespace {
+
+// Names in a statement may hold bytes that are no UTF-8.
+py::str as_text(const std::string& bytes) {
+  return py::reinterpret_steal<py::str>(
+      PyUnicode_DecodeUTF8(bytes.data(), static_cast<Py_ssize_t>(bytes.size()), "replace"));
+}
+
+py::tuple fingerprint(const std::string& sql) {
+  std::string text = sqlite::fingerprint(sql);
+  const std::uint64_t hash = sqlite::fingerprint_hash(text);
+  return py::make_tuple(as_text(text), query::hexadecimal(hash));
+}
+
+std::string analyze(const std::string& path, const std::string& sql,
+                    const std::vector<int>& numbered,
+                    const std::vector<std::pair<std::string, int>>& named) {
+  query::BoundTypes bound;
+  for (const int type : numbered) bound.numbered.push_back(static_cast<query::BoundType>(type));
+  for (const auto& [name, type] : named) {
+    bound.named.emplace_back(name, static_cast<query::BoundType>(type));
+  }
+  const GilRelease unlocked;
+  return query::to_json(query::analyze(path, sql, bound, query::Trust::kTrusted));
+}
+
+std::string advise(const std::string& path,
+                   const std::vector<std::pair<std::string, double>>& workload, double budget_s,
+                   bool measure) {
+  query::AdviceOptions options;
+  options.budget_ns = static_cast<Duration>(budget_s * kSecond);
+  options.measure = measure;
+  std::vector<query::WorkloadEntry> entries;
+  entries.reserve(workload.size());
+  for (const auto& [sql, weight] : workload) entries.push_back({sql, weight});
+  const GilRelease unlocked;
+  return query::to_json(query::advise(path, entries, options));
+}
+
+}  // namespace
+
+void bind_query(py::module_& module) {
+  module.def("fingerprint", &fingerprint, py::arg("sql"));
+  module.def(
+      "redacted_sample",
+      [](const std::string& sql) { return as_text(sqlite::redacted_sample(sql)); }, py::arg("sql"));
+  module.def("analyze", &analyze, py::arg("path"), py::arg("sql"), py::arg("numbered"),
+             py::arg("named"));
+  module.def("advise", &advise, py::arg("path"), py::arg("workload"), py::arg("budget_s"),
+             py::arg("measure"));
+}
+
+}  // namespace mcp::python

@@ -1,0 +1,149 @@
+#include "query/analyzer.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "query/json.h"
+#include "sqlite/fingerprint.h"
+
+namespace mcp::query {
+namespace {
+
+// An index that the planner would use is an issue of its own.
+void add_missing_indexes(Report& report, const Schema& schema) {
+  for (const IndexAdvice& index : report.indexes) {
+    const Table* table = schema.find(index.table);
+    const bool tiny = table != nullptr && is_tiny(*table);
+    std::string columns;
+    for (const std::string& column : index.columns) {
+      columns += (columns.empty() ? "" : ", ") + column;
+    }
+    report.issues.push_back(
+        {.code = "missing-index",
+         .severity = tiny ? Severity::kInfo : Severity::kHigh,
+         .message = "no index on " + index.table + "(" + columns +
+                    "), which the planner would use" +
+                    (tiny ? "; with " + std::to_string(*table->rows) + " rows it gains nothing yet"
+                          : std::string()),
+         .suggestion = index.ddl,
+         .table = index.table,
+         .column = index.columns.front()});
+  }
+}
+
+std::vector<BoundType> by_number(sqlite3* db, std::string_view sql, const BoundTypes& bound) {
+  std::vector<BoundType> types = bound.numbered;
+  if (bound.named.empty()) return types;
+  const Statement statement = prepare(db, sql);
+  types.resize(static_cast<std::size_t>(sqlite3_bind_parameter_count(statement.get())),
+               BoundType::kUnknown);
+  for (const auto& [name, type] : bound.named) {
+    for (const char prefix : {':', '@', '$'}) {
+      const int number = sqlite3_bind_parameter_index(statement.get(), (prefix + name).c_str());
+      if (number > 0) types[static_cast<std::size_t>(number) - 1] = type;
+    }
+  }
+  return types;
+}
+
+// Nothing is gained where the plan already searches the table without a sort.
+bool can_be_improved(const Report& report) {
+  return std::any_of(report.plan.begin(), report.plan.end(), [](const PlanStep& step) {
+    return step.kind == StepKind::kScan || step.kind == StepKind::kTempBTree || step.automatic;
+  });
+}
+
+void json_issue(JsonWriter& json, const Issue& issue) {
+  json.begin_object();
+  json.member("code", issue.code);
+  json.member("severity", name_of(issue.severity));
+  json.member("message", issue.message);
+  json.member("suggestion", issue.suggestion);
+  json.member_or_null("table", issue.table);
+  json.member_or_null("column", issue.column);
+  json.end_object();
+}
+
+void json_step(JsonWriter& json, const PlanStep& step) {
+  json.begin_object();
+  json.member("id", step.id);
+  json.member("parent", step.parent);
+  json.member("detail", step.detail);
+  json.end_object();
+}
+
+void json_advice(JsonWriter& json, const IndexAdvice& advice) {
+  json.begin_object();
+  json.member("ddl", advice.ddl);
+  json.member("table", advice.table);
+  json.key("columns");
+  json.array(advice.columns, [&json](const std::string& column) { json.value(column); });
+  json.key("used_by");
+  json.array(advice.used_by, [&json](const std::string& query) { json.value(query); });
+  json.member("cost_before", advice.cost_before);
+  json.member("cost_after", advice.cost_after);
+  json.member("write_cost", advice.write_cost);
+  json.member("verified", advice.verified);
+  json.end_object();
+}
+
+}  // namespace
+
+Report analyze(const std::string& path, std::string_view sql, const BoundTypes& bound,
+               Trust trust) {
+  Report report;
+  report.fingerprint = sqlite::fingerprint(sql);
+  report.hash = sqlite::fingerprint_hash(report.fingerprint);
+  const Outline outline = outline_of(sql);
+  if (outline.verb == Verb::kOther || outline.verb == Verb::kNone) {
+    if (trust == Trust::kTrusted && !outline.tokens.empty()) return report;
+    throw Error(ErrorKind::kQuery, "only SELECT, INSERT, UPDATE and DELETE are analyzed",
+                SQLITE_AUTH);
+  }
+  const Database db = open_read_only(path);
+  if (trust == Trust::kUntrusted) {
+    sqlite3_db_config(db.get(), SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
+  }
+  const Footprint footprint = footprint_of(db.get(), sql, trust);
+  const Schema schema(db.get(), footprint.tables());
+  report.plan = explain(db.get(), sql);
+  report.issues = find_issues({outline, schema, report.plan, by_number(db.get(), sql, bound)});
+  if (can_be_improved(report)) {
+    report.indexes = planned_advice(db.get(), schema, sql);
+    for (IndexAdvice& index : report.indexes) index.used_by = {report.fingerprint};
+    add_missing_indexes(report, schema);
+  }
+  report.rewrites = find_rewrites(sql, outline, schema);
+  return report;
+}
+
+std::string to_json(const Report& report) {
+  JsonWriter json;
+  json.begin_object();
+  json.member("fingerprint", report.fingerprint);
+  json.member("hash", hexadecimal(report.hash));
+  json.key("issues");
+  json.array(report.issues, [&json](const Issue& issue) { json_issue(json, issue); });
+  json.key("plan");
+  json.array(report.plan, [&json](const PlanStep& step) { json_step(json, step); });
+  json.key("indexes");
+  json.array(report.indexes, [&json](const IndexAdvice& advice) { json_advice(json, advice); });
+  json.key("rewrites");
+  json.array(report.rewrites, [&json](const Rewrite& rewrite) {
+    json.begin_object();
+    json.member("rule", rewrite.rule);
+    json.member("sql", rewrite.sql);
+    json.member("reason", rewrite.reason);
+    json.end_object();
+  });
+  json.end_object();
+  return json.take();
+}
+
+std::string to_json(const std::vector<IndexAdvice>& advice) {
+  JsonWriter json;
+  json.array(advice, [&json](const IndexAdvice& index) { json_advice(json, index); });
+  return json.take();
+}
+
+}  // namespace mcp::query

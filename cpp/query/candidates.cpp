@@ -1,0 +1,165 @@
+#include "query/candidates.h"
+
+#include <algorithm>
+#include <set>
+
+#include "sqlite/fingerprint.h"
+
+namespace mcp::query {
+namespace {
+
+constexpr std::size_t kMostKeyColumns = 6;
+constexpr std::size_t kMostColumns = 8;
+constexpr std::size_t kLongestName = 60;
+
+class Generator {
+ public:
+  Generator(const Schema& schema, const EqualityWeights& weights)
+      : schema_(schema), weights_(weights) {}
+
+  void add(const LookupRequest& request) {
+    const Table* table = schema_.find(request.table);
+    if (table == nullptr || is_answered_by_a_key(*table, request)) return;
+    std::vector<RequestedColumn> equal = request.equal;
+    std::stable_sort(equal.begin(), equal.end(), [&](const auto& a, const auto& b) {
+      const double weight_a = weight(*table, a.column);
+      const double weight_b = weight(*table, b.column);
+      return weight_a != weight_b ? weight_a > weight_b : a.column < b.column;
+    });
+    std::vector<RequestedColumn> order;
+    for (const RequestedColumn& term : request.order) {
+      if (!holds(equal, term.column)) order.push_back(term);
+    }
+    if (!order.empty()) offer(*table, request, equal, order);
+    for (const RequestedColumn& range : request.range) {
+      if (!holds(equal, range.column)) offer(*table, request, equal, {range});
+    }
+    if (!equal.empty()) offer(*table, request, equal, {});
+  }
+
+  std::vector<CandidateIndex> take() { return std::move(candidates_); }
+
+ private:
+  [[nodiscard]] double weight(const Table& table, int column) const {
+    const auto found = weights_.find({table.name, column});
+    return found == weights_.end() ? 0 : found->second;
+  }
+
+  static bool holds(const std::vector<RequestedColumn>& columns, int column) {
+    return std::any_of(columns.begin(), columns.end(),
+                       [column](const auto& other) { return other.column == column; });
+  }
+
+  // The rowid or a unique key finds at most one row.
+  [[nodiscard]] static bool is_answered_by_a_key(const Table& table, const LookupRequest& request) {
+    const Column* alias = table.rowid_alias();
+    if (alias != nullptr && holds(request.equal, table.column_number(alias->name))) return true;
+    return std::any_of(table.indexes.begin(), table.indexes.end(), [&](const Index& index) {
+      return index.unique && !index.partial &&
+             std::all_of(index.columns.begin(), index.columns.end(), [&](const auto& column) {
+               return !column.name.empty() &&
+                      holds(request.equal, table.column_number(column.name));
+             });
+    });
+  }
+
+  // The key, and the key with the columns behind it that make the index cover the query.
+  void offer(const Table& table, const LookupRequest& request, std::vector<RequestedColumn> key,
+             const std::vector<RequestedColumn>& tail) {
+    key.insert(key.end(), tail.begin(), tail.end());
+    // An index is read in both directions: only a mixture needs DESC.
+    const bool mixed = std::any_of(tail.begin(), tail.end(), [&tail](const auto& term) {
+      return term.descending != tail.front().descending;
+    });
+    if (!mixed) {
+      for (RequestedColumn& column : key) column.descending = false;
+    }
+    if (key.empty() || key.size() > kMostKeyColumns) return;
+    keep(table, key, false);
+    if (!request.all_used_known) return;
+    std::vector<RequestedColumn> covering = key;
+    for (const int used : request.used) {
+      const Column& column = table.columns[static_cast<std::size_t>(used)];
+      const bool is_rowid = table.rowid_alias() == &column;
+      if (!holds(covering, used) && !is_rowid) covering.push_back({used, column.collation, false});
+    }
+    if (covering.size() > key.size() && covering.size() <= kMostColumns) {
+      keep(table, covering, true);
+    }
+  }
+
+  void keep(const Table& table, const std::vector<RequestedColumn>& columns, bool covering) {
+    CandidateIndex candidate{.name = {}, .table = table.name, .columns = {}, .covering = covering};
+    std::string name = "idx_" + table.name;
+    for (const RequestedColumn& requested : columns) {
+      const Column& column = table.columns[static_cast<std::size_t>(requested.column)];
+      const bool own = same_name(column.collation, requested.collation);
+      candidate.columns.push_back({.name = column.name,
+                                   .collation = own ? "" : requested.collation,
+                                   .descending = requested.descending});
+      name += "_" + column.name;
+    }
+    if (is_prefix_of_an_index(table, candidate) || !seen_.insert(candidate.ddl()).second) return;
+    candidate.name = free_name(std::move(name), candidate.ddl());
+    candidates_.push_back(std::move(candidate));
+  }
+
+  [[nodiscard]] static bool is_prefix_of_an_index(const Table& table,
+                                                  const CandidateIndex& candidate) {
+    return std::any_of(table.indexes.begin(), table.indexes.end(), [&](const Index& index) {
+      if (index.partial || index.columns.size() < candidate.columns.size()) return false;
+      for (std::size_t i = 0; i < candidate.columns.size(); ++i) {
+        const IndexColumn& wanted = candidate.columns[i];
+        const IndexColumn& there = index.columns[i];
+        const Column* column = table.find_column(wanted.name);
+        const std::string& collation =
+            wanted.collation.empty() && column != nullptr ? column->collation : wanted.collation;
+        if (!same_name(wanted.name, there.name) || !same_name(collation, there.collation) ||
+            wanted.descending != there.descending) {
+          return false;
+        }
+      }
+      return true;
+    });
+  }
+
+  // Two candidates over the same columns differ in collation or order: the second gets a number.
+  [[nodiscard]] std::string free_name(std::string name, const std::string& ddl) {
+    if (name.size() > kLongestName) {
+      name.resize(kLongestName - 7);
+      name += "_" + std::to_string(sqlite::fingerprint_hash(ddl) % 1'000'000);
+    }
+    const std::string base = name;
+    for (int number = 2; is_taken(name); ++number) name = base + "_" + std::to_string(number);
+    names_.insert(lower(name));
+    return name;
+  }
+
+  [[nodiscard]] bool is_taken(const std::string& name) const {
+    if (names_.count(lower(name)) != 0) return true;
+    return std::any_of(
+        schema_.tables().begin(), schema_.tables().end(), [&name](const auto& entry) {
+          const std::vector<Index>& indexes = entry.second.indexes;
+          return std::any_of(indexes.begin(), indexes.end(),
+                             [&name](const Index& index) { return same_name(index.name, name); });
+        });
+  }
+
+  const Schema& schema_;
+  const EqualityWeights& weights_;
+  std::vector<CandidateIndex> candidates_;
+  std::set<std::string> seen_;
+  std::set<std::string> names_;
+};
+
+}  // namespace
+
+std::vector<CandidateIndex> candidates_for(const Schema& schema,
+                                           const std::vector<LookupRequest>& requests,
+                                           const EqualityWeights& weights) {
+  Generator generator(schema, weights);
+  for (const LookupRequest& request : requests) generator.add(request);
+  return generator.take();
+}
+
+}  // namespace mcp::query

@@ -1,0 +1,52 @@
+// issues.h: what is likely to make a statement slow or wrong, each with a stable code.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "query/outline.h"
+#include "query/plan.h"
+#include "query/schema.h"
+
+namespace mcp::query {
+
+// kInfo: worth knowing, nothing to do now (a table too small to matter). kHigh: the cost grows with
+// the table.
+enum class Severity { kInfo, kWarning, kHigh };
+[[nodiscard]] const char* name_of(Severity severity);
+
+struct Issue {
+  const char* code;
+  Severity severity = Severity::kWarning;
+  std::string message;
+  std::string suggestion;
+  std::string table;   // empty where the issue is not one table's
+  std::string column;  // likewise
+};
+
+// The type of a bound value, where the caller gave one. The numbers are query.py's too.
+enum class BoundType { kUnknown, kNull, kNumber, kText, kBlob };
+
+struct IssueInput {
+  const Outline& outline;
+  const Schema& schema;
+  const std::vector<PlanStep>& plan;
+  std::vector<BoundType> bound;  // by parameter number less one; may be shorter
+};
+
+// Every code but missing-index, which is the advisor's.
+[[nodiscard]] std::vector<Issue> find_issues(const IssueInput& input);
+
+// The table behind a source of the plan or a name in a scope; null for subqueries and the like.
+[[nodiscard]] const Table* resolve_source(const Outline& outline, const Schema& schema,
+                                          std::string_view source);
+struct ResolvedColumn {
+  const Table* table = nullptr;
+  const Column* column = nullptr;
+  explicit operator bool() const { return column != nullptr; }
+};
+// Looks in the scope, then in those around it.
+[[nodiscard]] ResolvedColumn resolve_column(const Outline& outline, const Schema& schema,
+                                            std::size_t scope, const ColumnName& name);
+
+}  // namespace mcp::query

@@ -1,0 +1,88 @@
+#include "query/samples.h"
+
+#include <map>
+
+#include "query/issues.h"
+
+namespace mcp::query {
+namespace {
+
+constexpr int kLimit = 100;
+
+struct Wanted {
+  int parameter = 0;
+  std::string column;
+};
+using WantedByTable = std::map<const Table*, std::vector<Wanted>>;
+
+WantedByTable wanted_values(const Schema& schema, const Outline& outline) {
+  WantedByTable wanted;
+  for (std::size_t scope = 0; scope < outline.scopes.size(); ++scope) {
+    for (const Comparison& comparison : outline.scopes[scope].comparisons) {
+      const auto take = [&](const Operand& side, const Operand& value) {
+        if (side.kind != OperandKind::kColumn || value.kind == OperandKind::kPattern) return;
+        const ResolvedColumn column = resolve_column(outline, schema, scope, side.column);
+        if (!column || column.table->kind != TableKind::kTable) return;
+        for (const int parameter : value.parameters) {
+          wanted[column.table].push_back({parameter, column.column->name});
+        }
+      };
+      take(comparison.left, comparison.right);
+      take(comparison.right, comparison.left);
+    }
+  }
+  return wanted;
+}
+
+// The values of the `turn`-th of `turns` rows at even distances.
+void add_row(sqlite3* db, const Table& table, const std::vector<Wanted>& wanted, int turn,
+             int turns, ParameterSet& set) {
+  std::string columns;
+  std::string present;
+  for (const Wanted& value : wanted) {
+    const std::string name = quoted(value.column);
+    columns += (columns.empty() ? "" : ", ") + name;
+    present += (present.empty() ? "" : " AND ") + name + " IS NOT NULL";
+  }
+  const std::string name = "main." + quoted(table.name);
+  std::string sql = "SELECT " + columns + " FROM " + name + " WHERE " + present;
+  if (!table.without_rowid && table.find_column("rowid") == nullptr) {
+    const auto first = static_cast<double>(query_int(db, "SELECT min(rowid) FROM " + name));
+    const auto last = static_cast<double>(query_int(db, "SELECT max(rowid) FROM " + name));
+    const double at = first + (last - first) * (2.0 * turn + 1) / (2.0 * turns);
+    sql += " AND rowid >= " + std::to_string(static_cast<std::int64_t>(at)) + " LIMIT 1";
+  } else {
+    sql += " LIMIT 1 OFFSET " + std::to_string(turn);
+  }
+  const Statement row = prepare(db, sql);
+  if (!step(row.get())) return;
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    set.add(wanted[i].parameter,
+            Value(sqlite3_value_dup(sqlite3_column_value(row.get(), static_cast<int>(i)))));
+  }
+}
+
+}  // namespace
+
+void ParameterSet::bind(sqlite3_stmt* statement, const Outline& outline) const {
+  const int count = sqlite3_bind_parameter_count(statement);
+  for (int i = 1; i <= count; ++i) sqlite3_bind_int(statement, i, 1);
+  for (const int number : outline.limit_parameters) sqlite3_bind_int(statement, number, kLimit);
+  for (const int number : outline.offset_parameters) sqlite3_bind_int(statement, number, 0);
+  for (const auto& [number, value] : values_) sqlite3_bind_value(statement, number, value.get());
+}
+
+std::vector<ParameterSet> sample_parameters(sqlite3* db, const Schema& schema,
+                                            const Outline& outline, int count) {
+  std::vector<ParameterSet> sets;
+  const WantedByTable wanted = wanted_values(schema, outline);
+  const int turns = wanted.empty() ? 1 : count;
+  for (int turn = 0; turn < turns; ++turn) {
+    ParameterSet set;
+    for (const auto& [table, values] : wanted) add_row(db, *table, values, turn, turns, set);
+    sets.push_back(std::move(set));
+  }
+  return sets;
+}
+
+}  // namespace mcp::query

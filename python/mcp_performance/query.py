@@ -1,0 +1,162 @@
+"""Why statements are slow, and which indexes would help."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from . import _core
+from ._query_report import (
+    IndexAdvice,
+    Issue,
+    PlanStep,
+    QueryReport,
+    Rewrite,
+    WorkloadStatistics,
+    advice_from,
+    report_from,
+)
+from ._query_untrusted import analyze_untrusted
+from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from .sqlite import SQLitePool
+
+__all__ = [
+    "IndexAdvice",
+    "Issue",
+    "PlanStep",
+    "QueryAnalyzer",
+    "QueryReport",
+    "Rewrite",
+    "WorkloadStatistics",
+    "analyze_untrusted",
+]
+
+Workload: TypeAlias = Sequence[str | tuple[str, float]]
+"""Statements, each with a weight (how often it runs) or the weight 1."""
+
+# BoundType in cpp/query/issues.h.
+_UNKNOWN, _NULL, _NUMBER, _TEXT, _BLOB = range(5)
+
+
+def _bound_type(value: object) -> int:
+    if value is None:
+        return _NULL
+    if isinstance(value, (bool, int, float)):
+        return _NUMBER
+    if isinstance(value, str):
+        return _TEXT
+    return _BLOB if isinstance(value, (bytes, bytearray, memoryview)) else _UNKNOWN
+
+
+class QueryAnalyzer:
+    """Analyzes statements over one SQLite database, which is only ever read.
+
+    Safe from any thread. Every call opens a connection of its own and closes it again; no call holds the
+    interpreter lock while SQLite works.
+
+    Args:
+        pool_or_path: a :class:`SQLitePool`, or the path or ``file:`` URI of a database file. With a pool,
+            what the pool has seen is the workload.
+
+    Raises:
+        ConfigurationError: neither a pool nor a file's name.
+    """
+
+    def __init__(self, pool_or_path: SQLitePool | str | os.PathLike[str]) -> None:
+        self._pool: SQLitePool | None = None
+        if isinstance(pool_or_path, (str, os.PathLike)):
+            path = os.fspath(pool_or_path)
+        else:
+            path = getattr(pool_or_path, "path", None)
+            self._pool = pool_or_path
+        if not isinstance(path, str) or not path or "\0" in path:
+            raise ConfigurationError(f"pool_or_path={pool_or_path!r}: expected a SQLitePool or a file's name")
+        if path == ":memory:" and self._pool is None:
+            raise ConfigurationError("pool_or_path=':memory:': expected a database that others can open")
+        self._path = path
+
+    def __repr__(self) -> str:
+        return f"<QueryAnalyzer of {self._path!r}>"
+
+    def analyze(self, sql: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> QueryReport:
+        """Say what there is to say of one statement without running it.
+
+        The plan is SQLite's own. Whether an index is missing is asked of the planner too, on an empty clone
+        of the schema with its statistics.
+
+        Args:
+            sql: one SELECT, INSERT, UPDATE or DELETE. Of other statements only the fingerprint is reported.
+            params: values of its parameters, if they are known: their types are checked against the columns.
+
+        Raises:
+            QueryError: SQLite refuses the statement, or the file cannot be opened.
+            DatabaseCorrupt: the file is not a sound database.
+        """
+        numbered: list[int] = []
+        named: list[tuple[str, int]] = []
+        if isinstance(params, Mapping):
+            named = [(name, _bound_type(value)) for name, value in params.items()]
+        elif params is not None:
+            numbered = [_bound_type(value) for value in params]
+        found = _core.analyze(self._readable_path(), _checked(sql), numbered, named)
+        return report_from(json.loads(found))
+
+    def advise(self, workload: Workload | None = None, *, budget: float = 10.0) -> list[IndexAdvice]:
+        """Find the indexes that the workload lacks, and try them on a copy of the data in memory.
+
+        Candidates are the columns compared for equality, then a range or the order, then what makes the index
+        cover the query. They are made one at a time on a sample, the statements that would use them are run,
+        and the best set is chosen greedily by weight. That set is made on a copy of the whole database (up to
+        256 MiB, a sample of larger ones) and measured again; an index is kept if the planner uses it and the
+        statements got cheaper. Where the statements hold ``?``, values are taken from the tables.
+
+        Args:
+            workload: statements, or ``(statement, weight)`` pairs. ``None``: what the pool saw, weighted by
+                calls, or what was recorded.
+            budget: seconds for copying and measuring; what does not fit is advised on the planner's word,
+                with ``verified`` false.
+
+        Raises:
+            ConfigurationError: a weight or the budget is not a positive number.
+            QueryError: the database cannot be read. Statements that SQLite refuses are left out instead.
+        """
+        if isinstance(budget, bool) or not isinstance(budget, (int, float)) or not 0 <= budget < math.inf:
+            raise ConfigurationError(f"budget={budget!r}: expected a number of seconds, 0 or more")
+        entries = self._seen() if workload is None else [_entry(item) for item in workload]
+        if not entries:
+            return []
+        found = _core.advise(self._readable_path(), entries, float(budget), budget > 0)
+        return [advice_from(index) for index in json.loads(found)]
+
+    def _seen(self) -> list[tuple[str, float]]:
+        if self._pool is None:
+            return []
+        return [(seen.sample, float(seen.calls)) for seen in self._pool.query_stats() if seen.calls > 0]
+
+    def _readable_path(self) -> str:
+        if self._path == ":memory:":
+            raise ConfigurationError(
+                "pool_or_path=a pool in memory: expected a database that another connection can open"
+            )
+        return self._path
+
+
+def _checked(sql: object) -> str:
+    if not isinstance(sql, str):
+        raise TypeError(f"sql={sql!r}: expected a str")
+    return sql
+
+
+def _entry(item: object) -> tuple[str, float]:
+    if isinstance(item, str):
+        return item, 1.0
+    if isinstance(item, (tuple, list)) and len(item) == 2:
+        sql, weight = item
+        if isinstance(weight, (int, float)) and not isinstance(weight, bool):
+            return _checked(sql), float(weight)
+    raise ConfigurationError(f"workload item {item!r}: expected a statement, or a statement and its weight")
