@@ -23,5 +23,5 @@ PYBIND11_MODULE(_core, module) {
   bind_metrics(module);
   bind_loadtest(module);
   bind_sqlite(module);
-  bind_query(module);
+  bind_analyzer(module);
 }

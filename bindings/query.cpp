@@ -56,7 +56,7 @@ std::string advise(const std::string& path,
 
 }  // namespace
 
-void bind_query(py::module_& module) {
+void bind_analyzer(py::module_& module) {
   module.def("fingerprint", &fingerprint, py::arg("sql"));
   module.def(
       "redacted_sample",

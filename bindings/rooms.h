@@ -12,6 +12,6 @@ void bind_loop_bridge(pybind11::module_& module);
 void bind_metrics(pybind11::module_& module);
 void bind_loadtest(pybind11::module_& module);
 void bind_sqlite(pybind11::module_& module);
-void bind_query(pybind11::module_& module);
+void bind_analyzer(pybind11::module_& module);
 
 }  // namespace mcp::python
