@@ -1,5 +1,8 @@
 #include "sqlite_endpoint.h"
 
+#include <dlfcn.h>
+#include <sqlite3.h>
+
 #include <atomic>
 #include <cstdint>
 #include <new>
@@ -9,6 +12,7 @@
 #include "rooms.h"
 #include "sqlite_action.h"
 #include "sqlite_lease.h"
+#include "sqlite_stream.h"
 
 namespace py = pybind11;
 
@@ -145,16 +149,6 @@ py::object returned(PyObject* object) {
 }
 
 Duration nanoseconds(double seconds) { return static_cast<Duration>(seconds * 1e9); }
-
-// Runs the user's init with the connection, on the thread that opened it.
-void run_init(PyObject* init, sqlite::Connection& connection) {
-  const GilAcquire gil;
-  if (!gil) throw Error(ErrorKind::kPoolClosed, "the interpreter is shutting down");
-  static_cast<void>(connection);
-  PyObject* result = PyObject_CallNoArgs(init);
-  Py_XDECREF(result);
-  if (result == nullptr) throw py::error_already_set();
-}
 
 void configure(py::handle self, const py::dict& settings) {
   auto& endpoint = *reinterpret_cast<Endpoint*>(self.ptr());
@@ -321,6 +315,15 @@ void terminate(py::handle self) {
   pool->terminate();
 }
 
+// Whether the extension module at `path` uses the very library that this one does.
+bool shared_with(const std::string& path) {
+  void* other = dlopen(path.c_str(), RTLD_LAZY | RTLD_NOLOAD);
+  if (other == nullptr) return false;
+  void* theirs = dlsym(other, "sqlite3_libversion");
+  dlclose(other);
+  return theirs == reinterpret_cast<void*>(&sqlite3_libversion);
+}
+
 PyType_Slot endpoint_slots[] = {
     {Py_tp_doc, const_cast<char*>("Runs statements on a pool, or on one of its connections.")},
     {Py_tp_new, reinterpret_cast<void*>(PyType_GenericNew)},
@@ -366,6 +369,13 @@ void bind_sqlite(py::module_& module) {
     if (PyErr_Occurred() != nullptr) throw py::error_already_set();
   });
   module.def("_sqlite_terminate", &terminate);
+  bind_stream(module);
+  bind_new_connection(module);
+  module.def("_sqlite_backup", [](py::handle self, const std::string& path) {
+    return returned(backup_to(&checked(self), path));
+  });
+  module.attr("SQLITE_VERSION") = sqlite3_libversion();
+  module.def("_sqlite_shared_with", &shared_with, py::arg("path"));
   module.def("_sqlite_closed",
              [](py::handle self) { return checked(self).pool_state()->pool().closed(); });
 }

@@ -2,12 +2,17 @@
 // closing a pool: what is rare enough for one general kind of job.
 #include "sqlite_lease.h"
 
+#include <sqlite3.h>
+
 #include <functional>
+#include <memory>
 #include <new>
 #include <utility>
 
 #include "errors.h"
+#include "sqlite/sqlite_error.h"
 #include "sqlite_action.h"
+#include "sqlite_stream.h"
 
 namespace mcp::python {
 namespace {
@@ -234,16 +239,17 @@ PyObject* begin_lease(Endpoint* endpoint, Transaction kind, Duration timeout_ns)
   PoolState& state = *endpoint->pool_state();
   state.pool();
   endpoint->lease = new std::shared_ptr<Lease>(std::make_shared<Lease>(state.current));
-  (*endpoint->lease)->transaction = kind != Transaction::kNone;
+  const bool transaction = kind == Transaction::kRead || kind == Transaction::kWrite;
+  (*endpoint->lease)->transaction = transaction;
   Pool* pool = state.current.get();
   const Access access = kind == Transaction::kNone    ? Access::kAny
                         : kind == Transaction::kWrite ? Access::kWrite
                                                       : Access::kRead;
-  const Body body = [pool, kind](Slot& slot, const Operation& operation) {
+  const Body body = [pool, kind, transaction](Slot& slot, const Operation& operation) {
     const sqlite::Connection::Scope scope(*slot.connection, operation);
     if (kind == Transaction::kWrite) begin_transaction(*slot.connection, pool->services());
     if (kind == Transaction::kRead) slot.connection->run("BEGIN");
-    slot.expects_transaction = kind != Transaction::kNone;
+    slot.expects_transaction = transaction;
     return sqlite::Job::After::kLease;
   };
   return run_or_await(endpoint, What::kBegin, access, body, timeout_ns);
@@ -271,6 +277,43 @@ PyObject* end_transaction(Endpoint* endpoint, bool commit) {
     return sqlite::Job::After::kRelease;
   };
   return run_or_await(endpoint, What::kEnd, Access::kAny, body, 0);
+}
+
+namespace {
+
+void copy_pages(sqlite3* from, const std::string& path, const Operation& operation) {
+  sqlite3* to = nullptr;
+  const int opened = sqlite3_open_v2(
+      path.c_str(), &to,
+      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI | SQLITE_OPEN_EXRESCODE,
+      nullptr);
+  const std::unique_ptr<sqlite3, int (*)(sqlite3*)> closes(to, sqlite3_close);
+  if (opened != SQLITE_OK) throw sqlite::sqlite_error(to, opened);
+  sqlite3_backup* backup = sqlite3_backup_init(to, "main", from, "main");
+  if (backup == nullptr) throw sqlite::sqlite_error(to, sqlite3_extended_errcode(to));
+  constexpr int kPages = 256;
+  int code;
+  while ((code = sqlite3_backup_step(backup, kPages)) == SQLITE_OK) {
+    if (operation.cancelled() || operation.polled()) break;
+  }
+  const int finished = sqlite3_backup_finish(backup);
+  if (code == SQLITE_OK) throw sqlite::Stopped{sqlite::Stop::kCancelled};
+  if (code != SQLITE_DONE) throw sqlite::sqlite_error(to, code);
+  if (finished != SQLITE_OK) throw sqlite::sqlite_error(to, finished);
+}
+
+}  // namespace
+
+PyObject* backup_to(Endpoint* endpoint, const std::string& path) {
+  const Body body = [path](Slot& slot, const Operation& operation) {
+    // One snapshot from the first page to the last: writers go on meanwhile.
+    slot.connection->run("BEGIN");
+    slot.connection->run("SELECT 1 FROM sqlite_schema");
+    copy_pages(slot.connection->handle(), path, operation);
+    slot.connection->run("COMMIT");
+    return sqlite::Job::After::kRelease;
+  };
+  return run_or_await(endpoint, What::kOpen, Access::kRead, body, 0);
 }
 
 PyObject* open_pool(Endpoint* endpoint) {

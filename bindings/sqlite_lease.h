@@ -8,7 +8,8 @@
 
 namespace mcp::python {
 
-enum class Transaction { kNone, kRead, kWrite };
+// kNone: any connection, no transaction; kReader: a reader, no transaction.
+enum class Transaction { kNone, kRead, kWrite, kReader };
 
 // The endpoint has the connection once this is done. REQUIRES: it has had none.
 PyObject* begin_lease(Endpoint* endpoint, Transaction kind, Duration timeout_ns);

@@ -93,15 +93,6 @@ std::int64_t run_once(Connection& connection, Statement& statement, const Params
              : sqlite3_changes64(connection.handle());
 }
 
-void count_work(Statement& statement, Execution& execution) {
-  const auto take = [&statement](int counter) {
-    return static_cast<std::uint64_t>(sqlite3_stmt_status(statement.handle(), counter, 1));
-  };
-  execution.rows_scanned = take(SQLITE_STMTSTATUS_FULLSCAN_STEP);
-  execution.sorts = take(SQLITE_STMTSTATUS_SORT);
-  execution.auto_indexes = take(SQLITE_STMTSTATUS_AUTOINDEX);
-}
-
 void run_statement(Connection& connection, Statement& statement, const Request& request,
                    Services services, RowSink* sink, Answer& answer) {
   const bool writes = !statement.readonly();
@@ -126,6 +117,15 @@ void run_statement(Connection& connection, Statement& statement, const Request& 
 }
 
 }  // namespace
+
+void count_work(Statement& statement, Execution& execution) {
+  const auto take = [&statement](int counter) {
+    return static_cast<std::uint64_t>(sqlite3_stmt_status(statement.handle(), counter, 1));
+  };
+  execution.rows_scanned += take(SQLITE_STMTSTATUS_FULLSCAN_STEP);
+  execution.sorts += take(SQLITE_STMTSTATUS_SORT);
+  execution.auto_indexes += take(SQLITE_STMTSTATUS_AUTOINDEX);
+}
 
 void begin_transaction(Connection& connection, Services services) {
   connection.begin_immediate();

@@ -62,6 +62,9 @@ inline constexpr std::size_t kBlock_bytes = 256 * 1024;
 [[nodiscard]] Answer run_request(Connection& connection, Request& request, Services services,
                                  RowSink* sink);
 
+// Adds what SQLite counted for the statement since it was last asked.
+void count_work(Statement& statement, Execution& execution);
+
 // A transaction of several requests; the freshness proof is told of its beginning and end.
 void begin_transaction(Connection& connection, Services services);
 void commit_transaction(Connection& connection, Services services);

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "sqlite/fork_guard.h"
 #include "sqlite/sqlite_error.h"
 
 namespace mcp::sqlite {
@@ -37,9 +38,13 @@ Pool::Pool(PoolOptions options)
     slots_.push_back(std::make_unique<Slot>(i, Role::kReader));
     idle_readers_.insert(idle_readers_.begin(), slots_.back().get());
   }
+  guard_at_fork(*this);
 }
 
-Pool::~Pool() { terminate(); }
+Pool::~Pool() {
+  terminate();
+  unguard_at_fork(*this);
+}
 
 // ---- opening ----
 
@@ -47,6 +52,7 @@ void Pool::open(const Operation& operation) {
   if (opened_.load(std::memory_order_acquire)) return;
   const MutexLock lock(open_mutex_);
   if (opened_.load(std::memory_order_relaxed)) return;
+  check_not_inherited(options_.database.path);
   // The first connection decides on the journal mode; the watch keeps the shared memory mapped and
   // proves freshness. Nobody has the writer before the pool is open.
   Connection first(options_.database, Role::kWriter, nullptr);
@@ -99,6 +105,7 @@ std::deque<Pool::Waiting>& Pool::queue_for(Access access) {
 }
 
 Slot* Pool::free_slot(Access access) {
+  if (paused_) return nullptr;
   Slot* writer = slots_.front().get();
   if (access == Access::kWrite || slots_.size() == 1) return writer->held_ ? nullptr : writer;
   if (!idle_readers_.empty()) return idle_readers_.back();
@@ -137,7 +144,7 @@ bool Pool::pick_from(std::deque<Waiting>& queue, Assignment& assignment) {
 }
 
 bool Pool::pick(Assignment& assignment) {
-  if (!ready_leases_.empty()) {
+  if (!ready_leases_.empty() && !paused_) {
     Slot* slot = ready_leases_.front();
     ready_leases_.pop_front();
     assignment.job = std::move(slot->lease_jobs_.front());
@@ -152,7 +159,7 @@ bool Pool::pick(Assignment& assignment) {
 }
 
 bool Pool::runnable() {
-  if (!ready_leases_.empty()) return true;
+  if (!ready_leases_.empty() && !paused_) return true;
   for (auto* queue : {&writes_, &reads_}) {
     if (!queue->empty() && queue->front().job != nullptr &&
         free_slot(queue->front().access) != nullptr) {
@@ -207,6 +214,8 @@ void Pool::tidy(Slot& slot) noexcept {
   slot.expects_transaction = false;
   if (slot.connection == nullptr) return;
   Connection& connection = *slot.connection;
+  for (const auto& cursor : slot.cursors) cursor->end(connection);
+  slot.cursors.clear();
   if (connection.in_transaction()) rollback_transaction(connection, services());
   if (connection.broken()) {
     if (connection.corrupt()) quarantined_.fetch_add(1);
@@ -285,7 +294,7 @@ Slot* Pool::try_take_reader() {
 
 bool Pool::try_take_leased(Slot& slot) {
   const MutexLock lock(mutex_);
-  if (stopping_ || slot.running_ || !slot.lease_jobs_.empty()) return false;
+  if (stopping_ || paused_ || slot.running_ || !slot.lease_jobs_.empty()) return false;
   slot.running_ = true;
   return true;
 }
@@ -365,7 +374,7 @@ void Pool::end_lease(Slot& slot) noexcept {
   bool clean = false;
   {
     const MutexLock lock(mutex_);
-    clean = !slot.running_ && slot.lease_jobs_.empty() &&
+    clean = !slot.running_ && slot.lease_jobs_.empty() && slot.cursors.empty() &&
             (slot.connection == nullptr ||
              (!slot.connection->in_transaction() && !slot.connection->broken()));
     if (clean) {
@@ -405,6 +414,18 @@ Answer Pool::execute(Slot& slot, Request& request, const Operation& operation, D
     errors_.fetch_add(1, std::memory_order_relaxed);
     throw;
   }
+}
+
+Answer Pool::advance(Slot& slot, const std::shared_ptr<Cursor>& cursor,
+                     const Operation& operation) {
+  const Connection::Scope scope(*slot.connection, operation);
+  if (std::find(slot.cursors.begin(), slot.cursors.end(), cursor) == slot.cursors.end()) {
+    slot.cursors.push_back(cursor);
+    reads_run_.fetch_add(1, std::memory_order_relaxed);
+  }
+  Answer answer = cursor->advance(*slot.connection, services());
+  if (cursor->done()) std::erase(slot.cursors, cursor);
+  return answer;
 }
 
 // ---- workers ----
@@ -541,6 +562,40 @@ void Pool::keep_deadlines() {
       deadlines_changed_.wait_for(mutex_, next - now);
   }
   mutex_.unlock();
+}
+
+// ---- fork ----
+
+bool Pool::pause_for_fork(Instant deadline) {
+  const MutexLock lock(mutex_);
+  paused_ = true;
+  const auto busy = [this]() REQUIRES(mutex_) {
+    return std::any_of(slots_.begin(), slots_.end(), [](const auto& slot) {
+      return slot->held_ && (!slot->leased_ || slot->running_);
+    });
+  };
+  for (Instant now = now_precise(); busy() && now < deadline; now = now_precise()) {
+    changed_.wait_for(mutex_, deadline - now);
+  }
+  if (options_.database.memory) return true;  // in no file, and a copy in the child
+  bool all_closed = true;
+  for (const auto& slot : slots_) {
+    if (slot->connection == nullptr) continue;
+    if (slot->held_) {
+      all_closed = false;
+      continue;
+    }
+    slot->connection = nullptr;
+    open_count_.fetch_sub(1);
+  }
+  if (all_closed && opened_.exchange(false)) freshness_.detach();
+  return all_closed;
+}
+
+void Pool::resume_after_fork() {
+  const MutexLock lock(mutex_);
+  paused_ = false;
+  wake_worker();
 }
 
 // ---- the end ----

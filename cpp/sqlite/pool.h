@@ -22,6 +22,7 @@
 
 #include "base/mutex.h"
 #include "sqlite/connection.h"
+#include "sqlite/cursor.h"
 #include "sqlite/execution.h"
 #include "sqlite/profile.h"
 #include "sqlite/tracker.h"
@@ -49,6 +50,8 @@ struct Slot {
   const Role role;
   std::unique_ptr<Connection> connection;  // null until first needed, and after it broke
   bool expects_transaction = false;        // a lease's transaction is open
+  std::vector<std::shared_ptr<Cursor>> cursors;
+
  private:
   friend class Pool;
   bool held_ = false;
@@ -133,6 +136,15 @@ class Pool {
   [[nodiscard]] Answer execute(Slot& slot, Request& request, const Operation& operation,
                                Duration budget_ns, RowSink* sink);
 
+  // The next rows of a cursor, which belongs to the slot from here on.
+  [[nodiscard]] Answer advance(Slot& slot, const std::shared_ptr<Cursor>& cursor,
+                               const Operation& operation);
+
+  // For fork_guard.h. Hands out nothing more until resume_after_fork(), and closes what is not in
+  // use. False when something still was at `deadline`.
+  [[nodiscard]] bool pause_for_fork(Instant deadline);
+  void resume_after_fork();
+
   // No more requests. `done` is called once when the last connection is closed, on some thread.
   void close(std::function<void()> done);
   // The same at once: what runs is stopped, what waits fails. Returns when the workers have ended.
@@ -212,6 +224,7 @@ class Pool {
   bool shut_ GUARDED_BY(mutex_) = false;
   std::vector<std::function<void()>> on_closed_ GUARDED_BY(mutex_);
   int held_ GUARDED_BY(mutex_) = 0;
+  bool paused_ GUARDED_BY(mutex_) = false;  // a fork is under way
 
   std::atomic<std::uint64_t> reads_run_{0}, writes_run_{0}, errors_{0}, timeouts_{0};
   std::atomic<std::uint64_t> inline_runs_{0}, inline_overruns_{0}, worker_runs_{0};

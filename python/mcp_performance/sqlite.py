@@ -10,11 +10,16 @@ from __future__ import annotations
 import atexit
 import math
 import os
+import sqlite3
+import warnings
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Literal, Self
+
+import _sqlite3
 
 from . import _core, _logging, config
 from ._cache_types import CacheStats
@@ -35,7 +40,8 @@ __all__ = ["IndexReport", "NamedRow", "PoolStats", "QueryStats", "SQLitePool", "
 RowTypeName = Literal["tuple", "named", "dict"]
 _ROW_TYPES: dict[str, int] = {"tuple": 0, "named": 1, "dict": 2}
 _LEVELS = ("OFF", "NORMAL", "FULL", "EXTRA")
-_ANY, _READ, _WRITE = 0, 1, 2
+_ANY, _READ, _WRITE, _READER = 0, 1, 2, 3
+Params = Sequence[Any] | Mapping[str, Any]
 
 _open_pools: weakref.WeakSet[SQLitePool] = weakref.WeakSet()
 
@@ -81,6 +87,23 @@ class _Session(_core.SQLiteEndpoint):
         return f"SAVEPOINT {name}", f"RELEASE {name}", (f"ROLLBACK TO {name}", f"RELEASE {name}")
 
 
+def _backup_path(source: str, path: str | os.PathLike[str]) -> str:
+    text = os.fspath(path)
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ConfigurationError(f"path={path!r}: expected the name of a file")
+    if os.path.exists(text) and os.path.exists(source) and os.path.samefile(text, source):
+        raise ConfigurationError(f"path={path!r}: is the database itself")
+    return text
+
+
+def _row_type_number(row_type: RowTypeName | None) -> int:
+    if row_type is None:
+        return -1
+    if row_type not in _ROW_TYPES:
+        raise ConfigurationError(f"row_type={row_type!r}: expected 'tuple', 'named' or 'dict'")
+    return _ROW_TYPES[row_type]
+
+
 class Connection(_Session):
     """One connection of a pool, for as long as the block that it came from.
 
@@ -91,6 +114,15 @@ class Connection(_Session):
 
     def __init__(self, pool: SQLitePool) -> None:
         super().__init__(pool, blocking=False)
+
+    async def stream(
+        self, sql: str, params: Params = (), *, row_type: RowTypeName | None = None
+    ) -> AsyncIterator[Any]:
+        """As :meth:`SQLitePool.stream`, on this connection."""
+        stream = _core._sqlite_stream(self, sql, params, _row_type_number(row_type))
+        while rows := await stream.next():
+            for row in rows:
+                yield row
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Self]:
@@ -112,6 +144,12 @@ class BlockingConnection(_Session):
 
     def __init__(self, pool: SQLitePool) -> None:
         super().__init__(pool, blocking=True)
+
+    def stream(self, sql: str, params: Params = (), *, row_type: RowTypeName | None = None) -> Iterator[Any]:
+        """As :meth:`SQLitePool.stream`, on this connection."""
+        stream = _core._sqlite_stream(self, sql, params, _row_type_number(row_type))
+        while rows := stream.next():
+            yield from rows
 
     @contextmanager
     def transaction(self) -> Iterator[Self]:
@@ -182,6 +220,19 @@ class BlockingPool(_core.SQLiteEndpoint):
         finally:
             _core._sqlite_release(connection)
 
+    def stream(self, sql: str, params: Params = (), *, row_type: RowTypeName | None = None) -> Iterator[Any]:
+        """As :meth:`SQLitePool.stream`."""
+        connection = BlockingConnection(self._owner())
+        try:
+            _core._sqlite_begin(connection, _READER, 0.0)
+            yield from connection.stream(sql, params, row_type=row_type)
+        finally:
+            _core._sqlite_release(connection)
+
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """As :meth:`SQLitePool.backup`."""
+        _core._sqlite_backup(self, _backup_path(self._owner().path, path))
+
     def ensure_indexes(self, statements: Iterable[str]) -> list[IndexReport]:
         """As :meth:`SQLitePool.ensure_indexes`."""
         reports = []
@@ -222,7 +273,9 @@ class SQLitePool(_core.SQLiteEndpoint):
             budget bounds the running of a statement, not the disk reads within one step, nor its preparation.
         synchronous: ``"OFF"``, ``"NORMAL"``, ``"FULL"`` or ``"EXTRA"``, as SQLite's pragma.
         row_type: ``"tuple"``, ``"named"`` (tuples that answer by column name too) or ``"dict"``.
-        init: called with each new connection, on the thread that opens it.
+        init: called with each new connection, on the thread that opens it. The connection has
+            ``execute(sql, params=())``, ``create_function(name, arguments, function, *,
+            deterministic=False)`` and ``create_collation(name, order)``; ``ATTACH`` belongs here.
         name: what reports call the pool; its path by default.
 
     Raises:
@@ -244,7 +297,7 @@ class SQLitePool(_core.SQLiteEndpoint):
         inline_budget: float = 100e-6,
         synchronous: str = "FULL",
         row_type: RowTypeName = "tuple",
-        init: Callable[[Any], object] | None = None,
+        init: Callable[[_core.SQLiteNewConnection], object] | None = None,
         name: str | None = None,
     ) -> None:
         text = os.fspath(path)
@@ -294,6 +347,7 @@ class SQLitePool(_core.SQLiteEndpoint):
         self.path = text
         self._blocking: BlockingPool | None = None
         _logging.deliver_native_logs()
+        _check_shared_library()
         register_pool(self)
         _open_pools.add(self)
 
@@ -369,6 +423,37 @@ class SQLitePool(_core.SQLiteEndpoint):
         finally:
             _core._sqlite_release(connection)
 
+    async def stream(
+        self, sql: str, params: Params = (), *, row_type: RowTypeName | None = None
+    ) -> AsyncIterator[Any]:
+        """The rows of *sql*, read in portions of about 64 KiB as they are consumed, from one snapshot.
+
+        A reader is taken until the end. To leave early, close the iterator (``contextlib.aclosing``).
+
+        Raises:
+            QueryError: SQLite refused *sql*, or it writes.
+        """
+        connection = Connection(self)
+        try:
+            await _core._sqlite_begin(connection, _READER, 0.0)
+            stream = _core._sqlite_stream(connection, sql, params, _row_type_number(row_type))
+            while rows := await stream.next():
+                for row in rows:
+                    yield row
+        finally:
+            _core._sqlite_release(connection)
+
+    async def backup(self, path: str | os.PathLike[str]) -> None:
+        """Copy the database to the file *path*, replacing what is there, from one snapshot.
+
+        Readers and the writer go on meanwhile.
+
+        Raises:
+            ConfigurationError: *path* is the database itself.
+            QueryError: the copy cannot be written.
+        """
+        await _core._sqlite_backup(self, _backup_path(self.path, path))
+
     async def ensure_indexes(self, statements: Iterable[str]) -> list[IndexReport]:
         """Create the indexes that are missing, one transaction each, so that writers get in between.
 
@@ -418,6 +503,20 @@ class SQLitePool(_core.SQLiteEndpoint):
     def reset_query_stats(self) -> None:
         """Forget :meth:`query_stats` and :meth:`slow_log`."""
         _core._sqlite_reset_stats(self)
+
+
+@lru_cache(maxsize=1)
+def _check_shared_library() -> None:
+    # Two copies of SQLite in one process lose each other's file locks: one closing a file drops the
+    # POSIX locks of the other, and the database is corrupted.
+    path = getattr(_sqlite3, "__file__", None)
+    if path is None or not _core._sqlite_shared_with(path):
+        warnings.warn(
+            f"Python's sqlite3 embeds a SQLite of its own ({sqlite3.sqlite_version}) beside the system's "
+            f"({_core.SQLITE_VERSION}): do not open one database file through both in one process",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def _terminate_all() -> None:

@@ -1,0 +1,211 @@
+// sqlite_init.cpp: what init= may do with a new connection: run statements, add functions and
+// collations written in Python.
+#include <sqlite3.h>
+
+#include <memory>
+#include <string>
+
+#include "errors.h"
+#include "sqlite/sqlite_error.h"
+#include "sqlite_params.h"
+#include "sqlite_rows.h"
+#include "sqlite_stream.h"
+
+namespace py = pybind11;
+
+namespace mcp::python {
+namespace {
+
+// Valid while init runs.
+class NewConnection {
+ public:
+  explicit NewConnection(sqlite::Connection* connection) : connection_(connection) {}
+  void expire() noexcept { connection_ = nullptr; }
+
+  [[nodiscard]] sqlite::Connection& get() const {
+    if (connection_ == nullptr) {
+      throw Error(ErrorKind::kPoolClosed, "the connection is init's only while init runs");
+    }
+    return *connection_;
+  }
+
+ private:
+  sqlite::Connection* connection_;
+};
+
+PyObject* python_value(sqlite3_value* value) {
+  switch (sqlite3_value_type(value)) {
+    case SQLITE_INTEGER:
+      return PyLong_FromLongLong(sqlite3_value_int64(value));
+    case SQLITE_FLOAT:
+      return PyFloat_FromDouble(sqlite3_value_double(value));
+    case SQLITE_TEXT:
+      return PyUnicode_DecodeUTF8(reinterpret_cast<const char*>(sqlite3_value_text(value)),
+                                  sqlite3_value_bytes(value), nullptr);
+    case SQLITE_BLOB:
+      return PyBytes_FromStringAndSize(static_cast<const char*>(sqlite3_value_blob(value)),
+                                       sqlite3_value_bytes(value));
+    default:
+      Py_RETURN_NONE;
+  }
+}
+
+// Reports the Python exception that is set as the function's error.
+void report_exception(sqlite3_context* context) {
+  PyObject *type, *value, *traceback;
+  PyErr_Fetch(&type, &value, &traceback);
+  PyErr_NormalizeException(&type, &value, &traceback);
+  std::string message = "a user function raised ";
+  message += type != nullptr ? reinterpret_cast<PyTypeObject*>(type)->tp_name : "an exception";
+  PyObject* text = value != nullptr ? PyObject_Str(value) : nullptr;
+  const char* utf8 = text != nullptr ? PyUnicode_AsUTF8(text) : nullptr;
+  if (utf8 != nullptr && *utf8 != '\0') message.append(": ").append(utf8);
+  PyErr_Clear();
+  Py_XDECREF(text);
+  Py_XDECREF(type);
+  Py_XDECREF(value);
+  Py_XDECREF(traceback);
+  sqlite3_result_error(context, message.c_str(), -1);
+}
+
+bool set_result(sqlite3_context* context, PyObject* value) {
+  if (value == Py_None) {
+    sqlite3_result_null(context);
+  } else if (PyLong_Check(value)) {
+    const long long number = PyLong_AsLongLong(value);
+    if (number == -1 && PyErr_Occurred() != nullptr) return false;
+    sqlite3_result_int64(context, number);
+  } else if (PyFloat_Check(value)) {
+    sqlite3_result_double(context, PyFloat_AS_DOUBLE(value));
+  } else if (PyUnicode_Check(value)) {
+    Py_ssize_t size = 0;
+    const char* text = PyUnicode_AsUTF8AndSize(value, &size);
+    if (text == nullptr) return false;
+    sqlite3_result_text64(context, text, static_cast<sqlite3_uint64>(size), SQLITE_TRANSIENT,
+                          SQLITE_UTF8);
+  } else if (PyBytes_Check(value)) {
+    sqlite3_result_blob64(context, PyBytes_AS_STRING(value),
+                          static_cast<sqlite3_uint64>(PyBytes_GET_SIZE(value)), SQLITE_TRANSIENT);
+  } else {
+    PyErr_Format(PyExc_TypeError, "a user function returned %.200s", Py_TYPE(value)->tp_name);
+    return false;
+  }
+  return true;
+}
+
+void call_function(sqlite3_context* context, int count, sqlite3_value** values) {
+  const GilAcquire gil;
+  if (!gil) {
+    sqlite3_result_error(context, "the interpreter is shutting down", -1);
+    return;
+  }
+  PyObject* arguments = PyTuple_New(count);
+  for (int i = 0; arguments != nullptr && i < count; ++i) {
+    PyObject* value = python_value(values[i]);
+    if (value == nullptr)
+      Py_CLEAR(arguments);
+    else
+      PyTuple_SET_ITEM(arguments, i, value);
+  }
+  PyObject* result =
+      arguments != nullptr
+          ? PyObject_Call(static_cast<PyObject*>(sqlite3_user_data(context)), arguments, nullptr)
+          : nullptr;
+  Py_XDECREF(arguments);
+  if (result == nullptr || !set_result(context, result)) report_exception(context);
+  Py_XDECREF(result);
+}
+
+// An order cannot fail: what raises sorts as equal, and is reported as unraisable.
+int call_collation(void* callable, int size_a, const void* a, int size_b, const void* b) {
+  const GilAcquire gil;
+  if (!gil) return 0;
+  PyObject* texts[] = {PyUnicode_DecodeUTF8(static_cast<const char*>(a), size_a, "replace"),
+                       PyUnicode_DecodeUTF8(static_cast<const char*>(b), size_b, "replace")};
+  PyObject* result = texts[0] != nullptr && texts[1] != nullptr
+                         ? PyObject_Vectorcall(static_cast<PyObject*>(callable), texts, 2, nullptr)
+                         : nullptr;
+  Py_XDECREF(texts[0]);
+  Py_XDECREF(texts[1]);
+  const long order = result != nullptr ? PyLong_AsLong(result) : 0;
+  if (PyErr_Occurred() != nullptr) PyErr_WriteUnraisable(static_cast<PyObject*>(callable));
+  Py_XDECREF(result);
+  return order < 0 ? -1 : order > 0 ? 1 : 0;
+}
+
+void drop_callable(void* callable) {
+  const GilAcquire gil;
+  if (gil) Py_DECREF(static_cast<PyObject*>(callable));
+}
+
+void check(sqlite::Connection& connection, int code) {
+  if (code != SQLITE_OK) throw sqlite::sqlite_error(connection.handle(), code);
+}
+
+void create_function(NewConnection& self, const std::string& name, int arguments,
+                     const py::object& function, bool deterministic) {
+  sqlite::Connection& connection = self.get();
+  const int flags = SQLITE_UTF8 | (deterministic ? SQLITE_DETERMINISTIC : 0);
+  connection.note_user_function(name);
+  check(connection, sqlite3_create_function_v2(connection.handle(), name.c_str(), arguments, flags,
+                                               py::object(function).release().ptr(), call_function,
+                                               nullptr, nullptr, drop_callable));
+}
+
+void create_collation(NewConnection& self, const std::string& name, const py::object& order) {
+  sqlite::Connection& connection = self.get();
+  PyObject* callable = py::object(order).release().ptr();
+  const int code = sqlite3_create_collation_v2(connection.handle(), name.c_str(), SQLITE_UTF8,
+                                               callable, call_collation, drop_callable);
+  if (code != SQLITE_OK) Py_DECREF(callable);  // unlike functions, it is left to the caller
+  check(connection, code);
+}
+
+py::list execute(NewConnection& self, const std::string& sql, const py::object& params) {
+  sqlite::Connection& connection = self.get();
+  sqlite::Params packed;
+  if (!pack_params(params.ptr(), nullptr, packed)) throw py::error_already_set();
+  sqlite3_stmt* handle = nullptr;
+  check(connection, sqlite3_prepare_v2(connection.handle(), sql.c_str(), -1, &handle, nullptr));
+  const std::unique_ptr<sqlite3_stmt, int (*)(sqlite3_stmt*)> statement(handle, sqlite3_finalize);
+  if (handle == nullptr) return py::list();
+  packed.bind(handle);
+  sqlite::RowBlock block(sqlite3_column_count(handle));
+  int code = SQLITE_ROW;
+  {
+    const GilRelease unlocked;
+    while ((code = sqlite3_step(handle)) == SQLITE_ROW) block.append_row(handle);
+  }
+  if (code != SQLITE_DONE) throw sqlite::sqlite_error(connection.handle(), code);
+  RowBuilder builder(RowType::kTuple, nullptr);
+  py::list rows;
+  for (std::size_t row = 0; row < block.rows(); ++row) {
+    PyObject* built = builder.row(block, row);
+    if (built == nullptr) throw py::error_already_set();
+    rows.append(py::reinterpret_steal<py::object>(built));
+  }
+  return rows;
+}
+
+}  // namespace
+
+void run_init(PyObject* init, sqlite::Connection& connection) {
+  const GilAcquire gil;
+  if (!gil) throw Error(ErrorKind::kPoolClosed, "the interpreter is shutting down");
+  const auto fresh = std::make_shared<NewConnection>(&connection);
+  py::object handle = py::cast(fresh);
+  PyObject* result = PyObject_CallOneArg(init, handle.ptr());
+  fresh->expire();
+  Py_XDECREF(result);
+  if (result == nullptr) throw py::error_already_set();
+}
+
+void bind_new_connection(py::module_& module) {
+  py::class_<NewConnection, std::shared_ptr<NewConnection>>(module, "SQLiteNewConnection")
+      .def("execute", &execute, py::arg("sql"), py::arg("params") = py::tuple())
+      .def("create_function", &create_function, py::arg("name"), py::arg("arguments"),
+           py::arg("function"), py::kw_only(), py::arg("deterministic") = false)
+      .def("create_collation", &create_collation, py::arg("name"), py::arg("order"));
+}
+
+}  // namespace mcp::python

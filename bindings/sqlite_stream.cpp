@@ -1,0 +1,207 @@
+#include "sqlite_stream.h"
+
+#include <optional>
+#include <utility>
+
+#include "errors.h"
+#include "sqlite/cursor.h"
+#include "sqlite_action.h"
+#include "sqlite_lease.h"
+#include "sqlite_params.h"
+#include "sqlite_result.h"
+
+namespace py = pybind11;
+
+namespace mcp::python {
+namespace {
+
+using sqlite::Answer;
+using sqlite::Cursor;
+using sqlite::Operation;
+using sqlite::OperationPtr;
+using sqlite::Pool;
+using sqlite::Slot;
+
+// A stream as Python holds it: its cursor, and the endpoint whose lease it runs on.
+struct Stream {
+  py::object endpoint;
+  std::shared_ptr<Cursor> cursor;
+  RowType row_type;
+};
+
+struct PortionPayload final : CompletionPayload {
+  Answer answer;
+  std::exception_ptr failure;
+};
+
+class PortionJob final : public sqlite::Job {
+ public:
+  PortionJob(Pool& pool, std::shared_ptr<Cursor> cursor, OperationPtr operation,
+             std::shared_ptr<CompletionQueue> queue, std::uint64_t id)
+      : Job(sqlite::Access::kRead, std::move(operation)),
+        pool_(pool),
+        cursor_(std::move(cursor)),
+        queue_(std::move(queue)),
+        id_(id) {}
+  After run(Slot& slot) override {
+    payload_->answer = pool_.advance(slot, cursor_, operation());
+    return After::kLease;
+  }
+  void finish(std::exception_ptr failure) noexcept override {
+    payload_->failure = std::move(failure);
+    queue_->push({id_, std::move(payload_), true});
+  }
+
+ private:
+  Pool& pool_;  // it joins its workers before it goes
+  const std::shared_ptr<Cursor> cursor_;
+  const std::shared_ptr<CompletionQueue> queue_;
+  const std::uint64_t id_;
+  std::unique_ptr<PortionPayload> payload_ = std::make_unique<PortionPayload>();
+};
+
+class PortionConversion final : public Conversion {
+ public:
+  explicit PortionConversion(RowType row_type) : collector_(Kind::kFetch, row_type) {}
+  Progress resume(Completion& completion, Instant deadline, PyObject*& result) override {
+    auto& payload = static_cast<PortionPayload&>(*completion.payload);
+    if (payload.failure) {
+      set_python_error_from(payload.failure);
+      return Progress::kError;
+    }
+    switch (collector_.add(payload.answer.rows, payload.answer.names, deadline)) {
+      case Collector::Step::kError:
+        return Progress::kError;
+      case Collector::Step::kYield:
+        return Progress::kYield;
+      case Collector::Step::kDone:
+        break;
+    }
+    result = collector_.result(0);
+    return result != nullptr ? Progress::kDone : Progress::kError;
+  }
+
+ private:
+  Collector collector_;
+};
+
+class PortionAction final : public Action {
+ public:
+  explicit PortionAction(Stream stream) : stream_(std::move(stream)) {}
+
+  int traverse(visitproc visit, void* arg) override {
+    Py_VISIT(stream_.endpoint.ptr());
+    return 0;
+  }
+  Outcome try_now(PyObject*& result) override {
+    if (!stream_.cursor->done()) return Outcome::kWait;
+    result = PyList_New(0);
+    return result != nullptr ? Outcome::kDone : Outcome::kError;
+  }
+  bool start(std::shared_ptr<CompletionQueue> queue, std::uint64_t id,
+             OperationPtr operation) override {
+    try {
+      Lease& lease = checked_lease();
+      lease.pool->submit_leased(
+          *lease.slot, std::make_unique<PortionJob>(*lease.pool, stream_.cursor,
+                                                    std::move(operation), std::move(queue), id));
+      return true;
+    } catch (...) {
+      set_python_error_from(std::current_exception());
+      return false;
+    }
+  }
+  std::unique_ptr<Conversion> conversion() override {
+    return std::make_unique<PortionConversion>(stream_.row_type);
+  }
+  void cancel(const OperationPtr& operation) override {
+    PoolState& state = *endpoint().pool_state();
+    if (state.generation == process_generation()) state.current->cancel(operation);
+  }
+  [[nodiscard]] Duration timeout() const noexcept override { return 0; }
+
+  PyObject* run_blocking() override {
+    try {
+      if (stream_.cursor->done()) return PyList_New(0);
+      Lease& lease = checked_lease();
+      Operation operation;
+      operation.set_poll(check_signals);
+      std::optional<Answer> answer;
+      std::exception_ptr failure;
+      {
+        const GilRelease unlocked;
+        try {
+          answer = advance(lease, operation);
+        } catch (...) {
+          failure = std::current_exception();
+        }
+      }
+      if (failure) {
+        if (PyErr_Occurred() == nullptr) set_python_error_from(failure);
+        return nullptr;
+      }
+      Collector collector(Kind::kFetch, stream_.row_type);
+      if (collector.add(answer->rows, answer->names, kNever) != Collector::Step::kDone) {
+        return nullptr;
+      }
+      return collector.result(0);
+    } catch (...) {
+      set_python_error_from(std::current_exception());
+      return nullptr;
+    }
+  }
+
+ private:
+  [[nodiscard]] Endpoint& endpoint() const {
+    return *reinterpret_cast<Endpoint*>(stream_.endpoint.ptr());
+  }
+  [[nodiscard]] Lease& checked_lease() const {
+    if (endpoint().lease == nullptr || !(*endpoint().lease)->open()) {
+      throw Error(ErrorKind::kPoolClosed, "the connection was given back to its pool");
+    }
+    return **endpoint().lease;
+  }
+  [[nodiscard]] Answer advance(Lease& lease, const Operation& operation) const {
+    if (!lease.pool->try_take_leased(*lease.slot)) {
+      throw Error(ErrorKind::kDatabase, "the connection is in use by another thread");
+    }
+    try {
+      lease.pool->connect(*lease.slot, operation);
+      Answer answer = lease.pool->advance(*lease.slot, stream_.cursor, operation);
+      lease.pool->give_back_leased(*lease.slot);
+      return answer;
+    } catch (...) {
+      lease.pool->give_back_leased(*lease.slot);
+      throw;
+    }
+  }
+
+  const Stream stream_;
+};
+
+Stream open_stream(py::object endpoint, const py::str& sql, py::object params, int row_type) {
+  PoolState& state = *reinterpret_cast<Endpoint*>(endpoint.ptr())->pool_state();
+  sqlite::Request request;
+  request.profile = state.profile_of(sql.ptr());
+  if (request.profile == nullptr) throw py::error_already_set();
+  if (!pack_params(params.ptr(), state.adapters, request.params)) throw py::error_already_set();
+  return {std::move(endpoint), std::make_shared<Cursor>(std::move(request)),
+          row_type < 0 ? state.row_type : static_cast<RowType>(row_type)};
+}
+
+py::object next_portion(const Stream& stream) {
+  auto action = std::make_unique<PortionAction>(stream);
+  const bool blocking = reinterpret_cast<Endpoint*>(stream.endpoint.ptr())->blocking;
+  PyObject* result = blocking ? action->run_blocking() : make_awaitable(std::move(action));
+  if (result == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(result);
+}
+
+}  // namespace
+
+void bind_stream(py::module_& module) {
+  py::class_<Stream>(module, "SQLiteStream").def("next", &next_portion);
+  module.def("_sqlite_stream", &open_stream);
+}
+
+}  // namespace mcp::python

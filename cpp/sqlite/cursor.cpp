@@ -1,0 +1,55 @@
+#include "sqlite/cursor.h"
+
+#include <sqlite3.h>
+
+#include "base/error.h"
+
+namespace mcp::sqlite {
+
+void Cursor::begin(Connection& connection) {
+  statement_ = connection.prepare(request_.profile);
+  if (!statement_->readonly() || statement_->dependencies()->controls_transaction) {
+    throw Error(ErrorKind::kQuery, "stream takes statements that only read", SQLITE_MISUSE);
+  }
+  request_.params.bind(statement_->handle());
+}
+
+Answer Cursor::advance(Connection& connection, Services services) {
+  Answer answer;
+  answer.figures = request_.profile->figures();
+  if (done_) return answer;
+  const Instant start = now_precise();
+  try {
+    if (statement_ == nullptr) begin(connection);
+    bool more = connection.step(*statement_);
+    if (names_ == nullptr) names_ = statement_->column_names();
+    answer.names = names_;
+    answer.rows = RowBlock(statement_->columns());
+    while (more) {
+      answer.rows.append_row(statement_->handle());
+      if (answer.rows.bytes() >= kPortion_bytes) break;
+      more = connection.step(*statement_);
+    }
+    total_.rows += answer.rows.rows();
+    total_.step_ns += now_precise() - start;
+    if (!more) {
+      count_work(*statement_, total_);
+      services.tracker.record(*answer.figures, total_);
+      end(connection);
+    }
+    return answer;
+  } catch (...) {
+    total_.step_ns += now_precise() - start;
+    total_.failed = true;
+    services.tracker.record(*answer.figures, total_);
+    end(connection);
+    throw;
+  }
+}
+
+void Cursor::end(Connection& connection) noexcept {
+  done_ = true;
+  if (statement_ != nullptr) connection.release(std::move(statement_));
+}
+
+}  // namespace mcp::sqlite

@@ -1,0 +1,155 @@
+#include "sqlite/freshness.h"
+
+#include <sqlite3.h>
+
+#include <atomic>
+#include <thread>
+
+#include "fixture.h"
+
+namespace mcp::sqlite {
+namespace {
+
+// A connection that the pool knows nothing about: what another process would be.
+class Foreign {
+ public:
+  explicit Foreign(const std::string& path) {
+    sqlite3_open(path.c_str(), &db_);
+    sqlite3_busy_timeout(db_, 10'000);
+  }
+  ~Foreign() { sqlite3_close(db_); }
+  void run(const char* sql) {
+    ASSERT_EQ(sqlite3_exec(db_, sql, nullptr, nullptr, nullptr), SQLITE_OK);
+  }
+
+ private:
+  sqlite3* db_ = nullptr;
+};
+
+class FreshnessTest : public PoolTest, public testing::WithParamInterface<bool> {
+ protected:
+  FreshnessTest() : pool_(with_mode(options(2), GetParam())) {
+    run(pool_, "CREATE TABLE a (x)");
+    run(pool_, "CREATE TABLE b (x)");
+    a_ = pool_.freshness().table("a");
+    b_ = pool_.freshness().table("B");
+  }
+  ~FreshnessTest() override { pool_.terminate(); }
+  static PoolOptions with_mode(PoolOptions out, bool wal) {
+    out.database.wal = wal;
+    return out;
+  }
+  [[nodiscard]] bool fresh(const Freshness::Observation& then, TableId table) {
+    return pool_.freshness().unchanged(then, std::span<const TableId>(&table, 1));
+  }
+  [[nodiscard]] bool wal() const { return GetParam(); }
+
+  Pool pool_;
+  TableId a_ = 0;
+  TableId b_ = 0;
+};
+
+TEST_P(FreshnessTest, ACommitOfThePoolChangesTheTablesItWrote) {
+  const auto then = pool_.freshness().observe();
+  ASSERT_TRUE(then.proven);
+  EXPECT_TRUE(fresh(then, a_));
+  run(pool_, "INSERT INTO a VALUES (1)");
+  EXPECT_FALSE(fresh(then, a_));
+  EXPECT_EQ(fresh(then, b_), wal());  // without the wal-index it cannot be told whose commit it was
+}
+
+TEST_P(FreshnessTest, AForeignCommitVoidsEverything) {
+  const auto then = pool_.freshness().observe();
+  Foreign other(directory_.file("test.db"));
+  other.run("INSERT INTO a VALUES (1)");
+  EXPECT_FALSE(fresh(then, a_));
+  EXPECT_FALSE(fresh(then, b_));
+  const auto now = pool_.freshness().observe();
+  EXPECT_TRUE(fresh(now, a_));
+}
+
+TEST_P(FreshnessTest, AForeignCommitBetweenTwoOfThePoolIsNotTakenForOurs) {
+  Foreign other(directory_.file("test.db"));
+  const auto then = pool_.freshness().observe();
+  other.run("INSERT INTO b VALUES (1)");
+  run(pool_, "INSERT INTO a VALUES (1)");
+  EXPECT_FALSE(fresh(then, b_));
+}
+
+TEST_P(FreshnessTest, ARollbackAndAnEmptyChangeLeaveThingsFresh) {
+  run(pool_, "CREATE UNIQUE INDEX one ON a (x)");
+  run(pool_, "INSERT INTO a VALUES (1)");
+  const auto then = pool_.freshness().observe();
+  EXPECT_THROW(run(pool_, "INSERT INTO a VALUES (1)"), Error);
+  run(pool_, "DELETE FROM a WHERE x = 99");
+  EXPECT_TRUE(fresh(then, a_));
+}
+
+TEST_P(FreshnessTest, DdlVoidsEverything) {
+  const auto then = pool_.freshness().observe();
+  run(pool_, "CREATE TABLE c (x)");
+  EXPECT_FALSE(fresh(then, a_));
+}
+
+TEST_P(FreshnessTest, TriggersAndCascadesCountAsWrites) {
+  run(pool_, "CREATE TRIGGER t AFTER INSERT ON a BEGIN INSERT INTO b VALUES (new.x); END");
+  const auto then = pool_.freshness().observe();
+  run(pool_, "INSERT INTO a VALUES (1)");
+  EXPECT_FALSE(fresh(then, b_));
+}
+
+TEST_P(FreshnessTest, AResultReadAcrossACommitIsNotCacheable) {
+  const Operation unlimited;
+  Slot& slot = pool_.take(Access::kRead, unlimited);
+  pool_.connect(slot, unlimited);
+  Request read = request(pool_, "SELECT count(*) FROM a");
+  EXPECT_TRUE(pool_.execute(slot, read, unlimited, 0, nullptr).cacheable);
+  for (const char* sql :
+       {"SELECT random(), x FROM a", "SELECT datetime('now'), x FROM a", "SELECT changes() FROM a",
+        "SELECT CURRENT_TIMESTAMP FROM a", "SELECT 1", "SELECT * FROM sqlite_schema",
+        "SELECT name FROM pragma_table_info('a')"}) {
+    Request one = request(pool_, sql);
+    EXPECT_FALSE(pool_.execute(slot, one, unlimited, 0, nullptr).cacheable) << sql;
+  }
+  slot.connection->run("BEGIN");
+  EXPECT_FALSE(pool_.execute(slot, read, unlimited, 0, nullptr).cacheable);
+  pool_.give_back(slot);
+}
+
+// What is served is what the table held at that moment or later, never less than what a foreign
+// writer had committed before the question.
+TEST_P(FreshnessTest, NothingProvenFreshIsOlderThanAForeignCommit) {
+  run(pool_, "INSERT INTO a VALUES (0)");
+  std::atomic<std::int64_t> committed{0};
+  std::atomic<bool> stop{false};
+  std::thread writer([&] {
+    Foreign other(directory_.file("test.db"));
+    for (std::int64_t i = 1; i <= 300 && !stop; ++i) {
+      other.run(("UPDATE a SET x = " + std::to_string(i)).c_str());
+      committed = i;
+    }
+    stop = true;
+  });
+  Freshness::Observation seen;
+  std::int64_t kept = -1;
+  std::uint64_t served = 0;
+  while (!stop) {
+    const std::int64_t floor = committed;
+    if (kept >= 0 && fresh(seen, a_)) {
+      EXPECT_GE(kept, floor);
+      ++served;
+      continue;
+    }
+    const Answer answer = run(pool_, "SELECT x FROM a", Access::kRead);
+    kept = answer.cacheable ? answer.rows.integer(0) : -1;
+    seen = answer.seen;
+  }
+  writer.join();
+  EXPECT_GT(served, 0u);
+}
+
+INSTANTIATE_TEST_SUITE_P(JournalModes, FreshnessTest, testing::Values(true, false),
+                         [](const auto& mode) { return mode.param ? "Wal" : "Rollback"; });
+
+}  // namespace
+}  // namespace mcp::sqlite
