@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/error.h"
 #include "base/mutex.h"
 #include "sqlite/pool.h"
 
