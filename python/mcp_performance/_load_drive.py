@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from ._core import CallLane, CallRun, HttpRun, LoadHistogram
+from ._load_bottleneck import Witness
 from ._load_options import RunOptions
 
 __all__ = [
@@ -63,6 +64,7 @@ class Driven:
     loop_lag: LoadHistogram | None
     suspensions: int | None  # None: does not apply
     exceptions: dict[str, BaseException]
+    witness: Witness | None = None
 
 
 # What stops a run when the interpreter goes down while one is under way. threading waits for its
@@ -302,6 +304,7 @@ async def drive_tasks(
     loop.add_reader(timer, run.wake_due)
     try:
         with (
+            Witness(loop) as witness,
             _LagSampler(loop) as lag,
             _Deadlines(loop, run, options.timeout, lambda lane: _cancel(tasks[lane])),
         ):
@@ -312,7 +315,7 @@ async def drive_tasks(
         for task in tasks:
             task.cancel()
     run.finish()
-    return Driven(run.report(), interrupted, lag.histogram, run.suspensions, examples)
+    return Driven(run.report(), interrupted, lag.histogram, run.suspensions, examples, witness)
 
 
 def _cancel(task: asyncio.Task[None]) -> None:
@@ -373,7 +376,8 @@ async def drive_threads(
 
     for number in range(run.lanes):
         start(number)
-    with _LagSampler(loop) as lag, _Deadlines(loop, run, options.timeout, expired):
+    deadlines = _Deadlines(loop, run, options.timeout, expired)
+    with Witness(loop) as witness, _LagSampler(loop) as lag, deadlines:
         interrupted = await supervisor(run, done, stop)
     run.finish()
-    return Driven(run.report(), interrupted, lag.histogram, None, examples)
+    return Driven(run.report(), interrupted, lag.histogram, None, examples, witness)

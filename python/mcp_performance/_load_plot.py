@@ -9,8 +9,9 @@ from .errors import LoadTestError
 
 if TYPE_CHECKING:
     from ._load_result import LoadTestResult
+    from ._load_study import Scalability
 
-__all__ = ["plot_result"]
+__all__ = ["plot_result", "plot_scalability"]
 
 
 def _figure(columns: int) -> tuple[Any, Any]:
@@ -55,3 +56,20 @@ def _nines(result: LoadTestResult) -> float:
     """How far into the tail the number of samples carries."""
     count = result.histogram.count
     return 4 if count >= 36_880 else 3 if count >= 3_688 else 2 if count >= 368 else 1
+
+
+def plot_scalability(scalability: Scalability) -> Any:
+    """Measured throughput, the fitted law, and its peak."""
+    figure, axis = _figure(1)
+    users = [level.users for level in scalability.levels]
+    axis.plot(users, [level.throughput for level in scalability.levels], "o", label="measured")
+    end = max(max(users), min(scalability.peak_users * 1.3, 4 * max(users)))
+    grid = [1 + (end - 1) * i / 200 for i in range(201)]
+    axis.plot(grid, [scalability.predict(n) for n in grid], label="Universal Scalability Law")
+    if scalability.peak_users <= end:
+        axis.axvline(
+            scalability.peak_users, linestyle=":", color="gray", label=f"peak at {scalability.peak_users:.0f}"
+        )
+    axis.set(title="Throughput", xlabel="users", ylabel="requests/s", ylim=(0, None), xlim=(0, None))
+    axis.legend()
+    return figure

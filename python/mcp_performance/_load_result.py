@@ -12,6 +12,7 @@ from ._core import LoadHistogram
 from .errors import LoadTestError
 
 if TYPE_CHECKING:
+    from ._load_bottleneck import Bottleneck
     from ._load_compare import Comparison
 
 __all__ = ["LoadTestResult", "RequestStats", "SecondStats"]
@@ -100,7 +101,7 @@ class LoadTestResult:
     thresholds: Mapping[str, bool] = field(default_factory=dict)
     requests: Mapping[str, RequestStats] = field(default_factory=dict)
     series: tuple[SecondStats, ...] = ()
-    bottleneck: Any = None
+    bottleneck: Bottleneck | None = None
     histogram: LoadHistogram = field(repr=False)
     service_histogram: LoadHistogram = field(repr=False)
     exceptions: Mapping[str, BaseException] = field(default_factory=dict, repr=False, compare=False)

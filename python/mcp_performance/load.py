@@ -13,26 +13,41 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ._load_bottleneck import Bottleneck, WindowStats, find_bottleneck
 from ._load_compare import Comparison
 from ._load_drive import Driven, Progress, ProgressCallback, supervise
 from ._load_live import shown
 from ._load_options import RunOptions, Stage, check_run, integer
 from ._load_result import LoadTestResult, RequestStats, SecondStats
 from ._load_scenario import Request
+from ._load_study import (
+    Capacity,
+    CapacityStep,
+    Scalability,
+    ScalabilityLevel,
+    find_capacity,
+    measure_scalability,
+)
 from ._load_targets import Target, TargetOptions, make_target
 from ._load_thresholds import Threshold, check_thresholds, hopeless
 from ._load_verdict import Evidence, judge
 from .errors import ConfigurationError
 
 __all__ = [
+    "Bottleneck",
+    "Capacity",
+    "CapacityStep",
     "Comparison",
     "LoadTestResult",
     "LoadTester",
     "Progress",
     "Request",
     "RequestStats",
+    "Scalability",
+    "ScalabilityLevel",
     "SecondStats",
     "Stage",
+    "WindowStats",
 ]
 
 _INTERVAL = 0.25
@@ -179,6 +194,62 @@ class LoadTester:
         self.last_result = _result(self._target, options, driven, null_cost, conditions, self._threads)
         return self.last_result
 
+    async def find_capacity(
+        self,
+        slo: str | Sequence[str] = ("p99<100ms", "success_rate>=99.9%"),
+        *,
+        start: float | None = None,
+        duration: float = 2.0,
+        tolerance: float = 0.05,
+        max_in_flight: int = 256,
+        timeout: float | None = 30.0,  # noqa: ASYNC109 - of each request
+    ) -> Capacity:
+        """The highest arrival rate at which *slo* holds.
+
+        Open model throughout: the rate doubles until the objective is missed, is bisected to
+        *tolerance*, and confirmed by a run of twice the *duration*. A rate that is not held, or that
+        needs more than *max_in_flight* requests in flight, misses it too.
+
+        Args:
+            slo: thresholds, as of :meth:`run_load_test`.
+            start: rate to begin with; by default what one user reaches.
+            duration: seconds of a step.
+            tolerance: relative width at which the search ends.
+            max_in_flight: most requests in flight.
+            timeout: seconds that a request may take.
+        """
+        return await find_capacity(
+            self.run_load_test,
+            slo,
+            start=start,
+            duration=duration,
+            tolerance=tolerance,
+            max_in_flight=max_in_flight,
+            timeout=timeout,
+        )
+
+    async def scalability(
+        self,
+        users: Sequence[int] = (1, 2, 4, 8, 16, 32),
+        *,
+        duration: float = 1.0,
+        rounds: int = 3,
+        timeout: float | None = 30.0,  # noqa: ASYNC109 - of each request
+        progress: Callable[[str], None] | None = None,
+    ) -> Scalability:
+        """Throughput under growing numbers of users, and the Universal Scalability Law through it.
+
+        Args:
+            users: at least four numbers; six or more make a good fit.
+            duration: seconds of each run.
+            rounds: how often every level is run, in turns.
+            timeout: seconds that a request may take.
+            progress: called with a line of text before each run.
+        """
+        return await measure_scalability(
+            self.run_load_test, users, duration=duration, rounds=rounds, timeout=timeout, progress=progress
+        )
+
 
 def _result(
     target: Target,
@@ -260,6 +331,7 @@ def _result(
         histogram=response,
         service_histogram=service,
         exceptions=driven.exceptions,
+        bottleneck=None if driven.witness is None else find_bottleneck(driven.witness, report, lag),
         thresholds={},
     )
     object.__setattr__(result, "thresholds", {c.expression: c.holds(result) for c in conditions})

@@ -1,0 +1,317 @@
+"""Studies made of several load tests: how a target scales with users, and what rate it sustains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ._load_options import MAX_RATE, MAX_USERS, integer, number
+from ._load_result import LoadTestResult, _time
+from ._load_thresholds import check_thresholds
+from ._load_usl import UslFit, fit_usl
+from .errors import ConfigurationError, LoadTestError
+
+__all__ = ["Capacity", "CapacityStep", "Scalability", "ScalabilityLevel", "find_capacity", "measure_scalability"]
+
+_GENERATOR = "generator-limited"
+
+
+class Runner(Protocol):
+    """What a study needs of a tester."""
+
+    def __call__(
+        self, num_requests: int | None = None, concurrent_users: int = 10, **options: Any
+    ) -> Awaitable[LoadTestResult]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ScalabilityLevel:
+    """One number of users: the mean over its rounds, times in seconds."""
+
+    users: int
+    throughput: float
+    p50: float
+    p99: float
+    success_rate: float
+    valid: bool
+    rounds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scalability:
+    """Throughput by users, and the Universal Scalability Law through it.
+
+    ``contention`` is the share of the work that only one user can do at a time, ``coherency`` what
+    each pair of users costs; ``peak_users`` is where more users stop helping.
+    """
+
+    levels: tuple[ScalabilityLevel, ...]
+    fit: UslFit
+    verdict: str
+    results: tuple[LoadTestResult, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def contention(self) -> float:
+        return self.fit.contention
+
+    @property
+    def coherency(self) -> float:
+        return self.fit.coherency
+
+    @property
+    def peak_users(self) -> float:
+        return self.fit.peak_users
+
+    @property
+    def peak_throughput(self) -> float:
+        return self.fit.peak_throughput
+
+    def predict(self, users: float) -> float:
+        """Requests a second that the law expects under *users* users."""
+        return self.fit.predict(users)
+
+    def plot(self) -> Any:
+        """A matplotlib figure: measured throughput, the law, and its peak."""
+        from ._load_plot import plot_scalability
+
+        return plot_scalability(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; an infinite peak is None."""
+        finite = {name: value for name in ("peak_users", "peak_throughput") if math.isfinite(value := getattr(self, name))}
+        return {
+            "verdict": self.verdict,
+            "fit": {name: getattr(self.fit, name) for name in UslFit.__dataclass_fields__},
+            "peak_users": finite.get("peak_users"),
+            "peak_throughput": finite.get("peak_throughput"),
+            "levels": [
+                {name: getattr(level, name) for name in ScalabilityLevel.__dataclass_fields__} for level in self.levels
+            ],
+        }
+
+    def __str__(self) -> str:
+        lines = [self.verdict, f"{'users':>8}{'requests/s':>14}{'law':>14}{'p50':>12}{'p99':>12}"]
+        lines += [
+            f"{level.users:>8}{level.throughput:>14,.1f}{self.predict(level.users):>14,.1f}"
+            f"{_time(level.p50):>12}{_time(level.p99):>12}{'' if level.valid else '  INVALID'}"
+            for level in self.levels
+        ]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<pre>{escape(str(self))}</pre>"
+
+
+async def measure_scalability(
+    run: Runner,
+    users: Sequence[int],
+    *,
+    duration: float,
+    rounds: int,
+    timeout: float | None,  # noqa: ASYNC109 - of each request
+    progress: Callable[[str], None] | None,
+) -> Scalability:
+    """Run every level *rounds* times, in turns so that drift hits all alike, and fit the law."""
+    levels = [integer("users", n, 1, MAX_USERS) for n in users]
+    if len(set(levels)) < 4:
+        raise ConfigurationError(f"users={tuple(users)!r}: expected at least four different numbers; six or more fit well")
+    number("duration", duration, 0.01, 3600)
+    integer("rounds", rounds, 1, 1000)
+    results: dict[int, list[LoadTestResult]] = {n: [] for n in sorted(set(levels))}
+    await run(None, max(results), duration=min(duration, 0.2), timeout=timeout)  # warm up once
+    for turn in range(rounds):
+        for n in results:
+            if progress is not None:
+                progress(f"{n} users, round {turn + 1} of {rounds}")
+            results[n].append(await run(None, n, duration=duration, timeout=timeout))
+    points = [(float(n), result.requests_per_second) for n, runs in results.items() for result in runs]
+    if not all(throughput > 0 for _, throughput in points):
+        raise LoadTestError("no request succeeded at some level: " + _first_errors(results))
+    fit = fit_usl(points)
+    summaries = tuple(_level(n, runs) for n, runs in results.items())
+    everything = tuple(result for runs in results.values() for result in runs)
+    return Scalability(summaries, fit, _scalability_verdict(fit, summaries, results), everything)
+
+
+def _first_errors(results: dict[int, list[LoadTestResult]]) -> str:
+    for runs in results.values():
+        for result in runs:
+            if not result.successful:
+                return ", ".join(result.errors) or result.verdict
+    return ""
+
+
+def _level(users: int, runs: Sequence[LoadTestResult]) -> ScalabilityLevel:
+    pooled = runs[0].histogram.copy()
+    for result in runs[1:]:
+        pooled.merge(result.histogram)
+    rates = tuple(result.requests_per_second for result in runs)
+    return ScalabilityLevel(
+        users,
+        sum(rates) / len(rates),
+        pooled.percentile(50),
+        pooled.percentile(99),
+        sum(result.successful for result in runs) / max(1, sum(result.total_requests for result in runs)),
+        all(result.valid for result in runs),
+        rates,
+    )
+
+
+def _scalability_verdict(
+    fit: UslFit, levels: Sequence[ScalabilityLevel], results: dict[int, list[LoadTestResult]]
+) -> str:
+    most = levels[-1].users
+    if fit.peak_users <= most:
+        verdict = f"stops scaling at {max(1, round(fit.peak_users))} users ({fit.peak_throughput:,.0f} requests/s)"
+    elif math.isinf(fit.peak_users):
+        limit = f", towards {fit.peak_throughput:,.0f} requests/s" if math.isfinite(fit.peak_throughput) else ""
+        verdict = f"no peak up to {most} users{limit}"
+    else:
+        verdict = f"peak expected at {fit.peak_users:.0f} users, beyond the {most} that were measured"
+    causes = []
+    if fit.contention > 0.01:
+        causes.append(f"{fit.contention:.1%} of the work is done one at a time")
+    if fit.coherency > 1e-6:
+        causes.append(f"users slow each other down (coherency {fit.coherency:.2g})")
+    if causes:
+        verdict += ": " + " and ".join(causes)
+    bottleneck = results[most][-1].bottleneck
+    if bottleneck is not None:
+        verdict += f"; under {most} users {bottleneck.verdict}"
+    limited = [level.users for level in levels if any(_GENERATOR in r.verdict for r in results[level.users])]
+    if limited:
+        verdict += f"; the generator was the limit under {', '.join(map(str, limited))} users"
+    return verdict
+
+
+@dataclass(frozen=True, slots=True)
+class CapacityStep:
+    """One rate that was tried."""
+
+    rate: float
+    held: bool
+    why: str
+    p99: float
+    success_rate: float
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """The highest rate, in requests a second, at which the objective was met; 0 if at none.
+
+    ``limited_by`` is ``"target"``, or ``"generator"`` when the search ended because no more load could
+    be made, so that the target may be able to do more.
+    """
+
+    rate: float
+    limited_by: str
+    slo: tuple[str, ...]
+    verdict: str
+    steps: tuple[CapacityStep, ...]
+    result: LoadTestResult | None = field(default=None, repr=False, compare=False)
+
+    def __str__(self) -> str:
+        lines = [self.verdict]
+        lines += [
+            f"{step.rate:>12,.1f}/s  {'held  ' if step.held else 'missed'}  p99 {_time(step.p99):>9}  {step.why}"
+            for step in self.steps
+        ]
+        return "\n".join(lines)
+
+
+class _Search:
+    """Doubles until the objective is missed, bisects, and confirms, in the open model."""
+
+    def __init__(self, run: Runner, slo: tuple[str, ...], duration: float, users: int, options: dict[str, Any]) -> None:
+        self._run = run
+        self._slo = slo
+        self._duration = duration
+        self._users = users
+        self._options = options
+        self.steps: list[CapacityStep] = []
+        self.generator_limited = False
+        self.best: LoadTestResult | None = None
+        self.best_rate = 0.0
+
+    async def holds(self, rate: float, stretch: float = 1.0) -> bool:
+        result = await self._run(
+            None, self._users, rate=rate, duration=self._duration * stretch, thresholds=self._slo, **self._options
+        )
+        missed = [expression for expression, held in result.thresholds.items() if not held]
+        why = ", ".join(missed)
+        if not missed and not result.valid:
+            why = result.verdict
+            self.generator_limited = self.generator_limited or _GENERATOR in result.verdict
+        self.steps.append(CapacityStep(rate, not why, why, result.p99, result.success_rate))
+        if not why and rate >= self.best_rate:
+            self.best, self.best_rate = result, rate
+        return not why
+
+    async def bracket(self, start: float) -> tuple[float, float]:
+        """A rate that held (0: none did) and one that did not (inf: none)."""
+        rate, held = start, 0.0
+        if not await self.holds(rate):
+            while rate > 0.1:
+                rate, missed = rate / 2, rate
+                if await self.holds(rate):
+                    return rate, missed
+            return 0.0, rate
+        while rate < MAX_RATE:
+            held, rate = rate, min(rate * 2, MAX_RATE)
+            if not await self.holds(rate):
+                return held, rate
+        return rate, math.inf
+
+
+async def find_capacity(
+    run: Runner,
+    slo: str | Sequence[str],
+    *,
+    start: float | None,
+    duration: float,
+    tolerance: float,
+    max_in_flight: int,
+    timeout: float | None,  # noqa: ASYNC109 - of each request
+) -> Capacity:
+    """The highest rate at which *slo* holds, to a relative *tolerance*."""
+    conditions = (slo,) if isinstance(slo, str) else tuple(slo)
+    check_thresholds(conditions)
+    if not conditions:
+        raise ConfigurationError("slo=(): expected at least one condition, such as 'p99<50ms'")
+    number("tolerance", tolerance, 0.001, 1)
+    number("duration", duration, 0.05, 3600)
+    if start is None:
+        alone = await run(None, 1, duration=min(duration, 0.5), timeout=timeout)
+        start = alone.requests_per_second
+        if not start:
+            raise LoadTestError("no request succeeded: " + (", ".join(alone.errors) or alone.verdict))
+    number("start", start, 0, MAX_RATE, above=True)
+    search = _Search(run, conditions, duration, max_in_flight, {"timeout": timeout})
+    low, high = await search.bracket(start)
+    while 0 < low < high < math.inf and high - low > tolerance * low:
+        middle = math.sqrt(low * high)
+        if await search.holds(middle):
+            low = middle
+        else:
+            high = middle
+    # A short run may hold by luck: a longer one decides, a little lower each time it does not.
+    while low > 0.1 and not await search.holds(low, stretch=2):
+        low *= 1 - tolerance
+        search.best, search.best_rate = None, 0.0
+    return _capacity(search, low, conditions)
+
+
+def _capacity(search: _Search, rate: float, conditions: tuple[str, ...]) -> Capacity:
+    limited_by = "generator" if search.generator_limited else "target"
+    if search.best is None or rate <= 0.1:
+        verdict = f"{', '.join(conditions)} was met at no rate"
+        return Capacity(0.0, limited_by, conditions, verdict, tuple(search.steps))
+    missed = min((step for step in search.steps if not step.held and step.rate > rate), key=lambda s: s.rate, default=None)
+    verdict = f"{rate:,.1f} requests/s while {', '.join(conditions)}"
+    if missed is not None:
+        verdict += f"; at {missed.rate:,.1f}: {missed.why}"
+    return Capacity(rate, limited_by, conditions, verdict, tuple(search.steps), search.best)
