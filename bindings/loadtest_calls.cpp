@@ -27,17 +27,26 @@ RecorderOptions recorder_options(const CallOptions& options, std::vector<std::st
           options.rate.has_value(), first_byte};
 }
 
+// The run starts when all lanes are there to start, as runners wait for the gun: creating the last
+// one takes this long.
+Duration time_to_set_up(const CallOptions& options, bool threaded) {
+  const Duration each = threaded ? 100 * kMicrosecond : 10 * kMicrosecond;
+  return kMillisecond + each * options.users * (options.rate ? 1 : options.batch_size);
+}
+
 }  // namespace
 
-CallRun::CallRun(const CallOptions& options, std::vector<std::string> kinds, bool first_byte)
+CallRun::CallRun(const CallOptions& options, std::vector<std::string> kinds, bool first_byte,
+                 bool threaded)
     : timeout_ns_(options.timeout_ns),
       totals_(std::make_shared<loadtest::Totals>(
           recorder_options(options, std::move(kinds), first_byte), 1)),
-      start_(now_precise()),
+      start_(now_precise() + time_to_set_up(options, threaded)),
       schedule_(options, start_),
       recorder_(totals_, 0, schedule_.measure_from(), schedule_.issue_until()),
       turn_ns_(std::max(kShortestTurn, kMillisecond / static_cast<Duration>(schedule_.lanes()))),
-      lanes_(schedule_.lanes(), nullptr) {}
+      lanes_(schedule_.lanes(), nullptr),
+      threaded_(threaded) {}
 
 CallRun::~CallRun() {
   if (timer_fd_ >= 0) ::close(timer_fd_);
@@ -172,11 +181,9 @@ void CallRun::wait_until(Instant at) {
 namespace {
 
 std::shared_ptr<CallRun> make_call_run(const py::kwargs& arguments) {
-  auto run = std::make_shared<CallRun>(call_options(arguments),
-                                       arguments["kinds"].cast<std::vector<std::string>>(),
-                                       arguments["first_byte"].cast<bool>());
-  if (arguments["threaded"].cast<bool>()) run->set_threaded();
-  return run;
+  return std::make_shared<CallRun>(
+      call_options(arguments), arguments["kinds"].cast<std::vector<std::string>>(),
+      arguments["first_byte"].cast<bool>(), arguments["threaded"].cast<bool>());
 }
 
 // The lanes that ran out of time, and in how many seconds the next one would (None: never).

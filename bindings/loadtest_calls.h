@@ -28,7 +28,8 @@ struct LaneObject;
 class CallRun {
  public:
   // Throws Error.
-  CallRun(const loadtest::CallOptions& options, std::vector<std::string> kinds, bool first_byte);
+  CallRun(const loadtest::CallOptions& options, std::vector<std::string> kinds, bool first_byte,
+          bool threaded);
   ~CallRun();
   CallRun(const CallRun&) = delete;
   CallRun& operator=(const CallRun&) = delete;
@@ -72,7 +73,6 @@ class CallRun {
   [[nodiscard]] std::uint64_t failures() const noexcept { return totals_->failures.load(); }
   [[nodiscard]] std::uint64_t suspensions() const noexcept { return suspensions_; }
   void count_suspension() noexcept { ++suspensions_; }
-  void set_threaded() noexcept { threaded_ = true; }
 
  private:
   void arm(Instant at);
@@ -91,7 +91,7 @@ class CallRun {
   int timer_fd_ = -1;
   Instant armed_for_ = kNever;
   std::uint64_t suspensions_ = 0;
-  bool threaded_ = false;
+  const bool threaded_;
   bool finished_ = false;
   Mutex mutex_;  // a leaf; orders threads that wait with those that wake them
   CondVar woken_;

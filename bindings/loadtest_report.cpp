@@ -3,7 +3,9 @@
 #include <pybind11/stl.h>
 
 #include <cmath>
+#include <tuple>
 #include <utility>
+#include <vector>
 
 #include "errors.h"
 #include "rooms.h"
@@ -40,6 +42,25 @@ py::list slots_of(const LoadHistogram& self) {
                                  seconds(self.get().highest_in(i)), slots[i]));
   }
   return result;
+}
+
+// (digits, highest_ns, sum_ns, min_ns, max_ns, [(slot, samples)])
+using HistogramState = std::tuple<int, Duration, double, Duration, Duration,
+                                  std::vector<std::pair<std::size_t, std::uint64_t>>>;
+
+HistogramState state_of(const LoadHistogram& self) {
+  const Histogram& histogram = self.get();
+  std::vector<std::pair<std::size_t, std::uint64_t>> counts;
+  for (std::size_t slot = 0; slot < histogram.slots().size(); ++slot) {
+    if (histogram.slots()[slot] > 0) counts.emplace_back(slot, histogram.slots()[slot]);
+  }
+  return {histogram.digits(), histogram.highest_ns(), histogram.sum_ns(),
+          histogram.min_ns(), histogram.max_ns(),     std::move(counts)};
+}
+
+LoadHistogram from_state(const HistogramState& state) {
+  const auto& [digits, highest_ns, sum_ns, min_ns, max_ns, counts] = state;
+  return LoadHistogram(Histogram::restore(digits, highest_ns, counts, sum_ns, min_ns, max_ns));
 }
 
 py::list series_of(const Report& report) {
@@ -142,6 +163,8 @@ void bind_load_histogram(py::module_& module) {
       .def("merge",
            [](LoadHistogram& self, const LoadHistogram& other) { self.get().merge(other.get()); })
       .def("copy", [](const LoadHistogram& self) { return LoadHistogram(self.get()); })
+      .def("state", &state_of)
+      .def_static("from_state", &from_state)
       .def("percentile", [](const LoadHistogram& self,
                             double percent) { return seconds(self.get().percentile_ns(percent)); })
       .def("count_at_most", [](const LoadHistogram& self,

@@ -55,6 +55,7 @@ CallSchedule::Decision CallSchedule::start(Instant intended, Instant now) {
 }
 
 CallSchedule::Decision CallSchedule::next(std::uint32_t lane, Instant now, Recorder& recorder) {
+  if (now < start_ && !stopped_) return {Action::kWait, start_, 0};
   if (stopped_ || now >= issue_until_) {
     const Instant end = std::min(now, issue_until_);
     if (lanes_[lane].due < end) ++recorder.own().not_sent;
@@ -78,7 +79,6 @@ void CallSchedule::count_unsent(Instant end, Recorder& recorder) {
 CallSchedule::Decision CallSchedule::next_due(std::uint32_t lane, Instant now, Recorder& recorder) {
   Lane& state = lanes_[lane];
   if (state.due == kNever) {
-    state.free_since = now;
     state.due = add(start_, pacer_->next());
     if (state.due == kNever) return {Action::kDone, now, 0};
   }
@@ -116,6 +116,7 @@ CallSchedule::Decision CallSchedule::next_in_batch(std::uint32_t lane, Instant n
 }
 
 void CallSchedule::ended(std::uint32_t lane, Instant now, Recorder& recorder) noexcept {
+  lanes_[lane].free_since = now;
   if (pacer_) return;
   User& user = users_[lane / lanes_per_user_];
   --user.running;

@@ -47,7 +47,7 @@ class CallSchedule {
     std::uint64_t number;
   };
 
-  // Throws Error on a bad option.
+  // Nothing starts before `start`. Throws Error on a bad option.
   CallSchedule(const CallOptions& options, Instant start);
 
   // REQUIRES: `lane` is not in a request. `recorder` takes what the schedule itself counts.

@@ -15,8 +15,7 @@ namespace mcp::loadtest {
 // Stand in a variant's text where each request has a value of its own. The values have the length
 // of their markers, so that bytes and Content-Length stay fixed.
 inline constexpr std::string_view kSequenceMarker = "\x01sequence--\x01";  // 12 digits
-inline constexpr std::string_view kUuidMarker =
-    "\x01uuid------------------------------\x01";  // 36
+inline constexpr std::string_view kUuidMarker = "\x01uuid------------------------------\x01";  // 36
 
 // Set in the numbers of requests that belong to the warm-up.
 inline constexpr std::uint64_t kWarmupNumber = 1ULL << 63;

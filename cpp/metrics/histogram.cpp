@@ -51,6 +51,27 @@ void Histogram::merge(const Histogram& other) {
   max_ns_ = std::max(max_ns_, other.max_ns_);
 }
 
+Histogram Histogram::restore(int digits, Duration highest_ns,
+                             std::span<const std::pair<std::size_t, std::uint64_t>> counts,
+                             double sum_ns, Duration min_ns, Duration max_ns) {
+  Histogram result(digits, highest_ns);
+  for (const auto& [slot, samples] : counts) {
+    if (slot >= result.counts_.size()) {
+      throw invalid_argument("slot", std::to_string(slot), "a slot of the layout");
+    }
+    result.counts_[slot] += samples;
+    result.count_ += samples;
+  }
+  if (result.count_ == 0) return result;
+  if (min_ns < 0 || max_ns < min_ns || !(sum_ns >= 0)) {
+    throw invalid_argument("min_ns", std::to_string(min_ns), "0 to max_ns, and a sum of 0 or more");
+  }
+  result.sum_ns_ = sum_ns;
+  result.min_ns_ = min_ns;
+  result.max_ns_ = max_ns;
+  return result;
+}
+
 void Histogram::subtract(const Histogram& earlier) {
   check_same_layout(earlier);
   for (std::size_t i = 0; i < counts_.size(); ++i) {

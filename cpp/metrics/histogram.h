@@ -12,6 +12,7 @@
 #include <cmath>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -44,6 +45,12 @@ class Histogram {
 
   // Adds the samples of `other`, exactly. Throws Error if the layouts differ.
   void merge(const Histogram& other);
+  // What was kept of a histogram elsewhere: `counts` of (slot, samples), and the figures that slots
+  // do not hold exactly. Throws Error if they do not fit the layout or each other.
+  [[nodiscard]] static Histogram restore(
+      int digits, Duration highest_ns,
+      std::span<const std::pair<std::size_t, std::uint64_t>> counts, double sum_ns, Duration min_ns,
+      Duration max_ns);
   // Takes the samples of an earlier copy of this histogram away, for a window between two looks.
   // min and max become those of the slots that are left. Throws Error if `earlier` has more.
   void subtract(const Histogram& earlier);

@@ -1,4 +1,4 @@
-"""What held a target back that ran in this process: its latencies set against caches, SQL, the loop and GC."""
+"""What held a target in this process back: latencies set against caches, SQL, the loop and GC."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ class Bottleneck:
     def to_dict(self) -> dict[str, Any]:
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "windows"}
         plain["windows"] = [
-            {name: getattr(window, name) for name in WindowStats.__dataclass_fields__} for window in self.windows
+            {name: getattr(window, name) for name in WindowStats.__dataclass_fields__}
+            for window in self.windows
         ]
         return plain
 
@@ -168,7 +169,10 @@ def _name(
 ) -> tuple[str, str]:
     cached = f"; {hit_rate:.0%} of the cache look-ups hit" if hit_rate is not None else ""
     if gc_share > 0.1:
-        return "gc", f"garbage collection took {gc_share:.0%} of the time: fewer objects, or gc.freeze() after start-up"
+        return (
+            "gc",
+            f"garbage collection took {gc_share:.0%} of the time: gc.freeze() after start-up may help",
+        )
     if database > 0.5:
         queue = f", with {waiting} callers waiting for a connection" if waiting else ""
         return "database", f"{min(database, 1):.0%} of the response time is SQLite's{queue}{cached}"
@@ -184,7 +188,9 @@ def _follows(windows: Sequence[WindowStats]) -> str | None:
         return None
     factors = {
         "database time": [window.database_seconds for window in whole],
-        "cache misses": [1 - (window.cache_hit_rate if window.cache_hit_rate is not None else 1.0) for window in whole],
+        "cache misses": [
+            1 - (window.cache_hit_rate if window.cache_hit_rate is not None else 1.0) for window in whole
+        ],
         "garbage collection": [window.gc_seconds for window in whole],
         "cpu": [window.cpu for window in whole],
     }

@@ -150,6 +150,19 @@ class LoadTestResult:
 
         return _written(junit_text(self), path)
 
+    def save(self, path: str | Path) -> None:
+        """Write everything to *path*, for :meth:`load` and :func:`merge_results`."""
+        from ._load_file import save_result
+
+        save_result(self, path)
+
+    @staticmethod
+    def load(path: str | Path) -> LoadTestResult:
+        """The result that :meth:`save` wrote to *path*. Raises :class:`LoadTestError` for anything else."""
+        from ._load_file import load_result
+
+        return load_result(path)
+
     def compare(self, other: LoadTestResult, *, min_effect: float = 0.05, alpha: float = 0.05) -> Comparison:
         """Whether *other* differs from this run by more than chance and by more than *min_effect*.
 

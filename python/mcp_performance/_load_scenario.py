@@ -115,7 +115,7 @@ def expand(scenario: Sequence[Request], *, prefix: str, headers: Mapping[str, st
         _positive_weight(request.weight)
         check = _check(request)
         messages = [_message(request, row, prefix, headers) for row in _rows(request.data)]
-        share = 0.0 if order == "sequence" else request.weight / len(messages)
+        share = 0.0 if order == "sequential" else request.weight / len(messages)
         key = (request.label, check, share)
         if key not in kinds and len(kinds) >= _MOST_KINDS:
             key = ("other requests", check, share)
@@ -124,7 +124,7 @@ def expand(scenario: Sequence[Request], *, prefix: str, headers: Mapping[str, st
             plan.kinds.append(Kind(key[0], 0.0, check))
         number = kinds[key]
         kind = plan.kinds[number]
-        if order == "sequence":
+        if order == "sequential":
             plan.sequence.extend((number, len(kind.messages) + i) for i in range(len(messages)))
         kind.messages.extend(messages)
         kind.weight += request.weight

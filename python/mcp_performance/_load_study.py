@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from ._load_options import MAX_RATE, MAX_USERS, integer, number
 from ._load_result import LoadTestResult, _time
@@ -13,17 +13,20 @@ from ._load_thresholds import check_thresholds
 from ._load_usl import UslFit, fit_usl
 from .errors import ConfigurationError, LoadTestError
 
-__all__ = ["Capacity", "CapacityStep", "Scalability", "ScalabilityLevel", "find_capacity", "measure_scalability"]
+__all__ = [
+    "Capacity",
+    "CapacityStep",
+    "Scalability",
+    "ScalabilityLevel",
+    "find_capacity",
+    "measure_scalability",
+]
 
 _GENERATOR = "generator-limited"
 
 
-class Runner(Protocol):
-    """What a study needs of a tester."""
-
-    def __call__(
-        self, num_requests: int | None = None, concurrent_users: int = 10, **options: Any
-    ) -> Awaitable[LoadTestResult]: ...
+# LoadTester.run_load_test, or what behaves like it.
+Runner = Callable[..., Awaitable[LoadTestResult]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +83,19 @@ class Scalability:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; an infinite peak is None."""
-        finite = {name: value for name in ("peak_users", "peak_throughput") if math.isfinite(value := getattr(self, name))}
+        finite = {
+            name: value
+            for name in ("peak_users", "peak_throughput")
+            if math.isfinite(value := getattr(self, name))
+        }
         return {
             "verdict": self.verdict,
             "fit": {name: getattr(self.fit, name) for name in UslFit.__dataclass_fields__},
             "peak_users": finite.get("peak_users"),
             "peak_throughput": finite.get("peak_throughput"),
             "levels": [
-                {name: getattr(level, name) for name in ScalabilityLevel.__dataclass_fields__} for level in self.levels
+                {name: getattr(level, name) for name in ScalabilityLevel.__dataclass_fields__}
+                for level in self.levels
             ],
         }
 
@@ -118,7 +126,9 @@ async def measure_scalability(
     """Run every level *rounds* times, in turns so that drift hits all alike, and fit the law."""
     levels = [integer("users", n, 1, MAX_USERS) for n in users]
     if len(set(levels)) < 4:
-        raise ConfigurationError(f"users={tuple(users)!r}: expected at least four different numbers; six or more fit well")
+        raise ConfigurationError(
+            f"users={tuple(users)!r}: expected at least four different numbers; six or more fit well"
+        )
     number("duration", duration, 0.01, 3600)
     integer("rounds", rounds, 1, 1000)
     results: dict[int, list[LoadTestResult]] = {n: [] for n in sorted(set(levels))}
@@ -166,9 +176,13 @@ def _scalability_verdict(
 ) -> str:
     most = levels[-1].users
     if fit.peak_users <= most:
-        verdict = f"stops scaling at {max(1, round(fit.peak_users))} users ({fit.peak_throughput:,.0f} requests/s)"
+        verdict = (
+            f"stops scaling at {max(1, round(fit.peak_users))} users ({fit.peak_throughput:,.0f} requests/s)"
+        )
     elif math.isinf(fit.peak_users):
-        limit = f", towards {fit.peak_throughput:,.0f} requests/s" if math.isfinite(fit.peak_throughput) else ""
+        limit = (
+            f", towards {fit.peak_throughput:,.0f} requests/s" if math.isfinite(fit.peak_throughput) else ""
+        )
         verdict = f"no peak up to {most} users{limit}"
     else:
         verdict = f"peak expected at {fit.peak_users:.0f} users, beyond the {most} that were measured"
@@ -217,7 +231,8 @@ class Capacity:
     def __str__(self) -> str:
         lines = [self.verdict]
         lines += [
-            f"{step.rate:>12,.1f}/s  {'held  ' if step.held else 'missed'}  p99 {_time(step.p99):>9}  {step.why}"
+            f"{step.rate:>12,.1f}/s  {'held' if step.held else 'missed':<6}  "
+            f"p99 {_time(step.p99):>9}  {step.why}"
             for step in self.steps
         ]
         return "\n".join(lines)
@@ -226,7 +241,9 @@ class Capacity:
 class _Search:
     """Doubles until the objective is missed, bisects, and confirms, in the open model."""
 
-    def __init__(self, run: Runner, slo: tuple[str, ...], duration: float, users: int, options: dict[str, Any]) -> None:
+    def __init__(
+        self, run: Runner, slo: tuple[str, ...], duration: float, users: int, options: dict[str, Any]
+    ) -> None:
         self._run = run
         self._slo = slo
         self._duration = duration
@@ -239,7 +256,12 @@ class _Search:
 
     async def holds(self, rate: float, stretch: float = 1.0) -> bool:
         result = await self._run(
-            None, self._users, rate=rate, duration=self._duration * stretch, thresholds=self._slo, **self._options
+            None,
+            self._users,
+            rate=rate,
+            duration=self._duration * stretch,
+            thresholds=self._slo,
+            **self._options,
         )
         missed = [expression for expression, held in result.thresholds.items() if not held]
         why = ", ".join(missed)
@@ -310,7 +332,11 @@ def _capacity(search: _Search, rate: float, conditions: tuple[str, ...]) -> Capa
     if search.best is None or rate <= 0.1:
         verdict = f"{', '.join(conditions)} was met at no rate"
         return Capacity(0.0, limited_by, conditions, verdict, tuple(search.steps))
-    missed = min((step for step in search.steps if not step.held and step.rate > rate), key=lambda s: s.rate, default=None)
+    missed = min(
+        (step for step in search.steps if not step.held and step.rate > rate),
+        key=lambda s: s.rate,
+        default=None,
+    )
     verdict = f"{rate:,.1f} requests/s while {', '.join(conditions)}"
     if missed is not None:
         verdict += f"; at {missed.rate:,.1f}: {missed.why}"

@@ -18,7 +18,23 @@ __all__ = ["UslFit", "fit_usl"]
 
 _STEPS = 200
 # Two-sided 95 % quantiles of Student's t by degrees of freedom; beyond the last one, the normal's.
-_T95 = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
+_T95 = (
+    12.71,
+    4.303,
+    3.182,
+    2.776,
+    2.571,
+    2.447,
+    2.365,
+    2.306,
+    2.262,
+    2.228,
+    2.201,
+    2.179,
+    2.160,
+    2.145,
+    2.131,
+)
 
 Vector = list[float]
 
@@ -68,7 +84,9 @@ def fit_usl(points: Sequence[tuple[float, float]]) -> UslFit:
         ConfigurationError: fewer than four different numbers of users, or a throughput of 0.
     """
     if len({n for n, _ in points}) < 4:
-        raise ConfigurationError(f"points={list(points)!r}: expected at least four different numbers of users")
+        raise ConfigurationError(
+            f"points={list(points)!r}: expected at least four different numbers of users"
+        )
     if not all(n >= 1 and x > 0 and math.isfinite(x) for n, x in points):
         raise ConfigurationError(f"points={list(points)!r}: expected users from 1 and throughput above 0")
     best: tuple[float, Vector, list[int]] | None = None
@@ -88,7 +106,9 @@ def fit_usl(points: Sequence[tuple[float, float]]) -> UslFit:
     mean = sum(x for _, x in points) / len(points)
     residual = sum((x - _model(n, *theta)) ** 2 for n, x in points)
     spread = sum((x - mean) ** 2 for _, x in points)
-    return UslFit(*theta, *half_widths, 1 - residual / spread if spread else 0.0)
+    rate, contention, coherency = theta
+    r_squared = 1 - residual / spread if spread else 0.0
+    return UslFit(rate, contention, coherency, *half_widths, r_squared)
 
 
 def _start(points: Sequence[tuple[float, float]]) -> Vector:
@@ -127,7 +147,9 @@ def _refine(points: Sequence[tuple[float, float]], start: Vector, free: list[int
     error = _squares(points, theta)
     for _ in range(_STEPS):
         normal, right = _normal_equations(points, theta, free)
-        damped = [[v * (1 + damping) if i == j else v for j, v in enumerate(row)] for i, row in enumerate(normal)]
+        damped = [
+            [v * (1 + damping) if i == j else v for j, v in enumerate(row)] for i, row in enumerate(normal)
+        ]
         step = _solve(damped, [-value for value in right])
         candidate = list(theta)
         for i, change in zip(free, step, strict=True):
@@ -184,7 +206,8 @@ def _solve(matrix: list[Vector], right: Vector) -> Vector:
     size = len(right)
     scale = [math.sqrt(abs(matrix[i][i])) or 1.0 for i in range(size)]
     rows = [
-        [matrix[i][j] / (scale[i] * scale[j]) for j in range(size)] + [right[i] / scale[i]] for i in range(size)
+        [matrix[i][j] / (scale[i] * scale[j]) for j in range(size)] + [right[i] / scale[i]]
+        for i in range(size)
     ]
     for column in range(size):
         pivot = max(range(column, size), key=lambda i: abs(rows[i][column]))

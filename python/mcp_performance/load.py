@@ -15,7 +15,9 @@ from typing import Any
 
 from ._load_bottleneck import Bottleneck, WindowStats, find_bottleneck
 from ._load_compare import Comparison
+from ._load_compare import compare as compare_runs
 from ._load_drive import Driven, Progress, ProgressCallback, supervise
+from ._load_file import merge_results
 from ._load_live import shown
 from ._load_options import RunOptions, Stage, check_run, integer
 from ._load_result import LoadTestResult, RequestStats, SecondStats
@@ -48,6 +50,8 @@ __all__ = [
     "SecondStats",
     "Stage",
     "WindowStats",
+    "compare_runs",
+    "merge_results",
 ]
 
 _INTERVAL = 0.25
@@ -64,7 +68,7 @@ class LoadTester:
         headers: sent with every request.
         scenario: requests to send, on top of the URL's path; without one it is ``GET`` of the URL.
         order: ``"weighted"`` draws requests by their weights, the same ones in every run with the same
-            seed; ``"sequence"`` sends them in the given order, round and round.
+            seed; ``"sequential"`` sends them in the given order, round and round.
         think_time: seconds that a user pauses between requests, or the shortest and the longest pause.
         verify: whether to check the certificate; or the path of a PEM file to check it with.
         unix_socket: path of the socket through which to reach the URL's host.
@@ -97,8 +101,8 @@ class LoadTester:
         threads: int = 1,
         seed: int | None = None,
     ) -> None:
-        if order not in ("weighted", "sequence"):
-            raise ConfigurationError(f"order={order!r}: expected 'weighted' or 'sequence'")
+        if order not in ("weighted", "sequential"):
+            raise ConfigurationError(f"order={order!r}: expected 'weighted' or 'sequential'")
         if isinstance(allow_hosts, str):
             raise TypeError(f"allow_hosts={allow_hosts!r}: expected a sequence of names")
         self._seed = 0 if seed is None else integer("seed", seed, 0, 2**63 - 1)

@@ -531,7 +531,7 @@ async def test_an_asgi_app_that_fails_is_counted_by_kind() -> None:
         await send({"type": "http.response.body", "body": b""})
 
     scenario = [Request("GET", path) for path in ("/raise", "/silent", "/busy")]
-    results = await LoadTester(target, scenario=scenario, order="sequence").run_load_test(9, 1)
+    results = await LoadTester(target, scenario=scenario, order="sequential").run_load_test(9, 1)
     assert results.errors == {"ValueError": 3, "no response": 3, "status 503": 3}
     assert {name: stats.failed for name, stats in results.requests.items()} == {
         "GET /raise": 3,

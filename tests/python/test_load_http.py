@@ -69,7 +69,7 @@ async def test_a_sequence_is_sent_in_order() -> None:
     seen: list[Received] = []
     scenario = [Request("GET", f"/{i}", name="one kind") for i in range(100)]
     async with serve(responding(lambda _: response(), seen)) as url:
-        results = await LoadTester(url, scenario=scenario, order="sequence").run_load_test(150, 1)
+        results = await LoadTester(url, scenario=scenario, order="sequential").run_load_test(150, 1)
     assert [request.target for request in seen] == [f"/{i % 100}" for i in range(150)]
     assert results.requests["one kind"].successful == 150
 
@@ -558,7 +558,7 @@ async def test_injected_latencies_are_measured() -> None:
 
     scenario = [Request("GET", f"/{i}", name="all") for i in range(10)]
     async with serve(responding(respond)) as url:
-        tester = LoadTester(url, scenario=scenario, order="sequence")
+        tester = LoadTester(url, scenario=scenario, order="sequential")
         results = await tester.run_load_test(400, 50, rate=200)
     assert results.successful == 400
     assert results.p50 >= 0.02

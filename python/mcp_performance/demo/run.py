@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..load import LoadTester, LoadTestResult, Request
+from ..load import LoadTester, LoadTestResult, Progress, Request
 from ..query import IndexAdvice, QueryAnalyzer
 from ..sqlite import SQLitePool
 from . import data, report
@@ -36,11 +36,12 @@ class _Console:
         """A new step begins."""
         print(f"[{time.monotonic() - self._start:5.1f} s] {text}", file=sys.stderr, flush=True)
 
-    def progress(self, done: int, total: int | None) -> None:
+    def progress(self, now: Progress) -> None:
         """Redraws one line on a terminal; silent elsewhere."""
-        if self._tty and total:
-            end = "\n" if done >= total else ""
-            print(f"\r          {done:,} of {total:,}", end=end, file=sys.stderr, flush=True)
+        if self._tty and now.fraction is not None:
+            end = "\n" if now.fraction >= 1 else ""
+            line = f"\r          {now.fraction:4.0%}  {now.completed:,} done"
+            print(line, end=end, file=sys.stderr, flush=True)
 
 
 def _requests(calls: Iterable[Call]) -> list[Request]:

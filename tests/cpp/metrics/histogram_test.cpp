@@ -124,5 +124,31 @@ TEST(Histogram, RefusesABadLayoutByName) {
   EXPECT_THROW(Histogram(3, 0), Error);
 }
 
+TEST(Histogram, IsRestoredFromItsSlotsExactly) {
+  Histogram original;
+  for (Duration value = 1; value < 50 * kSecond; value = value * 3 / 2 + 1) original.record(value);
+  std::vector<std::pair<std::size_t, std::uint64_t>> kept;
+  for (std::size_t slot = 0; slot < original.slots().size(); ++slot) {
+    if (original.slots()[slot] > 0) kept.emplace_back(slot, original.slots()[slot]);
+  }
+  const Histogram copy =
+      Histogram::restore(original.digits(), original.highest_ns(), kept, original.sum_ns(),
+                         original.min_ns(), original.max_ns());
+  EXPECT_EQ(copy.count(), original.count());
+  EXPECT_EQ(copy.mean_ns(), original.mean_ns());
+  EXPECT_EQ(copy.min_ns(), original.min_ns());
+  EXPECT_EQ(copy.max_ns(), original.max_ns());
+  for (const double percent : {0.0, 50.0, 99.0, 100.0}) {
+    EXPECT_EQ(copy.percentile_ns(percent), original.percentile_ns(percent));
+  }
+}
+
+TEST(Histogram, IsNotRestoredFromWhatDoesNotFit) {
+  const std::vector<std::pair<std::size_t, std::uint64_t>> outside{{1'000'000, 1}}, one{{5, 1}};
+  EXPECT_THROW((void)Histogram::restore(3, kSecond, outside, 1, 1, 1), Error);
+  EXPECT_THROW((void)Histogram::restore(3, kSecond, one, 1, 7, 5), Error);
+  EXPECT_THROW((void)Histogram::restore(3, kSecond, one, -1, 5, 5), Error);
+}
+
 }  // namespace
 }  // namespace mcp::metrics
