@@ -56,9 +56,22 @@ struct ResponseWatchObject {
 };
 
 PyTypeObject* watch_type = nullptr;
-PyObject* type_key = nullptr;
-PyObject* status_key = nullptr;
-PyObject* start_text = nullptr;
+
+// Interned keys of ASGI's messages and scopes, and HTTP's methods; made once, kept for ever.
+struct Names {
+  PyObject* type;
+  PyObject* status;
+  PyObject* response_start;
+  PyObject* route;
+  PyObject* root_path;
+  PyObject* method;
+  PyObject* scheme;
+  PyObject* fastapi;
+  PyObject* route_context;
+  PyObject* original_route;
+  PyObject* methods;
+};
+Names names{};
 
 // ---- ResponseWatch
 
@@ -88,7 +101,7 @@ void watch_dealloc(PyObject* self) {
 
 // The status of a "http.response.start" message. False with an exception set.
 bool read_start(ResponseWatchObject* watch, PyObject* message) {
-  PyObject* status = PyObject_GetItem(message, status_key);
+  PyObject* status = PyObject_GetItem(message, names.status);
   if (status == nullptr) return false;
   const long value = PyLong_AsLong(status);
   Py_DECREF(status);
@@ -99,15 +112,15 @@ bool read_start(ResponseWatchObject* watch, PyObject* message) {
   return true;
 }
 
-PyObject* watch_call(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* names) {
+PyObject* watch_call(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* keywords) {
   auto* watch = reinterpret_cast<ResponseWatchObject*>(self);
-  if (PyVectorcall_NARGS(nargsf) != 1 || names != nullptr) {
+  if (PyVectorcall_NARGS(nargsf) != 1 || keywords != nullptr) {
     PyErr_SetString(PyExc_TypeError, "send() takes one message");
     return nullptr;
   }
-  PyObject* type = PyObject_GetItem(args[0], type_key);
+  PyObject* type = PyObject_GetItem(args[0], names.type);
   if (type == nullptr) return nullptr;
-  const int starts = PyObject_RichCompareBool(type, start_text, Py_EQ);
+  const int starts = PyObject_RichCompareBool(type, names.response_start, Py_EQ);
   Py_DECREF(type);
   if (starts < 0) return nullptr;
   if (starts == 1) {
@@ -118,44 +131,102 @@ PyObject* watch_call(PyObject* self, PyObject* const* args, size_t nargsf, PyObj
   return PyObject_Vectorcall(watch->send, args, nargsf, nullptr);
 }
 
-// Four strings into `labels`; false with an exception set.
-bool read_labels(PyObject* const* args, Py_ssize_t count, RequestLabels& labels) {
-  std::string_view* const into[] = {&labels.method, &labels.route, &labels.scheme,
-                                    &labels.error_type};
-  if (count != std::ssize(into)) {
-    PyErr_SetString(PyExc_TypeError, "finish(method, route, scheme, error_type) takes 4 strings");
-    return false;
-  }
-  for (std::size_t i = 0; i < std::size(into); ++i) {
-    Py_ssize_t size = 0;
-    const char* text = PyUnicode_AsUTF8AndSize(args[i], &size);
-    if (text == nullptr) return false;
-    *into[i] = {text, static_cast<std::size_t>(size)};
-  }
-  return true;
+std::string_view text_of(PyObject* text) {
+  Py_ssize_t size = 0;
+  const char* data =
+      text != nullptr && PyUnicode_Check(text) ? PyUnicode_AsUTF8AndSize(text, &size) : nullptr;
+  if (data != nullptr) return {data, static_cast<std::size_t>(size)};
+  PyErr_Clear();  // a lone surrogate
+  return RequestMetrics::kOther;
 }
 
-// finish(method, route, scheme, error_type): records the request; once. An application that raised
-// or returned without a response counts as status 500, one that was cancelled before as 499.
+// What `scope` says of its route, borrowed: FastAPI's context of an included router, which knows
+// the prefix, or else the route itself. nullptr where no route was taken.
+PyObject* route_of(PyObject* scope) {
+  PyObject* route = PyDict_GetItemWithError(scope, names.route);
+  PyObject* fastapi = PyDict_GetItemWithError(scope, names.fastapi);
+  if (route == nullptr || fastapi == nullptr || !PyDict_Check(fastapi)) return route;
+  PyObject* context = PyDict_GetItemWithError(fastapi, names.route_context);
+  if (context == nullptr) return route;
+  PyObject* original = PyObject_GetAttr(context, names.original_route);
+  const bool same = original == route;
+  Py_XDECREF(original);
+  return same ? context : route;
+}
+
+// The template that `known` ({id: (route, template)}) holds for a route that no mount led to;
+// borrowed, nullptr where it is not known yet.
+PyObject* known_template(PyObject* scope, PyObject* root_path, PyObject* known) {
+  PyObject* route = route_of(scope);
+  PyObject* root = PyDict_GetItemWithError(scope, names.root_path);
+  if (route == nullptr ||
+      (root != nullptr && root != root_path && PyUnicode_Compare(root, root_path) != 0)) {
+    return nullptr;
+  }
+  PyObject* id = PyLong_FromVoidPtr(route);
+  if (id == nullptr) return nullptr;
+  PyObject* entry = PyDict_GetItemWithError(known, id);
+  Py_DECREF(id);
+  return entry != nullptr && PyTuple_Check(entry) && PyTuple_GET_SIZE(entry) == 2
+             ? PyTuple_GET_ITEM(entry, 1)
+             : nullptr;
+}
+
+// A new reference to the template; never fails: what cannot be named is kOther, and why is said by
+// sys.unraisablehook.
+PyObject* template_of(PyObject* const* args) {
+  PyObject* found = known_template(args[0], args[1], args[3]);
+  PyErr_Clear();
+  if (found != nullptr) return Py_NewRef(found);
+  found = PyObject_Vectorcall(args[4], args, 2, nullptr);
+  if (found == nullptr) PyErr_WriteUnraisable(args[4]);
+  return found;
+}
+
+RequestTimes times_of(const ResponseWatchObject& watch, Instant now) {
+  const bool answered = watch.first_byte_ns != 0;
+  return {(answered ? watch.first_byte_ns : now) - watch.start_ns,
+          (answered ? watch.last_byte_ns : now) - watch.start_ns, now - watch.start_ns};
+}
+
+int status_of(const ResponseWatchObject& watch, std::string_view error_type) {
+  if (watch.first_byte_ns != 0) return watch.status;
+  return error_type == kCancelled ? kClientClosedRequest : kServerError;
+}
+
+// finish(scope, root_path, error_type, known, resolve): records the request; once. `known` is a
+// dict from the ids of routes to (route, template), `resolve(scope, root_path)` answers for the
+// others and may add to it. An application that raised or returned without a response counts as
+// status 500, one that was cancelled before as 499.
 PyObject* watch_finish(PyObject* self, PyObject* const* args, Py_ssize_t count) {
   auto* watch = reinterpret_cast<ResponseWatchObject*>(self);
-  RequestLabels labels{};
-  if (!read_labels(args, count, labels)) return nullptr;
+  if (count != 5 || !PyDict_Check(args[0]) || !PyUnicode_Check(args[1]) ||
+      !PyUnicode_Check(args[2]) || !PyDict_Check(args[3])) {
+    PyErr_SetString(PyExc_TypeError,
+                    "finish(scope: dict, root_path: str, error_type: str, known: dict, resolve)");
+    return nullptr;
+  }
   if (watch->finished) Py_RETURN_NONE;
   watch->finished = true;
   const Instant now = now_precise();
-  const bool answered = watch->first_byte_ns != 0;
-  const RequestTimes times{(answered ? watch->first_byte_ns : now) - watch->start_ns,
-                           (answered ? watch->last_byte_ns : now) - watch->start_ns,
-                           now - watch->start_ns};
-  const int unanswered = labels.error_type == kCancelled ? kClientClosedRequest : kServerError;
-  labels.status = answered ? watch->status : unanswered;
+  PyObject* route = template_of(args);
+  PyObject* method = PyDict_GetItemWithError(args[0], names.method);
+  const bool usual = method != nullptr && PySet_Contains(names.methods, method) == 1;
+  PyObject* scheme = PyDict_GetItemWithError(args[0], names.scheme);
+  const std::string_view error_type = text_of(args[2]);
+  const RequestLabels labels{usual ? text_of(method) : RequestMetrics::kOther, text_of(route),
+                             text_of(scheme) == "https" ? "https" : "http",
+                             status_of(*watch, error_type), error_type};
+  PyErr_Clear();  // of an unhashable method
+  bool recorded = true;
   try {
-    watch->owner->metrics->end(labels, times, now);
+    watch->owner->metrics->end(labels, times_of(*watch, now), now);
   } catch (...) {
+    recorded = false;
     set_python_error_from_current_exception();
-    return nullptr;
   }
+  Py_XDECREF(route);
+  if (!recorded) return nullptr;
   Py_RETURN_NONE;
 }
 
@@ -325,6 +396,26 @@ py::dict process_stats() {
   return result;
 }
 
+Names make_names() {
+  const auto text = [](const char* name) { return PyUnicode_InternFromString(name); };
+  py::set methods;
+  for (const char* method :
+       {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"}) {
+    methods.add(method);
+  }
+  return {.type = text("type"),
+          .status = text("status"),
+          .response_start = text("http.response.start"),
+          .route = text("route"),
+          .root_path = text("root_path"),
+          .method = text("method"),
+          .scheme = text("scheme"),
+          .fastapi = text("fastapi"),
+          .route_context = text("effective_route_context"),
+          .original_route = text("original_route"),
+          .methods = methods.release().ptr()};
+}
+
 py::object make_type(PyType_Spec& spec) {
   PyObject* type = PyType_FromSpec(&spec);
   if (type == nullptr) throw py::error_already_set();
@@ -334,9 +425,7 @@ py::object make_type(PyType_Spec& spec) {
 }  // namespace
 
 void bind_metrics(py::module_& module) {
-  type_key = PyUnicode_InternFromString("type");
-  status_key = PyUnicode_InternFromString("status");
-  start_text = PyUnicode_InternFromString("http.response.start");
+  names = make_names();
   const py::object watch = make_type(watch_spec);
   watch_type = reinterpret_cast<PyTypeObject*>(py::object(watch).release().ptr());
   module.attr("ResponseWatch") = watch;

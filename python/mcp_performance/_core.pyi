@@ -31,7 +31,15 @@ def wake_up_times(count: int) -> list[Future[float]]: ...
 class ResponseWatch:
     status: int
     def __call__(self, message: Any, /) -> Awaitable[None]: ...
-    def finish(self, method: str, route: str, scheme: str, error_type: str, /) -> None: ...
+    def finish(
+        self,
+        scope: Any,
+        root_path: str,
+        error_type: str,
+        known: dict[int, tuple[object, str]],
+        resolve: Callable[[Any, str], str],
+        /,
+    ) -> None: ...
 
 @final
 class RequestMetrics:

@@ -16,26 +16,20 @@ class LoopLag:
 
     def __init__(self, record: Callable[[float], None]) -> None:
         self._record = record
-        self._timers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.TimerHandle]
-        self._timers = weakref.WeakKeyDictionary()
+        self._timers: dict[asyncio.AbstractEventLoop, asyncio.TimerHandle] = {}
 
     def watch(self) -> None:
-        """Start in the running loop, once; nothing happens outside of asyncio."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        if loop not in self._timers:
+        """Start in the running loop, once; nothing happens outside of asyncio. Cheap to call again."""
+        loop = asyncio._get_running_loop()
+        if loop is not None and loop not in self._timers:
+            for closed in [known for known in self._timers if known.is_closed()]:
+                del self._timers[closed]
             self._arm(loop)
 
     def stop(self) -> None:
         """Stop in the running loop."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        timer = self._timers.pop(loop, None)
-        if timer is not None:
+        loop = asyncio._get_running_loop()
+        if loop is not None and (timer := self._timers.pop(loop, None)) is not None:
             timer.cancel()
 
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:

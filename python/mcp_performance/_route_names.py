@@ -21,8 +21,9 @@ class RouteNames:
     """
 
     def __init__(self) -> None:
-        # The route is kept beside its name, so that its id stays its own.
-        self._plain: dict[int, tuple[object, str]] = {}
+        # The names of routes that no mount led to, by id; the native recorder looks here first. The route
+        # is kept beside its name, so that its id stays its own.
+        self.known: dict[int, tuple[object, str]] = {}
         self._mounted: dict[tuple[int, str], tuple[object, str]] = {}
 
     def name(self, scope: MutableMapping[str, Any], root_path: str) -> str:
@@ -38,11 +39,11 @@ class RouteNames:
                 route = context
         root = scope.get("root_path", "")
         if root == root_path:
-            known = self._plain.get(id(route))
+            known = self.known.get(id(route))
             if known is None:
                 known = (route, _template(route) or UNMATCHED)
-                if len(self._plain) < _REMEMBERED:
-                    self._plain[id(route)] = known
+                if len(self.known) < _REMEMBERED:
+                    self.known[id(route)] = known
             return known[1]
         key = (id(route), root)
         known = self._mounted.get(key)

@@ -21,6 +21,7 @@ _METHODS = frozenset(
     {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"}
 )
 _OTHER = "_OTHER"
+_REQUESTS_A_CHECK = 64  # whether the loop's timer runs
 
 
 def _checked_prefix(prefix: str) -> str:
@@ -95,23 +96,27 @@ class PerformanceMiddleware:
             allow_origins=allow_origins,
             rate_limit=rate_limit,
         )
-        self._routes = RouteNames()
+        self._serves = self._endpoints.enabled
+        routes = RouteNames()
+        self._known, self._resolve = routes.known, routes.name
         self._watch = self.monitor.requests.watch
+        self._until_check = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI entry."""
-        if scope["type"] == "http":
-            if self._endpoints.enabled and (path := _route_path(scope)).startswith(self._below):
+        if scope["type"] != "http":
+            await self._pass(scope, receive, send)
+            return
+        if self._serves and self._below in scope["path"]:
+            path = _route_path(scope)
+            if path.startswith(self._below):
                 await self._endpoints.serve(path[len(self._prefix) :], scope, receive, send)
-            else:
-                await self._measure(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await _Lifespan(self, receive, send).run(scope)
-        else:
-            await self.app(scope, receive, send)
-
-    async def _measure(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.monitor.loop_lag.watch()
+                return
+        # One frame for everything else: this is what each request pays.
+        self._until_check -= 1
+        if self._until_check < 0:  # asking for the running loop is a system call
+            self._until_check = _REQUESTS_A_CHECK
+            self.monitor.loop_lag.watch()
         root_path = scope.get("root_path", "")
         watch = self._watch(send)
         error = ""
@@ -121,13 +126,13 @@ class PerformanceMiddleware:
             error = type(raised).__name__
             raise
         finally:
-            method = scope["method"]
-            watch.finish(
-                method if method in _METHODS else _OTHER,
-                self._routes.name(scope, root_path),
-                scope.get("scheme", "http"),
-                error,
-            )
+            watch.finish(scope, root_path, error, self._known, self._resolve)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _Lifespan(self, receive, send).run(scope)
+        else:
+            await self.app(scope, receive, send)
 
     async def close(self) -> list[Exception]:
         """Close the resources, the last first; what failed. A failing one does not keep the others open."""
