@@ -3,7 +3,8 @@
     python benchmarks/monitoring.py [--record] [--requests 2000] [--rounds 15]
 
 The applications are called in process, one request at a time. Rounds are interleaved; the figure is the
-median over the rounds of the processor time of the calling thread, which waiting for a core does not change. "clock" is a pure ASGI wrapper that reads the clock twice and does nothing with it.
+median over the rounds of the processor time of the calling thread, which waiting for a core does not
+change. "clock" is a pure ASGI wrapper that reads the clock twice and does nothing with it.
 """
 
 from __future__ import annotations

@@ -131,6 +131,11 @@ PyObject* watch_call(PyObject* self, PyObject* const* args, size_t nargsf, PyObj
   return PyObject_Vectorcall(watch->send, args, nargsf, nullptr);
 }
 
+// scope[key], borrowed; nullptr where it is missing.
+PyObject* value_of(PyObject* scope, PyObject* key) {
+  return PyDict_Check(scope) ? PyDict_GetItemWithError(scope, key) : nullptr;
+}
+
 std::string_view text_of(PyObject* text) {
   Py_ssize_t size = 0;
   const char* data =
@@ -157,6 +162,7 @@ PyObject* route_of(PyObject* scope) {
 // The template that `known` ({id: (route, template)}) holds for a route that no mount led to;
 // borrowed, nullptr where it is not known yet.
 PyObject* known_template(PyObject* scope, PyObject* root_path, PyObject* known) {
+  if (!PyDict_Check(scope)) return nullptr;
   PyObject* route = route_of(scope);
   PyObject* root = PyDict_GetItemWithError(scope, names.root_path);
   if (route == nullptr ||
@@ -200,19 +206,19 @@ int status_of(const ResponseWatchObject& watch, std::string_view error_type) {
 // status 500, one that was cancelled before as 499.
 PyObject* watch_finish(PyObject* self, PyObject* const* args, Py_ssize_t count) {
   auto* watch = reinterpret_cast<ResponseWatchObject*>(self);
-  if (count != 5 || !PyDict_Check(args[0]) || !PyUnicode_Check(args[1]) ||
-      !PyUnicode_Check(args[2]) || !PyDict_Check(args[3])) {
+  if (count != 5 || !PyUnicode_Check(args[1]) || !PyUnicode_Check(args[2]) ||
+      !PyDict_Check(args[3])) {
     PyErr_SetString(PyExc_TypeError,
-                    "finish(scope: dict, root_path: str, error_type: str, known: dict, resolve)");
+                    "finish(scope, root_path: str, error_type: str, known: dict, resolve)");
     return nullptr;
   }
   if (watch->finished) Py_RETURN_NONE;
   watch->finished = true;
   const Instant now = now_precise();
   PyObject* route = template_of(args);
-  PyObject* method = PyDict_GetItemWithError(args[0], names.method);
+  PyObject* method = value_of(args[0], names.method);
   const bool usual = method != nullptr && PySet_Contains(names.methods, method) == 1;
-  PyObject* scheme = PyDict_GetItemWithError(args[0], names.scheme);
+  PyObject* scheme = value_of(args[0], names.scheme);
   const std::string_view error_type = text_of(args[2]);
   const RequestLabels labels{usual ? text_of(method) : RequestMetrics::kOther, text_of(route),
                              text_of(scheme) == "https" ? "https" : "http",

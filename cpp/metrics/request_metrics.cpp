@@ -61,16 +61,24 @@ RequestMetrics::Snapshot RequestMetrics::snapshot(Instant now) const {
   const Instant oldest = (number - static_cast<std::int64_t>(kSlices) + 1) * kSliceLength;
   snapshot.last_minute_length_ns = now - std::max(oldest, start_);
   snapshot.active = active();
-  const MutexLock lock(mutex_);
-  snapshot.series.reserve(series_.size());
-  for (const auto& [key, series] : series_) snapshot.series.push_back(series);
-  snapshot.total = total_;
-  snapshot.errors = errors_;
-  for (const Slice& slice : slices_) {
-    if (slice.number * kSliceLength < oldest || slice.number > number) continue;
-    snapshot.last_minute.merge(slice.times);
-    snapshot.lag.merge(slice.lag);
-    snapshot.last_minute_errors += slice.errors;
+  std::vector<const Series*> all;  // series stay where they are once they exist
+  {
+    const MutexLock lock(mutex_);
+    snapshot.total = total_;
+    snapshot.errors = errors_;
+    for (const Slice& slice : slices_) {
+      if (slice.number * kSliceLength < oldest || slice.number > number) continue;
+      snapshot.last_minute.merge(slice.times);
+      snapshot.lag.merge(slice.lag);
+      snapshot.last_minute_errors += slice.errors;
+    }
+    all.reserve(series_.size());
+    for (const auto& [key, series] : series_) all.push_back(&series);
+  }
+  snapshot.series.reserve(all.size());
+  for (const Series* series : all) {
+    const MutexLock lock(mutex_);
+    snapshot.series.push_back(*series);
   }
   return snapshot;
 }

@@ -82,6 +82,8 @@ class RequestMetrics {
   // How long after its time a timer of the event loop ran.
   void record_lag(Duration lag_ns, Instant now) EXCLUDES(mutex_);
 
+  // Takes the lock for one series after the other, so that a request never waits for a whole copy:
+  // requests that end meanwhile may be in a series and not in the total.
   [[nodiscard]] Snapshot snapshot(Instant now) const EXCLUDES(mutex_);
   [[nodiscard]] std::int64_t active() const noexcept {
     return active_.load(std::memory_order_relaxed);

@@ -5,22 +5,20 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from ._admission import Admission, Refusal
+from ._analyses import Analyses
+from ._asgi import Receive, Scope, Send
 from ._prometheus import CONTENT_TYPE
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
     from .monitor import PerformanceMonitor
 
-__all__ = ["Endpoints", "Receive", "Scope", "Send"]
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+__all__ = ["Endpoints"]
 
 _JSON = b"application/json"
 _SAFE = [
@@ -63,7 +61,8 @@ def _limit(query: bytes) -> int:
 
 
 class Endpoints:
-    """Serves figures, report, slow queries and cache statistics of *monitor* below any path.
+    """Serves figures, report, slow queries and cache statistics of *monitor* below any path, and analyzes
+    statements.
 
     Answers 404 to everything unless there is a *token* or *expose* is true. See
     :class:`PerformanceMiddleware` for the arguments.
@@ -86,6 +85,7 @@ class Endpoints:
         self._admission = Admission(
             token=token, allow_hosts=allow_hosts, allow_origins=allow_origins, rate=rate_limit
         )
+        self._analyses = Analyses()
         self._gets: dict[str, Callable[[Scope, dict[bytes, bytes]], Awaitable[tuple[bytes, bytes]]]] = {
             "/metrics": self._metrics,
             "/report": self._report,
@@ -107,11 +107,13 @@ class Endpoints:
             raise Refusal(404, "not found")
         headers = dict(scope["headers"])
         self._admission.check(headers)
+        if path.rstrip("/") == "/analyze":
+            _only(scope, "POST")
+            return _JSON, _json(await self._analyses.answer(self._monitor.database, headers, receive))
         get = self._gets.get(path.rstrip("/"))
         if get is None:
             raise Refusal(404, "not found")
-        if scope["method"] not in ("GET", "HEAD"):
-            raise Refusal(405, "method not allowed", [(b"allow", b"GET, HEAD")])
+        _only(scope, "GET", "HEAD")
         return await get(scope, headers)
 
     async def _metrics(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[bytes, bytes]:
@@ -131,6 +133,11 @@ class Endpoints:
 
     async def _cache_stats(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[bytes, bytes]:
         return _JSON, _json(self._monitor.cache_stats())
+
+
+def _only(scope: Scope, *methods: str) -> None:
+    if scope["method"] not in methods:
+        raise Refusal(405, "method not allowed", [(b"allow", ", ".join(methods).encode())])
 
 
 def _json(value: Any) -> bytes:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, TypeAlias
+from collections.abc import Iterable, MutableMapping
+from typing import Any
 
-from ._endpoints import Endpoints, Receive, Scope, Send
+from ._asgi import ASGIApp, Receive, Scope, Send
+from ._endpoints import Endpoints
 from ._route_names import RouteNames
 from .errors import ConfigurationError
 from .monitor import PerformanceMonitor
 
 __all__ = ["PerformanceMiddleware", "performance_app"]
-
-ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _logger = logging.getLogger("mcp_performance.middleware")
 _METHODS = frozenset(
@@ -48,7 +47,8 @@ class PerformanceMiddleware:
     streams show as what they are.
 
     ``GET {prefix}/metrics`` (JSON, or Prometheus text where ``Accept`` asks for it), ``/report``,
-    ``/slow-queries``, ``/cache-stats``: none is served without *token* or *expose*.
+    ``/slow-queries?limit=20``, ``/cache-stats`` and ``POST {prefix}/analyze`` (``{"sql": "..."}``, at most
+    64 KiB and 5 seconds; the statement is explained, never run): none is served without *token* or *expose*.
 
     Args:
         app: the application.
@@ -211,8 +211,8 @@ def performance_app(
     """The endpoints of :class:`PerformanceMiddleware` as an application to mount or to serve by itself.
 
     Returns:
-        An ASGI application that answers ``/metrics``, ``/report``, ``/slow-queries`` and ``/cache-stats``
-        below the path it is mounted at; 404 to all of them without *token* or *expose*.
+        An ASGI application that answers ``/metrics``, ``/report``, ``/slow-queries``, ``/cache-stats`` and
+        ``/analyze`` below the path it is mounted at; 404 to all of them without *token* or *expose*.
 
     Raises:
         ConfigurationError: a bad argument, by name.

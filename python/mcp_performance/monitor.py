@@ -9,7 +9,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from . import _core, _registry, config
@@ -74,7 +73,7 @@ class PerformanceMonitor:
         self._pools = None if pools is None else list(pools)
         self._tiers = None if tiers is None else list(tiers)
         self._analyzer = analyzer
-        self._database = None if database is None else Path(database)
+        self._database = None if database is None else os.fspath(database)
 
         def chosen(name: str, value: float | None, default: float, high: float) -> float:
             return _limit(name, default if value is None else value, high)
@@ -108,13 +107,12 @@ class PerformanceMonitor:
         return self._lag
 
     @property
-    def database(self) -> Path | None:
-        """The SQLite file that statements are explained against, or ``None``."""
+    def database(self) -> str | None:
+        """The SQLite file (or ``file:`` URI) that statements are explained against, or ``None``."""
         if self._database is not None:
             return self._database
         pools = self._sources(self._pools, _registry.pools)
-        path = getattr(pools[0], "path", None) if len(pools) == 1 else None
-        return None if path is None else Path(path)
+        return str(pools[0].path) if len(pools) == 1 else None
 
     def metrics(self) -> dict[str, Any]:
         """All figures, as plain dictionaries that :mod:`json` takes. Times are seconds, sizes bytes.

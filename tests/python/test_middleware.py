@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import gc
 from collections.abc import AsyncIterator
@@ -215,6 +216,37 @@ async def test_an_application_that_sends_nonsense_gets_its_own_servers_error_not
 
     await measured(nonsense)({"type": "http", "method": "GET", "path": "/"}, None, send)  # type: ignore[arg-type]
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.unknown"]
+
+
+async def test_a_route_that_cannot_be_named_masks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    complaints: list[Any] = []
+    monkeypatch.setattr("sys.unraisablehook", complaints.append)
+
+    class Strange:
+        @property
+        def path(self) -> str:
+            raise RuntimeError("no name")
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        scope["route"] = Strange()
+
+    app = measured(application)
+    await app({"type": "http", "method": "GET", "path": "/"}, None, None)  # type: ignore[arg-type]
+    assert names(app) == {"_OTHER"}
+    assert "no name" in str(complaints[0].exc_value)
+
+
+async def test_a_scope_of_any_mapping_type_is_served() -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204})
+
+    async def send(message: Any) -> None:
+        return None
+
+    app = measured(application)
+    scope = collections.UserDict({"type": "http", "method": "GET", "path": "/"})
+    await app(scope, None, send)  # type: ignore[arg-type]
+    assert series(app).keys() == {("_OTHER", "_UNMATCHED", 204)}
 
 
 async def test_websockets_pass_through_uncounted() -> None:

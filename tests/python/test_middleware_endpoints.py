@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import functools
 import logging
+import sqlite3
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -266,3 +271,171 @@ async def test_the_token_appears_in_no_answer_log_or_repr(caplog: pytest.LogCapt
     for headers in ({"Authorization": f"Bearer {TOKEN}"}, {"Authorization": f"Bearer {TOKEN}x"}):
         texts += [(await ask(app, f"{PREFIX}/{path}", headers=headers)).text for path in PATHS]
     assert not [text for text in texts if TOKEN in text]
+
+
+# ---- POST /analyze
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    path = tmp_path / "shop.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, customer TEXT, total REAL)")
+        connection.executemany("INSERT INTO orders (customer, total) VALUES (?, ?)", [("a", 1.0)] * 50)
+        connection.commit()
+    return path
+
+
+def contents(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def analyzing(database: Path | None, **options: Any) -> PerformanceMiddleware:
+    monitor = PerformanceMonitor(caches=(), pools=(), tiers=(), database=database)
+    return PerformanceMiddleware(Starlette(), monitor=monitor, expose=True, **options)
+
+
+async def analyze(app: Any, sql: str) -> httpx.Response:
+    return await ask(app, f"{PREFIX}/analyze", "POST", json={"sql": sql})
+
+
+async def test_a_statement_is_explained_and_the_database_keeps_its_bytes(database: Path) -> None:
+    before = contents(database)
+    answer = await analyze(analyzing(database), "SELECT * FROM orders WHERE customer = 'CANARY'")
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert "full-scan" in {issue["code"] for issue in found["issues"]}
+    assert found["fingerprint"]
+    assert "CANARY" not in answer.text
+    assert (await analyze(analyzing(database), "DELETE FROM orders")).status_code == 200
+    assert contents(database) == before
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM orders; DROP TABLE orders",
+        "ATTACH 'other.db' AS other",
+        "PRAGMA writable_schema = 1",
+        "SELECT load_extension('evil')",
+        "SELECT * FROM nowhere WHERE name = 'CANARY'",
+        "SELECT * FROM orders WHERE customer = 'CANARY",
+        "SELECT 1 'CANARY' 'CANARY'",
+        "SELECT 12CANARY",
+    ],
+)
+async def test_what_must_not_run_or_cannot_is_refused_without_its_literals(database: Path, sql: str) -> None:
+    before = contents(database)
+    answer = await analyze(analyzing(database), sql)
+    assert answer.status_code == 422
+    assert answer.json()["error"]
+    assert "CANARY" not in answer.text
+    assert contents(database) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        ({"content": b'{"sql": "SELECT 1"}', "headers": {"Content-Type": "text/plain"}}, 415),
+        ({"content": b'{"sql": "SELECT 1"}'}, 415),
+        ({"data": {"sql": "SELECT 1"}}, 415),
+        ({"content": b"{not json", "headers": {"Content-Type": "application/json"}}, 422),
+        ({"content": b"[" * 60_000, "headers": {"Content-Type": "application/json"}}, 422),
+        ({"json": ["SELECT 1"]}, 422),
+        ({"json": {"sql": 7}}, 422),
+        ({"json": {"sql": "  "}}, 422),
+        ({"json": {"sql": "SELECT '" + "x" * 65_536 + "'"}}, 413),
+        ({"content": b"x" * (10 << 20), "headers": {"Content-Type": "application/json"}}, 413),
+    ],
+)
+async def test_bodies_that_are_too_large_or_not_json_are_refused(
+    database: Path, options: dict[str, Any], status: int
+) -> None:
+    answer = await ask(analyzing(database), f"{PREFIX}/analyze", "POST", **options)
+    assert answer.status_code == status
+    assert answer.json()["error"]
+
+
+async def test_a_body_that_grows_past_its_declared_length_is_cut_off(database: Path) -> None:
+    asked = 0
+
+    async def endless() -> dict[str, Any]:
+        nonlocal asked
+        asked += 1
+        return {"type": "http.request", "body": b"x" * 4096, "more_body": True}
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": f"{PREFIX}/analyze",
+        "headers": [
+            (b"host", b"localhost"),
+            (b"content-type", b"application/json"),
+            (b"content-length", b"2"),
+        ],
+    }
+    await analyzing(database)(scope, endless, send)
+    assert sent[0]["status"] == 413
+    assert asked == 17
+
+
+async def test_a_client_that_leaves_half_way_ends_the_analysis(database: Path) -> None:
+    async def leaves() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": f"{PREFIX}/analyze", "headers": headers}
+    await analyzing(database)(scope, leaves, send)
+    assert sent[0]["status"] == 400
+
+
+async def test_two_analyses_at_once_are_enough(database: Path) -> None:
+    waiting = [asyncio.Event(), asyncio.Event()]
+    release = asyncio.Event()
+
+    async def slow_body(reading: asyncio.Event) -> dict[str, Any]:
+        reading.set()
+        await release.wait()
+        return {"type": "http.request", "body": b"{}"}
+
+    async def send(message: Any) -> None:
+        return None
+
+    app = analyzing(database)
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": f"{PREFIX}/analyze", "headers": headers}
+    tasks = [
+        asyncio.create_task(app(dict(scope), functools.partial(slow_body, reading), send))  # type: ignore[arg-type]
+        for reading in waiting
+    ]
+    for reading in waiting:
+        await reading.wait()
+    assert (await analyze(app, "SELECT 1")).status_code == 429
+    release.set()
+    await asyncio.gather(*tasks)
+    assert (await analyze(app, "SELECT id FROM orders WHERE id = 1")).status_code == 200
+
+
+async def test_without_a_database_there_is_nothing_to_analyze() -> None:
+    assert (await analyze(analyzing(None), "SELECT 1")).status_code == 404
+
+
+async def test_analyze_is_for_post_and_asks_for_the_token_like_the_others(database: Path) -> None:
+    assert (await ask(analyzing(database), f"{PREFIX}/analyze")).status_code == 405
+    assert (await analyze(analyzing(database, token=TOKEN), "SELECT 1")).status_code == 401
+
+
+async def test_a_file_that_is_no_database_is_said_to_be_unreadable(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.db"
+    broken.write_bytes(b"not a database at all" * 400)
+    assert (await analyze(analyzing(broken), "SELECT 1 FROM orders")).status_code == 503

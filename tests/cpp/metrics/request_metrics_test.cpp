@@ -94,5 +94,24 @@ TEST(RequestMetrics, ThreadsRecordWithoutLosingASample) {
   EXPECT_EQ(metrics.active(), 0);
 }
 
+TEST(RequestMetrics, SnapshotsMayBeTakenWhileRequestsEnd) {
+  RequestMetrics metrics(0);
+  std::thread requests([&] {
+    for (int i = 0; i < 2'000; ++i) {
+      metrics.begin();
+      metrics.end(get("/" + std::to_string(i % 50)), kTwoMilliseconds, kSecond);
+      metrics.record_lag(kMillisecond, kSecond);
+    }
+  });
+  std::uint64_t before = 0;
+  for (int i = 0; i < 50; ++i) {
+    const auto snapshot = metrics.snapshot(kSecond);
+    EXPECT_LE(before, snapshot.total.count());
+    before = snapshot.total.count();
+  }
+  requests.join();
+  EXPECT_EQ(metrics.snapshot(kSecond).series.size(), 50u);
+}
+
 }  // namespace
 }  // namespace mcp::metrics
