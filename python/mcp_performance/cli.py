@@ -61,7 +61,10 @@ def _analyze(options: argparse.Namespace) -> int:
     reports = [analyzer.analyze(sql) for sql in options.sql]
     advice = analyzer.advise(options.sql) if options.advise else []
     if options.json:
-        found = {"queries": [report.to_dict() for report in reports], "advice": [item.to_dict() for item in advice]}
+        found = {
+            "queries": [report.to_dict() for report in reports],
+            "advice": [item.to_dict() for item in advice],
+        }
         print(json.dumps(found, indent=2))
         return 0
     for report in reports:
@@ -112,8 +115,12 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("--rate", type=float, help="requests a second, whatever the target does (open model)")
     load.add_argument("--warmup", type=float, help="seconds that do not count")
     load.add_argument("--timeout", type=float, default=30.0, help="seconds a request may take")
-    load.add_argument("--threshold", action="append", default=[], help='for example "p99<50ms"; may be repeated')
-    load.add_argument("--allow-host", action="append", default=[], help="a host outside this machine's networks")
+    load.add_argument(
+        "--threshold", action="append", default=[], help='for example "p99<50ms"; may be repeated'
+    )
+    load.add_argument(
+        "--allow-host", action="append", default=[], help="a host outside this machine's networks"
+    )
     load.add_argument("--json", action="store_true", help="print the result as JSON")
     load.set_defaults(run=_load)
 

@@ -1,0 +1,46 @@
+"""What is built, and where it refuses to be."""
+
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from mcp_performance import _core
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("system", ["Darwin", "FreeBSD"])
+def test_another_system_is_refused_with_a_sentence(system: str, tmp_path: Path) -> None:
+    command = ["cmake", "-S", ROOT, "-B", tmp_path, f"-DCMAKE_SYSTEM_NAME={system}"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode != 0
+    assert f"mcp-performance needs Linux (epoll, eventfd, timerfd); this is {system}." in run.stderr
+
+
+def test_an_older_python_is_refused() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["requires-python"] == ">=3.11"
+    assert "Python 3.11 REQUIRED" in (ROOT / "bindings" / "CMakeLists.txt").read_text()
+
+
+def test_sqlite_is_the_system_library_that_python_uses() -> None:
+    import _sqlite3
+
+    def sqlite_of(library: str) -> str:
+        lines = subprocess.run(
+            ["ldd", library], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        return next(line.split("=>")[1].split()[0] for line in lines if "libsqlite3.so" in line)
+
+    assert sqlite_of(_core.__file__) == sqlite_of(_sqlite3.__file__)
+
+
+def test_the_command_is_installed_and_says_its_version() -> None:
+    command = shutil.which("mcp-performance", path=str(Path(sys.executable).parent))
+    assert command is not None
+    run = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    assert run.stdout == f"mcp-performance {_core.__version__}\n"
