@@ -23,6 +23,8 @@ from .workload import Call, draw
 __all__ = ["main"]
 
 _SLOW_QUERIES = 8
+_PLAIN_PROGRESS_SECONDS = 5.0
+_REWIND = "\r\x1b[K"  # over the line of progress
 
 
 class _Console:
@@ -31,27 +33,38 @@ class _Console:
     def __init__(self) -> None:
         self._tty = sys.stderr.isatty()
         self._start = time.monotonic()
+        self._shown = 0.0
 
     def step(self, text: str) -> None:
         """A new step begins."""
-        print(f"[{time.monotonic() - self._start:5.1f} s] {text}", file=sys.stderr, flush=True)
+        self._shown = 0.0
+        print(
+            f"{_REWIND if self._tty else ''}[{time.monotonic() - self._start:5.1f} s] {text}",
+            file=sys.stderr,
+            flush=True,
+        )
 
-    def progress(self, now: Progress) -> None:
-        """Redraws one line on a terminal; silent elsewhere."""
-        if self._tty and now.fraction is not None:
-            end = "\n" if now.fraction >= 1 else ""
-            line = f"\r          {now.fraction:4.0%}  {now.completed:,} done"
-            print(line, end=end, file=sys.stderr, flush=True)
+    def progress(self, seen: Progress) -> None:
+        """Redraws one line on a terminal; a line every few seconds elsewhere."""
+        text = f"          {seen.completed:,} requests, {seen.requests_per_second:,.0f} /s"
+        if self._tty:
+            print(f"\r{text}   ", end="", file=sys.stderr, flush=True)
+        elif seen.elapsed - self._shown >= _PLAIN_PROGRESS_SECONDS:
+            self._shown = seen.elapsed
+            print(text, file=sys.stderr, flush=True)
 
 
 def _requests(calls: Iterable[Call]) -> list[Request]:
-    return [Request(call.method, call.path, headers=dict(call.headers), body=call.body) for call in calls]
+    return [
+        Request(call.method, call.path, headers=dict(call.headers), body=call.body or None, name=call.kind)
+        for call in calls
+    ]
 
 
 async def _measure(
     service: ServiceProcess, calls: Sequence[Call], users: int, console: _Console
 ) -> LoadTestResult:
-    tester = LoadTester(service.url, scenario=_requests(calls), order="sequential")
+    tester = LoadTester(service.url, scenario=_requests(calls), order="sequence")
     return await tester.run_load_test(
         num_requests=len(calls), concurrent_users=users, warmup=0, progress=console.progress
     )

@@ -23,8 +23,9 @@ _MIX = {"board": 35, "aircraft": 20, "search": 15, "delays": 12, "worst": 8, "cl
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request: method, path with its query, headers and body."""
+    """One request: what it is for, method, path with its query, headers and body."""
 
+    kind: str
     method: str
     path: str
     headers: tuple[tuple[str, str], ...] = ()
@@ -48,22 +49,28 @@ class _Visitor:
     def board(self) -> Call:
         day = self._skewed(365)
         origin = self._random.choice(_ORIGINS)
-        return Call("GET", f"/flights/board?origin={origin}&month={day // 28 % 12 + 1}&day={day % 28 + 1}")
+        return Call(
+            "flight board",
+            "GET",
+            f"/flights/board?origin={origin}&month={day // 28 % 12 + 1}&day={day % 28 + 1}",
+        )
 
     def aircraft(self) -> Call:
-        return Call("GET", f"/aircraft/{quote(self._aircraft[self._skewed(len(self._aircraft))])}")
+        return Call(
+            "aircraft history", "GET", f"/aircraft/{quote(self._aircraft[self._skewed(len(self._aircraft))])}"
+        )
 
     def search(self) -> Call:
-        return Call("GET", f"/airports/search?q={self._random.choice(_WORDS)}")
+        return Call("airport search", "GET", f"/airports/search?q={self._random.choice(_WORDS)}")
 
     def delays(self) -> Call:
-        return Call("GET", f"/carriers/{self._random.choice(self._carriers)}/delays")
+        return Call("delays by carrier", "GET", f"/carriers/{self._random.choice(self._carriers)}/delays")
 
     def worst(self) -> Call:
-        return Call("GET", f"/routes/worst/{self._random.choice(_ORIGINS)}")
+        return Call("worst routes", "GET", f"/routes/worst/{self._random.choice(_ORIGINS)}")
 
     def climate(self) -> Call:
-        return Call("GET", f"/documents/climate/{self._random.choice(_ORIGINS)}")
+        return Call("climate document", "GET", f"/documents/climate/{self._random.choice(_ORIGINS)}")
 
     def booking(self) -> Call:
         if self._bookings and self._random.random() < _BOOKINGS_REPEATED:
@@ -75,7 +82,7 @@ class _Visitor:
             "seat": f"{self._random.randint(1, 40)}{self._random.choice('ABCDEF')}",
         }
         headers = (("Content-Type", "application/json"), ("Idempotency-Key", f"booking-{number}"))
-        self._bookings.append(Call("POST", "/bookings", headers, json.dumps(body).encode()))
+        self._bookings.append(Call("booking", "POST", "/bookings", headers, json.dumps(body).encode()))
         return self._bookings[-1]
 
 
