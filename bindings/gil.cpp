@@ -1,5 +1,7 @@
 #include "gil.h"
 
+#include <unistd.h>
+
 #include <atomic>
 #include <thread>
 
@@ -18,6 +20,33 @@ bool enter_gate() noexcept {
   return true;
 }
 
+void leave_gate() noexcept { gate.fetch_sub(1, std::memory_order_acq_rel); }
+
+bool gate_is_closed() noexcept { return gate.load(std::memory_order_acquire) >= kClosed; }
+
+// The thread state of a native thread, until the thread ends.
+class KeptThreadState {
+ public:
+  KeptThreadState() {
+    if (PyGILState_GetThisThreadState() != nullptr || !enter_gate()) return;
+    outer_ = PyGILState_Ensure();
+    saved_ = PyEval_SaveThread();
+    leave_gate();
+  }
+  ~KeptThreadState() {
+    if (saved_ == nullptr || !enter_gate()) return;
+    PyEval_RestoreThread(saved_);
+    PyGILState_Release(outer_);
+    leave_gate();
+  }
+  KeptThreadState(const KeptThreadState&) = delete;
+  KeptThreadState& operator=(const KeptThreadState&) = delete;
+
+ private:
+  PyThreadState* saved_ = nullptr;
+  PyGILState_STATE outer_{};
+};
+
 }  // namespace
 
 GilAcquire::GilAcquire() : held_(enter_gate()) {
@@ -27,7 +56,25 @@ GilAcquire::GilAcquire() : held_(enter_gate()) {
 GilAcquire::~GilAcquire() {
   if (!held_) return;
   PyGILState_Release(state_);
-  gate.fetch_sub(1, std::memory_order_acq_rel);
+  leave_gate();
+}
+
+GilUserCode::GilUserCode() {
+  static thread_local const KeptThreadState kept;
+  static_cast<void>(kept);
+  held_ = enter_gate();
+  if (!held_) return;
+  state_ = PyGILState_Ensure();
+  leave_gate();
+}
+
+GilUserCode::~GilUserCode() {
+  if (held_) PyGILState_Release(state_);
+}
+
+UserCall::~UserCall() {
+  if (!gate_is_closed() || PyGILState_Check() != 0) return;
+  for (;;) pause();  // the process ends with the interpreter
 }
 
 void close_gil_gate() {

@@ -17,6 +17,7 @@ PYBIND11_MODULE(_core, module) {
     mcp::reset_log_after_fork();
   });
   bind_errors(module);
+  bind_batch(module);
   bind_log(module);
   bind_cache(module);
   bind_loop_bridge(module);

@@ -1,10 +1,15 @@
 # A room is a folder under cpp/ and one target, mcp_<room>. It may include only itself and the
-# rooms that it names; scripts/arrows.py holds the sources to that.
+# rooms that it names; scripts/arrows.py holds the sources to that. WITHOUT leaves out the sources
+# and tests whose names start with the prefix.
 set(MCP_ROOMS "")
 
 function(mcp_room name)
-  cmake_parse_arguments(ARG "" "" "ROOMS;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "" "WITHOUT" "ROOMS;LINK" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/cpp/${name}/*.cpp")
+  if(ARG_WITHOUT)
+    list(FILTER sources EXCLUDE REGEX "/${ARG_WITHOUT}[^/]*$")
+    set(MCP_${name}_WITHOUT ${ARG_WITHOUT} PARENT_SCOPE)
+  endif()
   list(TRANSFORM ARG_ROOMS PREPEND mcp_)
   if(sources)
     add_library(mcp_${name} STATIC ${sources})
@@ -20,6 +25,9 @@ endfunction()
 # One test program a room, from tests/cpp/<room>/*_test.cpp.
 function(mcp_room_tests name)
   file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/tests/cpp/${name}/*_test.cpp")
+  if(MCP_${name}_WITHOUT)
+    list(FILTER sources EXCLUDE REGEX "/${MCP_${name}_WITHOUT}[^/]*$")
+  endif()
   if(NOT sources)
     return()
   endif()

@@ -11,6 +11,9 @@ from . import _logging as _logging
 from . import config
 from ._core import __version__
 
+# batch
+from .batch import BatchItem, BatchProcessor, BatchResult, GilBoundWarning
+
 # cache
 from .cache import Cache, CacheBackend, CacheInfo, CacheStats, cached, cached_method, lru_cache
 
@@ -79,6 +82,9 @@ __all__ = [
     "BackendUnavailable",
     "BatchError",
     "Bottleneck",
+    "BatchItem",
+    "BatchProcessor",
+    "BatchResult",
     "Cache",
     "CacheBackend",
     "CacheError",
@@ -91,6 +97,7 @@ __all__ = [
     "DatabaseCorrupt",
     "DatabaseError",
     "Error",
+    "GilBoundWarning",
     "IdempotencyError",
     "InProgress",
     "IndexAdvice",

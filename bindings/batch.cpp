@@ -1,0 +1,325 @@
+// batch.cpp: Python functions over many items, on the threads of the batch room.
+//
+// Lock order: the interpreter lock before MapJob's. What a PyMapWork holds of Python is touched
+// with the interpreter lock held, and by nobody else.
+#include <deque>
+#include <memory>
+#include <utility>
+
+#include "base/fork.h"
+#include "batch/map_job.h"
+#include "batch/tbb_arena.h"
+#include "errors.h"
+#include "loop_bridge.h"
+#include "rooms.h"
+
+namespace py = pybind11;
+
+namespace mcp::python {
+namespace {
+
+using batch::BlockingPool;
+using batch::MapJob;
+using batch::MapOptions;
+using batch::RunMeter;
+using batch::TbbArena;
+using batch::WorkKind;
+
+// A chunk is left behind when its items turn out so much longer than the ones before.
+constexpr Duration kLongestRun_ns = 4 * kMillisecond;
+
+// Takes the exception that is set, with its traceback.
+py::object take_exception() {
+  PyObject *type, *value, *traceback;
+  PyErr_Fetch(&type, &value, &traceback);
+  PyErr_NormalizeException(&type, &value, &traceback);
+  if (traceback != nullptr) PyException_SetTraceback(value, traceback);
+  Py_XDECREF(type);
+  Py_XDECREF(traceback);
+  return py::reinterpret_steal<py::object>(value);
+}
+
+// The future's result is None: something has happened.
+class Happened final : public Conversion {
+ public:
+  Progress resume(Completion&, Instant, PyObject*& result) override {
+    result = Py_NewRef(Py_None);
+    return Progress::kDone;
+  }
+};
+
+class PyMapWork final : public batch::MapWork {
+ public:
+  // With a `pending` object, outcomes go into results() and errors(), and results() holds that
+  // object where there is none yet. Without (None), take() hands them out.
+  PyMapWork(py::object function, py::object pending)
+      : function_(std::move(function)),
+        context_(py::reinterpret_steal<py::object>(PyContext_CopyCurrent())),
+        collect_(!pending.is_none()),
+        pending_(std::move(pending)) {}
+
+  ~PyMapWork() override {
+    if (const GilAcquire gil; gil) {
+      drop_references();
+    } else {  // the interpreter is gone, and what it owned with it
+      function_.release();
+      context_.release();
+      pending_.release();
+      results_.release();
+      errors_.release();
+      for (py::object& item : items_) item.release();
+      for (Outcome& outcome : ready_) outcome.release();
+    }
+  }
+
+  void run(std::size_t begin, std::size_t end, const std::atomic<bool>& stopped,
+           RunMeter& meter) override {
+    const GilUserCode gil;
+    meter.begin();
+    std::size_t done = 0;
+    if (gil && !dropped_) {
+      // A copy for each run: a context is entered by one thread at a time.
+      const auto context = py::reinterpret_steal<py::object>(PyContext_Copy(context_.ptr()));
+      if (context && PyContext_Enter(context.ptr()) == 0) {
+        const Instant late = now_coarse() + kLongestRun_ns;
+        for (std::size_t i = begin; i < end && !stopped; ++i) {
+          run_item(i);
+          ++done;
+          if (now_coarse() > late) break;
+        }
+        PyContext_Exit(context.ptr());
+      }
+      PyErr_Clear();
+    }
+    meter.end(done);
+  }
+
+  void on_event() noexcept override {
+    const MutexLock lock(mutex_);
+    if (queue_ == nullptr) return;
+    queue_->push({event_id_, nullptr});
+    queue_.reset();
+  }
+
+  // One completion of `id` in `queue` when the job tells of an event.
+  void tell(std::shared_ptr<CompletionQueue> queue, std::uint64_t id) {
+    const MutexLock lock(mutex_);
+    queue_ = std::move(queue);
+    event_id_ = id;
+  }
+
+  // The rest: with the interpreter lock held.
+  std::size_t add(const py::sequence& items) {
+    const auto fast =
+        py::reinterpret_steal<py::object>(PySequence_Fast(items.ptr(), "items is not a sequence"));
+    if (!fast) throw py::error_already_set();
+    const Py_ssize_t count = PySequence_Fast_GET_SIZE(fast.ptr());
+    for (Py_ssize_t i = 0; i < count; ++i) {
+      PyObject* item = PySequence_Fast_GET_ITEM(fast.ptr(), i);
+      items_.push_back(py::reinterpret_borrow<py::object>(item));
+      if (collect_ && PyList_Append(results_.ptr(), pending_.ptr()) != 0) {
+        throw py::error_already_set();
+      }
+    }
+    return static_cast<std::size_t>(count);
+  }
+
+  py::list take() {
+    std::deque<Outcome> ready;
+    ready.swap(ready_);
+    py::list taken;
+    for (Outcome& outcome : ready) {
+      taken.append(
+          py::make_tuple(outcome.index, std::move(outcome.value), std::move(outcome.error)));
+    }
+    return taken;
+  }
+
+  // What comes after this is thrown away: results() and errors() are the caller's from now on.
+  void drop_references() {
+    dropped_ = true;
+    std::deque<py::object> items;
+    std::deque<Outcome> ready;
+    items.swap(items_);  // out of the members first: dropping them may run Python code
+    ready.swap(ready_);
+    py::object function = std::exchange(function_, {});
+    py::object context = std::exchange(context_, {});
+    py::object pending = std::exchange(pending_, {});
+    py::object results = std::exchange(results_, {});
+    py::object errors = std::exchange(errors_, {});
+  }
+
+  // None once the references are dropped.
+  [[nodiscard]] py::object results() const { return results_ ? results_ : py::none(); }
+  [[nodiscard]] py::object errors() const { return errors_ ? errors_ : py::none(); }
+
+ private:
+  struct Outcome {
+    std::size_t index;
+    py::object value;
+    py::object error;
+    void release() {
+      value.release();
+      error.release();
+    }
+  };
+
+  static PyObject* call(PyObject* function, PyObject* item) {
+    PyObject* arguments[] = {nullptr, item};
+    const UserCall guard;
+    return PyObject_Vectorcall(function, arguments + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                               nullptr);
+  }
+
+  void run_item(std::size_t index) {
+    const py::object item = std::exchange(items_[index - first_], {});
+    while (!items_.empty() && !items_.front()) {
+      items_.pop_front();
+      ++first_;
+    }
+    const py::object function = function_;
+    py::object value = py::reinterpret_steal<py::object>(call(function.ptr(), item.ptr()));
+    py::object error = value ? py::object() : take_exception();
+    if (dropped_) return;
+    if (!collect_) {
+      if (!error) error = py::none();
+      if (!value) value = py::none();
+      ready_.push_back({index, std::move(value), std::move(error)});
+    } else if (value) {
+      PyList_SetItem(results_.ptr(), static_cast<Py_ssize_t>(index), value.release().ptr());
+    } else {
+      errors_[py::int_(index)] = std::move(error);
+    }
+  }
+
+  py::object function_;
+  py::object context_;
+  const bool collect_;
+  py::object pending_;
+  bool dropped_ = false;
+  std::deque<py::object> items_;  // empty where an item was run; the first one is number first_
+  std::size_t first_ = 0;
+  py::object results_ = py::list();
+  py::object errors_ = py::dict();
+  std::deque<Outcome> ready_;
+
+  Mutex mutex_;
+  std::shared_ptr<CompletionQueue> queue_ GUARDED_BY(mutex_);
+  std::uint64_t event_id_ GUARDED_BY(mutex_) = 0;
+};
+
+class BatchJob {
+ public:
+  BatchJob(std::shared_ptr<PyMapWork> work, std::shared_ptr<MapJob> job)
+      : work_(std::move(work)), job_(std::move(job)) {}
+  ~BatchJob() { finish(); }
+  BatchJob(BatchJob&&) = default;
+
+  void add(const py::sequence& items) {
+    const std::size_t count = work_->add(items);
+    const GilRelease unlocked;
+    job_->add(count);
+  }
+  void close_input() {
+    const GilRelease unlocked;
+    job_->close_input();
+  }
+  void stop() {
+    if (generation_ != process_generation()) return;  // the parent's, and its lock may be held
+    const GilRelease unlocked;
+    job_->stop();
+  }
+  // Stops, and lets go of the function and the items.
+  void finish() {
+    if (job_ == nullptr) return;
+    stop();
+    work_->drop_references();
+  }
+  py::object wait(std::size_t finished) {
+    const LoopBridge bridge = LoopBridge::of_running_loop();
+    if (!bridge) throw py::error_already_set();
+    std::uint64_t id = 0;
+    auto future =
+        py::reinterpret_steal<py::object>(bridge.expect(std::make_unique<Happened>(), id));
+    if (!future) throw py::error_already_set();
+    work_->tell(bridge.queue(), id);
+    const GilRelease unlocked;
+    job_->notify_at(finished);
+    return future;
+  }
+  py::list take() { return work_->take(); }
+  [[nodiscard]] py::object results() const { return work_->results(); }
+  [[nodiscard]] py::object errors() const { return work_->errors(); }
+  [[nodiscard]] bool ended() const { return job_->ended(); }
+  [[nodiscard]] std::size_t finished() const { return job_->stats().finished; }
+  // (most workers, kind, chunks, processor seconds, seconds waited for the interpreter lock)
+  [[nodiscard]] py::tuple stats() const {
+    const batch::MapStats stats = job_->stats();
+    const auto seconds = [](Duration ns) { return static_cast<double>(ns) / kSecond; };
+    return py::make_tuple(stats.most_workers, static_cast<int>(stats.kind), stats.runs,
+                          seconds(stats.cpu_ns), seconds(stats.wait_ns));
+  }
+
+ private:
+  std::shared_ptr<PyMapWork> work_;
+  std::shared_ptr<MapJob> job_;
+  std::uint32_t generation_ = process_generation();
+};
+
+// The threads of one BatchProcessor.
+class BatchEngine {
+ public:
+  explicit BatchEngine(unsigned max_workers)
+      : pool_(std::make_shared<BlockingPool>(max_workers)), cpu_(std::make_shared<TbbArena>()) {}
+
+  BatchJob start(py::object function, int kind, unsigned concurrency, std::size_t chunk_size,
+                 py::object pending) {
+    auto work = std::make_shared<PyMapWork>(std::move(function), std::move(pending));
+    const MapOptions options{static_cast<WorkKind>(kind), concurrency, chunk_size};
+    return {work, std::make_shared<MapJob>(options, pool_, cpu_, work)};
+  }
+  void close() {
+    const GilRelease unlocked;
+    pool_->close();
+  }
+  [[nodiscard]] std::size_t threads() const { return pool_->threads(); }
+
+ private:
+  std::shared_ptr<BlockingPool> pool_;
+  std::shared_ptr<TbbArena> cpu_;
+};
+
+bool prepare_fork() {
+  const GilRelease unlocked;  // TBB's threads drop their thread states as they end
+  return TbbArena::prepare_fork();
+}
+
+}  // namespace
+
+void bind_batch(py::module_& module) {
+  py::class_<BatchJob>(module, "BatchJob")
+      .def("add", &BatchJob::add, py::arg("items"))
+      .def("close_input", &BatchJob::close_input)
+      .def("stop", &BatchJob::stop)
+      .def("finish", &BatchJob::finish)
+      .def("wait", &BatchJob::wait, py::arg("finished"))
+      .def("take", &BatchJob::take)
+      .def("stats", &BatchJob::stats)
+      .def_property_readonly("results", &BatchJob::results)
+      .def_property_readonly("errors", &BatchJob::errors)
+      .def_property_readonly("ended", &BatchJob::ended)
+      .def_property_readonly("finished", &BatchJob::finished);
+  py::class_<BatchEngine>(module, "BatchEngine")
+      .def(py::init<unsigned>(), py::arg("max_workers"))
+      .def("start", &BatchEngine::start, py::arg("function"), py::kw_only(), py::arg("kind"),
+           py::arg("concurrency"), py::arg("chunk_size"), py::arg("pending"))
+      .def("close", &BatchEngine::close)
+      .def_property_readonly("threads", &BatchEngine::threads);
+  module.def("_batch_prepare_fork", &prepare_fork);
+  module.def("_batch_after_fork_in_child", &TbbArena::reset_after_fork_in_child);
+  module.attr("BATCH_MEASURED") = static_cast<int>(WorkKind::kMeasured);
+  module.attr("BATCH_CPU") = static_cast<int>(WorkKind::kCpu);
+  module.attr("BATCH_BLOCKING") = static_cast<int>(WorkKind::kBlocking);
+}
+
+}  // namespace mcp::python

@@ -1,0 +1,51 @@
+// work_kind.h: whether a function computes or waits, told from what it used of its time.
+//
+// A pure state machine: no clock, no lock. Thread-compatible.
+#pragma once
+
+#include "base/clock.h"
+
+namespace mcp::batch {
+
+enum class WorkKind {
+  kMeasured,  // not known yet
+  kCpu,       // uses the processor: more threads than cores only get in each other's way
+  kBlocking,  // waits for something else: threads cost little while they wait
+};
+
+class KindProbe {
+ public:
+  // Evidence shorter than this proves nothing: a page fault looks like waiting.
+  static constexpr Duration kEvidence_ns = 200 * kMicrosecond;
+  // At least this share of the time on the processor counts as computing.
+  static constexpr double kCpuShare = 0.5;
+
+  explicit KindProbe(WorkKind known = WorkKind::kMeasured) : kind_(known) {}
+
+  // Adds finished work: how long it took, and how much of that on the processor.
+  void record(Duration wall_ns, Duration cpu_ns) {
+    wall_ns_ += wall_ns;
+    cpu_ns_ += cpu_ns;
+    if (kind_ == WorkKind::kMeasured && wall_ns_ >= kEvidence_ns) decide(wall_ns_, cpu_ns_);
+  }
+
+  // Looks at work that is still running. Keeps nothing of it but the decision.
+  void observe(Duration wall_ns, Duration cpu_ns) {
+    if (kind_ != WorkKind::kMeasured) return;
+    if (wall_ns + wall_ns_ >= kEvidence_ns) decide(wall_ns + wall_ns_, cpu_ns + cpu_ns_);
+  }
+
+  [[nodiscard]] WorkKind kind() const noexcept { return kind_; }
+
+ private:
+  void decide(Duration wall_ns, Duration cpu_ns) {
+    const double share = static_cast<double>(cpu_ns) / static_cast<double>(wall_ns);
+    kind_ = share >= kCpuShare ? WorkKind::kCpu : WorkKind::kBlocking;
+  }
+
+  WorkKind kind_;
+  Duration wall_ns_ = 0;
+  Duration cpu_ns_ = 0;
+};
+
+}  // namespace mcp::batch

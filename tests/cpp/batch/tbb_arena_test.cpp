@@ -1,0 +1,116 @@
+#include "batch/tbb_arena.h"
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <filesystem>
+#include <future>
+#include <iterator>
+
+namespace mcp::batch {
+namespace {
+
+// Runs `steps` steps on `workers` chains and waits for the last chain to end.
+int run_steps(TbbArena& arena, unsigned workers, int steps) {
+  std::atomic<int> left{steps};
+  std::atomic<int> ran{0};
+  std::atomic<unsigned> chains{workers};
+  std::promise<void> ended;
+  arena.launch(workers, [&] {
+    if (left.fetch_sub(1) > 0) {
+      ++ran;
+      return true;
+    }
+    if (chains.fetch_sub(1) == 1) ended.set_value();
+    return false;
+  });
+  ended.get_future().wait();
+  return ran;
+}
+
+std::ptrdiff_t thread_count() {
+  const std::filesystem::directory_iterator tasks("/proc/self/task");
+  return std::distance(begin(tasks), end(tasks));
+}
+
+// prepare_fork() answers false while the thread of a launch is still on its way out.
+void prepare_fork_when_idle() {
+  while (!TbbArena::prepare_fork()) {
+  }
+}
+
+TEST(TbbArena, EachChainRunsUntilItIsAnsweredFalse) {
+  TbbArena arena;
+  EXPECT_EQ(run_steps(arena, arena.concurrency(), 10'000), 10'000);
+}
+
+TEST(TbbArena, ServesLaunchesAtTheSameTime) {
+  TbbArena arena;
+  std::vector<std::future<int>> runs;
+  for (int i = 0; i < 4; ++i) {
+    runs.push_back(std::async(std::launch::async, [&arena, workers = arena.concurrency()] {
+      return run_steps(arena, workers, 2000);
+    }));
+  }
+  for (auto& run : runs) EXPECT_EQ(run.get(), 2000);
+}
+
+TEST(TbbArena, PreparingForAForkEndsItsThreads) {
+  prepare_fork_when_idle();
+  const auto before = thread_count();
+  TbbArena arena;
+  run_steps(arena, arena.concurrency(), 5000);
+  prepare_fork_when_idle();
+  EXPECT_EQ(thread_count(), before);
+  EXPECT_EQ(run_steps(arena, arena.concurrency(), 100), 100);
+}
+
+TEST(TbbArena, WorksInTheChildAndInTheParentAfterAFork) {
+  TbbArena arena;
+  run_steps(arena, arena.concurrency(), 1000);
+  prepare_fork_when_idle();
+  const pid_t child = fork();
+  if (child == 0) {
+    TbbArena::reset_after_fork_in_child();
+    _exit(arena.usable() && run_steps(arena, arena.concurrency(), 1000) == 1000 ? 0 : 1);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(run_steps(arena, arena.concurrency(), 1000), 1000);
+}
+
+TEST(TbbArena, IsNotUsableInTheChildOfABusyFork) {
+  TbbArena arena;
+  std::promise<void> go;
+  std::promise<void> inside;
+  std::promise<void> ended;
+  std::atomic<bool> first{true};
+  arena.launch(1, [&] {
+    if (!first.exchange(false)) {
+      ended.set_value();
+      return false;
+    }
+    inside.set_value();
+    go.get_future().wait();
+    return true;
+  });
+  inside.get_future().wait();
+  EXPECT_FALSE(TbbArena::prepare_fork());
+  const pid_t child = fork();
+  if (child == 0) {
+    TbbArena::reset_after_fork_in_child();
+    _exit(arena.usable() ? 1 : 0);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+  go.set_value();
+  ended.get_future().wait();
+  EXPECT_TRUE(arena.usable());
+}
+
+}  // namespace
+}  // namespace mcp::batch
