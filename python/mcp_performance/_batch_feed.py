@@ -170,10 +170,13 @@ async def _feed_lazy(run: Input, items: Iterator[Any], window: Window) -> None:
     added = 0
     while True:
         await _room(run, added, window)
-        taken = _take_slice(items, window.size - (added - run.finished))
+        taken: list[Any] = []
+        try:
+            _take_slice(items, window.size - (added - run.finished), taken)
+        finally:  # what was read before an error is run too
+            run.add(taken)
         if not taken:
             return
-        run.add(taken)
         added += len(taken)
         await asyncio.sleep(0)
 
@@ -187,11 +190,9 @@ async def _room(run: Input, added: int, window: Window) -> None:
         await run.wait(added - window.size // 2)
 
 
-def _take_slice(items: Iterator[Any], most: int) -> list[Any]:
-    taken: list[Any] = []
+def _take_slice(items: Iterator[Any], most: int, taken: list[Any]) -> None:
     until = perf_counter() + _SLICE_SECONDS
     for item in items:
         taken.append(item)
         if len(taken) >= most or perf_counter() > until:
-            break
-    return taken
+            return
