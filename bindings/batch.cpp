@@ -10,6 +10,7 @@
 #include "batch/map_job.h"
 #include "batch/tbb_arena.h"
 #include "errors.h"
+#include "gil_user_code.h"
 #include "loop_bridge.h"
 #include "rooms.h"
 

@@ -5,6 +5,8 @@
 #include <atomic>
 #include <thread>
 
+#include "gil_user_code.h"
+
 namespace mcp::python {
 namespace {
 

@@ -38,35 +38,6 @@ class GilAcquire {
   PyGILState_STATE state_{};
 };
 
-// For threads that the core started and that run code of the user, for as long as it likes.
-//
-// The thread keeps one Python thread state until it ends, so threading.local lasts from one call to
-// the next. Closing the gate does not wait for such code: it may block for ever. The code itself is
-// called under a UserCall.
-class GilUserCode {
- public:
-  GilUserCode();
-  ~GilUserCode();
-  explicit operator bool() const noexcept { return held_; }
-  GilUserCode(const GilUserCode&) = delete;
-  GilUserCode& operator=(const GilUserCode&) = delete;
-
- private:
-  bool held_;
-  PyGILState_STATE state_{};
-};
-
-// Declared right before a call of user code on such a thread. Where the code comes back to an
-// interpreter that is going down, the thread stops for good here instead of being unwound through
-// objects that hold references. Not for noexcept functions: they end the process instead.
-class UserCall {
- public:
-  UserCall() = default;
-  ~UserCall();
-  UserCall(const UserCall&) = delete;
-  UserCall& operator=(const UserCall&) = delete;
-};
-
 // Called by atexit with the lock held: no native thread gets in afterwards, and those inside are
 // waited for.
 void close_gil_gate();
