@@ -47,17 +47,14 @@ void TagTable::detach(Box& box, bool loads_under_way) noexcept {
   box.tags.clear();
 }
 
-std::size_t TagTable::invalidate(const std::vector<std::string>& names, bool loads_under_way) {
+std::size_t TagTable::invalidate(const std::string& name, bool loads_under_way) {
   const std::uint64_t now = ++epoch_;
-  std::size_t killed = 0;
-  for (const std::string& name : names) {
-    const auto known = tags_.find(name);
-    if (known == tags_.end() && !loads_under_way) continue;
-    Held& held = known == tags_.end() ? hold(name) : *known->second;
-    if (held.tag.links == 0) has_unused_ = true;
-    held.tag.barrier = now;
-    killed += std::exchange(held.tag.live, 0);
-    if (held.list.next == &held.list) continue;
+  const auto known = tags_.find(name);
+  if (known == tags_.end() && !loads_under_way) return 0;
+  Held& held = known == tags_.end() ? hold(name) : *known->second;
+  if (held.tag.links == 0) has_unused_ = true;
+  held.tag.barrier = now;
+  if (held.list.next != &held.list) {
     // The whole ring moves to the front of the dead.
     held.list.next->previous = &dead_;
     held.list.previous->next = dead_.next;
@@ -65,7 +62,7 @@ std::size_t TagTable::invalidate(const std::vector<std::string>& names, bool loa
     dead_.next = held.list.next;
     reset(held.list);
   }
-  return killed;
+  return std::exchange(held.tag.live, 0);
 }
 
 void TagTable::prune() {

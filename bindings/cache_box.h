@@ -90,9 +90,9 @@ class TagTable {
   [[nodiscard]] bool attach(Box& box, const std::vector<std::string>& names, std::uint64_t stamp);
   void detach(Box& box, bool loads_under_way) noexcept;
 
-  // Kills the entries of `names`; how many links they had. Names that nothing carries are
-  // remembered only while loads are under way, which may be about to store them.
-  std::size_t invalidate(const std::vector<std::string>& names, bool loads_under_way);
+  // Kills the entries that carry the tag; how many did. A tag that nothing carries is remembered
+  // only while loads are under way, which may be about to store it.
+  std::size_t invalidate(const std::string& name, bool loads_under_way);
 
   // A box that an invalidation killed and that is still held; nullptr if there is none.
   [[nodiscard]] Box* first_dead() const noexcept {

@@ -27,8 +27,8 @@ struct Load {
   Load* next = nullptr;        // in its bucket
   LoadTable* table = nullptr;  // nullptr once it is out
   std::uint64_t hash = 0;
-  PyObject* key = nullptr;   // owned
-  unsigned long thread = 0;  // of the leader, or of its event loop
+  PyObject* key = nullptr;       // owned
+  const void* thread = nullptr;  // of the leader, or of its event loop
   bool is_async = false;
   bool is_finished = false;
   std::uint64_t epoch = 0;          // the cache's invalidation count when it began

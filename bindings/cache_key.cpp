@@ -42,6 +42,26 @@ Match compare_tuples(PyObject* a, PyObject* b, int depth) noexcept {
 
 }  // namespace
 
+Py_hash_t hash_of_tuple(PyObject* tuple, int depth) {
+  const Py_ssize_t size = PyTuple_GET_SIZE(tuple);
+  TupleHash hash;
+  for (Py_ssize_t i = 0; i < size; ++i) {
+    const Py_hash_t lane = hash_of(PyTuple_GET_ITEM(tuple, i), depth);
+    if (lane == -1) return -1;
+    hash.add(lane);
+  }
+  return hash.finish(size);
+}
+
+bool is_same_text(PyObject* a, PyObject* b) noexcept {
+  if (!PyUnicode_CheckExact(b)) return false;
+  const Py_ssize_t length = PyUnicode_GET_LENGTH(a);
+  const auto kind = PyUnicode_KIND(a);
+  if (length != PyUnicode_GET_LENGTH(b) || kind != PyUnicode_KIND(b)) return false;
+  const std::size_t bytes = static_cast<std::size_t>(length) * static_cast<std::size_t>(kind);
+  return std::memcmp(PyUnicode_DATA(a), PyUnicode_DATA(b), bytes) == 0;
+}
+
 Match compare_fast_other(PyObject* a, PyObject* b, int depth) noexcept {
   if (a == b) return Match::kEqual;
   if (is_plain_number(a) && is_plain_number(b)) return compare_plain(a, b);

@@ -29,12 +29,12 @@ struct KeyView {
 // tuple.__hash__ of the elements with these hashes, without the tuple.
 class TupleHash {
  public:
-  void add(Py_hash_t lane) noexcept {
+  constexpr void add(Py_hash_t lane) noexcept {
     state_ += static_cast<std::uint64_t>(lane) * kPrime2;
     state_ = (state_ << 31) | (state_ >> 33);
     state_ *= kPrime1;
   }
-  [[nodiscard]] Py_hash_t finish(Py_ssize_t size) const noexcept {
+  [[nodiscard]] constexpr Py_hash_t finish(Py_ssize_t size) const noexcept {
     const std::uint64_t mixed =
         state_ + (static_cast<std::uint64_t>(size) ^ (kPrime5 ^ 3527539ULL));
     return mixed == ~0ULL ? 1546275796 : static_cast<Py_hash_t>(mixed);
@@ -50,11 +50,37 @@ class TupleHash {
 // False on an interpreter whose tuples hash otherwise.
 [[nodiscard]] bool tuple_hash_is_known();
 
-// hash(object); -1 with an exception set if it has none.
-[[nodiscard]] inline Py_hash_t hash_of(PyObject* object) {
-  if (PyUnicode_CheckExact(object)) {
+[[nodiscard]] Py_hash_t hash_of_tuple(PyObject* tuple, int depth);
+
+// hash() of an int of one digit, whatever its sign; false for a longer one.
+[[nodiscard]] inline bool hash_small_int(PyObject* number, Py_hash_t& hash) noexcept {
+#if PY_VERSION_HEX >= 0x030C0000
+  const auto* value = reinterpret_cast<PyLongObject*>(number);
+  if (!PyUnstable_Long_IsCompact(value)) return false;
+  const Py_ssize_t n = PyUnstable_Long_CompactValue(value);
+#else
+  const Py_ssize_t size = Py_SIZE(number);
+  if (size < -1 || size > 1) return false;
+  const Py_ssize_t n =
+      size * static_cast<Py_ssize_t>(reinterpret_cast<PyLongObject*>(number)->ob_digit[0]);
+#endif
+  hash = n == -1 ? -2 : n;
+  return true;
+}
+
+// hash(object); -1 with an exception set if it has none. The usual types without a call.
+[[nodiscard]] inline Py_hash_t hash_of(PyObject* object, int depth = 0) {
+  PyTypeObject* type = Py_TYPE(object);
+  if (type == &PyUnicode_Type) {
     const Py_hash_t known = reinterpret_cast<PyASCIIObject*>(object)->hash;
-    if (known != -1) return known;
+    if (known != -1) [[likely]]
+      return known;
+  } else if (type == &PyLong_Type) {
+    Py_hash_t hash = 0;
+    if (hash_small_int(object, hash)) [[likely]]
+      return hash;
+  } else if (type == &PyTuple_Type && depth < 4) {
+    return hash_of_tuple(object, depth + 1);
   }
   return PyObject_Hash(object);
 }
@@ -77,15 +103,14 @@ class TupleHash {
 
 [[nodiscard]] Match compare_fast_other(PyObject* a, PyObject* b, int depth) noexcept;
 
+// Whether two objects of which the first is a str are equal text; out of line, off the hit path of
+// identical keys.
+[[nodiscard]] bool is_same_text(PyObject* a, PyObject* b) noexcept;
+
 [[nodiscard]] inline Match compare_fast(PyObject* a, PyObject* b) noexcept {
   if (a == b) return Match::kEqual;
   if (PyUnicode_CheckExact(a) && PyUnicode_CheckExact(b)) {
-    const Py_ssize_t length = PyUnicode_GET_LENGTH(a);
-    const auto kind = PyUnicode_KIND(a);
-    if (length != PyUnicode_GET_LENGTH(b) || kind != PyUnicode_KIND(b)) return Match::kDifferent;
-    const std::size_t bytes = static_cast<std::size_t>(length) * static_cast<std::size_t>(kind);
-    return std::memcmp(PyUnicode_DATA(a), PyUnicode_DATA(b), bytes) == 0 ? Match::kEqual
-                                                                         : Match::kDifferent;
+    return is_same_text(a, b) ? Match::kEqual : Match::kDifferent;
   }
   return compare_fast_other(a, b, 0);
 }

@@ -29,10 +29,11 @@ PyObject* lead(CacheState& state, const KeyView& view, Lookup& lookup, LoadSteps
   PyObject* key = build_key(view);
   if (key == nullptr) return nullptr;
   Leading leading(state.loads(), key, static_cast<std::uint64_t>(view.hash), state.tag_epoch());
-  const Instant begun = now_precise();
+  const unsigned weight = steps.needs_timing() ? 1 : state.timing_weight();
+  const Instant begun = weight == 0 ? 0 : now_precise();
   Ref value = Ref::steal(steps.compute());
-  const Duration took = now_precise() - begun;
-  state.figures.load_ns += took;
+  const Duration took = weight == 0 ? 0 : now_precise() - begun;
+  state.figures.load_ns += took * weight;
   if (!value) {
     ++state.figures.load_errors;
     value = Ref::steal(fall_back(state, lookup));
@@ -43,7 +44,7 @@ PyObject* lead(CacheState& state, const KeyView& view, Lookup& lookup, LoadSteps
     }
   } else {
     ++state.figures.loads;
-    if (!steps.publish(leading, value.get(), took)) {
+    if (!steps.publish(leading, value.get(), took, lookup.absent_at)) {
       leading.finish_with_error();
       return nullptr;
     }

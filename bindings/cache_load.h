@@ -10,8 +10,12 @@ struct LoadSteps {
   virtual ~LoadSteps() = default;
   // The value: a new reference, or nullptr with an exception set.
   virtual PyObject* compute() = 0;
-  // Stores what compute() gave, if `leading` still may. False with an exception set.
-  virtual bool publish(const Leading& leading, PyObject* value, Duration load_ns) = 0;
+  // Stores what compute() gave, if `leading` still may. `absent_at` as in StoreTerms; `load_ns` is
+  // 0 where the load was not timed. False with an exception set.
+  virtual bool publish(const Leading& leading, PyObject* value, Duration load_ns,
+                       std::uint64_t absent_at) = 0;
+  // Whether publish() needs load_ns.
+  [[nodiscard]] virtual bool needs_timing() const { return false; }
   // Stores the exception that is set, where failures are cached, and leaves it set.
   virtual void publish_failure(const Leading& leading) = 0;
 };

@@ -133,8 +133,8 @@ PyObject* configure(PyObject* object, PyObject* args) {
     return nullptr;
   }
   CacheState& state = *as_cache(object)->state;
-  if (state.size() != 0 || !state.loads().empty()) {
-    PyErr_SetString(PyExc_RuntimeError, "the cache is in use");
+  if (state.is_configured()) {
+    PyErr_SetString(PyExc_RuntimeError, "a cache is set up once; make another, or resize() it");
     return nullptr;
   }
   CacheSettings settings;
@@ -349,10 +349,12 @@ class CallSteps final : public LoadSteps {
       : state_(state), key_(key), view_(view), loader_(loader), ttl_(ttl) {}
 
   PyObject* compute() override { return PyObject_CallOneArg(loader_, key_); }
-  bool publish(const Leading& leading, PyObject* value, Duration) override {
+  bool publish(const Leading& leading, PyObject* value, Duration,
+               std::uint64_t absent_at) override {
     StoreTerms terms;
     terms.ttl = ttl_;
     terms.stamp = leading.epoch();
+    terms.absent_at = absent_at;
     return !leading.may_store() || state_.store(view_, leading.key(), value, terms);
   }
   void publish_failure(const Leading&) override {}
@@ -387,7 +389,10 @@ PyObject* get_or_load(PyObject* object, PyObject* const* args, Py_ssize_t nargs,
   }
   state.count_miss(view, lookup);
   CallSteps steps(state, args[0], view, args[1], ttl);
-  return guarded([&] { return load_value(state, view, Lookup{}, steps); }, nullptr);
+  const std::uint64_t absent_at = lookup.absent_at;
+  lookup = Lookup{};
+  lookup.absent_at = absent_at;
+  return guarded([&] { return load_value(state, view, std::move(lookup), steps); }, nullptr);
 }
 
 // For _cache_async: _join(key), _publish(flight, key, value, ttl, seconds), _fail(seconds).

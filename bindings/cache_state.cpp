@@ -10,6 +10,7 @@ PyObject* housekeeper = nullptr;
 
 constexpr std::uint64_t kUnbounded = std::uint64_t{1} << 62;
 constexpr std::size_t kBuriedPerStore = 8;
+constexpr std::size_t kBuriedPerTag = 1000;
 constexpr int kMostRestarts = 1000;
 
 const char* name_of(cache::Cause cause) noexcept {
@@ -34,6 +35,12 @@ void set_housekeeper(PyObject* function) {
   const Ref old = Ref::steal(std::exchange(housekeeper, Py_NewRef(function)));
 }
 
+// Usable even where a subclass never calls __init__.
+CacheState::CacheState(PyObject* owner) : owner_(owner) {
+  configure(CacheSettings{});
+  is_configured_ = false;
+}
+
 CacheState::~CacheState() = default;
 
 void CacheState::configure(const CacheSettings& settings) {
@@ -43,6 +50,7 @@ void CacheState::configure(const CacheSettings& settings) {
   auto lru =
       settings.is_lru || settings.is_unbounded ? std::make_unique<LruCore>(options) : nullptr;
   auto adaptive = lru == nullptr ? std::make_unique<AdaptiveCore>(options) : nullptr;
+  is_configured_ = true;
   lru_ = std::move(lru);
   adaptive_ = std::move(adaptive);
   capacity_ = settings.capacity;
@@ -116,7 +124,10 @@ Lookup CacheState::look_up(const KeyView& view, bool touch) {
       result.found = Found::kFailed;
       return;
     }
-    if (i == cache::kNone) return;
+    if (i == cache::kNone) {
+      result.absent_at = core.version();
+      return;
+    }
     const Stored stored = core.value(i);
     const bool is_dead = stored.is_boxed() && stored.box()->is_dead();
     if (is_dead || core.expired(i, now)) {
@@ -209,7 +220,8 @@ bool CacheState::store(const KeyView& view, PyObject* key, PyObject* value,
   bool failed = false;
   Displaced out;
   with_core([&](auto& core) {
-    const cache::Index i = locate(core, view, failed);
+    const bool is_absent = terms.absent_at == core.version();
+    const cache::Index i = is_absent ? cache::kNone : locate(core, view, failed);
     if (failed || (i != cache::kNone && terms.keeps_present)) return;
     bool refused = false;
     const Stored stored = wrap(value, view, terms, now, refused);
@@ -254,17 +266,16 @@ void CacheState::count(cache::Cause cause) noexcept {
 }
 
 void CacheState::tell(PyObject* key, PyObject* value, const char* cause) {
+  // The exception that is set, if any, is put aside.
+  PyObject *type, *error, *traceback;
+  PyErr_Fetch(&type, &error, &traceback);
   const Ref listener = Ref::borrow(on_evict_.get());
   const Ref result = Ref::steal(PyObject_CallFunction(listener.get(), "OOs", key, value, cause));
   if (!result) PyErr_WriteUnraisable(listener.get());
+  PyErr_Restore(type, error, traceback);
 }
 
 void CacheState::settle(Displaced& out, PyObject* key, const char* cause) {
-  if (out.empty()) [[likely]]
-    return;
-  // Dropping a reference may run any code: the exception that is set is put aside for it.
-  PyObject *type, *value, *traceback;
-  PyErr_Fetch(&type, &value, &traceback);
   for (auto& item : out) {
     PyObject* object = item.value.value();
     const bool is_failure = item.value.is_boxed() && item.value.box()->is_failure;
@@ -278,7 +289,6 @@ void CacheState::settle(Displaced& out, PyObject* key, const char* cause) {
     Py_DECREF(object);
   }
   out.clear();
-  PyErr_Restore(type, value, traceback);
 }
 
 void CacheState::bury_dead(std::size_t limit) {
@@ -294,6 +304,7 @@ void CacheState::bury_dead(std::size_t limit) {
         return;
       }
     });
+    has_room_to_spare_ = true;
     settle(out, nullptr, "invalidated");
   }
 }
@@ -373,7 +384,13 @@ void CacheState::clear() {
 }
 
 std::size_t CacheState::invalidate_tags(const std::vector<std::string>& names) {
-  return tags_.invalidate(names, !loads_.empty());
+  std::size_t killed = 0;
+  for (const std::string& name : names) {
+    // An entry with several tags is to be counted once: those that are dead by another go first.
+    bury_dead(kBuriedPerTag);
+    killed += tags_.invalidate(name, !loads_.empty());
+  }
+  return killed;
 }
 
 void CacheState::resize(std::uint64_t capacity, bool is_unbounded) {
@@ -392,7 +409,8 @@ bool CacheState::expire(std::size_t budget) {
   Displaced out;
   with_core([&](auto& core) {
     const bool more = core.expire(now, out, budget);
-    if (!more && !out.empty()) core.shrink_to_fit();
+    has_room_to_spare_ |= !out.empty();
+    if (!more && std::exchange(has_room_to_spare_, false)) core.shrink_to_fit();
   });
   settle(out);
   return true;

@@ -58,7 +58,8 @@ struct StoreTerms {
   bool must_box = false;
   bool keeps_present = false;  // an entry that is there stays as it is
   std::vector<std::string> tags;
-  std::uint64_t stamp = 0;  // the tag epoch at which the load began
+  std::uint64_t stamp = 0;               // the tag epoch at which the load began
+  std::uint64_t absent_at = UINT64_MAX;  // as in Lookup: saves looking for the key again
 };
 
 enum class Found {
@@ -68,6 +69,9 @@ enum class Found {
   kFailed,  // an exception is set: __eq__ or the clock
 };
 
+// For `absent_at`: the key may be there.
+inline constexpr std::uint64_t kPresent = UINT64_MAX;
+
 struct Lookup {
   Found found = Found::kMiss;
   Ref value;
@@ -75,6 +79,7 @@ struct Lookup {
   bool has_expired = false;  // a miss on an entry whose time had passed
   Duration load_ns = 0;
   Instant fresh_until = kNever;
+  std::uint64_t absent_at = kPresent;  // the version of the core at which the key was absent
 };
 
 class CacheState {
@@ -89,13 +94,14 @@ class CacheState {
   using LruCore = cache::CacheCore<PyObject*, Stored, cache::LruPolicy>;
   using Displaced = cache::Displaced<PyObject*, Stored>;
 
-  explicit CacheState(PyObject* owner) : owner_(owner) { configure(CacheSettings{}); }
+  explicit CacheState(PyObject* owner);
   ~CacheState();  // REQUIRES: drop_all() was called
   CacheState(const CacheState&) = delete;
   CacheState& operator=(const CacheState&) = delete;
 
-  // REQUIRES: empty.
+  // Once, before anything else.
   void configure(const CacheSettings& settings);
+  [[nodiscard]] bool is_configured() const noexcept { return is_configured_; }
 
   // ---- the hit path
 
@@ -106,6 +112,32 @@ class CacheState {
       return true;
     }
     return read_python_clock(now);
+  }
+
+  // The two below run no Python code and count a hit where they find one. `may_be_there` false
+  // means that no entry has this hash, so the key is absent for certain.
+  //
+  // The same for a key that `same(PyObject* stored)` knows by identity alone.
+  template <class Core, class Same>
+  [[nodiscard, gnu::always_inline]] PyObject* hit_identical(Core& core, Py_hash_t hash, Same&& same,
+                                                            bool& may_be_there) noexcept {
+    if (clock_.get() != nullptr) [[unlikely]] {
+      may_be_there = true;
+      return nullptr;
+    }
+    const Instant now = now_coarse();
+    const cache::Index i = core.find(static_cast<std::uint64_t>(hash), [&](PyObject* key) {
+      may_be_there = true;
+      return same(key);
+    });
+    if (i == cache::kNone || core.expired(i, now)) [[unlikely]]
+      return nullptr;
+    const Stored stored = core.value(i);
+    if (stored.is_boxed()) [[unlikely]]
+      return nullptr;
+    core.touch(i, now);
+    ++figures.hits;
+    return stored.value();
   }
 
   // A borrowed reference to a bare, living value, counted as a hit; nullptr for everything else,
@@ -131,6 +163,22 @@ class CacheState {
   // dead or expired is dropped. Counts no hit and no miss.
   [[nodiscard]] Lookup look_up(const KeyView& view, bool touch = true);
 
+  // What look_up() finds for a key whose hash no entry has.
+  [[nodiscard]] Lookup absent() {
+    Lookup lookup;
+    lookup.absent_at = with_core([](auto& core) { return core.version(); });
+    return lookup;
+  }
+
+  // Whether the next load is to be timed, and as how many it counts: loads of microseconds are
+  // sampled, since reading the clock would take as long.
+  [[nodiscard]] unsigned timing_weight() const noexcept {
+    const std::uint64_t loads = figures.loads + figures.load_errors;
+    if (loads < kAlwaysTimed || figures.load_ns > static_cast<Duration>(loads) * kQuickLoad)
+      return 1;
+    return loads % kTimedShare == 0 ? kTimedShare : 0;
+  }
+
   // Counts a miss and why it was one.
   void count_miss(const KeyView& view, const Lookup& lookup);
 
@@ -152,6 +200,7 @@ class CacheState {
   [[nodiscard]] int time_left(const KeyView& view, Duration* left);
 
   void clear();
+  // How many entries it took: exact, unless over a thousand of them carry several tags.
   [[nodiscard]] std::size_t invalidate_tags(const std::vector<std::string>& names);
   void resize(std::uint64_t capacity, bool is_unbounded);
   // Drops what has expired, at most `budget` entries; gives memory back when much was dropped.
@@ -183,6 +232,11 @@ class CacheState {
   // New list of the living keys, or of (key, value) pairs. nullptr with an exception set.
   [[nodiscard]] PyObject* list(bool pairs);
 
+  // The core behind with_core(), for entry points that are chosen by policy.
+  [[nodiscard]] void* core() const noexcept {
+    return adaptive_ != nullptr ? static_cast<void*>(adaptive_.get()) : lru_.get();
+  }
+
   LoadTable& loads() noexcept { return loads_; }
   CacheFigures figures;
 
@@ -190,6 +244,10 @@ class CacheState {
   void drop_all() noexcept;  // tells no listener
 
  private:
+  static constexpr std::uint64_t kAlwaysTimed = 32;
+  static constexpr unsigned kTimedShare = 16;
+  static constexpr Duration kQuickLoad = 20 * kMicrosecond;
+
   template <class Core>
   [[nodiscard]] cache::Index locate(Core& core, const KeyView& view, bool& failed);
   template <class Core>
@@ -214,7 +272,9 @@ class CacheState {
   LoadTable loads_;
   std::uint64_t capacity_ = 0;
   bool is_unbounded_ = false;
-  bool is_watched_ = false;  // the housekeeper knows this cache
+  bool is_configured_ = false;
+  bool has_room_to_spare_ = false;  // entries left since memory was last given back
+  bool is_watched_ = false;         // the housekeeper knows this cache
   Duration ttl_ = kNever;
   Duration idle_ttl_ = 0;
   Ref weigher_;

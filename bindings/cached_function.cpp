@@ -128,11 +128,13 @@ class FunctionSteps final : public LoadSteps {
     return call_wrapped(self_, call_);
   }
 
-  bool publish(const Leading& leading, PyObject* value, Duration load_ns) override {
+  bool publish(const Leading& leading, PyObject* value, Duration load_ns,
+               std::uint64_t absent_at) override {
     if (self_->loader != nullptr) return true;
     StoreTerms store;
     store.ttl = self_->terms->ttl;
     store.stamp = leading.epoch();
+    store.absent_at = absent_at;
     if (!self_->terms->is_plain) {
       Storing storing;
       if (self_->terms->tags_of == nullptr) {
@@ -147,6 +149,8 @@ class FunctionSteps final : public LoadSteps {
     }
     return !leading.may_store() || self_->state->store(view_, leading.key(), value, store);
   }
+
+  [[nodiscard]] bool needs_timing() const override { return self_->terms->refresh_ahead > 0; }
 
   void publish_failure(const Leading& leading) override {
     if (self_->terms->negative_ttl <= 0 || self_->loader != nullptr ||
@@ -183,8 +187,9 @@ class FunctionSteps final : public LoadSteps {
 };
 
 // functools.lru_cache: every miss calls, whoever else is at it, and a result that came first stays.
-PyObject* answer_like_functools(CachedFunction* self, const Call& call, const KeyView& view) {
-  Lookup lookup = self->state->look_up(view);
+PyObject* answer_like_functools(CachedFunction* self, const Call& call, const KeyView& view,
+                                bool is_absent) {
+  Lookup lookup = is_absent ? self->state->absent() : self->state->look_up(view);
   if (lookup.found == Found::kFailed) return nullptr;
   if (lookup.found == Found::kFresh) {
     ++self->state->figures.hits;
@@ -197,6 +202,7 @@ PyObject* answer_like_functools(CachedFunction* self, const Call& call, const Ke
   if (!value) return nullptr;
   StoreTerms store;
   store.keeps_present = true;
+  store.absent_at = lookup.absent_at;
   return self->state->store(view, key.get(), value.get(), store) ? value.release() : nullptr;
 }
 
@@ -224,10 +230,11 @@ void set_async_loader(PyObject* function) {
   const Ref old = Ref::steal(std::exchange(async_loader, Py_NewRef(function)));
 }
 
-PyObject* answer_slowly(CachedFunction* self, const Call& call, const KeyView& view) {
-  if (self->is_functools) return answer_like_functools(self, call, view);
+PyObject* answer_slowly(CachedFunction* self, const Call& call, const KeyView& view,
+                        bool is_absent) {
+  if (self->is_functools) return answer_like_functools(self, call, view, is_absent);
   CacheState& state = *self->state;
-  Lookup lookup = state.look_up(view);
+  Lookup lookup = is_absent ? state.absent() : state.look_up(view);
   if (lookup.found == Found::kFailed) return nullptr;
   if (lookup.found != Found::kMiss) {
     const bool is_stale = lookup.found == Found::kStale;

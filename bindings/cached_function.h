@@ -35,6 +35,7 @@ struct CachedFunction {
   PyObject* wrapped;
   CacheObject* cache;  // owned
   CacheState* state;   // cache's
+  void* core;          // state's, of the type that `vectorcall` was made for
   KeyPlan* plan;       // owned
   LoadTerms* terms;    // owned
   PyObject* loader;  // owned, or nullptr; called as loader(key, args, kwargs) in place of wrapped,
@@ -45,11 +46,14 @@ struct CachedFunction {
   PyObject* dict;
   PyObject* weakrefs;
   bool is_async;
+  bool is_direct;     // a call without keywords may be looked up by its arguments as they are
   bool is_functools;  // the contract of functools.lru_cache: no single-flight
 };
 
-// The answer to a call that hit() does not know: the value or the coroutine.
-[[nodiscard]] PyObject* answer_slowly(CachedFunction* self, const Call& call, const KeyView& view);
+// The answer to a call that hit() does not know: the value or the coroutine. `is_absent`: no entry
+// has the key's hash.
+[[nodiscard]] PyObject* answer_slowly(CachedFunction* self, const Call& call, const KeyView& view,
+                                      bool is_absent);
 
 // Loads anew whatever the cache holds, and stores.
 [[nodiscard]] PyObject* refresh(CachedFunction* self, const Call& call, const KeyView& view);
@@ -66,9 +70,14 @@ struct CachedFunction {
                                               PyObject* exception, Duration load_ns, PyObject* args,
                                               PyObject* kwargs);
 
+// A CachedFunction for one instance: shares the plan and options of `unbound`, keeps its results in
+// `cache`, calls the wrapped function with the instance in front.
+[[nodiscard]] PyObject* bind_method(CachedFunction* unbound, PyObject* instance, PyObject* cache);
+
 void set_async_loader(PyObject* function);
 
 [[nodiscard]] bool is_cached_function(PyObject* object) noexcept;
 [[nodiscard]] bool add_cached_function_type(PyObject* module);
+[[nodiscard]] bool add_cached_method_type(PyObject* module);  // cached_function_method.cpp
 
 }  // namespace mcp::python

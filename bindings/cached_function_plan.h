@@ -86,16 +86,6 @@ class KeyPlan {
   [[nodiscard]] bool is_direct() const noexcept { return direct_; }
   [[nodiscard]] Py_ssize_t size() const noexcept { return static_cast<Py_ssize_t>(names_.size()); }
 
-  // make() for such a call. REQUIRES: is_direct() and call.nargs == size(), no keywords.
-  [[nodiscard]] bool make_direct(PyObject* const* args, KeyView& view) const {
-    Py_ssize_t culprit = 0;
-    const Py_ssize_t size = static_cast<Py_ssize_t>(names_.size());
-    view = {args, size, false, typed_, hash_of_items(args, size, &culprit)};
-    if (view.hash != -1) [[likely]]
-      return true;
-    return refuse(args[culprit], culprit);
-  }
-
   int traverse(visitproc visit, void* arg) const;
 
   // Sets the TypeError for argument number `position` without a hash; false. Other errors stay.

@@ -24,11 +24,13 @@ PyObject* as_object(CachedFunction* self) { return reinterpret_cast<PyObject*>(s
 
 // ---- calls
 
+// A key that was not found by identity.
 template <bool kAsync>
-inline PyObject* answer(CachedFunction* self, const Call& call, const KeyView& view) {
-  PyObject* value = self->state->hit(view);
+[[gnu::noinline]] PyObject* answer(CachedFunction* self, const Call& call, const KeyView& view,
+                                   bool may_be_there) {
+  PyObject* value = may_be_there ? self->state->hit(view) : nullptr;
   if (value == nullptr) [[unlikely]]
-    return answer_slowly(self, call, view);
+    return answer_slowly(self, call, view, !may_be_there);
   Py_INCREF(value);
   if constexpr (kAsync) return make_answer(value, as_object(self));
   return value;
@@ -39,37 +41,93 @@ template <bool kAsync>
   KeyBuffer buffer;
   KeyView view;
   if (!self->plan->make(call, buffer, view)) return nullptr;
-  return answer<kAsync>(self, call, view);
+  return answer<kAsync>(self, call, view, true);
 }
 
-template <Shape kShape, bool kAsync>
+[[gnu::noinline]] PyObject* refuse(CachedFunction* self, PyObject* argument, Py_ssize_t position) {
+  self->plan->refuse(argument, position);
+  return nullptr;
+}
+
+template <bool kAsync>
+inline PyObject* hand_out(CachedFunction* self, PyObject* value) {
+  Py_INCREF(value);
+  if constexpr (kAsync) return make_answer(value, as_object(self));
+  return value;
+}
+
+// Identical, or equal text. Equal keys of other kinds are left to answer().
+inline bool is_same_key(PyObject* stored, PyObject* key) noexcept {
+  return stored == key || (PyUnicode_CheckExact(key) && is_same_text(key, stored));
+}
+
+// Whether `stored` is the tuple of these very objects.
+inline bool is_tuple_of(PyObject* stored, PyObject* const* items, Py_ssize_t size) noexcept {
+  if (!PyTuple_CheckExact(stored) || PyTuple_GET_SIZE(stored) != size) return false;
+  for (Py_ssize_t i = 0; i < size; ++i) {
+    if (PyTuple_GET_ITEM(stored, i) != items[i]) return false;
+  }
+  return true;
+}
+
+template <Shape kShape, class Core, bool kAsync>
 PyObject* vectorcall(PyObject* object, PyObject* const* args, std::size_t nargsf,
                      PyObject* kwnames) {
   CachedFunction* self = as_function(object);
-  const Call call{args, PyVectorcall_NARGS(nargsf), kwnames};
-  KeyView view;
+  const Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
+  Core& core = *static_cast<Core*>(self->core);
+  bool may_be_there = false;
   if constexpr (kShape == Shape::kOne) {
-    if (call.nargs == 1 && kwnames == nullptr) [[likely]] {
-      view = {args, 1, true, self->plan->typed(), hash_of(args[0])};
-      if (view.hash == -1) [[unlikely]] {
-        self->plan->refuse(args[0], 0);
-        return nullptr;
-      }
-      return answer<kAsync>(self, call, view);
+    if (nargs == 1 && kwnames == nullptr) [[likely]] {
+      const Py_hash_t hash = hash_of(args[0]);
+      if (hash == -1) [[unlikely]]
+        return refuse(self, args[0], 0);
+      PyObject* value = self->state->hit_identical(
+          core, hash, [&](PyObject* stored) { return is_same_key(stored, args[0]); }, may_be_there);
+      if (value != nullptr) [[likely]]
+        return hand_out<kAsync>(self, value);
+      return answer<kAsync>(self, {args, nargs, kwnames},
+                            {args, 1, true, self->plan->typed(), hash}, may_be_there);
     }
   } else if constexpr (kShape == Shape::kNone) {
-    if (call.nargs == 0 && call.keywords() == 0) [[likely]] {
-      view = {args, 0, false, false, TupleHash().finish(0)};
-      return answer<kAsync>(self, call, view);
+    if (nargs == 0 && kwnames == nullptr) [[likely]] {
+      constexpr Py_hash_t kHash = TupleHash().finish(0);
+      PyObject* value = self->state->hit_identical(
+          core, kHash, [](PyObject* stored) { return is_tuple_of(stored, nullptr, 0); },
+          may_be_there);
+      if (value != nullptr) [[likely]]
+        return hand_out<kAsync>(self, value);
+      return answer<kAsync>(self, {args, 0, kwnames}, {args, 0, false, false, kHash}, may_be_there);
     }
   } else if constexpr (kShape == Shape::kFixed) {
-    if (call.nargs == self->plan->size() && kwnames == nullptr && self->plan->is_direct())
-        [[likely]] {
-      if (!self->plan->make_direct(args, view)) return nullptr;
-      return answer<kAsync>(self, call, view);
+    if (self->is_direct && kwnames == nullptr && nargs == self->plan->size()) [[likely]] {
+      Py_ssize_t culprit = 0;
+      const Py_hash_t hash = hash_of_items(args, nargs, &culprit);
+      if (hash == -1) [[unlikely]]
+        return refuse(self, args[culprit], culprit);
+      PyObject* value = self->state->hit_identical(
+          core, hash, [&](PyObject* stored) { return is_tuple_of(stored, args, nargs); },
+          may_be_there);
+      if (value != nullptr) [[likely]]
+        return hand_out<kAsync>(self, value);
+      return answer<kAsync>(self, {args, nargs, kwnames},
+                            {args, nargs, false, self->plan->typed(), hash}, may_be_there);
+    }
+  } else if constexpr (kShape == Shape::kFunctools) {
+    if (nargs == 1 && kwnames == nullptr && self->is_direct) [[likely]] {
+      if (PyUnicode_CheckExact(args[0]) || PyLong_CheckExact(args[0])) {
+        const Py_hash_t hash = hash_of(args[0]);
+        PyObject* value = self->state->hit_identical(
+            core, hash, [&](PyObject* stored) { return is_same_key(stored, args[0]); },
+            may_be_there);
+        if (value != nullptr) [[likely]]
+          return hand_out<kAsync>(self, value);
+        return answer<kAsync>(self, {args, nargs, kwnames}, {args, 1, true, false, hash},
+                              may_be_there);
+      }
     }
   }
-  return call_general<kAsync>(self, call);
+  return call_general<kAsync>(self, {args, nargs, kwnames});
 }
 
 // maxsize=0 as functools has it: the arguments are not even hashed.
@@ -80,21 +138,42 @@ PyObject* vectorcall_uncached(PyObject* object, PyObject* const* args, std::size
   return PyObject_Vectorcall(self->wrapped, args, nargsf, kwnames);
 }
 
-template <bool kAsync>
-vectorcallfunc entry_for(Shape shape) noexcept {
+template <class Core, bool kAsync>
+vectorcallfunc entry_of(Shape shape) noexcept {
   switch (shape) {
     case Shape::kNone:
-      return vectorcall<Shape::kNone, kAsync>;
+      return vectorcall<Shape::kNone, Core, kAsync>;
     case Shape::kOne:
-      return vectorcall<Shape::kOne, kAsync>;
+      return vectorcall<Shape::kOne, Core, kAsync>;
     case Shape::kFixed:
-      return vectorcall<Shape::kFixed, kAsync>;
+      return vectorcall<Shape::kFixed, Core, kAsync>;
+    case Shape::kFunctools:
+      return vectorcall<Shape::kFunctools, Core, kAsync>;
     default:
-      return vectorcall<Shape::kVariadic, kAsync>;
+      return vectorcall<Shape::kVariadic, Core, kAsync>;
   }
 }
 
+vectorcallfunc entry_for(const CachedFunction* self) noexcept {
+  const CacheState& state = *self->state;
+  if (self->is_functools && state.capacity() == 0 && !state.is_unbounded()) {
+    return vectorcall_uncached;
+  }
+  const Shape shape = self->plan->shape();
+  if (state.is_lru()) {
+    return self->is_async ? entry_of<CacheState::LruCore, true>(shape)
+                          : entry_of<CacheState::LruCore, false>(shape);
+  }
+  return self->is_async ? entry_of<CacheState::AdaptiveCore, true>(shape)
+                        : entry_of<CacheState::AdaptiveCore, false>(shape);
+}
+
 // ---- construction
+
+// Whether the fast entry of the shape applies to calls without keywords.
+bool shape_is_direct(const KeyPlan& plan) noexcept {
+  return plan.shape() == Shape::kFunctools ? !plan.typed() : plan.is_direct();
+}
 
 bool parse_terms(PyObject* spec, LoadTerms& terms) {
   PyObject *ttl, *negative, *stale, *ttl_of, *condition, *copy, *tags_of;
@@ -144,36 +223,11 @@ PyObject* function_new(PyTypeObject* type, PyObject* args, PyObject*) {
   self->parameters = Py_NewRef(parameters);
   self->is_async = is_async != 0;
   self->is_functools = is_functools != 0;
-  const Shape shape = self->plan->shape();
-  self->vectorcall = is_async ? entry_for<true>(shape) : entry_for<false>(shape);
-  if (is_functools && self->state->capacity() == 0 && !self->state->is_unbounded()) {
-    self->vectorcall = vectorcall_uncached;
-  }
+  self->core = self->state->core();
+  self->is_direct = shape_is_direct(*self->plan);
+  self->vectorcall = entry_for(self);
   self->dict = PyDict_New();
   return self->dict == nullptr ? nullptr : holder.release();
-}
-
-// A method of `instance` that shares this one's plan and options but keeps its results in `cache`.
-PyObject* bind(PyObject* object, PyObject* const* args, Py_ssize_t nargs) {
-  CachedFunction* unbound = as_function(object);
-  if (nargs != 2 || !is_cache(args[1]) || unbound->unbound != nullptr) {
-    return PyErr_Format(PyExc_TypeError, "_bind(instance, cache)");
-  }
-  auto* self = reinterpret_cast<CachedFunction*>(function_type->tp_alloc(function_type, 0));
-  if (self == nullptr) return nullptr;
-  self->vectorcall = unbound->vectorcall;
-  self->wrapped = Py_NewRef(unbound->wrapped);
-  self->cache = reinterpret_cast<CacheObject*>(Py_NewRef(args[1]));
-  self->state = self->cache->state;
-  self->plan = unbound->plan;
-  self->terms = unbound->terms;
-  self->parameters = Py_NewRef(unbound->parameters);
-  self->instance = Py_NewRef(args[0]);
-  self->unbound = Py_NewRef(object);
-  self->dict = Py_NewRef(unbound->dict);
-  self->is_async = unbound->is_async;
-  self->is_functools = unbound->is_functools;
-  return as_object(self);
 }
 
 int function_traverse(PyObject* object, visitproc visit, void* arg) {
@@ -416,8 +470,6 @@ PyMethodDef methods[] = {
     {"cache_info", cache_info, METH_NOARGS, "CacheInfo(hits, misses, maxsize, currsize)."},
     {"stats", stats, METH_NOARGS, "CacheStats of its cache."},
     {"cache_parameters", cache_parameters, METH_NOARGS, "The settings, as a new dict."},
-    {"_bind", fast_function(bind), METH_FASTCALL,
-     "A method of an instance, with a cache of its own."},
     {"_call", fast_function(call_async), METH_FASTCALL, "For _cache_async."},
     {"_join", fast_function(join), METH_FASTCALL, "For _cache_async."},
     {"_publish", fast_function(publish), METH_FASTCALL, "For _cache_async."},
@@ -489,6 +541,26 @@ PyMethodDef module_methods[] = {
     {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace
+
+PyObject* bind_method(CachedFunction* unbound, PyObject* instance, PyObject* cache) {
+  auto* self = reinterpret_cast<CachedFunction*>(function_type->tp_alloc(function_type, 0));
+  if (self == nullptr) return nullptr;
+  self->wrapped = Py_NewRef(unbound->wrapped);
+  self->cache = reinterpret_cast<CacheObject*>(Py_NewRef(cache));
+  self->state = self->cache->state;
+  self->core = self->state->core();
+  self->plan = unbound->plan;
+  self->terms = unbound->terms;
+  self->parameters = Py_NewRef(unbound->parameters);
+  self->instance = Py_NewRef(instance);
+  self->unbound = Py_NewRef(as_object(unbound));
+  self->dict = Py_NewRef(unbound->dict);
+  self->is_async = unbound->is_async;
+  self->is_functools = unbound->is_functools;
+  self->is_direct = unbound->is_direct;
+  self->vectorcall = entry_for(self);
+  return as_object(self);
+}
 
 bool is_cached_function(PyObject* object) noexcept {
   return PyObject_TypeCheck(object, function_type);

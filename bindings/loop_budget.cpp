@@ -16,7 +16,7 @@ struct Budget {
   Instant since = 0;  // when it was armed
 };
 
-thread_local Budget budget;
+__attribute__((tls_model("initial-exec"))) thread_local Budget budget;
 
 PyObject* on_tick(PyObject*, PyObject*) {
   budget.ticked = true;
@@ -25,21 +25,31 @@ PyObject* on_tick(PyObject*, PyObject*) {
 
 PyMethodDef on_tick_method = {"_on_loop_tick", on_tick, METH_NOARGS, nullptr};
 
+// Kept from the first use on. The interpreter lock guards them: a guarded initialisation could wait
+// for it while holding the guard.
+PyObject* running_loop_function = nullptr;
+PyObject* tick_callback = nullptr;
+PyObject* call_soon_name = nullptr;
+
 PyObject* get_running_loop() {
-  static PyObject* const function = [] {
+  if (running_loop_function == nullptr) {
     const Ref module = Ref::steal(PyImport_ImportModule("asyncio.events"));
-    return module ? PyObject_GetAttrString(module.get(), "_get_running_loop") : nullptr;
-  }();
-  return function == nullptr ? nullptr : PyObject_CallNoArgs(function);
+    if (!module) return nullptr;
+    running_loop_function = PyObject_GetAttrString(module.get(), "_get_running_loop");
+    tick_callback = PyCFunction_New(&on_tick_method, nullptr);
+    call_soon_name = PyUnicode_InternFromString("call_soon");
+  }
+  return running_loop_function == nullptr ? nullptr : PyObject_CallNoArgs(running_loop_function);
 }
 
 // False when no asyncio loop runs in this thread.
 bool arm(Instant now) {
-  static PyObject* const callback = PyCFunction_New(&on_tick_method, nullptr);
-  static PyObject* const call_soon = PyUnicode_InternFromString("call_soon");
   const Ref loop = Ref::steal(get_running_loop());
-  if (!loop || loop.get() == Py_None || callback == nullptr || call_soon == nullptr) return false;
-  const Ref handle = Ref::steal(PyObject_CallMethodOneArg(loop.get(), call_soon, callback));
+  if (!loop || loop.get() == Py_None || tick_callback == nullptr || call_soon_name == nullptr) {
+    return false;
+  }
+  const Ref handle =
+      Ref::steal(PyObject_CallMethodOneArg(loop.get(), call_soon_name, tick_callback));
   if (!handle) return false;
   budget.armed = true;
   budget.ticked = false;
