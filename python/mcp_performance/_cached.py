@@ -6,7 +6,6 @@ import asyncio
 import functools
 import inspect
 import math
-import weakref
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from types import EllipsisType
@@ -110,12 +109,12 @@ def cached_method(maxsize: Any = 1024, typed: bool = False, **options: Any) -> A
     hash, but a ``__dict__`` and weak references, as ordinary classes have.
     """
     if callable(maxsize) and not isinstance(maxsize, int):
-        return _CachedMethod(maxsize, _Options(1024, False))
+        return _make_method(maxsize, _Options(1024, False))
     for option in ("cache", "as_function"):
         if option in options:
             raise TypeError(f"{option}={options[option]!r}: cached_method has no such option")
     chosen = _Options(maxsize, typed, **options)
-    return lambda function: _CachedMethod(function, chosen)
+    return lambda function: _make_method(function, chosen)
 
 
 @overload
@@ -367,37 +366,9 @@ def _as_function(made: Any, function: Callable[..., Any]) -> Any:
     return wrapper
 
 
-class _InstanceCache:
-    """One instance's cache of one method. A copy of the instance's ``__dict__`` does not carry it over."""
-
-    __slots__ = ("cache", "owner")
-
-    def __init__(self, owner: Any, cache: Cache[Any, Any] | None) -> None:
-        self.owner: Callable[[], Any] = weakref.ref(owner)
-        self.cache: Cache[Any, Any] | CacheBackend | None = cache
-
-    def __reduce__(self) -> Any:
-        return _no_cache, ()
-
-
-def _no_cache() -> None:
-    """What an instance's cache is pickled and deep-copied as."""
-
-
-class _CachedMethod:
-    """The descriptor behind :func:`cached_method`."""
-
-    def __init__(self, function: Callable[..., Any], options: _Options) -> None:
-        self._made = options.make(function, method=True)
-        self._options = options
-        self._slot = f"_cached_{function.__name__}_{id(self):x}"
-        functools.update_wrapper(self, function)  # type: ignore[arg-type]  # what it names is not called
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        if instance is None:
-            return self
-        record = instance.__dict__.get(self._slot)
-        if record is None or record.owner() is not instance:
-            record = _InstanceCache(instance, _private_cache(self._options.maxsize, self._options.policy))
-            instance.__dict__[self._slot] = record
-        return self._made._bind(instance, record.cache)
+def _make_method(function: Callable[..., Any], options: _Options) -> Any:
+    prototype = options.make(function, method=True)
+    slot = f"_cached_{prototype.__name__}_{id(prototype):x}"
+    make_cache = functools.partial(_private_cache, options.maxsize, options.policy)
+    made: Any = _core.CachedMethod(prototype, make_cache, slot)
+    return functools.update_wrapper(made, function)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import weakref
+from types import SimpleNamespace
 from typing import Any
 
 from . import _core
@@ -76,13 +78,27 @@ class _Keeper:
             if (cache := reference()) is None:
                 continue
             living.append(reference)
-            left: float | None = 0.0
-            while left == 0.0 and not self._stopped:
-                left = cache._expire(_SLICE)
+            left = self._expire(cache)
             if left is not None:
                 due = min(due, left)
         self._caches = living
         return max(due, _SHORTEST_PAUSE)
+
+    def _expire(self, cache: Any) -> float | None:
+        left: float | None = 0.0
+        try:
+            while left == 0.0 and not self._stopped:
+                left = cache._expire(_SLICE)
+        except Exception as error:  # a clock of the user's own
+            event: Any = SimpleNamespace(
+                exc_type=type(error),
+                exc_value=error,
+                exc_traceback=error.__traceback__,
+                err_msg="Exception ignored while dropping expired entries",
+                object=cache,
+            )
+            sys.unraisablehook(event)
+        return left
 
 
 _keeper = _Keeper()
