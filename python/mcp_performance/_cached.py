@@ -30,6 +30,9 @@ TtlOption: TypeAlias = Ttl | Callable[[Any], Ttl] | EllipsisType
 
 _core._set_figure_types(CacheInfo, CacheStats)
 
+# What asyncio.iscoroutinefunction() looks for, where it does.
+_COROUTINE_MARK = getattr(asyncio.coroutines, "_is_coroutine", None)
+
 
 @overload
 def cached(maxsize: Callable[P, R], /) -> CachedFunction[P, R]: ...
@@ -308,7 +311,8 @@ def _check_function(function: Any) -> bool:
         if inspect.isgeneratorfunction(candidate) or inspect.isasyncgenfunction(candidate):
             raise TypeError(f"{function!r} is a generator: what it yields can be consumed only once")
     return any(
-        inspect.iscoroutinefunction(candidate) or asyncio.iscoroutinefunction(candidate)
+        inspect.iscoroutinefunction(candidate)
+        or (_COROUTINE_MARK is not None and getattr(candidate, "_is_coroutine", None) is _COROUTINE_MARK)
         for candidate in (target, call)
     )
 
@@ -326,7 +330,8 @@ def _finish(made: Any, function: Callable[..., Any], name: str, *, register: boo
     functools.update_wrapper(made, function)
     made.name = name
     if made._is_async:
-        made._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+        if _COROUTINE_MARK is not None:
+            made._is_coroutine = _COROUTINE_MARK
         mark = getattr(inspect, "markcoroutinefunction", None)  # CPython 3.12 and newer
         if mark is not None:
             mark(made)
