@@ -1,8 +1,8 @@
 // invalidation_feed.h: news for a memory cache from a thread that may not touch it.
 //
-// A shared tier announces here which entries are out of date. The owner of the memory cache compares
-// arrived() with what it saw last, before every hit, and takes the news when it differs: then no hit
-// is answered by an entry whose end had been announced before.
+// A shared tier announces here which entries are out of date. The owner of the memory cache
+// compares arrived() with what it saw last, before every hit, and takes the news when it differs:
+// then no hit is answered by an entry whose end had been announced before.
 //
 // Safe from any thread. Never blocks for longer than a few instructions. Bounded: more keys than
 // kCapacity become one flush.

@@ -2,8 +2,8 @@
 //
 // Closed: everybody. Open: nobody, until a connection stands again; attempts follow each other at
 // jittered, doubling distances of at most 1 s. Half-open, once it stands: one command at a time,
-// until one is answered. A failure opens it again, and the distances go on growing, so a server that
-// takes connections but answers nothing does not close it.
+// until one is answered. A failure opens it again, and the distances go on growing, so a server
+// that takes connections but answers nothing does not close it.
 //
 // Thread-compatible; no clock of its own.
 #pragma once

@@ -221,8 +221,8 @@ bool Client::prepare_turn(Duration& wait, bool& data_waits) {
   {
     const MutexLock lock(mutex_);
     if (state_ == State::kClosed) return false;
-    connect = !session_ && (state_ == State::kConnecting ||
-                            (state_ == State::kDown && retry_at_ <= now));
+    connect =
+        !session_ && (state_ == State::kConnecting || (state_ == State::kDown && retry_at_ <= now));
   }
   if (connect) {
     attempt_ends_ = now + options_.timeout;
@@ -385,7 +385,7 @@ void Client::lose(const Error& error, bool timed_out) {
   session_.reset();
   attempt_ends_ = next_beat_ = kNever;
   if (options_.tracking) feed_->flush();
-  if (first) logger("redis").warn("{}", error.what());
+  if (first) logger("redis").info("{}", error.what());
   for (Pending& pending : failed) {
     Outcome outcome;
     outcome.error = error;

@@ -1,8 +1,8 @@
 // client.h: commands to one Redis server, pipelined over one connection by one thread.
 //
 // Safe from any thread. The I/O thread and every descriptor come with the first command; nothing of
-// it survives into a forked child, where the client must be abandoned (not destroyed) and made anew.
-// A command ends exactly once, through its Done: with its replies, or with an Error:
+// it survives into a forked child, where the client must be abandoned (not destroyed) and made
+// anew. A command ends exactly once, through its Done: with its replies, or with an Error:
 //   kBackendUnavailable  refused at once (the breaker is open, too many in flight, closed), or lost
 //                        with its connection, or not answered within the timeout
 //   kProtocol            the peer does not speak Redis
@@ -12,9 +12,9 @@
 // A command with a fill key is a read whose value may be kept in a memory cache: see coherence.h.
 // What the memory cache must drop arrives on the feed.
 //
-// Locks: mutex_ is a leaf but for InvalidationFeed's own; no Done runs under it. A caller that finds
-// nothing in flight sends for itself, under mutex_, without blocking; otherwise the I/O thread sends
-// what has gathered. Only the I/O thread receives and closes.
+// Locks: mutex_ is a leaf but for InvalidationFeed's own; no Done runs under it. A caller that
+// finds nothing in flight sends for itself, under mutex_, without blocking; otherwise the I/O
+// thread sends what has gathered. Only the I/O thread receives and closes.
 #pragma once
 
 #include <cstdint>
@@ -68,7 +68,7 @@ struct ClientStats {
   std::uint64_t invalidations = 0;  // keys announced
   std::uint64_t flushes = 0;
   std::uint64_t fills_kept = 0;
-  std::uint64_t fills_dropped = 0;                  // overtaken by an invalidation
+  std::uint64_t fills_dropped = 0;                     // overtaken by an invalidation
   std::map<std::string, std::uint64_t> error_replies;  // by code, "other" past 32 codes
   std::size_t in_flight = 0;
   bool connected = false;
@@ -137,8 +137,9 @@ class Client {
   mutable Mutex mutex_;
   State state_ GUARDED_BY(mutex_) = State::kIdle;
   SendBuffer outbox_ GUARDED_BY(mutex_);
-  std::deque<Pending> in_flight_ GUARDED_BY(mutex_);  // in the order of their commands; oldest first
-  const Socket* data_ GUARDED_BY(mutex_) = nullptr;   // while kReady
+  std::deque<Pending> in_flight_
+      GUARDED_BY(mutex_);                            // in the order of their commands; oldest first
+  const Socket* data_ GUARDED_BY(mutex_) = nullptr;  // while kReady
   bool woken_ GUARDED_BY(mutex_) = false;
   bool timer_armed_ GUARDED_BY(mutex_) = false;
   Instant retry_at_ GUARDED_BY(mutex_) = 0;  // in kDown

@@ -11,8 +11,8 @@ std::string_view error_code(std::string_view error_text) noexcept {
 
 Error error_of(std::string_view error_text) {
   static constexpr std::array<std::string_view, 14> kUnavailable = {
-      "LOADING", "MASTERDOWN", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "NOAUTH", "WRONGPASS",
-      "NOPERM",  "OOM",        "MISCONF", "READONLY", "MOVED",     "ASK",    "DENIED"};
+      "LOADING", "MASTERDOWN", "BUSY",    "TRYAGAIN", "CLUSTERDOWN", "NOAUTH", "WRONGPASS",
+      "NOPERM",  "OOM",        "MISCONF", "READONLY", "MOVED",       "ASK",    "DENIED"};
   const std::string_view code = error_code(error_text);
   const std::string message = "redis answered: " + std::string(error_text);
   if (std::find(kUnavailable.begin(), kUnavailable.end(), code) != kUnavailable.end()) {

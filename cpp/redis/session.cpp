@@ -111,8 +111,8 @@ SessionNews Session::advance(const pollfd* polls, std::size_t count) {
 
 void Session::step(const pollfd& poll, Channel& channel, SessionNews& news) {
   if (poll.revents == 0) return;
-  const bool connecting = &channel == &data_ ? phase_ == Phase::kConnectData
-                                             : phase_ == Phase::kConnectNews;
+  const bool connecting =
+      &channel == &data_ ? phase_ == Phase::kConnectData : phase_ == Phase::kConnectNews;
   if (!connecting) {
     flush(channel);
     if ((poll.revents & ~POLLOUT) != 0) read(channel, news);

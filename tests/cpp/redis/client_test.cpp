@@ -210,12 +210,12 @@ TEST(Client, RefusesEverythingOnceClosed) {
 }
 
 TEST(Client, TellsHostileBytesFromRedis) {
-  for (const std::string hostile : {"HTTP/1.1 200 OK\r\n\r\n", "$99999999999\r\n", "*2000000000\r\n",
-                                    "+PONG\r\n+PONG\r\n+unasked\r\n", ":1\r\n\x01garbage"}) {
+  for (const std::string hostile :
+       {"HTTP/1.1 200 OK\r\n\r\n", "$99999999999\r\n", "*2000000000\r\n",
+        "+PONG\r\n+PONG\r\n+unasked\r\n", ":1\r\n\x01garbage"}) {
     std::atomic<int> pieces{0};
-    const FakePeer peer([&](const std::string&) {
-      return pieces++ == 0 ? std::string("+PONG\r\n") : hostile;
-    });
+    const FakePeer peer(
+        [&](const std::string&) { return pieces++ == 0 ? std::string("+PONG\r\n") : hostile; });
     Client client(patient(peer.port()), nullptr);
     static_cast<void>(client.call(request({"PING"})));
     EXPECT_TRUE(eventually([&] { return client.stats().protocol_errors > 0; })) << hostile;

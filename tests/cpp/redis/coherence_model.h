@@ -1,6 +1,6 @@
-// coherence_model.h: one key of a Redis server, the two connections to it, two threads and a foreign
-// client, as a world that moves one step at a time. Every order of its steps is a schedule that the
-// real parts could run into. The world says when a rule of coherence is broken.
+// coherence_model.h: one key of a Redis server, the two connections to it, two threads and a
+// foreign client, as a world that moves one step at a time. Every order of its steps is a schedule
+// that the real parts could run into. The world says when a rule of coherence is broken.
 #pragma once
 
 #include <algorithm>
@@ -17,28 +17,34 @@ namespace mcp::redis {
 // What a careless cache would do; the world must catch each.
 enum class Flaw {
   kNone,
-  kKeepsWhatever,         // does not ask keep()
-  kBeginsAtTheReply,      // puts the placeholder when the value is there
-  kKeepsAcrossALoss,      // the loss of a connection leaves placeholders alone
-  kNoFlushAtALoss,        // and what is kept
-  kNoFlushAtAReconnect,   // keeps what was put in while Redis was away
+  kKeepsWhatever,        // does not ask keep()
+  kBeginsAtTheReply,     // puts the placeholder when the value is there
+  kKeepsAcrossALoss,     // the loss of a connection leaves placeholders alone
+  kNoFlushAtALoss,       // and what is kept
+  kNoFlushAtAReconnect,  // keeps what was put in while Redis was away
   kIgnoresNullMessages,
 };
 
 class World {
  public:
   enum class Step {
-    kBeginGet0, kBeginGet1,    // a thread sends GET
-    kPut0, kPut1,              // puts the value it got into the memory cache
-    kKeep0, kKeep1,            // asks whether it may stay
-    kOwnSet,                   // SET on D, by nobody in particular
-    kAwayPut0,                 // thread 0 keeps a loaded value while Redis is away
-    kServerRuns,               // the server takes the oldest command from D
-    kDataArrives,              // the oldest reply arrives
-    kNewsArrives,              // the oldest announcement arrives
-    kForeignWrite, kFlushAll,
-    kDataBreaks, kNewsBreaks,  // unnoticed as yet
-    kLossNoticed, kReconnect,
+    kBeginGet0,
+    kBeginGet1,  // a thread sends GET
+    kPut0,
+    kPut1,  // puts the value it got into the memory cache
+    kKeep0,
+    kKeep1,        // asks whether it may stay
+    kOwnSet,       // SET on D, by nobody in particular
+    kAwayPut0,     // thread 0 keeps a loaded value while Redis is away
+    kServerRuns,   // the server takes the oldest command from D
+    kDataArrives,  // the oldest reply arrives
+    kNewsArrives,  // the oldest announcement arrives
+    kForeignWrite,
+    kFlushAll,
+    kDataBreaks,
+    kNewsBreaks,  // unnoticed as yet
+    kLossNoticed,
+    kReconnect,
     kCount,
   };
 
@@ -142,8 +148,8 @@ class World {
     }
   }
 
-  // What a hit would answer now must be the server's value, unless the news that ends it is still on
-  // its way. Empty when that holds.
+  // What a hit would answer now must be the server's value, unless the news that ends it is still
+  // on its way. Empty when that holds.
   [[nodiscard]] std::string broken_rule() const {
     if (!memory_ || drop_arrived_ || flush_arrived_ || memory_->unsettled_by != kNobody) return {};
     if (memory_->generation != machine_.generation()) return "kept across a change of connection";

@@ -215,8 +215,7 @@ TEST_P(CoherenceModelFlaw, IsFound) {
 INSTANTIATE_TEST_SUITE_P(Each, CoherenceModelFlaw,
                          testing::Values(Flaw::kKeepsWhatever, Flaw::kBeginsAtTheReply,
                                          Flaw::kKeepsAcrossALoss, Flaw::kNoFlushAtALoss,
-                                         Flaw::kNoFlushAtAReconnect,
-                                         Flaw::kIgnoresNullMessages));
+                                         Flaw::kNoFlushAtAReconnect, Flaw::kIgnoresNullMessages));
 
 }  // namespace
 }  // namespace mcp::redis

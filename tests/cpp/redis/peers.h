@@ -1,4 +1,5 @@
-// peers.h: what a client talks to in tests: a real redis-server, and a peer that says what it is told.
+// peers.h: what a client talks to in tests: a real redis-server, and a peer that says what it is
+// told.
 #pragma once
 
 #include <arpa/inet.h>
@@ -45,8 +46,7 @@ inline int listen_on_loopback(int& port) {
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t size = sizeof address;
-  if (bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
-      listen(fd, 64) != 0 ||
+  if (bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || listen(fd, 64) != 0 ||
       getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
     throw std::runtime_error("no loopback port");
   }
@@ -78,9 +78,19 @@ class RedisServer {
 
   // Returns when it takes connections.
   void start() {
-    std::vector<std::string> words = {"redis-server", "--port", std::to_string(port_), "--bind",
-                                      "127.0.0.1", "--dir", folder_, "--unixsocket", unix_path(),
-                                      "--save", "", "--enable-debug-command", "yes"};
+    std::vector<std::string> words = {"redis-server",
+                                      "--port",
+                                      std::to_string(port_),
+                                      "--bind",
+                                      "127.0.0.1",
+                                      "--dir",
+                                      folder_,
+                                      "--unixsocket",
+                                      unix_path(),
+                                      "--save",
+                                      "",
+                                      "--enable-debug-command",
+                                      "yes"};
     words.insert(words.end(), options_.begin(), options_.end());
     std::vector<char*> arguments;
     for (std::string& word : words) arguments.push_back(word.data());

@@ -69,7 +69,8 @@ TEST(ReplyReader, RefusesAnAnnouncedLengthBeforeItsBytesCome) {
 
 TEST(ReplyReader, RefusesStringsThatAreTooLargeTogether) {
   ReplyReader reader({.reply_bytes = 10});
-  EXPECT_EQ(kind_of_failure(reader, "*2\r\n$6\r\nabcdef\r\n$6\r\nabcdef\r\n"), ErrorKind::kProtocol);
+  EXPECT_EQ(kind_of_failure(reader, "*2\r\n$6\r\nabcdef\r\n$6\r\nabcdef\r\n"),
+            ErrorKind::kProtocol);
 }
 
 TEST(ReplyReader, StartsTheBoundAnewForEachReply) {
@@ -112,9 +113,9 @@ TEST(ReplyReader, RefusesDeepNesting) {
 }
 
 TEST(Reply, TypesTheErrorsOfTheServer) {
-  for (const std::string_view text : {"LOADING Redis is loading", "NOAUTH Authentication required.",
-                                      "OOM command not allowed", "READONLY You can't write",
-                                      "MOVED 3999 127.0.0.1:6381", "ASK 3999 127.0.0.1:6381"}) {
+  for (const std::string_view text :
+       {"LOADING Redis is loading", "NOAUTH Authentication required.", "OOM command not allowed",
+        "READONLY You can't write", "MOVED 3999 127.0.0.1:6381", "ASK 3999 127.0.0.1:6381"}) {
     EXPECT_EQ(error_of(text).kind(), ErrorKind::kBackendUnavailable) << text;
   }
   EXPECT_EQ(error_of("WRONGTYPE Operation against a key").kind(), ErrorKind::kProtocol);

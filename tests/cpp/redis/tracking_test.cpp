@@ -13,7 +13,9 @@ namespace {
 
 class Tracking : public testing::Test {
  protected:
-  Tracking() : client_(options(server_.port(), true), feed_), other_(options(server_.port(), false), nullptr) {
+  Tracking()
+      : client_(options(server_.port(), true), feed_),
+        other_(options(server_.port(), false), nullptr) {
     // The first connection flushes; what a test sees comes after that.
     static_cast<void>(run(client_, {"PING"}));
     static_cast<void>(feed_->take());
@@ -55,7 +57,8 @@ class Tracking : public testing::Test {
     std::vector<std::string> found;
     const std::string list = run(other_, {"CLIENT", "LIST", "TYPE", kind}).text;
     for (std::size_t at = 0; (at = list.find("id=", at)) != std::string::npos; ++at) {
-      if (at == 0 || list[at - 1] == '\n') found.push_back(list.substr(at + 3, list.find(' ', at) - at - 3));
+      if (at == 0 || list[at - 1] == '\n')
+        found.push_back(list.substr(at + 3, list.find(' ', at) - at - 3));
     }
     return found;
   }
@@ -169,7 +172,8 @@ TEST(TrackingPeer, ThatFallsSilentIsGivenUp) {
 TEST(TrackingPeer, ThatCannotTrackIsUsedWithoutKeepingAnything) {
   const FakePeer peer([](const std::string& said) -> std::string {
     if (said.find("SUBSCRIBE") != std::string::npos) {
-      return "-ERR unknown command\r\n*3\r\n$9\r\nsubscribe\r\n$20\r\n__redis__:invalidate\r\n:1\r\n";
+      return "-ERR unknown "
+             "command\r\n*3\r\n$9\r\nsubscribe\r\n$20\r\n__redis__:invalidate\r\n:1\r\n";
     }
     return said.find("GET") != std::string::npos ? "$1\r\nv\r\n" : "+PONG\r\n";
   });

@@ -1,0 +1,352 @@
+// redis.cpp: the Redis client for tiers.py. Commands are sequences of bytes, str, int or float;
+// replies are bytes, str (statuses), int, None, lists, and exception instances for error replies,
+// which the caller raises. A round trip costs tens of microseconds, so pybind11 serves here.
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/fork.h"
+#include "errors.h"
+#include "invalidation_capsule.h"
+#include "loop_bridge.h"
+#include "redis/client.h"
+#include "redis/command.h"
+#include "rooms.h"
+
+namespace py = pybind11;
+
+namespace mcp::python {
+namespace {
+
+using redis::Client;
+using redis::FillId;
+using redis::Outcome;
+using redis::Reply;
+using redis::Request;
+
+constexpr Duration kSignalPause = 50 * kMillisecond;  // between looks for Ctrl-C
+
+// An outcome on its way to its caller. A fill that nobody takes over ends with it. Free of the
+// interpreter: it may be destroyed on any thread.
+class HeldOutcome final : public CompletionPayload {
+ public:
+  HeldOutcome(Outcome outcome, std::shared_ptr<Client> client)
+      : outcome_(std::move(outcome)), client_(std::move(client)) {}
+  ~HeldOutcome() override {
+    if (outcome_.fill != redis::kNoFill) client_->abandon(outcome_.fill);
+  }
+  [[nodiscard]] Outcome& outcome() noexcept { return outcome_; }
+  [[nodiscard]] const std::shared_ptr<Client>& client() const noexcept { return client_; }
+  [[nodiscard]] FillId take_fill() noexcept { return std::exchange(outcome_.fill, redis::kNoFill); }
+
+ private:
+  Outcome outcome_;
+  std::shared_ptr<Client> client_;
+};
+
+// An open fill, in Python's hands.
+class Fill {
+ public:
+  Fill(std::shared_ptr<Client> client, FillId id) : client_(std::move(client)), id_(id) {}
+  Fill(Fill&& other) noexcept
+      : client_(std::move(other.client_)),
+        id_(std::exchange(other.id_, redis::kNoFill)),
+        generation_(other.generation_) {}
+  ~Fill() {
+    if (generation_ != process_generation()) {
+      new std::shared_ptr<Client>(std::move(client_));  // the parent's: left alone for good
+    } else if (id_ != redis::kNoFill) {
+      client_->abandon(id_);
+    }
+  }
+  bool keep() {
+    if (id_ == redis::kNoFill || generation_ != process_generation()) return false;
+    return client_->keep(std::exchange(id_, redis::kNoFill));
+  }
+
+ private:
+  std::shared_ptr<Client> client_;
+  FillId id_;
+  std::uint32_t generation_ = process_generation();
+};
+
+void append_argument(py::handle argument, std::vector<std::string>& arguments) {
+  if (PyBytes_Check(argument.ptr())) {
+    arguments.emplace_back(PyBytes_AS_STRING(argument.ptr()),
+                           static_cast<std::size_t>(PyBytes_GET_SIZE(argument.ptr())));
+  } else if (PyUnicode_Check(argument.ptr())) {
+    Py_ssize_t size = 0;
+    const char* text = PyUnicode_AsUTF8AndSize(argument.ptr(), &size);
+    if (text == nullptr) throw py::error_already_set();
+    arguments.emplace_back(text, static_cast<std::size_t>(size));
+  } else if (PyBool_Check(argument.ptr()) ||
+             !(PyLong_Check(argument.ptr()) || PyFloat_Check(argument.ptr()))) {
+    throw py::type_error("a redis argument is bytes, str, int or float, not " +
+                         std::string(Py_TYPE(argument.ptr())->tp_name));
+  } else {
+    arguments.push_back(py::str(py::repr(argument)));
+  }
+}
+
+Request make_request(const py::sequence& commands, const std::optional<std::string>& fill_key) {
+  Request request;
+  request.commands = 0;
+  request.fill_key = fill_key.value_or("");
+  for (const py::handle command : commands) {
+    std::vector<std::string> arguments;
+    for (const py::handle argument : py::reinterpret_borrow<py::sequence>(command)) {
+      append_argument(argument, arguments);
+    }
+    if (arguments.empty()) throw py::value_error("a redis command has at least its name");
+    const std::vector<std::string_view> views(arguments.begin(), arguments.end());
+    redis::append_command(request.bytes, views);
+    ++request.commands;
+  }
+  if (request.commands == 0) throw py::value_error("expected at least one redis command");
+  return request;
+}
+
+py::object exception_of(const Error& error) {
+  set_python_error(error);
+  PyObject *type, *value, *traceback;
+  PyErr_Fetch(&type, &value, &traceback);
+  PyErr_NormalizeException(&type, &value, &traceback);
+  Py_XDECREF(type);
+  Py_XDECREF(traceback);
+  return py::reinterpret_steal<py::object>(value);
+}
+
+py::object to_python(const Reply& reply) {
+  switch (reply.kind) {
+    case Reply::Kind::kString:
+      return py::bytes(reply.text);
+    case Reply::Kind::kStatus:
+      return py::reinterpret_steal<py::object>(PyUnicode_DecodeUTF8(
+          reply.text.data(), static_cast<Py_ssize_t>(reply.text.size()), "replace"));
+    case Reply::Kind::kInteger:
+      return py::int_(reply.integer);
+    case Reply::Kind::kError:
+      return exception_of(redis::error_of(reply.text));
+    case Reply::Kind::kArray: {
+      py::list items(reply.items.size());
+      for (std::size_t i = 0; i < reply.items.size(); ++i) items[i] = to_python(reply.items[i]);
+      return items;
+    }
+    case Reply::Kind::kNil:
+      break;
+  }
+  return py::none();
+}
+
+// (replies, fill or None, seconds since the commands were submitted); throws the outcome's error.
+py::tuple to_python(HeldOutcome& held) {
+  if (held.outcome().error) throw Error(*held.outcome().error);
+  py::list replies(held.outcome().replies.size());
+  for (std::size_t i = 0; i < replies.size(); ++i) {
+    replies[i] = to_python(held.outcome().replies[i]);
+  }
+  py::object fill = py::none();
+  if (held.outcome().fill != redis::kNoFill) fill = py::cast(Fill(held.client(), held.take_fill()));
+  const Duration age = now_precise() - held.outcome().submitted_at;
+  return py::make_tuple(replies, fill, static_cast<double>(age) / kSecond);
+}
+
+class ReplyConversion final : public Conversion {
+ public:
+  Progress resume(Completion& completion, Instant, PyObject*& result) override {
+    try {
+      result = to_python(static_cast<HeldOutcome&>(*completion.payload)).release().ptr();
+      return Progress::kDone;
+    } catch (...) {
+      set_python_error_from_current_exception();
+      return Progress::kError;
+    }
+  }
+};
+
+// The client of this process. A forked child leaves the parent's alone and starts with a new one.
+class RedisClient {
+ public:
+  explicit RedisClient(redis::ClientOptions options) : options_(std::move(options)) { renew(); }
+  ~RedisClient() {
+    if (generation_ != process_generation()) {
+      abandon();
+    } else {
+      client_->close();  // the I/O thread never asks for the interpreter lock
+    }
+  }
+  RedisClient(const RedisClient&) = delete;
+  RedisClient& operator=(const RedisClient&) = delete;
+
+  py::tuple call(const py::sequence& commands, const std::optional<std::string>& fill_key) {
+    struct Call {
+      Mutex mutex;
+      CondVar ended;
+      std::unique_ptr<HeldOutcome> held GUARDED_BY(mutex);
+    };
+    const std::shared_ptr<Client> client = live();
+    const auto call = std::make_shared<Call>();
+    Request request = make_request(commands, fill_key);
+    request.done = [call, client](Outcome outcome) {
+      const MutexLock lock(call->mutex);
+      call->held = std::make_unique<HeldOutcome>(std::move(outcome), client);
+      call->ended.notify_one();
+    };
+    std::unique_ptr<HeldOutcome> held;
+    {
+      const GilRelease unlocked;
+      client->submit(std::move(request));
+    }
+    while (!held) {
+      {
+        const GilRelease unlocked;
+        const MutexLock lock(call->mutex);
+        if (!call->held) call->ended.wait_for(call->mutex, kSignalPause);
+        held = std::move(call->held);
+      }
+      if (!held && PyErr_CheckSignals() != 0) throw py::error_already_set();
+    }
+    return to_python(*held);
+  }
+
+  py::object start(const py::sequence& commands, const std::optional<std::string>& fill_key) {
+    const std::shared_ptr<Client> client = live();
+    Request request = make_request(commands, fill_key);
+    const LoopBridge bridge = LoopBridge::of_running_loop();
+    if (!bridge) throw py::error_already_set();
+    std::uint64_t id = 0;
+    PyObject* future = bridge.expect(std::make_unique<ReplyConversion>(), id);
+    if (future == nullptr) throw py::error_already_set();
+    request.done = [queue = bridge.queue(), id, client](Outcome outcome) {
+      queue->push({id, std::make_unique<HeldOutcome>(std::move(outcome), client)});
+    };
+    client->submit(std::move(request));
+    return py::reinterpret_steal<py::object>(future);
+  }
+
+  std::optional<Fill> begin_away(const std::string& key) {
+    const std::shared_ptr<Client> client = live();
+    const FillId id = client->begin_away(key);
+    if (id == redis::kNoFill) return std::nullopt;
+    return Fill(client, id);
+  }
+
+  std::uint64_t arrived() {
+    live();
+    return feed_->arrived().load(std::memory_order_acquire);
+  }
+
+  py::tuple take_news() {
+    live();
+    const cache::InvalidationNews news = feed_->take();
+    py::list keys(news.keys.size());
+    for (std::size_t i = 0; i < news.keys.size(); ++i) keys[i] = py::bytes(news.keys[i]);
+    return py::make_tuple(news.flush, keys);
+  }
+
+  // The feed itself, for Cache._follow().
+  py::capsule feed() {
+    live();
+    return {new std::shared_ptr<cache::InvalidationFeed>(feed_), kFeedCapsule, [](void* held) {
+              delete static_cast<std::shared_ptr<cache::InvalidationFeed>*>(held);
+            }};
+  }
+
+  void close() {
+    const std::shared_ptr<Client> client = live();
+    const GilRelease unlocked;
+    client->close();
+  }
+
+  py::dict stats() {
+    const redis::ClientStats figures = live()->stats();
+    static constexpr const char* kBreaker[] = {"closed", "open", "half-open"};
+    py::dict found;
+    found["requests"] = figures.requests;
+    found["refused"] = figures.refused;
+    found["timeouts"] = figures.timeouts;
+    found["connections"] = figures.connections;
+    found["failures"] = figures.failures;
+    found["losses"] = figures.losses;
+    found["protocol_errors"] = figures.protocol_errors;
+    found["invalidations"] = figures.invalidations;
+    found["flushes"] = figures.flushes;
+    found["fills_kept"] = figures.fills_kept;
+    found["fills_dropped"] = figures.fills_dropped;
+    found["in_flight"] = figures.in_flight;
+    found["connected"] = figures.connected;
+    found["tracking"] = figures.tracking;
+    found["breaker"] = kBreaker[static_cast<int>(figures.breaker)];
+    py::dict errors;
+    for (const auto& [code, count] : figures.error_replies) {
+      errors[py::bytes(code).attr("decode")("utf-8", "replace")] = count;
+    }
+    found["error_replies"] = errors;
+    return found;
+  }
+
+ private:
+  void renew() {
+    feed_ = std::make_shared<cache::InvalidationFeed>();
+    client_ = std::make_shared<Client>(options_, feed_);
+    generation_ = process_generation();
+  }
+  // Never destroyed: its locks may be held by threads that do not exist here.
+  void abandon() { new std::shared_ptr<Client>(std::move(client_)); }
+
+  std::shared_ptr<Client> live() {
+    if (generation_ != process_generation()) {
+      abandon();
+      renew();
+    }
+    return client_;
+  }
+
+  const redis::ClientOptions options_;
+  std::shared_ptr<cache::InvalidationFeed> feed_;
+  std::shared_ptr<Client> client_;
+  std::uint32_t generation_ = 0;
+};
+
+std::unique_ptr<RedisClient> make_client(std::string host, int port, std::string unix_path,
+                                         std::string username, std::string password, int database,
+                                         double timeout_s, bool tracking, double ping_interval_s,
+                                         std::size_t max_in_flight, std::size_t max_reply_bytes) {
+  redis::ClientOptions options;
+  options.host = std::move(host);
+  options.port = port;
+  options.unix_path = std::move(unix_path);
+  options.username = std::move(username);
+  options.password = std::move(password);
+  options.database = database;
+  options.timeout = static_cast<Duration>(timeout_s * kSecond);
+  options.tracking = tracking;
+  options.ping_interval = static_cast<Duration>(ping_interval_s * kSecond);
+  options.max_in_flight = max_in_flight;
+  options.limits.reply_bytes = max_reply_bytes;
+  return std::make_unique<RedisClient>(std::move(options));
+}
+
+}  // namespace
+
+void bind_redis(py::module_& module) {
+  py::class_<Fill>(module, "RedisFill").def("keep", &Fill::keep);
+  py::class_<RedisClient>(module, "RedisClient")
+      .def(py::init(&make_client), py::kw_only(), py::arg("host"), py::arg("port"),
+           py::arg("unix_path"), py::arg("username"), py::arg("password"), py::arg("database"),
+           py::arg("timeout_s"), py::arg("tracking"), py::arg("ping_interval_s"),
+           py::arg("max_in_flight"), py::arg("max_reply_bytes"))
+      .def("call", &RedisClient::call, py::arg("commands"), py::arg("fill_key") = py::none())
+      .def("start", &RedisClient::start, py::arg("commands"), py::arg("fill_key") = py::none())
+      .def("begin_away", &RedisClient::begin_away, py::arg("key"))
+      .def("arrived", &RedisClient::arrived)
+      .def("take_news", &RedisClient::take_news)
+      .def("feed", &RedisClient::feed)
+      .def("close", &RedisClient::close)
+      .def("stats", &RedisClient::stats);
+}
+
+}  // namespace mcp::python
