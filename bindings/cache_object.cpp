@@ -10,6 +10,7 @@
 
 #include "cache_load.h"
 #include "cached_function.h"
+#include "invalidation_capsule.h"
 
 namespace mcp::python {
 namespace {
@@ -523,6 +524,20 @@ PyCFunction fast_function(PyObject* (*function)(PyObject*, PyObject* const*, Py_
   return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
 }
 
+PyObject* follow(PyObject* object, PyObject* args) {
+  PyObject *capsule, *handler;
+  if (!PyArg_ParseTuple(args, "OO", &capsule, &handler)) return nullptr;
+  std::shared_ptr<cache::InvalidationFeed> feed;
+  if (capsule != Py_None) {
+    void* held = PyCapsule_GetPointer(capsule, kFeedCapsule);
+    if (held == nullptr) return nullptr;
+    feed = *static_cast<std::shared_ptr<cache::InvalidationFeed>*>(held);
+  }
+  const bool follows =
+      as_cache(object)->state->follow(std::move(feed), capsule == Py_None ? nullptr : handler);
+  return PyBool_FromLong(follows);
+}
+
 PyMethodDef methods[] = {
     {"get", keyword_function(get), METH_FASTCALL | METH_KEYWORDS,
      "get(key, default=None): the value, or *default* if there is none that lives."},
@@ -550,6 +565,9 @@ PyMethodDef methods[] = {
     {"_resize", resize, METH_O, "A new capacity; None: no bound."},
     {"_expire", expire, METH_O,
      "Drop up to so many expired entries; seconds until there are more."},
+    {"_follow", follow, METH_VARARGS,
+     "_follow(feed, handler): call it before a hit when the feed has news; (None, None) ends "
+     "that."},
     {"_check_invariants", check, METH_NOARGS, "Raise RuntimeError if the core is inconsistent."},
     {"_memory_bytes", memory, METH_NOARGS, "Memory beyond what keys and values own."},
     {nullptr, nullptr, 0, nullptr}};

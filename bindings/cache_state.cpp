@@ -114,9 +114,30 @@ cache::Index CacheState::locate_slow(Core& core, const KeyView& view, bool& fail
   return cache::kNone;
 }
 
+bool CacheState::follow(std::shared_ptr<cache::InvalidationFeed> feed, PyObject* handler) {
+  if (feed != nullptr && feed_ != nullptr) return false;
+  feed_ = std::move(feed);
+  news_seen_ = 0;
+  news_handler_ = Ref::borrow(handler);
+  return true;
+}
+
+bool CacheState::take_news() {
+  const std::uint64_t arrived = feed_->arrived().load(std::memory_order_acquire);
+  const Ref handler = Ref::borrow(news_handler_.get());
+  const Ref done = Ref::steal(PyObject_CallNoArgs(handler.get()));
+  if (!done) return false;
+  news_seen_ = arrived;
+  return true;
+}
+
 Lookup CacheState::look_up(const KeyView& view, bool touch) {
   Lookup result;
   bool failed = false;
+  if (has_news() && !take_news()) {
+    result.found = Found::kFailed;
+    return result;
+  }
   with_core([&](auto& core) {
     Instant now = 0;
     cache::Index i = cache::kNone;
@@ -468,6 +489,7 @@ int CacheState::traverse(visitproc visit, void* arg) {
   Py_VISIT(weigher_.get());
   Py_VISIT(on_evict_.get());
   Py_VISIT(clock_.get());
+  Py_VISIT(news_handler_.get());
   return with_core([&](auto& core) {
     int result = 0;
     core.for_each([&](cache::Index i) {
@@ -483,6 +505,8 @@ void CacheState::drop_all() noexcept {
   weigher_ = Ref{};
   on_evict_ = Ref{};
   clock_ = Ref{};
+  feed_.reset();
+  news_handler_ = Ref{};
   try {
     Displaced out;
     with_core([&](auto& core) { core.clear(out); });

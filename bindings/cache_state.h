@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "cache/cache_core.h"
+#include "cache/invalidation_feed.h"
 #include "cache_box.h"
 #include "cache_flight.h"
 #include "cache_key.h"
@@ -143,7 +144,7 @@ class CacheState {
   // A borrowed reference to a bare, living value, counted as a hit; nullptr for everything else,
   // which look_up() sorts out. Runs no Python code.
   [[nodiscard]] PyObject* hit(const KeyView& view) noexcept {
-    if (clock_.get() != nullptr) [[unlikely]]
+    if (clock_.get() != nullptr || has_news()) [[unlikely]]
       return nullptr;
     const Instant now = now_coarse();
     return with_core([&](auto& core) -> PyObject* {
@@ -207,6 +208,13 @@ class CacheState {
   // False with an exception set.
   [[nodiscard]] bool expire(std::size_t budget);
 
+  // ---- invalidations from a shared tier
+
+  // Compares the feed's counter before every hit, and calls `handler` (without arguments) when it
+  // has grown; the handler takes the news and drops what is out of date. Null ends that. False when
+  // another handler is there.
+  bool follow(std::shared_ptr<cache::InvalidationFeed> feed, PyObject* handler);
+
   // ---- the whole
 
   [[nodiscard]] std::size_t size();  // without entries that an invalidation killed
@@ -254,6 +262,11 @@ class CacheState {
   [[nodiscard]] cache::Index locate_slow(Core& core, const KeyView& view, bool& failed);
 
   [[nodiscard]] bool read_python_clock(Instant& now);
+  [[nodiscard]] bool has_news() const noexcept {
+    return feed_ != nullptr && feed_->arrived().load(std::memory_order_acquire) != news_seen_;
+  }
+  // Lets the handler take the news. False with an exception set.
+  [[nodiscard]] bool take_news();
   [[nodiscard]] bool weigh(PyObject* key, PyObject* value, std::uint32_t& weight);
   [[nodiscard]] Stored wrap(PyObject* value, const KeyView& view, const StoreTerms& terms,
                             Instant now, bool& refused);
@@ -280,6 +293,9 @@ class CacheState {
   Ref weigher_;
   Ref on_evict_;
   Ref clock_;
+  std::shared_ptr<cache::InvalidationFeed> feed_;  // null: no shared tier behind this cache
+  std::uint64_t news_seen_ = 0;
+  Ref news_handler_;
 };
 
 // Where caches that hold expiring entries announce themselves; see _housekeeping.py.

@@ -204,6 +204,7 @@ Instant Client::deadline_of_head() const {
 // -- The I/O thread
 
 void Client::run() {
+  pthread_setname_np(pthread_self(), "mcp-redis");
   std::vector<pollfd> polls;
   Duration wait = 0;
   bool data_waits = false;
@@ -361,17 +362,20 @@ std::optional<Error> Client::overdue() {
 
 void Client::lose(const Error& error, bool timed_out) {
   std::deque<Pending> failed;
+  bool was_ready = false;
   bool first = false;
   {
     const MutexLock lock(mutex_);
-    const bool was_ready = state_ == State::kReady;
+    was_ready = data_ != nullptr;
     // An idle server that hangs up is reconnected when there is something to say.
     const bool counts = !was_ready || !in_flight_.empty();
     data_ = nullptr;
     outbox_.clear();
     failed.swap(in_flight_);
-    coherence_.lost();
-    if (options_.tracking) ++stats_.flushes;
+    if (was_ready && options_.tracking) {  // a failed attempt changes nothing: Redis was away before
+      coherence_.lost();
+      ++stats_.flushes;
+    }
     if (timed_out) ++stats_.timeouts;
     if (error.kind() == ErrorKind::kProtocol) ++stats_.protocol_errors;
     if (state_ != State::kClosed) {
@@ -384,7 +388,7 @@ void Client::lose(const Error& error, bool timed_out) {
   }
   session_.reset();
   attempt_ends_ = next_beat_ = kNever;
-  if (options_.tracking) feed_->flush();
+  if (was_ready && options_.tracking) feed_->flush();
   if (first) logger("redis").info("{}", error.what());
   for (Pending& pending : failed) {
     Outcome outcome;
