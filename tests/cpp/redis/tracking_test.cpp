@@ -138,6 +138,17 @@ TEST_F(Tracking, ADeadServerFlushesAndItsSuccessorStartsEmpty) {
   EXPECT_FALSE(client_.keep(away));
 }
 
+TEST_F(Tracking, FailedAttemptsToReturnFlushNothing) {
+  server_.kill();
+  EXPECT_TRUE(next_news().flush);
+  const FillId away = client_.begin_away("k");
+  const std::uint64_t arrived = feed_->arrived();
+  EXPECT_THROW(run(client_, {"PING"}), Error);  // somebody asks: attempts begin
+  EXPECT_TRUE(eventually([&] { return client_.stats().failures >= 3; }));
+  EXPECT_EQ(feed_->arrived(), arrived);
+  EXPECT_TRUE(client_.keep(away));
+}
+
 TEST_F(Tracking, AFillBegunBeforeTheConnectionStandsIsKept) {
   Client fresh(options(server_.port(), true), feed_);
   Request request;
