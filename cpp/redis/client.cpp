@@ -372,7 +372,8 @@ void Client::lose(const Error& error, bool timed_out) {
     data_ = nullptr;
     outbox_.clear();
     failed.swap(in_flight_);
-    if (was_ready && options_.tracking) {  // a failed attempt changes nothing: Redis was away before
+    if (was_ready &&
+        options_.tracking) {  // a failed attempt changes nothing: Redis was away before
       coherence_.lost();
       ++stats_.flushes;
     }
