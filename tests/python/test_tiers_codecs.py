@@ -190,7 +190,7 @@ HOSTILE_KEYS: list[Any] = [
         ("f", value)
         for value in (1, 1.0, True, "1", b"1", None, (1,), (), -1, 1 << 70, float("inf"), 1j, int)
     ),
-    *(("f", value) for value in ("a:b", "a\r\nb", "a\0b", "\ud800", "s1:a", Colour.RED, int, frozenset({1}))),
+    *(("f", value) for value in ("a:b", "a\r\nb", "a\0b", "\ud800", "s1:a", Colour.RED, frozenset({1}))),
     *(
         ("f", value)
         for value in (decimal.Decimal(1), uuid.UUID(int=1), dt.date(1, 1, 1), dt.datetime(1, 1, 1))
