@@ -25,4 +25,5 @@ PYBIND11_MODULE(_core, module) {
   bind_loadtest(module);
   bind_sqlite(module);
   bind_analyzer(module);
+  bind_redis(module);
 }

@@ -14,5 +14,6 @@ void bind_metrics(pybind11::module_& module);
 void bind_loadtest(pybind11::module_& module);
 void bind_sqlite(pybind11::module_& module);
 void bind_analyzer(pybind11::module_& module);
+void bind_redis(pybind11::module_& module);
 
 }  // namespace mcp::python

@@ -78,6 +78,9 @@ from .query import (
 # sqlite
 from .sqlite import IndexReport, NamedRow, PoolStats, QueryStats, SlowQuery, SQLitePool
 
+# tiers
+from .tiers import RedisTier, TieredCache, TierStats
+
 __all__ = [
     "BackendUnavailable",
     "BatchError",
@@ -122,6 +125,7 @@ __all__ = [
     "QueryReport",
     "QueryStats",
     "Recommendation",
+    "RedisTier",
     "Request",
     "RequestStats",
     "Rewrite",
@@ -135,6 +139,8 @@ __all__ = [
     "TargetRefused",
     "WindowStats",
     "WorkloadStatistics",
+    "TierStats",
+    "TieredCache",
     "__version__",
     "analyze_untrusted",
     "cached",
