@@ -9,18 +9,21 @@
 //   ConcurrentCache<std::string, std::shared_ptr<const Page>> cache({.capacity = 100'000});
 //   if (auto page = cache.get(name, now)) return *page;
 //   cache.put(name, load(name), {.expires_at = now + kSecond}, now);
+//   auto page = cache.get_or_load(name, load, {.expires_at = now + kSecond}, now);
 //
 // Thread-safety: every member from any thread. User code that runs inside: Hash before any lock;
 // Equal, and the copy of a Value, while the entry is kept alive (they must not use this cache);
-// destructors of displaced keys and values after all locks. Values are copied out: make large ones
-// shared pointers. Lock: mutex_, taken alone.
+// destructors of displaced keys and values, and loaders, after all locks. Values are copied out:
+// make large ones shared pointers. Lock: mutex_, taken alone.
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -29,12 +32,14 @@
 #include "base/mutex.h"
 #include "cache/cache_core.h"
 #include "cache/shared_table.h"
+#include "cache/single_flight.h"
 
 namespace mcp::cache {
 
 // Threads as the operating system has them.
 struct ThreadPlatform {
   using Mutex = mcp::Mutex;
+  using CondVar = mcp::CondVar;
 
   [[nodiscard]] static unsigned thread() noexcept {
     static std::atomic<unsigned> count{0};
@@ -86,6 +91,28 @@ class ConcurrentCache {
     return std::move(full.value);
   }
 
+  // The value, loaded by `loader(key)` if it is absent. One caller a key loads; those who ask
+  // meanwhile wait for its value or its exception. A loader may ask for other keys, and for its
+  // own: where waiting would never end, it is called once more instead, and that value is not
+  // stored. Nor is one whose key was put, erased or cleared during the load.
+  template <class Loader>
+  [[nodiscard]] Value get_or_load(const Key& key, Loader&& loader, const PutOptions& options,
+                                  Instant now) {
+    if (std::optional<Value> value = get(key, now)) return *std::move(value);
+    std::optional<Value> stored;
+    const typename Flights::Ticket ticket = join(key, now, stored);
+    if (stored) return *std::move(stored);
+    switch (ticket.role) {
+      case Flights::Role::kLead:
+        return lead(*ticket.flight, loader, options, now);
+      case Flights::Role::kWait:
+        return wait(*ticket.flight);
+      case Flights::Role::kInline:
+        break;
+    }
+    return loader(key);
+  }
+
   // Adds the key or replaces its value. What that displaces is destroyed here, after unlocking.
   void put(Key key, Value value, const PutOptions& options, Instant now) {
     Displaced displaced;
@@ -95,15 +122,8 @@ class ConcurrentCache {
   void put(Key key, Value value, const PutOptions& options, Instant now, Displaced& displaced) {
     const std::uint64_t hash = Hash{}(key);
     const Writer writer(*this);
-    core_.table().close(mix_hash(hash));
-    const Index i = find(key, hash);
-    if (i == kNone) {
-      core_.insert(std::move(key), hash, std::move(value), options.weight, options.expires_at, now,
-                   displaced);
-    } else {
-      core_.table().exclude(mix_hash(hash));
-      core_.replace(i, std::move(value), options.weight, options.expires_at, now, displaced);
-    }
+    flights_.invalidate(key);
+    store(std::move(key), hash, std::move(value), options, now, displaced);
   }
 
   // True if the key was there, expired or not.
@@ -111,6 +131,7 @@ class ConcurrentCache {
     Displaced displaced;
     const std::uint64_t hash = Hash{}(key);
     const Writer writer(*this);
+    flights_.invalidate(key);
     const Index i = find(key, hash);
     if (i != kNone) core_.erase(i, Cause::kRemoved, displaced);
     return i != kNone;
@@ -119,6 +140,7 @@ class ConcurrentCache {
   void clear() {
     Displaced displaced;
     const Writer writer(*this);
+    flights_.invalidate_all();
     core_.clear(displaced);
   }
 
@@ -167,6 +189,7 @@ class ConcurrentCache {
   void check_invariants() {
     const Writer writer(*this);
     core_.check_invariants();
+    flights_.check_invariants();
   }
 
  private:
@@ -189,6 +212,13 @@ class ConcurrentCache {
     std::array<Hit, kBatch> hits;
     std::optional<Value> value;
   };
+  // What a loader leaves for those who wait.
+  struct Load {
+    std::optional<Value> value;
+    std::exception_ptr error;
+    typename Platform::CondVar settled;
+  };
+  using Flights = SingleFlight<Key, Load, Hash, Equal>;
   using Table = SharedTable<Platform, StripeData>;
   using Core = CacheCore<Key, Value, Policy, Table>;
 
@@ -254,6 +284,62 @@ class ConcurrentCache {
     return core_.value(i);
   }
 
+  // REQUIRES: mutex_.
+  void store(Key&& key, std::uint64_t hash, Value&& value, const PutOptions& options, Instant now,
+             Displaced& displaced) {
+    core_.table().close(mix_hash(hash));
+    const Index i = find(key, hash);
+    if (i == kNone) {
+      core_.insert(std::move(key), hash, std::move(value), options.weight, options.expires_at, now,
+                   displaced);
+    } else {
+      core_.table().exclude(mix_hash(hash));
+      core_.replace(i, std::move(value), options.weight, options.expires_at, now, displaced);
+    }
+  }
+
+  // A ticket; or, if the value came in the meantime, a copy of it in `stored`.
+  typename Flights::Ticket join(const Key& key, Instant now, std::optional<Value>& stored) {
+    const Writer writer(*this);
+    const Index i = find(key, Hash{}(key));
+    if (i == kNone || core_.expired(i, now)) return flights_.join(key, Platform::thread());
+    stored = core_.value(i);
+    return {Flights::Role::kInline, nullptr};
+  }
+
+  template <class Loader>
+  Value lead(typename Flights::Flight& flight, Loader&& loader, const PutOptions& options,
+             Instant now) {
+    std::optional<Value> value;
+    std::exception_ptr error;
+    try {
+      value.emplace(loader(std::as_const(flight.key)));
+    } catch (...) {
+      error = std::current_exception();
+    }
+    Displaced displaced;
+    {
+      const Writer writer(*this);
+      const bool may_store = flights_.settle(flight);
+      flight.payload.value = value;
+      flight.payload.error = error;
+      flight.payload.settled.notify_all();
+      if (value && may_store) {
+        store(Key(flight.key), Hash{}(flight.key), Value(*value), options, now, displaced);
+      }
+    }
+    if (error) std::rethrow_exception(error);
+    return *std::move(value);
+  }
+
+  Value wait(typename Flights::Flight& flight) {
+    const Writer writer(*this);
+    while (!flight.is_settled) flight.payload.settled.wait(mutex_);
+    flights_.leave(Platform::thread());
+    if (flight.payload.error) std::rethrow_exception(flight.payload.error);
+    return *flight.payload.value;
+  }
+
   void give_to_policy(const HitBatch& full, Instant now) {
     if (!mutex_.try_lock()) return;
     const Writer writer(*this, std::adopt_lock);
@@ -266,6 +352,7 @@ class ConcurrentCache {
   typename Platform::Mutex mutex_;
   // Changed under mutex_ and with the readers of its region excluded; read under either.
   mutable Core core_;
+  Flights flights_;  // under mutex_
   std::atomic<std::uint64_t> locked_hits_{0};
   std::atomic<std::uint64_t> locked_misses_{0};
 };

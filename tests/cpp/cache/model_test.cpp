@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <map>
 #include <random>
 #include <string>
@@ -12,17 +11,12 @@
 
 #include "cache/cache_core.h"
 #include "cache/reference_cache.h"
+#include "cache/test_rounds.h"
 
 namespace mcp::cache::testing {
 namespace {
 
 constexpr Duration kTick = Duration{1} << 26;  // the wheel's; reclaiming is exact at its multiples
-
-// MCP_TEST_ROUNDS multiplies the work: scripts/campaign sets it.
-int rounds(int usual) {
-  const char* factor = std::getenv("MCP_TEST_ROUNDS");
-  return factor == nullptr ? usual : usual * std::max(1, std::atoi(factor));
-}
 
 class Random {
  public:
@@ -157,13 +151,13 @@ void compare(std::uint64_t seed, int operations) {
 }
 
 TEST(CacheModel, LruIsTheReference) {
-  for (int seed = 0; seed < rounds(150); ++seed) {
+  for (int seed = 0; seed < test_rounds(150); ++seed) {
     ASSERT_NO_FATAL_FAILURE((compare<LruPolicy, ReferenceLru>(seed, 400)));
   }
 }
 
 TEST(CacheModel, TheAdaptiveQueuesAreTheReference) {
-  for (int seed = 0; seed < rounds(150); ++seed) {
+  for (int seed = 0; seed < test_rounds(150); ++seed) {
     ASSERT_NO_FATAL_FAILURE((compare<FixedWindowPolicy, ReferenceWindowClock>(seed, 400)));
   }
 }
@@ -171,7 +165,7 @@ TEST(CacheModel, TheAdaptiveQueuesAreTheReference) {
 // The tuner moves the window, so that no plain reference says who is evicted. What must hold: every
 // value that went in is either held or was given back once, and the books balance.
 TEST(CacheModel, AdaptiveLosesNothingAndInventsNothing) {
-  for (int seed = 0; seed < rounds(60); ++seed) {
+  for (int seed = 0; seed < test_rounds(60); ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     Random random(static_cast<std::uint64_t>(seed));
     CacheOptions options = random_options(random);
