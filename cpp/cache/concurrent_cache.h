@@ -223,19 +223,19 @@ class ConcurrentCache {
   using Core = CacheCore<Key, Value, Policy, Table>;
 
   // Holds the mutex; on leaving lets the readers in again.
-  class Writer {
+  class SCOPED_CAPABILITY Writer {
    public:
-    explicit Writer(ConcurrentCache& cache) : cache_(cache) {
+    explicit Writer(ConcurrentCache& cache) ACQUIRE(cache.mutex_) : cache_(cache) {
       for (unsigned turn = 0; turn < kSpins; ++turn) {
         if (cache_.mutex_.try_lock()) return;
         Platform::pause(turn);
       }
       cache_.mutex_.lock();
     }
-    Writer(ConcurrentCache& cache, std::adopt_lock_t) : cache_(cache) {}
+    Writer(ConcurrentCache& cache, std::adopt_lock_t) REQUIRES(cache.mutex_) : cache_(cache) {}
     Writer(const Writer&) = delete;
     Writer& operator=(const Writer&) = delete;
-    ~Writer() {
+    ~Writer() RELEASE() {
       cache_.core_.table().readmit();
       cache_.mutex_.unlock();
     }
@@ -284,9 +284,8 @@ class ConcurrentCache {
     return core_.value(i);
   }
 
-  // REQUIRES: mutex_.
   void store(Key&& key, std::uint64_t hash, Value&& value, const PutOptions& options, Instant now,
-             Displaced& displaced) {
+             Displaced& displaced) REQUIRES(mutex_) {
     core_.table().close(mix_hash(hash));
     const Index i = find(key, hash);
     if (i == kNone) {
@@ -343,6 +342,7 @@ class ConcurrentCache {
   void give_to_policy(const HitBatch& full, Instant now) {
     if (!mutex_.try_lock()) return;
     const Writer writer(*this, std::adopt_lock);
+    for (std::size_t n = 0; n < full.count; ++n) core_.prefetch(full.hits[n].index);
     for (std::size_t n = 0; n < full.count; ++n) {
       const Hit& hit = full.hits[n];
       if (core_.is_hash(hit.index, hit.hash)) core_.touch(hit.index, now);
@@ -352,7 +352,7 @@ class ConcurrentCache {
   typename Platform::Mutex mutex_;
   // Changed under mutex_ and with the readers of its region excluded; read under either.
   mutable Core core_;
-  Flights flights_;  // under mutex_
+  Flights flights_ GUARDED_BY(mutex_);
   std::atomic<std::uint64_t> locked_hits_{0};
   std::atomic<std::uint64_t> locked_misses_{0};
 };

@@ -1,0 +1,100 @@
+// concurrent_cache THREADS: reads keys of a Zipf(0.99) distribution through a
+// ConcurrentCache of 10^5 entries, a miss storing the key; the key space is
+// chosen for about 95 % hits. Prints "nanoseconds-per-get-of-one-thread
+// hit-ratio"; a second line "bytes" is the memory of an entry of the
+// single-owner core at 10^6 entries with deadlines, keys and values of 8 bytes
+// included.
+#include "cache/concurrent_cache.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <latch>
+#include <random>
+#include <thread>
+#include <vector>
+
+namespace {
+
+constexpr std::size_t kCapacity = 100'000;
+constexpr std::size_t kKeys = 240'000;
+constexpr std::size_t kGets = 1 << 20;
+constexpr int kPasses = 4;
+constexpr double kSkew = 0.99;
+
+using Cache = mcp::cache::ConcurrentCache<std::uint64_t, std::uint64_t>;
+
+std::vector<double> zipf_sums() {
+  std::vector<double> sums(kKeys);
+  double sum = 0;
+  for (std::size_t rank = 0; rank < kKeys; ++rank) {
+    sum += 1 / std::pow(static_cast<double>(rank + 1), kSkew);
+    sums[rank] = sum;
+  }
+  return sums;
+}
+
+std::vector<std::uint64_t> draw(const std::vector<double>& sums, unsigned seed) {
+  std::mt19937_64 random(seed);
+  std::uniform_real_distribution<double> uniform(0, sums.back());
+  std::vector<std::uint64_t> keys(kGets);
+  for (std::uint64_t& key : keys) {
+    const auto rank = std::lower_bound(sums.begin(), sums.end(), uniform(random)) - sums.begin();
+    key = static_cast<std::uint64_t>(rank) * 0x9E3779B97F4A7C15ULL;
+  }
+  return keys;
+}
+
+void read_through(Cache& cache, const std::vector<std::uint64_t>& keys) {
+  for (const std::uint64_t key : keys) {
+    if (!cache.get(key, 0)) cache.put(key, key, {}, 0);
+  }
+}
+
+double bytes_per_entry() {
+  constexpr std::uint64_t kEntries = 1'000'000;
+  using Core = mcp::cache::CacheCore<void*, void*>;
+  Core core({.capacity = kEntries});
+  Core::Displaced displaced;
+  for (std::uint64_t key = 0; key < 2 * kEntries; ++key) {
+    core.insert(nullptr, key, nullptr, 1, mcp::kSecond, 0, displaced);
+    displaced.clear();
+  }
+  return static_cast<double>(core.memory_bytes()) / kEntries;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int count = argc > 1 ? std::atoi(argv[1]) : 1;
+  const std::vector<double> sums = zipf_sums();
+  std::vector<std::vector<std::uint64_t>> keys;
+  for (int n = 0; n < count; ++n) keys.push_back(draw(sums, static_cast<unsigned>(n + 1)));
+  Cache cache({.capacity = kCapacity});
+  for (const auto& own : keys) read_through(cache, own);
+  const auto before = cache.stats();
+
+  std::latch ready(count + 1);
+  std::vector<std::jthread> threads;
+  for (int n = 0; n < count; ++n) {
+    threads.emplace_back([&, n] {
+      ready.arrive_and_wait();
+      for (int pass = 0; pass < kPasses; ++pass)
+        read_through(cache, keys[static_cast<std::size_t>(n)]);
+    });
+  }
+  ready.arrive_and_wait();
+  const auto start = std::chrono::steady_clock::now();
+  threads.clear();
+  const std::chrono::duration<double, std::nano> elapsed = std::chrono::steady_clock::now() - start;
+
+  const auto after = cache.stats();
+  const auto hits = static_cast<double>(after.hits - before.hits);
+  const auto misses = static_cast<double>(after.misses - before.misses);
+  std::printf("%.1f %.4f\n", elapsed.count() / (double{kGets} * kPasses), hits / (hits + misses));
+  if (count == 1) std::printf("%.1f\n", bytes_per_entry());
+}
