@@ -11,6 +11,8 @@
 #include "query/json.h"
 #include "rooms.h"
 #include "sqlite/fingerprint.h"
+#include "sqlite/tracker.h"
+#include "sqlite_figures.h"
 
 namespace py = pybind11;
 
@@ -54,6 +56,24 @@ std::string advise(const std::string& path,
   return query::to_json(query::advise(path, entries, options));
 }
 
+// The statements of a program that has no pool.
+class StatementLog {
+ public:
+  explicit StatementLog(double slow_s) : tracker_(static_cast<Duration>(slow_s * kSecond)) {}
+
+  void record(const std::string& sql, double seconds, std::uint64_t rows) {
+    sqlite::Execution execution;
+    execution.step_ns = static_cast<Duration>(seconds * kSecond);
+    execution.rows = rows;
+    tracker_.record(*tracker_.figures_of(sql), execution);
+  }
+  [[nodiscard]] py::list totals() const { return totals_by_fingerprint(tracker_); }
+  [[nodiscard]] py::dict overall() const { return totals_of_all(tracker_); }
+
+ private:
+  sqlite::Tracker tracker_;
+};
+
 }  // namespace
 
 void bind_analyzer(py::module_& module) {
@@ -65,6 +85,11 @@ void bind_analyzer(py::module_& module) {
              py::arg("named"));
   module.def("advise", &advise, py::arg("path"), py::arg("workload"), py::arg("budget_s"),
              py::arg("measure"));
+  py::class_<StatementLog>(module, "StatementLog")
+      .def(py::init<double>(), py::arg("slow_s"))
+      .def("record", &StatementLog::record, py::arg("sql"), py::arg("seconds"), py::arg("rows"))
+      .def("totals", &StatementLog::totals)
+      .def("overall", &StatementLog::overall);
 }
 
 }  // namespace mcp::python

@@ -11,6 +11,7 @@
 #include "errors.h"
 #include "rooms.h"
 #include "sqlite_action.h"
+#include "sqlite_figures.h"
 #include "sqlite_lease.h"
 #include "sqlite_stream.h"
 
@@ -225,67 +226,16 @@ py::dict counts(py::handle self) {
   return out;
 }
 
-py::str text(const std::string& utf8) {
-  return returned(
-      PyUnicode_DecodeUTF8(utf8.data(), static_cast<Py_ssize_t>(utf8.size()), "replace"));
-}
-
-py::str hex(std::uint64_t hash) {
-  char digits[17];
-  std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(hash));
-  return py::str(digits);
-}
-
 py::list query_totals(py::handle self) {
-  py::list out;
-  for (const sqlite::FigureTotals& f : checked(self).pool_state()->pool().tracker().totals()) {
-    py::dict one;
-    one["fingerprint"] = text(f.fingerprint);
-    one["hash"] = hex(f.hash);
-    one["calls"] = f.calls;
-    one["errors"] = f.errors;
-    one["total_seconds"] = f.total_s;
-    one["min_seconds"] = f.min_s;
-    one["mean_seconds"] = f.mean_s;
-    one["stddev_seconds"] = f.stddev_s;
-    one["p95_seconds"] = f.p95_s;
-    one["p99_seconds"] = f.p99_s;
-    one["max_seconds"] = f.max_s;
-    one["queue_seconds"] = f.queue_s;
-    one["step_seconds"] = f.step_s;
-    one["convert_seconds"] = f.convert_s;
-    one["rows"] = f.rows;
-    one["rows_scanned"] = f.rows_scanned;
-    one["full_scans"] = f.full_scans;
-    one["sorts"] = f.sorts;
-    one["auto_indexes"] = f.auto_indexes;
-    one["cache_hits"] = f.cache_hits;
-    one["cache_misses"] = f.cache_misses;
-    one["first_seen"] = f.first_seen;
-    one["last_seen"] = f.last_seen;
-    one["sample"] = text(f.sample);
-    out.append(one);
-  }
-  return out;
+  return totals_by_fingerprint(checked(self).pool_state()->pool().tracker());
+}
+
+py::dict overall_totals(py::handle self) {
+  return totals_of_all(checked(self).pool_state()->pool().tracker());
 }
 
 py::list slow_statements(py::handle self) {
-  py::list out;
-  for (const sqlite::SlowStatement& s : checked(self).pool_state()->pool().tracker().slow()) {
-    py::dict one;
-    one["fingerprint"] = text(s.fingerprint);
-    one["hash"] = hex(s.hash);
-    one["sample"] = text(s.sample);
-    one["at"] = s.at;
-    one["queue_seconds"] = static_cast<double>(s.execution.queue_ns) / kSecond;
-    one["step_seconds"] = static_cast<double>(s.execution.step_ns) / kSecond;
-    one["rows"] = s.execution.rows;
-    one["rows_scanned"] = s.execution.rows_scanned;
-    one["sorts"] = s.execution.sorts;
-    one["auto_indexes"] = s.execution.auto_indexes;
-    out.append(one);
-  }
-  return out;
+  return slow_executions(checked(self).pool_state()->pool().tracker());
 }
 
 py::object begin(py::handle self, int kind, double timeout_s) {
@@ -350,6 +300,7 @@ void bind_sqlite(py::module_& module) {
   module.def("_sqlite_attach", &attach);
   module.def("_sqlite_counts", &counts);
   module.def("_sqlite_query_totals", &query_totals);
+  module.def("_sqlite_overall_totals", &overall_totals);
   module.def("_sqlite_slow", &slow_statements);
   module.def("_sqlite_reset_stats",
              [](py::handle self) { checked(self).pool_state()->pool().tracker().reset(); });

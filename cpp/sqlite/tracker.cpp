@@ -2,6 +2,8 @@
 
 #include <time.h>
 
+#include <algorithm>
+
 #include "sqlite/fingerprint.h"
 
 namespace mcp::sqlite {
@@ -11,6 +13,17 @@ double seconds(Duration ns) noexcept { return static_cast<double>(ns) / kSecond;
 
 // Seconds since 1970, for display only.
 double wall_clock() noexcept { return seconds(mcp::detail::read_clock(CLOCK_REALTIME_COARSE)); }
+
+void fill_times(FigureTotals& out, const metrics::Histogram& times) {
+  out.step_s = times.sum_ns() / kSecond;
+  out.total_s = out.queue_s + out.step_s + out.convert_s;
+  out.min_s = seconds(times.min_ns());
+  out.mean_s = times.mean_ns() / kSecond;
+  out.stddev_s = times.stddev_ns() / kSecond;
+  out.p95_s = seconds(times.percentile_ns(95));
+  out.p99_s = seconds(times.percentile_ns(99));
+  out.max_s = seconds(times.max_ns());
+}
 
 }  // namespace
 
@@ -45,17 +58,31 @@ FigureTotals Figures::totals() const {
   out.fingerprint = fingerprint;
   out.sample = sample;
   out.hash = hash;
-  out.step_s = histogram_.sum_ns() / kSecond;
-  out.total_s = out.queue_s + out.step_s + out.convert_s;
-  out.min_s = seconds(histogram_.min_ns());
-  out.mean_s = histogram_.mean_ns() / kSecond;
-  out.stddev_s = histogram_.stddev_ns() / kSecond;
-  out.p95_s = seconds(histogram_.percentile_ns(95));
-  out.p99_s = seconds(histogram_.percentile_ns(99));
-  out.max_s = seconds(histogram_.max_ns());
+  fill_times(out, histogram_);
   out.cache_hits = hits_.load(std::memory_order_relaxed);
   out.cache_misses = misses_.load(std::memory_order_relaxed);
   return out;
+}
+
+void Figures::add_to(FigureTotals& sums, metrics::Histogram& times) const {
+  const MutexLock lock(mutex_);
+  if (totals_.calls > 0) {
+    sums.first_seen =
+        sums.calls == 0 ? totals_.first_seen : std::min(sums.first_seen, totals_.first_seen);
+    sums.last_seen = std::max(sums.last_seen, totals_.last_seen);
+  }
+  sums.calls += totals_.calls;
+  sums.errors += totals_.errors;
+  sums.queue_s += totals_.queue_s;
+  sums.convert_s += totals_.convert_s;
+  sums.rows += totals_.rows;
+  sums.rows_scanned += totals_.rows_scanned;
+  sums.full_scans += totals_.full_scans;
+  sums.sorts += totals_.sorts;
+  sums.auto_indexes += totals_.auto_indexes;
+  sums.cache_hits += hits_.load(std::memory_order_relaxed);
+  sums.cache_misses += misses_.load(std::memory_order_relaxed);
+  times.merge(histogram_);
 }
 
 std::shared_ptr<Figures> Tracker::figures_of(std::string_view sql) {
@@ -84,17 +111,27 @@ void Tracker::record(Figures& figures, const Execution& execution) {
   if (slow_.size() > kSlowCapacity) slow_.pop_front();
 }
 
+std::vector<std::shared_ptr<Figures>> Tracker::remembered() const {
+  const MutexLock lock(mutex_);
+  return {recent_.begin(), recent_.end()};
+}
+
 std::vector<FigureTotals> Tracker::totals() const {
-  std::vector<std::shared_ptr<Figures>> figures;
-  {
-    const MutexLock lock(mutex_);
-    figures.assign(recent_.begin(), recent_.end());
-  }
   std::vector<FigureTotals> out;
-  for (const auto& one : figures) {
+  for (const auto& one : remembered()) {
     FigureTotals totals = one->totals();
     if (totals.calls + totals.cache_hits > 0) out.push_back(std::move(totals));
   }
+  return out;
+}
+
+FigureTotals Tracker::overall(std::size_t& count) const {
+  FigureTotals out;
+  metrics::Histogram times{2};
+  const std::vector<std::shared_ptr<Figures>> figures = remembered();
+  for (const auto& one : figures) one->add_to(out, times);
+  fill_times(out, times);
+  count = figures.size();
   return out;
 }
 

@@ -56,6 +56,8 @@ class Figures {
   void count_hit() noexcept { hits_.fetch_add(1, std::memory_order_relaxed); }
   void count_miss() noexcept { misses_.fetch_add(1, std::memory_order_relaxed); }
   [[nodiscard]] FigureTotals totals() const EXCLUDES(mutex_);
+  // Adds what was counted to `sums`, and the step times to `times`.
+  void add_to(FigureTotals& sums, metrics::Histogram& times) const EXCLUDES(mutex_);
 
   const std::string fingerprint;
   const std::uint64_t hash;
@@ -90,10 +92,14 @@ class Tracker {
   void record(Figures& figures, const Execution& execution);
 
   [[nodiscard]] std::vector<FigureTotals> totals() const;
+  // All remembered statements as if they were one; `count` is set to how many there are.
+  [[nodiscard]] FigureTotals overall(std::size_t& count) const;
   [[nodiscard]] std::vector<SlowStatement> slow() const;  // oldest first
   void reset();
 
  private:
+  [[nodiscard]] std::vector<std::shared_ptr<Figures>> remembered() const EXCLUDES(mutex_);
+
   const Duration slow_ns_;
   mutable Mutex mutex_;
   std::list<std::shared_ptr<Figures>> recent_ GUARDED_BY(mutex_);

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from . import _core
+from . import _core, config
 from ._query_report import (
     IndexAdvice,
     Issue,
@@ -20,6 +19,7 @@ from ._query_report import (
     report_from,
 )
 from ._query_untrusted import analyze_untrusted
+from ._sqlite_stats import QueryStats
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ __all__ = [
 
 Workload: TypeAlias = Sequence[str | tuple[str, float]]
 """Statements, each with a weight (how often it runs) or the weight 1."""
+
+_LONGEST_SECONDS = 1e9
 
 # BoundType in cpp/query/issues.h.
 _UNKNOWN, _NULL, _NUMBER, _TEXT, _BLOB = range(5)
@@ -61,13 +63,20 @@ class QueryAnalyzer:
 
     Args:
         pool_or_path: a :class:`SQLitePool`, or the path or ``file:`` URI of a database file. With a pool,
-            what the pool has seen is the workload.
+            what the pool has seen is the workload; with a file, what :meth:`record` was told.
+        slow_query_threshold: statements that took longer at least once are slow, in seconds;
+            ``config.SLOW_QUERY_THRESHOLD`` by default.
 
     Raises:
-        ConfigurationError: neither a pool nor a file's name.
+        ConfigurationError: neither a pool nor a file's name, or a bad threshold.
     """
 
-    def __init__(self, pool_or_path: SQLitePool | str | os.PathLike[str]) -> None:
+    def __init__(
+        self,
+        pool_or_path: SQLitePool | str | os.PathLike[str],
+        *,
+        slow_query_threshold: float | None = None,
+    ) -> None:
         self._pool: SQLitePool | None = None
         if isinstance(pool_or_path, (str, os.PathLike)):
             path = os.fspath(pool_or_path)
@@ -79,6 +88,9 @@ class QueryAnalyzer:
         if path == ":memory:" and self._pool is None:
             raise ConfigurationError("pool_or_path=':memory:': expected a database that others can open")
         self._path = path
+        threshold = config.SLOW_QUERY_THRESHOLD if slow_query_threshold is None else slow_query_threshold
+        self._threshold = _seconds("slow_query_threshold", threshold)
+        self._log = _core.StatementLog(self._threshold)
 
     def __repr__(self) -> str:
         return f"<QueryAnalyzer of {self._path!r}>"
@@ -125,18 +137,62 @@ class QueryAnalyzer:
             ConfigurationError: a weight or the budget is not a positive number.
             QueryError: the database cannot be read. Statements that SQLite refuses are left out instead.
         """
-        if isinstance(budget, bool) or not isinstance(budget, (int, float)) or not 0 <= budget < math.inf:
-            raise ConfigurationError(f"budget={budget!r}: expected a number of seconds, 0 or more")
+        _seconds("budget", budget)
         entries = self._seen() if workload is None else [_entry(item) for item in workload]
         if not entries:
             return []
         found = _core.advise(self._readable_path(), entries, float(budget), budget > 0)
         return [advice_from(index) for index in json.loads(found)]
 
+    def record(self, sql: str, seconds: float, rows: int = 0) -> None:
+        """Count one execution, where no pool does.
+
+        The text is reduced to its fingerprint; values are not kept. At most 512 fingerprints are remembered,
+        those that were seen last.
+
+        Args:
+            sql: the statement that ran.
+            seconds: how long it took.
+            rows: how many rows it returned.
+
+        Raises:
+            ConfigurationError: *seconds* or *rows* is negative, or the analyzer has a pool, which counts
+                by itself.
+        """
+        if self._pool is not None:
+            raise ConfigurationError(
+                "record: expected an analyzer of a file; this one's pool counts by itself"
+            )
+        if isinstance(rows, bool) or not isinstance(rows, int) or not 0 <= rows < 2**63:
+            raise ConfigurationError(f"rows={rows!r}: expected a whole number, 0 or more")
+        self._log.record(_checked(sql), _seconds("seconds", seconds), rows)
+
+    def queries(self) -> list[QueryStats]:
+        """Figures by statement, most total time first: of the pool, or of what was recorded."""
+        if self._pool is not None:
+            return self._pool.query_stats()
+        found = [QueryStats(**one) for one in self._log.totals()]
+        return sorted(found, key=lambda one: one.total_seconds, reverse=True)
+
+    def slow_queries(self, limit: int = 20) -> list[QueryStats]:
+        """The statements that took longer than the threshold at least once, most total time first.
+
+        Raises:
+            ConfigurationError: *limit* is not a whole number of 1 or more.
+        """
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+            raise ConfigurationError(f"limit={limit!r}: expected a whole number, 1 or more")
+        slow = [query for query in self.queries() if query.max_seconds > self._threshold]
+        return slow[:limit]
+
+    def statistics(self) -> WorkloadStatistics:
+        """All statements together. Percentiles are of single executions, to two digits (HDR histogram)."""
+        if self._pool is not None:
+            return WorkloadStatistics(**_core._sqlite_overall_totals(self._pool))
+        return WorkloadStatistics(**self._log.overall())
+
     def _seen(self) -> list[tuple[str, float]]:
-        if self._pool is None:
-            return []
-        return [(seen.sample, float(seen.calls)) for seen in self._pool.query_stats() if seen.calls > 0]
+        return [(seen.sample, float(seen.calls)) for seen in self.queries() if seen.calls > 0]
 
     def _readable_path(self) -> str:
         if self._path == ":memory:":
@@ -144,6 +200,12 @@ class QueryAnalyzer:
                 "pool_or_path=a pool in memory: expected a database that another connection can open"
             )
         return self._path
+
+
+def _seconds(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LONGEST_SECONDS:
+        raise ConfigurationError(f"{name}={value!r}: expected a number of seconds, 0 or more")
+    return float(value)
 
 
 def _checked(sql: object) -> str:
