@@ -78,6 +78,7 @@ class QueryAnalyzer:
         slow_query_threshold: float | None = None,
     ) -> None:
         self._pool: SQLitePool | None = None
+        path: Any
         if isinstance(pool_or_path, (str, os.PathLike)):
             path = os.fspath(pool_or_path)
         else:
