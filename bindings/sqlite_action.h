@@ -29,6 +29,8 @@ class Action {
   virtual void cancel(const sqlite::OperationPtr& operation) = 0;
   // Seconds that the caller gives it, as a duration; 0 for no limit of its own.
   [[nodiscard]] virtual Duration timeout() const noexcept = 0;
+  // True when the wait was for another caller's work: try_now() again.
+  [[nodiscard]] virtual bool wants_retry() const noexcept { return false; }
   // On the caller's thread. A new reference, or nullptr with an exception set.
   virtual PyObject* run_blocking() = 0;
 };

@@ -104,23 +104,13 @@ PySendResult wait(Awaitable* self, const LoopBridge& bridge, PyObject** result) 
   return PYGEN_NEXT;
 }
 
-PySendResult awaitable_send(Awaitable* self, PyObject*, PyObject** result) {
-  switch (self->phase) {
-    case Phase::kDone:
-      PyErr_SetString(PyExc_RuntimeError, "cannot await a statement twice");
-      *result = nullptr;
-      return PYGEN_ERROR;
-    case Phase::kWaiting:
-      return finish(self, PyObject_CallMethodNoArgs(self->future, name_result), result);
-    default:
-      break;
-  }
+// Tries to finish at once, else waits.
+PySendResult run(Awaitable* self, PyObject** result) {
   const LoopBridge bridge = LoopBridge::of_running_loop();
   if (!bridge) return finish(self, nullptr, result);
   if (self->phase == Phase::kNew && !bridge.has_inline_budget()) {
     self->phase = Phase::kYielded;  // once: then it goes on, however little time there is
-    Py_INCREF(Py_None);
-    *result = Py_None;
+    *result = Py_NewRef(Py_None);
     return PYGEN_NEXT;
   }
   const Instant start = now_precise();
@@ -133,6 +123,22 @@ PySendResult awaitable_send(Awaitable* self, PyObject*, PyObject** result) {
   bridge.spend_inline(now_precise() - start);
   if (outcome != Action::Outcome::kWait) return finish(self, value, result);
   return wait(self, bridge, result);
+}
+
+PySendResult awaitable_send(Awaitable* self, PyObject*, PyObject** result) {
+  if (self->phase == Phase::kDone) {
+    PyErr_SetString(PyExc_RuntimeError, "cannot await a statement twice");
+    *result = nullptr;
+    return PYGEN_ERROR;
+  }
+  if (self->phase != Phase::kWaiting) return run(self, result);
+  PyObject* value = PyObject_CallMethodNoArgs(self->future, name_result);
+  if (value == nullptr || !self->action->wants_retry()) return finish(self, value, result);
+  Py_DECREF(value);
+  Py_CLEAR(self->future);
+  delete std::exchange(self->operation, nullptr);
+  self->phase = Phase::kYielded;
+  return run(self, result);
 }
 
 PyObject* awaitable_iternext(Awaitable* self) {

@@ -29,6 +29,7 @@ sqlite::Pool& PoolState::pool() {
     // The parent's threads and connections are not here: nothing of them may be touched or closed.
     static_cast<void>(new std::shared_ptr<sqlite::Pool>(std::move(current)));
     cache.clear();
+    flights.clear();
     drop_profiles();
   }
   generation = process_generation();
@@ -104,9 +105,11 @@ void end_endpoint(Endpoint* self) {
   state->drop_profiles();
   PyObject* init = std::exchange(state->init, nullptr);
   PyObject* adapters = std::exchange(state->adapters, nullptr);
+  PyObject* converters = std::exchange(state->converters, nullptr);
   delete state;
   Py_XDECREF(init);
   Py_XDECREF(adapters);
+  Py_XDECREF(converters);
 }
 
 int endpoint_traverse(Endpoint* self, visitproc visit, void* arg) {
@@ -115,6 +118,7 @@ int endpoint_traverse(Endpoint* self, visitproc visit, void* arg) {
   if (self->state != nullptr) {
     Py_VISIT(self->state->init);
     Py_VISIT(self->state->adapters);
+    Py_VISIT(self->state->converters);
   }
   return 0;
 }
@@ -167,6 +171,7 @@ void configure(py::handle self, const py::dict& settings) {
   options.acquire_timeout_ns = nanoseconds(settings["acquire_timeout"].cast<double>());
   options.inline_budget_ns = nanoseconds(settings["inline_budget"].cast<double>());
   options.slow_ns = nanoseconds(settings["slow_query_threshold"].cast<double>());
+  options.tracking = settings["tracking"].cast<bool>();
   const py::object init = settings["init"];
   if (!init.is_none()) {
     PyObject* callable = init.ptr();
@@ -177,6 +182,11 @@ void configure(py::handle self, const py::dict& settings) {
                     nanoseconds(settings["query_cache_ttl"].cast<double>()));
   endpoint.state->row_type = static_cast<RowType>(settings["row_type"].cast<int>());
   if (!init.is_none()) endpoint.state->init = init.inc_ref().ptr();
+  const py::object adapters = settings["adapters"];
+  const py::object converters = settings["converters"];
+  if (!adapters.is_none()) endpoint.state->adapters = adapters.inc_ref().ptr();
+  if (!converters.is_none()) endpoint.state->converters = converters.inc_ref().ptr();
+  endpoint.state->keeps_results = settings["keeps_results"].cast<bool>();
 }
 
 void attach(py::handle self, py::handle owner, bool blocking) {

@@ -8,7 +8,10 @@
 #include <array>
 #include <memory>
 #include <string>
+#include <unordered_map>
+#include <vector>
 
+#include "base/completion_queue.h"
 #include "base/fork.h"
 #include "gil.h"
 #include "sqlite/pool.h"
@@ -28,11 +31,21 @@ struct PoolState {
   [[nodiscard]] sqlite::ProfilePtr profile_of(PyObject* sql);
   void drop_profiles();
 
+  // Who waits for the result that another caller is fetching, by cache key. They look again when
+  // it is there.
+  struct Follower {
+    std::shared_ptr<CompletionQueue> queue;
+    std::uint64_t id;
+  };
+  std::unordered_map<std::string, std::vector<Follower>> flights;
+
   sqlite::PoolOptions options;
   ResultCache cache;
   RowType row_type = RowType::kTuple;
-  PyObject* init = nullptr;      // owned, may be null
-  PyObject* adapters = nullptr;  // owned dict, may be null
+  PyObject* init = nullptr;        // owned, may be null
+  PyObject* adapters = nullptr;    // owned dict by Python type, may be null
+  PyObject* converters = nullptr;  // owned dict by declared SQL type, may be null
+  bool keeps_results = true;       // false where converters make values that a caller can change
   std::shared_ptr<sqlite::Pool> current;
   std::uint32_t generation = process_generation();
 

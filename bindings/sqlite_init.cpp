@@ -177,7 +177,7 @@ py::list execute(NewConnection& self, const std::string& sql, const py::object& 
     while ((code = sqlite3_step(handle)) == SQLITE_ROW) block.append_row(handle);
   }
   if (code != SQLITE_DONE) throw sqlite::sqlite_error(connection.handle(), code);
-  RowBuilder builder(RowType::kTuple, nullptr);
+  RowBuilder builder(RowType::kTuple, nullptr, nullptr);
   py::list rows;
   for (std::size_t row = 0; row < block.rows(); ++row) {
     PyObject* built = builder.row(block, row);

@@ -208,6 +208,16 @@ struct Delivery {
   Kind kind;
   RowType row_type;
   std::string cache_key;  // empty: not to be kept
+  bool leads = false;     // others may wait for this result
+};
+
+// Wakes a caller that waited for another's result.
+class FollowerConversion final : public Conversion {
+ public:
+  Progress resume(Completion&, Instant, PyObject*& result) override {
+    result = Py_NewRef(Py_None);
+    return Progress::kDone;
+  }
 };
 
 void keep_result(PoolState& state, const Delivery& delivery, const Answer& answer,
@@ -231,10 +241,13 @@ class StatementConversion final : public Conversion {
   StatementConversion(Endpoint* endpoint, Delivery delivery)
       : endpoint_(endpoint),
         delivery_(std::move(delivery)),
-        collector_(delivery_.kind, delivery_.row_type) {
+        collector_(delivery_.kind, delivery_.row_type, endpoint->pool_state()->converters) {
     Py_INCREF(endpoint_);
   }
-  ~StatementConversion() override { Py_DECREF(endpoint_); }
+  ~StatementConversion() override {
+    land();
+    Py_DECREF(endpoint_);
+  }
 
   Progress resume(Completion& completion, Instant deadline, PyObject*& result) override {
     auto& payload = static_cast<AnswerPayload&>(*completion.payload);
@@ -251,12 +264,24 @@ class StatementConversion final : public Conversion {
     if (!completion.last) return Progress::kNext;
     result = collector_.result(payload.answer.changes);
     if (result == nullptr) return Progress::kError;
-    payload.answer.figures->add_conversion(converted_ns_);
+    if (payload.answer.figures != nullptr) payload.answer.figures->add_conversion(converted_ns_);
     keep_result(*endpoint_->pool_state(), delivery_, payload.answer, collector_.bytes(), result);
     return Progress::kDone;
   }
 
  private:
+  // Wakes whoever waited for this result, come or not: they look in the cache, and one of them
+  // runs the statement if it is not there.
+  void land() {
+    PoolState* state = endpoint_->pool_state();
+    if (!delivery_.leads || state == nullptr) return;
+    auto flight = state->flights.extract(delivery_.cache_key);
+    if (flight.empty()) return;
+    for (PoolState::Follower& follower : flight.mapped()) {
+      follower.queue->push({follower.id, nullptr, true});
+    }
+  }
+
   // The lease goes on, on the writer.
   void adopt(AnswerPayload& payload) {
     Lease& lease = **endpoint_->lease;
@@ -305,9 +330,15 @@ class StatementAction final : public Action {
     }
   }
 
+  [[nodiscard]] bool wants_retry() const noexcept override { return follows_; }
+
   bool start(std::shared_ptr<CompletionQueue> queue, std::uint64_t id,
              OperationPtr operation) override {
     try {
+      if (follows_) {
+        endpoint_->pool_state()->flights[key_].push_back({std::move(queue), id});
+        return true;
+      }
       PoolState& state = *endpoint_->pool_state();
       Pool& pool = state.pool();
       Lease* lease = endpoint_->lease != nullptr ? endpoint_->lease->get() : nullptr;
@@ -331,7 +362,15 @@ class StatementAction final : public Action {
   }
 
   std::unique_ptr<Conversion> conversion() override {
-    return std::make_unique<StatementConversion>(endpoint_, delivery());
+    Delivery mine = delivery();
+    follows_ = false;
+    if (!mine.cache_key.empty() && is_cacheable()) {
+      const auto [flight, first] = endpoint_->pool_state()->flights.try_emplace(mine.cache_key);
+      follows_ = !first;
+      if (follows_) return std::make_unique<FollowerConversion>();
+      mine.leads = true;
+    }
+    return std::make_unique<StatementConversion>(endpoint_, std::move(mine));
   }
 
   void cancel(const OperationPtr& operation) override {
@@ -409,8 +448,14 @@ class StatementAction final : public Action {
   [[nodiscard]] bool on_pool() const noexcept { return endpoint_->lease == nullptr; }
   [[nodiscard]] bool fetches() const noexcept { return request_.want_rows; }
   [[nodiscard]] bool may_use_cache() const {
-    return arguments_.cache && on_pool() && fetches() && endpoint_->pool_state()->cache.enabled() &&
-           request_.profile->access() != sqlite::Profile::Access::kWrite;
+    const PoolState& state = *endpoint_->pool_state();
+    return arguments_.cache && on_pool() && fetches() && state.cache.enabled() &&
+           state.keeps_results && request_.profile->access() != sqlite::Profile::Access::kWrite;
+  }
+
+  [[nodiscard]] bool is_cacheable() const {
+    const auto dependencies = request_.profile->dependencies();
+    return dependencies != nullptr && dependencies->cacheable;
   }
 
   // Where a statement goes that nobody has prepared yet: a fetch is taken for a read.
@@ -496,7 +541,7 @@ class StatementAction final : public Action {
   }
 
   PyObject* convert(const Answer& answer) {
-    Collector collector(kind_, row_type_);
+    Collector collector(kind_, row_type_, endpoint_->pool_state()->converters);
     const Instant start = now_precise();
     for (;;) {
       const auto step = collector.add(
@@ -506,7 +551,7 @@ class StatementAction final : public Action {
       const GilRelease others;  // a loop in another thread need not wait for all of it
     }
     PyObject* result = collector.result(answer.changes);
-    answer.figures->add_conversion(now_precise() - start);
+    if (answer.figures != nullptr) answer.figures->add_conversion(now_precise() - start);
     if (result != nullptr) {
       keep_result(*endpoint_->pool_state(), delivery(), answer, collector.bytes(), result);
     }
@@ -591,6 +636,7 @@ class StatementAction final : public Action {
   const Arguments arguments_;
   Request request_;
   RowType row_type_ = RowType::kTuple;
+  bool follows_ = false;  // waits for the same result of another caller
   std::string key_;
 };
 

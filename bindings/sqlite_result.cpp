@@ -17,9 +17,9 @@ Collector::Step Collector::add(const RowBlock& block,
                                const std::shared_ptr<const sqlite::ColumnNames>& names,
                                Instant deadline) {
   if (block.rows() == 0) return Step::kDone;
-  if (!builder_) builder_.emplace(row_type_, names);
+  if (!builder_) builder_.emplace(row_type_, names, converters_);
   if (kind_ == Kind::kValue || kind_ == Kind::kRow) {
-    single_ = kind_ == Kind::kValue ? builder_->cell(block, 0) : builder_->row(block, 0);
+    single_ = kind_ == Kind::kValue ? builder_->value(block, 0, 0) : builder_->row(block, 0);
     return single_ != nullptr ? Step::kDone : Step::kError;
   }
   if (list_ == nullptr && (list_ = PyList_New(0)) == nullptr) return Step::kError;

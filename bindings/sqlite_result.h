@@ -18,7 +18,8 @@ enum class Kind : char { kFetch = 'f', kRow = 'r', kValue = 'v', kExecute = 'e',
 // Collects the result of one statement, block by block.
 class Collector {
  public:
-  Collector(Kind kind, RowType row_type) : kind_(kind), row_type_(row_type) {}
+  Collector(Kind kind, RowType row_type, PyObject* converters)
+      : kind_(kind), row_type_(row_type), converters_(converters) {}
   ~Collector() {
     Py_XDECREF(list_);
     Py_XDECREF(single_);
@@ -39,6 +40,7 @@ class Collector {
  private:
   const Kind kind_;
   const RowType row_type_;
+  PyObject* const converters_;  // borrowed from the pool
   std::optional<RowBuilder> builder_;
   PyObject* list_ = nullptr;
   PyObject* single_ = nullptr;

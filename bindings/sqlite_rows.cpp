@@ -1,6 +1,8 @@
 #include "sqlite_rows.h"
 
+#include <cctype>
 #include <cstring>
+#include <utility>
 
 namespace mcp::python {
 namespace {
@@ -16,7 +18,7 @@ PyObject* ascii_text(std::string_view text) {
   return object;
 }
 
-PyObject* keys_of(const sqlite::ColumnNames& names) {
+PyObject* keys_of(const std::vector<std::string>& names) {
   PyObject* keys = PyTuple_New(static_cast<Py_ssize_t>(names.size()));
   for (std::size_t i = 0; keys != nullptr && i < names.size(); ++i) {
     PyObject* key =
@@ -33,17 +35,51 @@ PyObject* keys_of(const sqlite::ColumnNames& names) {
 
 }  // namespace
 
-RowBuilder::RowBuilder(RowType type, std::shared_ptr<const sqlite::ColumnNames> names)
-    : type_(type), names_(std::move(names)) {}
+RowBuilder::RowBuilder(RowType type, std::shared_ptr<const sqlite::ColumnNames> names,
+                       PyObject* converters)
+    : type_(type), names_(std::move(names)), converters_(converters) {}
 
 RowBuilder::~RowBuilder() {
   Py_XDECREF(row_class_);
   Py_XDECREF(keys_);
+  for (PyObject* converter : by_column_) Py_XDECREF(converter);
+}
+
+// Converters are kept by the first word of a declared type, in capitals: VARCHAR(20) asks for
+// VARCHAR.
+bool RowBuilder::find_converters() {
+  if (converters_ == nullptr || !by_column_.empty()) return true;
+  for (const std::string& type : names_->types) {
+    std::string word;
+    for (const char c : type) {
+      if (std::isalpha(static_cast<unsigned char>(c)) == 0) break;
+      word.push_back(static_cast<char>(std::toupper(static_cast<unsigned char>(c))));
+    }
+    PyObject* key = PyUnicode_FromStringAndSize(word.data(), static_cast<Py_ssize_t>(word.size()));
+    if (key == nullptr) return false;
+    PyObject* converter = PyDict_GetItemWithError(converters_, key);
+    Py_DECREF(key);
+    if (converter == nullptr && PyErr_Occurred() != nullptr) return false;
+    by_column_.push_back(Py_XNewRef(converter));
+  }
+  return true;
+}
+
+PyObject* RowBuilder::value(const RowBlock& block, std::size_t row, std::size_t column) {
+  if (!find_converters()) return nullptr;
+  PyObject* raw = cell(block, row * static_cast<std::size_t>(block.columns()) + column);
+  if (raw == nullptr || raw == Py_None || column >= by_column_.size() ||
+      by_column_[column] == nullptr) {
+    return raw;
+  }
+  PyObject* converted = PyObject_CallOneArg(by_column_[column], raw);
+  Py_DECREF(raw);
+  return converted;
 }
 
 bool RowBuilder::prepare_names() {
   if (keys_ != nullptr) return true;
-  keys_ = keys_of(*names_);
+  keys_ = keys_of(names_->names);
   if (keys_ == nullptr || type_ != RowType::kNamed) return keys_ != nullptr;
   PyObject* module = PyImport_ImportModule("mcp_performance._sqlite_rows");
   if (module == nullptr) return false;
@@ -88,17 +124,19 @@ PyObject* RowBuilder::tuple_row(PyTypeObject* type, const RowBlock& block, std::
   if (tuple == nullptr) return nullptr;
   bytes_ += 56 + 8 * static_cast<std::size_t>(columns);
   const std::size_t first = row * static_cast<std::size_t>(columns);
+  const bool plain = converters_ == nullptr;
   for (Py_ssize_t column = 0; column < columns; ++column) {
-    PyObject* value = cell(block, first + static_cast<std::size_t>(column));
-    if (value == nullptr) {
+    const auto at = static_cast<std::size_t>(column);
+    PyObject* item = plain ? cell(block, first + at) : value(block, row, at);
+    if (item == nullptr) {
       Py_DECREF(tuple);
       return nullptr;
     }
-    PyTuple_SET_ITEM(tuple, column, value);
+    PyTuple_SET_ITEM(tuple, column, item);
   }
   // Its items are atoms, so no cycle can pass through it: the collector need not look at it, and
   // 200,000 rows do not set off full collections.
-  if (type == &PyTuple_Type && columns > 0) PyObject_GC_UnTrack(tuple);
+  if (plain && type == &PyTuple_Type && columns > 0) PyObject_GC_UnTrack(tuple);
   return tuple;
 }
 
@@ -108,15 +146,14 @@ PyObject* RowBuilder::dict_row(const RowBlock& block, std::size_t row) {
   const auto columns = static_cast<std::size_t>(block.columns());
   bytes_ += 64 + 104 * ((columns + 4) / 5);
   for (std::size_t column = 0; column < columns; ++column) {
-    PyObject* value = cell(block, row * columns + column);
-    if (value == nullptr ||
-        PyDict_SetItem(dict, PyTuple_GET_ITEM(keys_, static_cast<Py_ssize_t>(column)), value) !=
-            0) {
-      Py_XDECREF(value);
+    PyObject* item = value(block, row, column);
+    if (item == nullptr ||
+        PyDict_SetItem(dict, PyTuple_GET_ITEM(keys_, static_cast<Py_ssize_t>(column)), item) != 0) {
+      Py_XDECREF(item);
       Py_DECREF(dict);
       return nullptr;
     }
-    Py_DECREF(value);
+    Py_DECREF(item);
   }
   return dict;
 }

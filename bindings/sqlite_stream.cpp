@@ -60,9 +60,15 @@ class PortionJob final : public sqlite::Job {
   std::unique_ptr<PortionPayload> payload_ = std::make_unique<PortionPayload>();
 };
 
+PyObject* converters_of(const Stream& stream) {
+  return reinterpret_cast<Endpoint*>(stream.endpoint.ptr())->pool_state()->converters;
+}
+
 class PortionConversion final : public Conversion {
  public:
-  explicit PortionConversion(RowType row_type) : collector_(Kind::kFetch, row_type) {}
+  explicit PortionConversion(const Stream& stream)
+      : endpoint_(stream.endpoint),
+        collector_(Kind::kFetch, stream.row_type, converters_of(stream)) {}
   Progress resume(Completion& completion, Instant deadline, PyObject*& result) override {
     auto& payload = static_cast<PortionPayload&>(*completion.payload);
     if (payload.failure) {
@@ -82,6 +88,7 @@ class PortionConversion final : public Conversion {
   }
 
  private:
+  const py::object endpoint_;  // keeps the pool, and so the converters
   Collector collector_;
 };
 
@@ -112,7 +119,7 @@ class PortionAction final : public Action {
     }
   }
   std::unique_ptr<Conversion> conversion() override {
-    return std::make_unique<PortionConversion>(stream_.row_type);
+    return std::make_unique<PortionConversion>(stream_);
   }
   void cancel(const OperationPtr& operation) override {
     PoolState& state = *endpoint().pool_state();
@@ -140,7 +147,7 @@ class PortionAction final : public Action {
         if (PyErr_Occurred() == nullptr) set_python_error_from(failure);
         return nullptr;
       }
-      Collector collector(Kind::kFetch, stream_.row_type);
+      Collector collector(Kind::kFetch, stream_.row_type, converters_of(stream_));
       if (collector.add(answer->rows, answer->names, kNever) != Collector::Step::kDone) {
         return nullptr;
       }

@@ -16,7 +16,6 @@ void Cursor::begin(Connection& connection) {
 
 Answer Cursor::advance(Connection& connection, Services services) {
   Answer answer;
-  answer.figures = request_.profile->figures();
   if (done_) return answer;
   const Instant start = now_precise();
   try {
@@ -34,17 +33,21 @@ Answer Cursor::advance(Connection& connection, Services services) {
     total_.step_ns += now_precise() - start;
     if (!more) {
       count_work(*statement_, total_);
-      services.tracker.record(*answer.figures, total_);
+      track(services);
       end(connection);
     }
     return answer;
   } catch (...) {
     total_.step_ns += now_precise() - start;
     total_.failed = true;
-    services.tracker.record(*answer.figures, total_);
+    track(services);
     end(connection);
     throw;
   }
+}
+
+void Cursor::track(Services services) const {
+  if (services.tracker != nullptr) services.tracker->record(*request_.profile->figures(), total_);
 }
 
 void Cursor::end(Connection& connection) noexcept {

@@ -28,6 +28,7 @@ class Cursor {
 
  private:
   void begin(Connection& connection);
+  void track(Services services) const;
 
   Request request_;
   std::unique_ptr<Statement> statement_;

@@ -116,6 +116,10 @@ void run_statement(Connection& connection, Statement& statement, const Request& 
   }
 }
 
+void track(Services services, const Answer& answer) {
+  if (services.tracker != nullptr) services.tracker->record(*answer.figures, answer.execution);
+}
+
 }  // namespace
 
 void count_work(Statement& statement, Execution& execution) {
@@ -147,7 +151,7 @@ void rollback_transaction(Connection& connection, Services services) noexcept {
 
 Answer run_request(Connection& connection, Request& request, Services services, RowSink* sink) {
   Answer answer;
-  answer.figures = request.profile->figures();
+  if (services.tracker != nullptr) answer.figures = request.profile->figures();
   const Instant start = now_precise();
   answer.execution.queue_ns = request.submitted != 0 ? start - request.submitted : 0;
   try {
@@ -164,7 +168,7 @@ Answer run_request(Connection& connection, Request& request, Services services, 
     const bool may_keep = statement->dependencies()->cacheable && !connection.in_transaction();
     if (may_keep) answer.seen = services.freshness.observe();
     run_statement(connection, *statement, request, services, sink, answer);
-    count_work(*statement, answer.execution);
+    if (services.tracker != nullptr) count_work(*statement, answer.execution);
     answer.dependencies = statement->dependencies();
     answer.cacheable = may_keep && answer.dependencies->cacheable &&
                        services.freshness.unchanged(answer.seen, answer.dependencies->reads);
@@ -174,18 +178,18 @@ Answer run_request(Connection& connection, Request& request, Services services, 
     if (stopped.why != Stop::kBudget) {
       answer.execution.step_ns = now_precise() - start;
       answer.execution.failed = true;
-      services.tracker.record(*answer.figures, answer.execution);
+      track(services, answer);
     }
     throw;
   } catch (...) {
     answer.execution.step_ns = now_precise() - start;
     answer.execution.failed = true;
-    services.tracker.record(*answer.figures, answer.execution);
+    track(services, answer);
     throw;
   }
   answer.execution.step_ns = now_precise() - start;
   request.profile->note_run(answer.execution.step_ns);
-  services.tracker.record(*answer.figures, answer.execution);
+  track(services, answer);
   return answer;
 }
 

@@ -38,7 +38,7 @@ struct Answer {
   std::shared_ptr<const ColumnNames> names;
   std::int64_t changes = 0;
   Execution execution;
-  std::shared_ptr<Figures> figures;
+  std::shared_ptr<Figures> figures;  // null when nothing is tracked
   // For the result cache: valid to keep when `cacheable`.
   bool cacheable = false;
   Freshness::Observation seen;
@@ -50,7 +50,7 @@ struct NeedsWriter {};
 
 struct Services {
   Freshness& freshness;
-  Tracker& tracker;
+  Tracker* tracker;  // null: nothing is tracked
 };
 
 // Blocks are cut at about this size when there is a sink.

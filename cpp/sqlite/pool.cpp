@@ -345,18 +345,6 @@ Slot& Pool::take(Access access, const Operation& operation) {
   return *waiter.slot;
 }
 
-void Pool::give_back(Slot& slot) noexcept {
-  tidy(slot);
-  const MutexLock lock(mutex_);
-  release(slot);
-}
-
-void Pool::lease(Slot& slot) {
-  const MutexLock lock(mutex_);
-  slot.leased_ = true;
-  slot.running_ = false;
-}
-
 namespace {
 
 // The last job of a lease.
@@ -370,20 +358,48 @@ class EndOfLease final : public Job {
 
 }  // namespace
 
+bool Pool::checkpoint_due(const Slot& slot) {
+  return slot.role == Role::kWriter && slot.connection != nullptr &&
+         slot.connection->checkpoint_due();
+}
+
+void Pool::leave_to_worker(Slot& slot) {
+  slot.leased_ = true;
+  slot.lease_jobs_.push_back(std::make_unique<EndOfLease>());
+  if (!slot.running_ && slot.lease_jobs_.size() == 1) ready_leases_.push_back(&slot);
+  wake_worker();
+}
+
+void Pool::give_back(Slot& slot) noexcept {
+  tidy(slot);
+  const MutexLock lock(mutex_);
+  slot.operation_ = nullptr;
+  if (checkpoint_due(slot) && !stopping_) {
+    leave_to_worker(slot);
+  } else {
+    release(slot);
+  }
+}
+
+void Pool::lease(Slot& slot) {
+  const MutexLock lock(mutex_);
+  slot.leased_ = true;
+  slot.running_ = false;
+}
+
 void Pool::end_lease(Slot& slot) noexcept {
   bool clean = false;
   {
     const MutexLock lock(mutex_);
     clean = !slot.running_ && slot.lease_jobs_.empty() && slot.cursors.empty() &&
+            !checkpoint_due(slot) &&
             (slot.connection == nullptr ||
              (!slot.connection->in_transaction() && !slot.connection->broken()));
     if (clean) {
       slot.expects_transaction = false;
       release(slot);
     } else {
-      slot.lease_jobs_.push_back(std::make_unique<EndOfLease>());
-      if (!slot.running_ && slot.lease_jobs_.size() == 1) ready_leases_.push_back(&slot);
-      wake_worker();
+      leave_to_worker(slot);
     }
   }
 }
@@ -500,8 +516,7 @@ void Pool::run(Assignment& assignment) {
     return;
   }
   tidy(slot);
-  if (slot.connection != nullptr && slot.role == Role::kWriter &&
-      slot.connection->checkpoint_due()) {
+  if (checkpoint_due(slot)) {
     job->finish(failure);  // its caller need not wait for the checkpoint
     const int starved = slot.connection->checkpoint();
     wal_bytes_.store(static_cast<std::uint64_t>(slot.connection->wal_frames()) * 4096);

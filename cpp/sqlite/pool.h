@@ -35,6 +35,7 @@ struct PoolOptions {
   Duration acquire_timeout_ns = 30 * kSecond;
   Duration inline_budget_ns = 100 * kMicrosecond;  // 0: nothing runs inline
   Duration slow_ns = 50 * kMillisecond;
+  bool tracking = true;
   // Runs on each new connection, on the thread that opened it. May throw.
   std::function<void(Connection&)> init;
 };
@@ -156,7 +157,9 @@ class Pool {
   [[nodiscard]] Freshness& freshness() noexcept { return freshness_; }
   [[nodiscard]] Tracker& tracker() noexcept { return tracker_; }
   [[nodiscard]] ProfileTable& profiles() noexcept { return profiles_; }
-  [[nodiscard]] Services services() noexcept { return {freshness_, tracker_}; }
+  [[nodiscard]] Services services() noexcept {
+    return {freshness_, options_.tracking ? &tracker_ : nullptr};
+  }
   [[nodiscard]] const PoolOptions& options() const noexcept { return options_; }
 
  private:
@@ -187,6 +190,9 @@ class Pool {
   [[nodiscard]] bool runnable() REQUIRES(mutex_);
   void wake_worker() REQUIRES(mutex_);
   void release(Slot& slot) REQUIRES(mutex_);
+  // A worker tidies the slot up, checkpoints if that is due, and releases it.
+  void leave_to_worker(Slot& slot) REQUIRES(mutex_);
+  [[nodiscard]] static bool checkpoint_due(const Slot& slot);
   void enqueue(Waiting waiting) REQUIRES(mutex_);
   void work();
   void run(Assignment& assignment);

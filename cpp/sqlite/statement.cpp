@@ -8,7 +8,9 @@ std::shared_ptr<const ColumnNames> Statement::column_names() {
     auto names = std::make_shared<ColumnNames>();
     for (int column = 0; column < columns(); ++column) {
       const char* name = sqlite3_column_name(handle_, column);
-      names->emplace_back(name != nullptr ? name : "");
+      const char* type = sqlite3_column_decltype(handle_, column);
+      names->names.emplace_back(name != nullptr ? name : "");
+      names->types.emplace_back(type != nullptr ? type : "");
     }
     names_ = std::move(names);
     names_reprepares_ = reprepares;

@@ -18,7 +18,10 @@
 
 namespace mcp::sqlite {
 
-using ColumnNames = std::vector<std::string>;
+struct ColumnNames {
+  std::vector<std::string> names;
+  std::vector<std::string> types;  // as declared, empty for an expression
+};
 
 class Statement {
  public:

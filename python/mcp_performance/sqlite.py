@@ -7,6 +7,7 @@ are kept, and served only while it is proven that no commit, by whomever, has ch
 
 from __future__ import annotations
 
+import _sqlite3
 import atexit
 import math
 import os
@@ -19,11 +20,10 @@ from functools import lru_cache
 from types import TracebackType
 from typing import Any, Literal, Self
 
-import _sqlite3
-
 from . import _core, _logging, config
 from ._cache_types import CacheStats
 from ._registry import register_pool
+from ._sqlite_adapters import AdapterName, chosen_adapters
 from ._sqlite_indexes import (
     LIST_INDEXES,
     IndexReport,
@@ -263,8 +263,8 @@ class SQLitePool(_core.SQLiteEndpoint):
         size: connections in total.
         cache_pages: page cache of each connection, in pages (of 4 KiB mostly).
         wal: switch the database to write-ahead logging.
-        query_cache_ttl: how long a result may be served at most, in seconds, 0 for no result cache. A result is
-            never served after a commit to a table that it came from.
+        query_cache_ttl: how long a result may be served at most, in seconds, 0 for no result cache. A result
+            is never served after a commit to a table that it came from.
         slow_query_threshold: statements that take longer are in :meth:`slow_log`, in seconds.
         query_cache_bytes: memory for results.
         busy_timeout: how long a statement without a timeout waits for other processes' locks, in seconds.
@@ -276,6 +276,11 @@ class SQLitePool(_core.SQLiteEndpoint):
         init: called with each new connection, on the thread that opens it. The connection has
             ``execute(sql, params=())``, ``create_function(name, arguments, function, *,
             deterministic=False)`` and ``create_collation(name, order)``; ``ATTACH`` belongs here.
+        adapters: which Python types go in and come out, of ``"bool"``, ``"date"``, ``"datetime"``,
+            ``"decimal"``, ``"json"`` and ``"uuid"``. A value comes out by the declared type of its column:
+            BOOL or BOOLEAN, DATE, DATETIME or TIMESTAMP, DECIMAL or NUMERIC, JSON, UUID. With ``"json"``
+            results are not cached, because they can be changed.
+        tracking: keep the figures of :meth:`query_stats` and :meth:`slow_log`.
         name: what reports call the pool; its path by default.
 
     Raises:
@@ -298,6 +303,8 @@ class SQLitePool(_core.SQLiteEndpoint):
         synchronous: str = "FULL",
         row_type: RowTypeName = "tuple",
         init: Callable[[_core.SQLiteNewConnection], object] | None = None,
+        adapters: Iterable[AdapterName] = (),
+        tracking: bool = True,
         name: str | None = None,
     ) -> None:
         text = os.fspath(path)
@@ -341,6 +348,8 @@ class SQLitePool(_core.SQLiteEndpoint):
                 "synchronous": synchronous,
                 "row_type": _ROW_TYPES[row_type],
                 "init": init,
+                "tracking": bool(tracking),
+                **chosen_adapters(adapters),
             },
         )
         self.name = text if name is None else name
@@ -385,7 +394,7 @@ class SQLitePool(_core.SQLiteEndpoint):
         return _core._sqlite_closed(self)
 
     @asynccontextmanager
-    async def acquire(self, *, timeout: float | None = None) -> AsyncIterator[Connection]:
+    async def acquire(self, *, timeout: float | None = None) -> AsyncIterator[Connection]:  # noqa: ASYNC109
         """One connection, for the length of the block.
 
         Raises:
@@ -400,7 +409,10 @@ class SQLitePool(_core.SQLiteEndpoint):
 
     @asynccontextmanager
     async def transaction(
-        self, readonly: bool = False, *, timeout: float | None = None
+        self,
+        readonly: bool = False,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109
     ) -> AsyncIterator[Connection]:
         """A transaction, for the length of the block: committed at its end, undone when it raises.
 

@@ -1,10 +1,13 @@
 """What a user of SQLitePool relies on when nothing goes wrong, and the errors of wrong use."""
 
 import asyncio
+import datetime
+import decimal
 import enum
 import math
 import sqlite3
 import threading
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -184,7 +187,7 @@ async def test_a_transaction_commits_or_undoes_everything(pool: SQLitePool) -> N
         assert await pool.fetchval("SELECT count(*) FROM item") == 3  # not seen outside
         assert await connection.fetchval("SELECT count(*) FROM item") == 2
     assert await pool.fetchval("SELECT count(*) FROM item") == 2
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012
         async with pool.transaction() as connection:
             await connection.execute("DELETE FROM item")
             raise ZeroDivisionError
@@ -194,13 +197,12 @@ async def test_a_transaction_commits_or_undoes_everything(pool: SQLitePool) -> N
 async def test_transactions_nest_as_savepoints(pool: SQLitePool) -> None:
     async with pool.transaction() as connection:
         await connection.execute("DELETE FROM item WHERE id = 1")
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(ZeroDivisionError):  # noqa: PT012
             async with connection.transaction():
                 await connection.execute("DELETE FROM item WHERE id = 2")
                 raise ZeroDivisionError
-        async with connection.transaction():
-            async with connection.transaction():
-                await connection.execute("DELETE FROM item WHERE id = 3")
+        async with connection.transaction(), connection.transaction():
+            await connection.execute("DELETE FROM item WHERE id = 3")
     assert await pool.fetch("SELECT id FROM item") == [(2,)]
 
 
@@ -285,13 +287,13 @@ def test_the_blocking_twin_has_the_same_methods(tmp_path: Path) -> None:
         assert db.fetchval("SELECT count(*) FROM t") == 100
         with db.transaction() as connection:
             connection.execute("DELETE FROM t WHERE x < 50")
-            with pytest.raises(ZeroDivisionError), connection.transaction():
+            with pytest.raises(ZeroDivisionError), connection.transaction():  # noqa: PT012
                 connection.execute("DELETE FROM t")
                 raise ZeroDivisionError
         with db.acquire() as connection:
             assert connection.fetchval("SELECT count(*) FROM t") == 50
             assert connection.fetchval("INSERT INTO t VALUES (7) RETURNING x") == 7
-        with pytest.raises(ZeroDivisionError), db.transaction() as connection:
+        with pytest.raises(ZeroDivisionError), db.transaction() as connection:  # noqa: PT012
             connection.execute("DELETE FROM t")
             raise ZeroDivisionError
         assert db.fetchval("SELECT count(*) FROM t") == 51
@@ -359,6 +361,7 @@ async def test_ensure_indexes_creates_what_is_missing_and_reports(pool: SQLitePo
         ("synchronous", "MAYBE"),
         ("row_type", "list"),
         ("init", 5),
+        ("adapters", ["colour"]),
     ],
 )
 def test_a_bad_argument_is_an_error_that_names_it(tmp_path: Path, name: str, value: object) -> None:
@@ -436,3 +439,56 @@ async def test_pragmas_are_as_asked(tmp_path: Path) -> None:
                 assert await connection.fetchval("PRAGMA synchronous") == 1
                 assert await connection.fetchval("PRAGMA temp_store") == 2
         assert await pool.fetchval("PRAGMA journal_mode") == "wal"
+
+
+async def test_adapters_carry_types_in_and_out_by_declared_type(tmp_path: Path) -> None:
+    moment = datetime.datetime(2024, 2, 29, 12, 30, 1, 5)
+    key = uuid.uuid4()
+    values = (moment, moment.date(), decimal.Decimal("1.10"), key, True, None)
+    names = ["datetime", "date", "decimal", "uuid", "bool"]
+    async with SQLitePool(tmp_path / "a.db", adapters=names) as pool:  # type: ignore[arg-type]
+        # DECIMAL alone has numeric affinity, and would store 1.1
+        await pool.execute("CREATE TABLE t (m DATETIME, d DATE, p DECIMAL TEXT, k UUID, b BOOLEAN, n DATE)")
+        await pool.execute("INSERT INTO t VALUES (?, ?, ?, ?, ?, ?)", values)
+        for _ in range(3):  # on a worker, from the cache
+            row = await pool.fetchrow("SELECT * FROM t")
+            assert row == values
+            assert [type(item) for item in row] == [type(item) for item in values]
+            assert await pool.fetchval("SELECT m FROM t", cache=False) == moment
+        assert (await pool.fetchrow("SELECT d FROM t", row_type="dict"))["d"] == moment.date()
+        assert [row async for row in pool.stream("SELECT k FROM t")] == [(key,)]
+        with pytest.raises(TypeError, match="dict"):
+            await pool.fetch("SELECT ?", ({},))
+
+
+async def test_json_comes_out_as_the_callers_own(tmp_path: Path) -> None:
+    async with SQLitePool(tmp_path / "a.db", adapters=("json",)) as pool:
+        await pool.execute("CREATE TABLE t (j JSON)")
+        await pool.execute("INSERT INTO t VALUES (?)", ({"a": [1, "é"]},))
+        for _ in range(2):
+            value = await pool.fetchval("SELECT j FROM t")
+            assert value == {"a": [1, "é"]}
+            value.clear()
+
+
+async def test_equal_selects_at_once_run_once(tmp_path: Path) -> None:
+    async with SQLitePool(tmp_path / "a.db", inline_budget=0) as pool:
+        await pool.execute("CREATE TABLE t (x)")
+        await pool.executemany("INSERT INTO t VALUES (?)", [(i,) for i in range(3000)])
+        sql = "SELECT count(*) FROM t a, t b WHERE a.x < b.x AND b.x < ?"
+        await pool.fetchval(sql, (1,))  # known to be cacheable from here on
+        reads = pool.stats().reads
+        assert len(set(await asyncio.gather(*(pool.fetchval(sql, (100,)) for _ in range(20))))) == 1
+        assert pool.stats().reads == reads + 1
+        tasks = [asyncio.create_task(pool.fetchval(sql, (200,))) for _ in range(5)]
+        await asyncio.sleep(0)
+        tasks[0].cancel()  # the one that runs it: another takes over
+        assert len(set(await asyncio.gather(*tasks[1:]))) == 1
+
+
+async def test_tracking_can_be_switched_off(tmp_path: Path) -> None:
+    async with SQLitePool(tmp_path / "a.db", tracking=False, slow_query_threshold=0) as pool:
+        await pool.execute("CREATE TABLE t (x)")
+        assert await pool.fetch("SELECT x FROM t") == []
+        assert pool.query_stats() == pool.slow_log() == []
+        assert pool.stats().writes == 1

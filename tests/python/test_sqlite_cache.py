@@ -1,0 +1,222 @@
+"""Results from the cache are never stale, and what may not be kept is not."""
+
+import asyncio
+import mmap
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from mcp_performance import SQLitePool
+
+READS = int(os.environ.get("MCP_PERFORMANCE_TEST_READS", "40000"))
+
+SQL = "SELECT v FROM t WHERE id = 1"
+
+
+@pytest.fixture(params=["wal", "rollback", "memory"])
+async def pool(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SQLitePool]:
+    path = ":memory:" if request.param == "memory" else str(tmp_path / "a.db")
+    async with SQLitePool(path, wal=request.param == "wal") as pool:
+        await pool.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
+        await pool.execute("CREATE TABLE other (x)")
+        await pool.execute("INSERT INTO t VALUES (1, 0)")
+        yield pool
+
+
+def hits(pool: SQLitePool) -> int:
+    return pool.stats().cache.hits
+
+
+async def test_a_repeated_select_is_served_and_a_write_ends_that(pool: SQLitePool) -> None:
+    for value in range(5):
+        await pool.execute("UPDATE t SET v = ?", (value,))
+        before = hits(pool)
+        assert [await pool.fetchval(SQL) for _ in range(3)] == [value] * 3
+        assert hits(pool) == before + 2
+        assert pool.blocking.fetchval(SQL) == value
+        assert hits(pool) == before + 3
+
+
+async def test_every_way_to_write_ends_it(pool: SQLitePool) -> None:
+    async def check(value: int) -> None:
+        for _ in range(2):
+            assert await pool.fetchval(SQL) == value
+
+    await check(0)
+    await pool.executemany("UPDATE t SET v = ?", [(1,), (2,)])
+    await check(2)
+    assert await pool.fetchval("UPDATE t SET v = 3 RETURNING v") == 3
+    await check(3)
+    async with pool.transaction() as connection:
+        await connection.execute("UPDATE t SET v = 4")
+    await check(4)
+    async with pool.acquire() as connection:
+        await connection.execute("UPDATE t SET v = 5")
+        await check(5)
+        await connection.execute("BEGIN IMMEDIATE")
+        await connection.execute("UPDATE t SET v = 6")
+        await connection.execute("COMMIT")
+    await check(6)
+    pool.blocking.execute("REPLACE INTO t VALUES (1, 7)")
+    await check(7)
+    await pool.execute("CREATE TRIGGER touch AFTER INSERT ON other BEGIN UPDATE t SET v = new.x; END")
+    await pool.execute("INSERT INTO other VALUES (8)")
+    await check(8)
+    await pool.execute("DELETE FROM t")
+    assert await pool.fetchval(SQL) is None
+
+
+async def test_a_transaction_that_is_undone_changes_nothing_served(pool: SQLitePool) -> None:
+    assert await pool.fetchval(SQL) == 0
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012
+        async with pool.transaction() as connection:
+            await connection.execute("UPDATE t SET v = 1")
+            assert await connection.fetchval(SQL) == 1
+            raise ZeroDivisionError
+    assert await pool.fetchval(SQL) == 0
+
+
+async def test_a_schema_change_ends_it_and_the_new_rows_come(pool: SQLitePool) -> None:
+    sql = "SELECT * FROM t"
+    assert await pool.fetch(sql) == [(1, 0)]
+    await pool.execute("ALTER TABLE t ADD COLUMN w DEFAULT 'new'")
+    for _ in range(3):
+        assert await pool.fetch(sql, row_type="dict") == [{"id": 1, "v": 0, "w": "new"}]
+    assert await pool.fetch(sql) == [(1, 0, "new")]
+    await pool.execute("DROP TABLE t")
+    await pool.execute("CREATE TABLE t (only)")
+    assert await pool.fetch(sql) == []
+
+
+async def test_the_key_tells_types_kinds_and_row_types_apart(pool: SQLitePool) -> None:
+    await pool.execute("INSERT INTO t VALUES (2, 'two')")
+    for _ in range(2):
+        for value, stored in [(1, "integer"), (1.0, "real"), ("1", "text"), (b"1", "blob"), (None, "null")]:
+            assert await pool.fetchval("SELECT typeof(?) FROM t", (value,)) == stored
+        assert await pool.fetch("SELECT id FROM t WHERE id = 1") == [(1,)]
+        assert await pool.fetchrow("SELECT id FROM t WHERE id = 1") == (1,)
+        assert await pool.fetchval("SELECT id FROM t WHERE id = 1") == 1
+        assert await pool.fetchrow("SELECT id FROM t WHERE id = 1", row_type="dict") == {"id": 1}
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "random()",
+        "datetime('now')",
+        "CURRENT_TIMESTAMP",
+        "changes()",
+        "last_insert_rowid()",
+        "total_changes()",
+    ],
+)
+async def test_what_changes_by_itself_is_not_kept(pool: SQLitePool, expression: str) -> None:
+    for _ in range(3):
+        await pool.fetchval(f"SELECT {expression} FROM t")
+    await pool.fetch("SELECT name FROM pragma_table_info('t')")
+    await pool.fetch("SELECT name FROM sqlite_schema")
+    assert pool.stats().cache.currsize == 0
+
+
+async def test_cache_false_neither_serves_nor_keeps(pool: SQLitePool) -> None:
+    for _ in range(3):
+        await pool.fetchval(SQL, cache=False)
+    stats = pool.stats().cache
+    assert (stats.hits, stats.misses, stats.currsize) == (0, 0, 0)
+
+
+async def test_the_cache_is_bounded_in_bytes(tmp_path: Path) -> None:
+    async with SQLitePool(tmp_path / "a.db", query_cache_bytes=100_000) as pool:
+        await pool.execute("CREATE TABLE t (x)")
+        await pool.execute("INSERT INTO t VALUES (?)", ("x" * 1000,))
+        for i in range(500):
+            await pool.fetchval("SELECT x || ? FROM t", (i,))
+        stats = pool.stats()
+        assert 50_000 < stats.cache_bytes <= 100_000
+        assert stats.cache.evictions > 300
+
+
+@pytest.mark.parametrize("option", [{"query_cache_ttl": 0}, {"query_cache_bytes": 0}])
+async def test_the_cache_can_be_switched_off(tmp_path: Path, option: dict[str, int]) -> None:
+    async with SQLitePool(tmp_path / "a.db", **option) as pool:  # type: ignore[arg-type]
+        await pool.execute("CREATE TABLE t (x)")
+        for _ in range(3):
+            assert await pool.fetch("SELECT x FROM t") == []
+        assert pool.stats().cache.hits == pool.stats().cache.currsize == 0
+
+
+async def test_the_time_to_live_is_an_upper_bound(tmp_path: Path) -> None:
+    async with SQLitePool(tmp_path / "a.db", query_cache_ttl=0.02) as pool:
+        await pool.execute("CREATE TABLE t (x)")
+        while pool.stats().cache.expirations == 0:
+            assert await pool.fetch("SELECT x FROM t") == []
+
+
+async def test_a_foreign_commit_and_even_a_checkpoint_are_noticed(tmp_path: Path) -> None:
+    async with SQLitePool(tmp_path / "a.db") as pool:
+        await pool.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
+        await pool.execute("INSERT INTO t VALUES (1, 0)")
+        other = sqlite3.connect(tmp_path / "a.db", isolation_level=None)
+        for value in range(1, 20):
+            other.execute("UPDATE t SET v = ?", (value,))
+            if value % 5 == 0:
+                other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            assert [await pool.fetchval(SQL), await pool.fetchval(SQL)] == [value] * 2
+        other.close()
+
+
+WRITER = """
+import mmap, os, sqlite3, struct, sys
+path, board = sys.argv[1:]
+shown = mmap.mmap(os.open(board, os.O_RDWR), 16)
+connection = sqlite3.connect(path, isolation_level=None, timeout=60)
+connection.execute("PRAGMA synchronous=OFF")
+value = 0
+while shown[8] == 0:
+    value += 1
+    connection.execute("UPDATE t SET v = ? WHERE id = 1", (value,))
+    struct.pack_into("=q", shown, 0, value)    # after the commit
+    if value % 7 == 0:
+        connection.execute("UPDATE other SET x = x + 1")
+"""
+
+
+@pytest.mark.timeout(1200)
+async def test_a_foreign_process_writes_while_eight_tasks_read_and_no_row_is_stale(tmp_path: Path) -> None:
+    board = tmp_path / "board"
+    board.write_bytes(bytes(16))
+    async with SQLitePool(tmp_path / "a.db") as pool:
+        await pool.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
+        await pool.execute("CREATE TABLE other (x)")
+        await pool.execute("INSERT INTO t VALUES (1, 0)")
+        with open(board, "r+b") as file:  # noqa: ASYNC230
+            shown = mmap.mmap(file.fileno(), 16)
+        process = subprocess.Popen([sys.executable, "-c", WRITER, tmp_path / "a.db", board])  # noqa: ASYNC220
+        stale = 0
+
+        def floor() -> int:
+            return int.from_bytes(shown[:8], sys.byteorder)
+
+        async def read() -> None:
+            nonlocal stale
+            for turn in range(READS // 8):
+                least = floor()
+                if await pool.fetchval(SQL) < least:
+                    stale += 1
+                if turn % 500 == 0:
+                    await pool.execute("INSERT INTO other VALUES (1)")  # own commits in between
+
+        try:
+            await asyncio.gather(*(read() for _ in range(8)))
+        finally:
+            shown[8] = 1
+            process.wait(timeout=60)
+        assert stale == 0
+        assert floor() > 0
+        assert hits(pool) > READS // 10
+        shown.close()
