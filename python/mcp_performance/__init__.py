@@ -12,7 +12,7 @@ from . import config
 from ._core import __version__
 
 # batch
-from .batch import BatchItem, BatchProcessor, BatchResult, GilBoundWarning
+from .batch import BatchItem, BatchProcessor, BatchResult, GilBoundWarning, batched
 
 # cache
 from .cache import Cache, CacheBackend, CacheInfo, CacheStats, cached, cached_method, lru_cache
@@ -143,6 +143,7 @@ __all__ = [
     "WorkloadStatistics",
     "__version__",
     "analyze_untrusted",
+    "batched",
     "cached",
     "cached_method",
     "compare_runs",

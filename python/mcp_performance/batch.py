@@ -23,9 +23,10 @@ from ._batch_feed import Consumer, Items, Run, Window, feed, known_size
 from ._batch_gil import GilBoundWarning, ThreadUse, warn_if_gil_bound
 from ._batch_progress import ProgressCallback, ProgressReport
 from ._batch_runs import AsyncRun, ExecutorRun, LoopRun
+from ._batched import Batched, batched
 from .errors import BatchError, ConfigurationError
 
-__all__ = ["BatchItem", "BatchProcessor", "BatchResult", "GilBoundWarning"]
+__all__ = ["BatchItem", "BatchProcessor", "BatchResult", "Batched", "GilBoundWarning", "batched"]
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
