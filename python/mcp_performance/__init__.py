@@ -47,6 +47,7 @@ from .load import (
     Comparison,
     LoadTester,
     LoadTestResult,
+    McpTool,
     Progress,
     Request,
     RequestStats,
@@ -54,8 +55,10 @@ from .load import (
     ScalabilityLevel,
     SecondStats,
     Stage,
+    ToolFailed,
     WindowStats,
     compare_runs,
+    mcp_request,
     merge_results,
 )
 
@@ -111,6 +114,7 @@ __all__ = [
     "LoadTestError",
     "LoadTestResult",
     "LoadTester",
+    "McpTool",
     "NamedRow",
     "PerformanceMiddleware",
     "PerformanceMonitor",
@@ -139,6 +143,7 @@ __all__ = [
     "TargetRefused",
     "TierStats",
     "TieredCache",
+    "ToolFailed",
     "WindowStats",
     "WorkloadStatistics",
     "__version__",
@@ -149,6 +154,7 @@ __all__ = [
     "compare_runs",
     "config",
     "lru_cache",
+    "mcp_request",
     "merge_results",
     "performance_app",
 ]

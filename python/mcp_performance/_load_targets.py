@@ -402,7 +402,9 @@ def _vary(picker: RequestPicker, scope: dict[str, Any], body: bytes, number: int
 def make_target(target: Any, options: TargetOptions) -> Target:
     """The target that *target* is: a URL, None, an ASGI app or a callable. Raises ``TypeError``."""
     if target is None:
-        raise ConfigurationError("target=None: expected a URL, an ASGI app or a callable")
+        from ._load_sample import SampleTarget
+
+        return SampleTarget(options)
     if isinstance(target, Target):
         return target
     if isinstance(target, str):

@@ -19,6 +19,7 @@ from ._load_compare import compare as compare_runs
 from ._load_drive import Driven, Progress, ProgressCallback, supervise
 from ._load_file import merge_results
 from ._load_live import shown
+from ._load_mcp import McpTool, ToolFailed, mcp_request
 from ._load_options import RunOptions, Stage, check_run, integer
 from ._load_result import LoadTestResult, RequestStats, SecondStats
 from ._load_scenario import Request
@@ -42,6 +43,7 @@ __all__ = [
     "Comparison",
     "LoadTestResult",
     "LoadTester",
+    "McpTool",
     "Progress",
     "Request",
     "RequestStats",
@@ -49,8 +51,10 @@ __all__ = [
     "ScalabilityLevel",
     "SecondStats",
     "Stage",
+    "ToolFailed",
     "WindowStats",
     "compare_runs",
+    "mcp_request",
     "merge_results",
 ]
 

@@ -22,9 +22,11 @@ from mcp_performance import (
     LoadTester,
     LoadTestError,
     LoadTestResult,
+    McpTool,
     Progress,
     Request,
     Stage,
+    mcp_request,
 )
 
 
@@ -75,6 +77,17 @@ async def test_the_documented_call_in_this_process(target: Any) -> None:
 
 async def test_a_run_without_arguments_sends_a_thousand_requests() -> None:
     assert (await LoadTester(empty).run_load_test()).total_requests == 1000
+
+
+async def test_without_a_target_the_sample_service_is_tested() -> None:
+    tester = LoadTester()
+    results = await tester.run_load_test(num_requests=1000, concurrent_users=10)
+    assert results.successful == 1000, (results.errors, results.exceptions)
+    assert results.target == "built-in sample service"
+    assert results.bottleneck is not None
+    assert results.bottleneck.cache_hit_rate is not None
+    assert results.bottleneck.database_share > 0
+    assert (await tester.run_load_test(100, 2)).successful == 100
 
 
 # Callables
@@ -667,3 +680,41 @@ async def test_wrong_types_are_type_errors() -> None:
 
 def test_the_result_type_is_public() -> None:
     assert LoadTestResult.__module__.startswith("mcp_performance")
+
+
+# MCP
+
+
+async def test_an_mcp_tool_is_a_target() -> None:
+    calls = []
+
+    class Result:
+        def __init__(self, is_error: bool) -> None:
+            self.isError = is_error
+
+    class Session:
+        async def call_tool(self, name: str, arguments: dict[str, Any]) -> Result:
+            calls.append((name, arguments))
+            await asyncio.sleep(0)
+            return Result(len(calls) % 2 == 0)
+
+    results = await LoadTester(McpTool(Session(), "search", {"q": "x"})).run_load_test(10, 1)
+    assert calls == [("search", {"q": "x"})] * 10
+    assert results.target == "MCP tool search"
+    assert results.errors == {"ToolFailed": 5}
+    with pytest.raises(TypeError, match="call_tool"):
+        McpTool(object(), "search")
+
+
+async def test_an_mcp_tool_over_http_is_a_json_rpc_call() -> None:
+    seen: list[Received] = []
+    scenario = [mcp_request("search", {"q": "{word}"}, data=[{"word": "a"}], headers={"Mcp-Session-Id": "s"})]
+    async with serve(responding(lambda _: response(b'{"result": {}}'), seen)) as url:
+        results = await LoadTester(url, scenario=scenario).run_load_test(20, 2)
+    assert results.successful == 20
+    messages = [json.loads(request.body) for request in seen]
+    assert all(message["params"] == {"name": "search", "arguments": {"q": "a"}} for message in messages)
+    assert len({message["id"] for message in messages}) == 20
+    assert seen[0].target == "/mcp"
+    assert seen[0].headers["mcp-session-id"] == "s"
+    assert list(results.requests) == ["MCP tool search"]

@@ -1,0 +1,184 @@
+// The HTTP engine against a small server in the same process, for the sanitizers to watch.
+#include "loadtest/http_run.h"
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/error.h"
+
+namespace mcp::loadtest {
+namespace {
+
+// Answers request number i (from 0, of all connections) with respond(i); closes where that is
+// empty.
+class Server {
+ public:
+  explicit Server(std::function<std::string(int)> respond) : respond_(std::move(respond)) {
+    listener_ = ::socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof address;
+    EXPECT_EQ(::bind(listener_, reinterpret_cast<sockaddr*>(&address), length), 0);
+    EXPECT_EQ(::listen(listener_, 128), 0);
+    ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &length);
+    port_ = ntohs(address.sin_port);
+    acceptor_ = std::thread([this] { accept_all(); });
+  }
+  ~Server() {
+    ::shutdown(listener_, SHUT_RDWR);
+    acceptor_.join();
+    {
+      const std::lock_guard lock(mutex_);
+      for (const int fd : open_) ::shutdown(fd, SHUT_RDWR);
+    }
+    for (std::thread& thread : threads_) thread.join();
+    ::close(listener_);
+  }
+  int port() const { return port_; }
+  int answered() const { return answered_.load(); }
+
+ private:
+  void accept_all() {
+    for (int fd; (fd = ::accept(listener_, nullptr, nullptr)) >= 0;) {
+      const std::lock_guard lock(mutex_);
+      open_.push_back(fd);
+      threads_.emplace_back([this, fd] { serve(fd); });
+    }
+  }
+  void serve(int fd) {
+    std::string input;
+    char buffer[4096];
+    for (ssize_t got; (got = ::recv(fd, buffer, sizeof buffer, 0)) > 0;) {
+      input.append(buffer, static_cast<std::size_t>(got));
+      const std::size_t end = input.find("\r\n\r\n");
+      if (end == std::string::npos) continue;
+      input.erase(0, end + 4);
+      const std::string answer = respond_(answered_.fetch_add(1));
+      if (answer.empty() || ::send(fd, answer.data(), answer.size(), MSG_NOSIGNAL) < 0) break;
+    }
+    const std::lock_guard lock(mutex_);
+    std::erase(open_, fd);
+    ::close(fd);
+  }
+
+  std::function<std::string(int)> respond_;
+  int listener_ = -1;
+  int port_ = 0;
+  std::atomic<int> answered_{0};
+  std::mutex mutex_;
+  std::vector<int> open_;
+  std::vector<std::thread> threads_;
+  std::thread acceptor_;
+};
+
+const std::string kOk = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+std::shared_ptr<const Scenario> get(const std::string& target = "/") {
+  RequestSpec spec{"get", 1, {{"GET", target, {}, ""}}, {}};
+  return std::make_shared<const Scenario>(std::vector<RequestSpec>{spec}, "localhost", 0, 0);
+}
+
+HttpOptions options(int port, std::uint64_t requests, int users, int threads = 1) {
+  HttpOptions result;
+  result.endpoints = resolve("127.0.0.1", port, {});
+  result.host = "127.0.0.1";
+  result.port = port;
+  result.requests = requests;
+  result.users = users;
+  result.threads = threads;
+  return result;
+}
+
+TEST(HttpRun, SendsTheBudgetExactlyFromSeveralThreads) {
+  Server server([](int) { return kOk; });
+  HttpRun run(options(server.port(), 2000, 8, 3), get());
+  run.run();
+  const Report report = run.report();
+  EXPECT_EQ(report.successful, 2000U);
+  EXPECT_EQ(report.response.count(), 2000U);
+  EXPECT_EQ(server.answered(), 2000);
+  EXPECT_EQ(report.connect.count(), 8U);
+}
+
+TEST(HttpRun, SurvivesConnectionsThatEndAtAnyRequest) {
+  Server server([](int i) {
+    return i % 7 == 3 ? std::string() : i % 5 == 4 ? kOk.substr(0, 30) : kOk;
+  });
+  HttpOptions some = options(server.port(), 300, 4);
+  some.timeout_ns = 50 * kMillisecond;
+  HttpRun run(some, get());
+  run.run();
+  const Report report = run.report();
+  EXPECT_EQ(report.successful + report.failed, 300U);
+  EXPECT_GT(report.successful, 100U);
+  EXPECT_GT(report.errors.at("connection closed"), 0U);
+  EXPECT_GT(report.errors.at("timeout"), 0U);
+}
+
+TEST(HttpRun, HoldsAnArrivalRateFromSeveralThreads) {
+  Server server([](int) { return kOk; });
+  HttpOptions open_model = options(server.port(), kNoBudget, 20, 2);
+  open_model.rate = Ramp(1000);
+  open_model.duration_ns = kSecond / 5;
+  HttpRun run(open_model, get());
+  run.run();
+  const Report report = run.report();
+  EXPECT_EQ(report.successful + report.not_sent, 200U);
+  EXPECT_EQ(report.service.count(), report.response.count());
+}
+
+TEST(HttpRun, StopsAtOnceAndCountsWhatItAbandoned) {
+  std::atomic<HttpRun*> running{nullptr};
+  Server server([&](int i) {
+    if (i == 10) running.load()->stop();
+    return i < 10 ? kOk : std::string("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+  });
+  HttpRun run(options(server.port(), kNoBudget - 1, 1), get());
+  running.store(&run);
+  run.run();
+  EXPECT_EQ(run.report().successful, 10U);
+  EXPECT_EQ(run.report().abandoned, 1U);
+}
+
+TEST(HttpRun, FollowsARedirectWithinTheDeadlineOfTheFirstRequest) {
+  Server server([](int i) {
+    return i % 2 == 0 ? "HTTP/1.1 302 Found\r\nLocation: /next\r\nContent-Length: 0\r\n\r\n" : kOk;
+  });
+  HttpRun run(options(server.port(), 50, 1), get("/first"));
+  run.run();
+  EXPECT_EQ(run.report().successful, 50U);
+  EXPECT_EQ(server.answered(), 100);
+}
+
+TEST(HttpRun, RefusesBadOptions) {
+  EXPECT_THROW(HttpRun(options(80, 1, 0), get()), Error);
+  EXPECT_THROW(HttpRun(options(80, 1, 1, 2), get()), Error);
+  EXPECT_THROW(HttpRun(options(80, kNoBudget, 1), get()), Error);
+}
+
+TEST(Address, OnlyLocalAndPrivateAddressesAreReachedUnasked) {
+  for (const char* host :
+       {"127.0.0.1", "127.9.9.9", "::1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "fd00::1"}) {
+    EXPECT_EQ(resolve(host, 80, {}).size(), 1U) << host;
+  }
+  for (const char* host : {"8.8.8.8", "169.254.169.254", "172.32.0.1", "100.64.0.1", "fe80::1",
+                           "2001:db8::1", "::ffff:8.8.8.8"}) {
+    EXPECT_THROW((void)resolve(host, 80, {}), Error) << host;
+    EXPECT_EQ(resolve(host, 80, {host}).size(), 1U) << host;
+  }
+  EXPECT_TRUE(host_matches("a.example.org", "*.example.org"));
+  EXPECT_FALSE(host_matches("example.org", "*.example.org"));
+  EXPECT_FALSE(host_matches("badexample.org", "*.example.org"));
+}
+
+}  // namespace
+}  // namespace mcp::loadtest
