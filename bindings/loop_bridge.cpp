@@ -360,8 +360,10 @@ void bind_loop_bridge(py::module_& module) {
   name_set_result = PyUnicode_InternFromString("set_result");
   name_set_exception = PyUnicode_InternFromString("set_exception");
   name_call_soon = PyUnicode_InternFromString("call_soon");
+  // Through asyncio, never _asyncio by itself: where that comes first, asyncio finds it half made
+  // and does without parts of it, asyncio.current_task() among them.
   get_running_loop =
-      PyObject_GetAttrString(py::module_::import("_asyncio").ptr(), "get_running_loop");
+      PyObject_GetAttrString(py::module_::import("asyncio").ptr(), "get_running_loop");
   if (get_running_loop == nullptr) throw py::error_already_set();
   bridge_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&bridge_spec));
   if (bridge_type == nullptr) throw py::error_already_set();

@@ -83,6 +83,15 @@ def test_a_bad_setting_is_an_error_that_names_it_and_its_value(name: str, value:
     assert f"ConfigurationError: MCP_PERFORMANCE_{name}={value!r}: expected" in run.stderr
 
 
+def test_asyncio_is_whole_when_the_package_comes_first() -> None:
+    run = run_python(
+        "import mcp_performance, asyncio\n"
+        "async def main(): print(asyncio.current_task() in asyncio.all_tasks())\n"
+        "asyncio.run(main())"
+    )
+    assert run.stdout == "True\n", run.stderr
+
+
 def test_importing_starts_no_thread_and_opens_no_file() -> None:
     run = run_python(
         "import os; before = set(os.listdir('/proc/self/fd'));"
