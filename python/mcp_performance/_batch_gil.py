@@ -13,6 +13,7 @@ __all__ = ["GilBoundWarning", "ThreadUse", "is_gil_bound", "warn_if_gil_bound"]
 
 _SHORT_SECONDS = 0.25  # batches shorter than this are not worth a word
 _PARALLEL = 1.3  # cores kept busy, from which on threads are of use
+_STARVED = 0.7  # cores kept busy, below which the machine was busy with something else
 _SWITCH_SECONDS = 0.005  # how long CPython lets a thread hold the lock that others wait for
 _HELD = 0.4  # of the time that a holder keeps it, waited for by each chunk on average
 
@@ -39,15 +40,15 @@ class ThreadUse:
 def is_gil_bound(use: ThreadUse, elapsed: float) -> bool:
     """Whether the threads took turns instead of working at the same time.
 
-    Two signs together: all of them kept hardly more than one core busy, and each chunk waited for
-    the lock about as long as another chunk holds it. The second one is missing where the machine
-    was busy with something else.
+    Two signs together: all of them kept about one core busy, and each chunk waited for the lock
+    about as long as another chunk holds it. On a machine that is busy with something else they do
+    not come together.
     """
     if use.workers < 2 or not use.chunks or elapsed < _SHORT_SECONDS:
         return False
     held_seconds = min(use.cpu_seconds / use.chunks, _SWITCH_SECONDS)
     waited = use.wait_seconds / use.chunks
-    return use.cpu_seconds / elapsed < _PARALLEL and waited > _HELD * held_seconds
+    return _STARVED < use.cpu_seconds / elapsed < _PARALLEL and waited > _HELD * held_seconds
 
 
 def warn_if_gil_bound(fn: Callable[..., Any], use: ThreadUse, elapsed: float) -> None:
