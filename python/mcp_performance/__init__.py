@@ -39,6 +39,9 @@ from .errors import (
     TargetRefused,
 )
 
+# idempotency
+from .idempotency import IdempotencyMiddleware, IdempotencyStats, IdempotencyStore, idempotent
+
 # load
 from .load import (
     Bottleneck,
@@ -105,6 +108,9 @@ __all__ = [
     "Error",
     "GilBoundWarning",
     "IdempotencyError",
+    "IdempotencyMiddleware",
+    "IdempotencyStats",
+    "IdempotencyStore",
     "InProgress",
     "IndexAdvice",
     "IndexReport",
@@ -153,6 +159,7 @@ __all__ = [
     "cached_method",
     "compare_runs",
     "config",
+    "idempotent",
     "lru_cache",
     "mcp_request",
     "merge_results",
