@@ -14,6 +14,9 @@ from typing import Any
 
 __all__ = ["Recommendation", "Thresholds", "recommend"]
 
+_WRITES = frozenset({"INSERT", "REPLACE", "UPDATE", "DELETE"})
+_QUERIES = _WRITES | {"SELECT", "WITH", "VALUES"}
+
 _MIN_LOOKUPS = 100
 _MIN_REQUESTS = 100
 _MIN_CALLS = 20
@@ -287,6 +290,10 @@ def _pools(metrics: dict[str, Any], _: Thresholds) -> Iterator[Recommendation]:
         )
 
 
+def _first_word(query: Any) -> str:
+    return str(query.fingerprint.partition(" ")[0]).upper()
+
+
 def _query_action(query: Any, advice: Sequence[Any]) -> tuple[str, str]:
     for index in advice:
         if query.fingerprint not in index.used_by:
@@ -296,6 +303,8 @@ def _query_action(query: Any, advice: Sequence[Any]) -> tuple[str, str]:
             return action, "the planner uses it for this statement"
         proof = "tried on a copy" if index.verified else "estimated by the planner"
         return action, f"{index.cost_before / index.cost_after:.1f} times fewer steps, {proof}"
+    if _first_word(query) in _WRITES and not query.full_scans:
+        return "write more rows a transaction: each commit waits for the disk", "one wait instead of many"
     if query.queue_seconds > query.step_seconds + query.convert_seconds:
         return "look at the pool: it waits longer than it runs", "up to its waiting time"
     if query.convert_seconds > query.step_seconds:
@@ -314,7 +323,7 @@ def _queries(
     queries: Iterable[Any], thresholds: Thresholds, advice: Sequence[Any]
 ) -> Iterator[Recommendation]:
     for query in queries:
-        if query.max_seconds <= thresholds.slow_query_seconds:
+        if query.max_seconds <= thresholds.slow_query_seconds or _first_word(query) not in _QUERIES:
             continue
         action, gain = _query_action(query, advice)
         yield _make(
@@ -322,7 +331,7 @@ def _queries(
             query.hash,
             f"{query.sample} took {_seconds(query.mean_seconds)} on average, "
             f"{_seconds(query.p95_seconds)} at P95 and {_seconds(query.max_seconds)} at most "
-            f"in {query.calls:,} calls",
+            f"in {query.calls:,} call{'s' if query.calls != 1 else ''}",
             query.calls,
             action,
             gain,

@@ -204,6 +204,7 @@ def test_a_slow_query_comes_with_its_figures_and_the_scan_that_explains_them() -
         (FakeQuery(convert_seconds=9.0), "fewer rows"),
         (FakeQuery(full_scans=0, sorts=40), "in the order that it sorts by"),
         (FakeQuery(full_scans=0), "look at its plan"),
+        (FakeQuery(full_scans=0, fingerprint="INSERT INTO t VALUES (?)"), "more rows a transaction"),
     ],
 )
 def test_the_action_follows_from_where_the_time_went(query: FakeQuery, words: str) -> None:
