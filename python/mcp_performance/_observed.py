@@ -12,14 +12,6 @@ __all__ = ["observe", "observe_pools", "queries_of"]
 _logger = logging.getLogger("mcp_performance.monitor")
 
 
-def _plain(stats: Any) -> dict[str, Any]:
-    if dataclasses.is_dataclass(stats) and not isinstance(stats, type):
-        return dataclasses.asdict(stats)
-    if hasattr(stats, "_asdict"):
-        return dict(stats._asdict())
-    return dict(stats)
-
-
 def _unique(name: str, taken: set[str]) -> str:
     candidate, number = name, 1
     while candidate in taken:
@@ -46,14 +38,14 @@ def _gather(kind: str, items: Iterable[Any], read: Callable[[Any], dict[str, Any
 
 def observe(kind: str, items: Iterable[Any]) -> list[dict[str, Any]]:
     """``{"name": ..., <every field of stats()>}`` of each of *items*; names are made unique."""
-    return _gather(kind, items, lambda item: _plain(item.stats()))
+    return _gather(kind, items, lambda item: dataclasses.asdict(item.stats()))
 
 
 def observe_pools(pools: Iterable[Any]) -> list[dict[str, Any]]:
     """As :func:`observe`, with the statements' time apart: waiting, in SQLite, making objects."""
 
     def read(pool: Any) -> dict[str, Any]:
-        figures = _plain(pool.stats())
+        figures = dataclasses.asdict(pool.stats())
         queries = pool.query_stats()
         figures["calls"] = sum(query.calls for query in queries)
         for part in ("queue_seconds", "step_seconds", "convert_seconds"):

@@ -22,6 +22,7 @@ from .errors import ConfigurationError
 __all__ = ["PerformanceMonitor", "Recommendation"]
 
 _ADVICE_SECONDS = 60.0
+_DAY = 86_400.0
 
 
 def _limit(name: str, value: float, high: float) -> float:
@@ -82,7 +83,7 @@ class PerformanceMonitor:
             cpu_percent=chosen("high_cpu", high_cpu, config.HIGH_CPU_THRESHOLD, 100),
             memory_percent=chosen("high_memory", high_memory, config.HIGH_MEMORY_THRESHOLD, 100),
             hit_rate=chosen("low_cache_hit", low_cache_hit, config.LOW_CACHE_HIT_THRESHOLD, 1),
-            slow_query_seconds=chosen("slow_query", slow_query, config.SLOW_QUERY_THRESHOLD, math.inf),
+            slow_query_seconds=chosen("slow_query", slow_query, config.SLOW_QUERY_THRESHOLD, _DAY),
         )
         self._requests = _core.RequestMetrics()
         self._process = ProcessWindow()

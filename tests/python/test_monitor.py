@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import math
 import weakref
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -399,7 +400,13 @@ def test_report_holds_the_figures_the_advice_and_the_thresholds() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("high_cpu", 101), ("high_memory", -1), ("low_cache_hit", 1.5), ("slow_query", float("nan"))],
+    [
+        ("high_cpu", 101),
+        ("high_memory", -1),
+        ("low_cache_hit", 1.5),
+        ("slow_query", float("nan")),
+        ("slow_query", math.inf),
+    ],
 )
 def test_a_bad_threshold_is_an_error_that_names_it(name: str, value: float) -> None:
     with pytest.raises(ConfigurationError, match=f"{name}={value!r}: expected"):
