@@ -4,71 +4,87 @@
 
 #include <string>
 
+#include "sqlite/profile.h"
+
 namespace mcp::sqlite {
 namespace {
 
-Execution taking(Duration step_ns, std::uint64_t rows) {
+TEST(Tracker, AddsUpByFingerprintAndKeepsTimesApart) {
+  Tracker tracker(kSecond);
   Execution execution;
-  execution.step_ns = step_ns;
-  execution.rows = rows;
-  return execution;
-}
-
-TEST(Tracker, CountsByFingerprint) {
-  Tracker tracker(kSecond);
-  tracker.record(*tracker.figures_of("select 'canary'"), taking(kMillisecond, 1));
-  tracker.record(*tracker.figures_of("SELECT 2"), taking(3 * kMillisecond, 1));
+  execution.queue_ns = 10 * kMillisecond;
+  execution.step_ns = 20 * kMillisecond;
+  execution.rows = 3;
+  execution.rows_scanned = 7;
+  tracker.record(*tracker.figures_of("SELECT x FROM t WHERE x = 1"), execution);
+  execution.failed = true;
+  tracker.record(*tracker.figures_of("select x from t where x = 2"), execution);
   const auto totals = tracker.totals();
-  ASSERT_EQ(totals.size(), 1U);
-  EXPECT_EQ(totals[0].fingerprint, "SELECT ?");
-  EXPECT_EQ(totals[0].sample, "SELECT ?");
-  EXPECT_EQ(totals[0].calls, 2U);
-  EXPECT_DOUBLE_EQ(totals[0].total_s, 0.004);
+  ASSERT_EQ(totals.size(), 1u);
+  EXPECT_EQ(totals[0].calls, 2u);
+  EXPECT_EQ(totals[0].errors, 1u);
+  EXPECT_EQ(totals[0].rows, 6u);
+  EXPECT_EQ(totals[0].full_scans, 2u);
+  EXPECT_NEAR(totals[0].queue_s, 0.02, 1e-9);
+  EXPECT_NEAR(totals[0].step_s, 0.04, 1e-9);
+  EXPECT_TRUE(tracker.slow().empty());
 }
 
-TEST(Tracker, TakesAllStatementsTogether) {
-  Tracker tracker(kSecond);
-  for (int i = 0; i < 99; ++i)
-    tracker.record(*tracker.figures_of("SELECT a"), taking(kMillisecond, 2));
-  tracker.record(*tracker.figures_of("SELECT b"), taking(kSecond, 1));
-  std::size_t count = 0;
-  const FigureTotals all = tracker.overall(count);
-  EXPECT_EQ(count, 2U);
-  EXPECT_EQ(all.calls, 100U);
-  EXPECT_EQ(all.rows, 199U);
-  EXPECT_NEAR(all.p95_s, 0.001, 0.0001);
-  EXPECT_NEAR(all.p99_s, 0.001, 0.0001);
-  EXPECT_NEAR(all.max_s, 1.0, 0.01);
-  EXPECT_NEAR(all.step_s, 1.099, 0.001);
-}
-
-TEST(Tracker, NothingCountedIsAllZero) {
-  std::size_t count = 1;
-  const FigureTotals all = Tracker(kSecond).overall(count);
-  EXPECT_EQ(count, 0U);
-  EXPECT_EQ(all.calls, 0U);
-  EXPECT_EQ(all.p99_s, 0.0);
-}
-
-TEST(Tracker, ForgetsWhatWasSeenLongestAgo) {
-  Tracker tracker(kSecond);
-  for (std::size_t i = 0; i < Tracker::kCapacity + 5; ++i) {
-    tracker.record(*tracker.figures_of("SELECT c" + std::to_string(i)), taking(1, 0));
-  }
-  const auto totals = tracker.totals();
-  EXPECT_EQ(totals.size(), Tracker::kCapacity);
-  EXPECT_EQ(totals.back().fingerprint, "SELECT c5");
-}
-
-TEST(Tracker, KeepsABoundedLogOfSlowStatements) {
+TEST(Tracker, KeepsTheLastSlowStatementsWithoutTheirValues) {
   Tracker tracker(kMillisecond);
-  for (std::size_t i = 0; i < Tracker::kSlowCapacity + 5; ++i) {
-    tracker.record(*tracker.figures_of("SELECT 1"), taking(kMillisecond, 0));  // not over
-    tracker.record(*tracker.figures_of("SELECT 1"), taking(kMillisecond + 1, i));
+  Execution slow;
+  slow.step_ns = 2 * kMillisecond;
+  const auto figures = tracker.figures_of("SELECT * FROM t WHERE secret = 'canary'");
+  for (std::size_t i = 0; i < Tracker::kSlowCapacity + 10; ++i) tracker.record(*figures, slow);
+  const auto kept = tracker.slow();
+  EXPECT_EQ(kept.size(), Tracker::kSlowCapacity);
+  EXPECT_EQ(kept.back().sample.find("canary"), std::string::npos);
+  EXPECT_EQ(kept.back().fingerprint.find("canary"), std::string::npos);
+}
+
+TEST(Tracker, IsBoundedAndForgetsTheLeastRecentlySeen) {
+  Tracker tracker(kSecond);
+  for (std::size_t i = 0; i < Tracker::kCapacity * 2; ++i) {
+    tracker.record(*tracker.figures_of("SELECT c" + std::to_string(i) + " FROM t"), {});
+    tracker.record(*tracker.figures_of("SELECT often FROM t"), {});
   }
-  const auto slow = tracker.slow();
-  ASSERT_EQ(slow.size(), Tracker::kSlowCapacity);
-  EXPECT_EQ(slow.front().execution.rows, 5U);
+  EXPECT_LE(tracker.totals().size(), Tracker::kCapacity);
+  bool found = false;
+  for (const auto& one : tracker.totals()) found |= one.fingerprint == "SELECT often FROM t";
+  EXPECT_TRUE(found);
+}
+
+TEST(Profile, RunsInlineOnceItsHistoryIsShortAndStaysAwayAfterAnOverrun) {
+  Tracker tracker(kSecond);
+  ProfileTable table(tracker);
+  const ProfilePtr profile = table.find("SELECT 1");
+  EXPECT_EQ(table.find("SELECT 1"), profile);
+  constexpr Duration kBudget = 100 * kMicrosecond;
+  EXPECT_FALSE(profile->fits_inline(kBudget));  // never seen
+  profile->note_run(10 * kMicrosecond);
+  EXPECT_TRUE(profile->fits_inline(kBudget));
+  profile->note_run(10 * kMillisecond);
+  EXPECT_FALSE(profile->fits_inline(kBudget));
+  for (int i = 0; i < 100; ++i) profile->note_run(10 * kMicrosecond);
+  EXPECT_TRUE(profile->fits_inline(kBudget));  // one slow run is forgotten
+  profile->note_overrun();
+  int refused = 0;
+  while (!profile->fits_inline(kBudget)) ++refused;
+  profile->note_overrun();
+  int refused_again = 0;
+  while (!profile->fits_inline(kBudget)) ++refused_again;
+  EXPECT_GT(refused, 0);
+  EXPECT_EQ(refused_again, 2 * refused);
+}
+
+TEST(ProfileTable, IsBounded) {
+  Tracker tracker(kSecond);
+  ProfileTable table(tracker);
+  const std::uint64_t first = table.find("SELECT 0")->id;
+  for (std::size_t i = 1; i <= ProfileTable::kCapacity; ++i) {
+    static_cast<void>(table.find("SELECT " + std::to_string(i)));
+  }
+  EXPECT_NE(table.find("SELECT 0")->id, first);
 }
 
 }  // namespace
