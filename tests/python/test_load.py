@@ -229,6 +229,7 @@ async def test_a_run_leaves_nothing_behind() -> None:
 
     target = Target()
     reference = weakref.ref(target)
+    gc.collect()  # what earlier tests left
     before = len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks())
     tester = LoadTester(target)
     await tester.run_load_test(100, 10)
