@@ -32,6 +32,7 @@ HERE = Path(__file__).resolve().parent
 ENVIRONMENT = HERE.parent / ".cache" / "bench-venv"
 PEERS = ("cachetools", "cachebox", "moka-py", "theine", "async-lru", "aiocache", "cashews", "matplotlib")
 CALLS = 3000
+ROUND_NS = 300_000  # shorter than a turn of the scheduler: the slow suffer no more than the quick
 
 Contestants = dict[str, Callable[[int], float]]
 
@@ -65,13 +66,16 @@ def timed(statement: str, names: dict[str, Any], setup: Callable[[], object] | N
 
 
 def race(contestants: Contestants, rounds: int, calls: int = CALLS) -> dict[str, float]:
-    """The median of each contestant's rounds, which are interleaved."""
+    """The median of each contestant's rounds, which are interleaved and last about as long as another."""
     times: dict[str, list[float]] = {name: [] for name in contestants}
-    for measure in contestants.values():
-        measure(calls)
+    share = {}
+    for name, measure in contestants.items():
+        measure(20)
+        fitting = round(ROUND_NS / min(measure(20) for _ in range(5)), -1)
+        share[name] = int(max(10, min(calls, fitting)))
     for _ in range(rounds):
         for name, measure in contestants.items():
-            times[name].append(measure(calls))
+            times[name].append(measure(share[name]))
     return {name: median(values) for name, values in times.items()}
 
 

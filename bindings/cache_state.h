@@ -122,7 +122,7 @@ class CacheState {
   template <class Core, class Same>
   [[nodiscard, gnu::always_inline]] PyObject* hit_identical(Core& core, Py_hash_t hash, Same&& same,
                                                             bool& may_be_there) noexcept {
-    if (clock_.get() != nullptr) [[unlikely]] {
+    if (clock_.get() != nullptr || has_news()) [[unlikely]] {
       may_be_there = true;
       return nullptr;
     }
