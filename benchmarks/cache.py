@@ -351,7 +351,7 @@ def draw(results: dict[str, dict[str, float]], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     columns = 3
     rows = -(-len(results) // columns)
@@ -365,7 +365,8 @@ def draw(results: dict[str, dict[str, float]], path: Path) -> None:
         bars = axis.barh([name for name, _ in ranked], [value for _, value in ranked], color=colours)
         axis.bar_label(bars, fmt="%.0f", padding=3, fontsize=8)
         axis.set_xscale("log")
-        axis.margins(x=0.2)
+        axis.set_xlim(10, 4 * max(times.values()))
+        axis.xaxis.set_minor_formatter(ticker.NullFormatter())
         axis.set_title(case, fontsize=10)
         axis.tick_params(labelsize=8)
     figure.suptitle("Nanoseconds a call (bytes an entry in the last panel), logarithmic; shorter is better")
