@@ -283,6 +283,7 @@ async def hang(writer: asyncio.StreamWriter) -> None:
     await asyncio.get_running_loop().create_future()
 
 
+BOMB = gzip.compress(bytes(8 << 20))
 FAULTS: dict[str, tuple[Any, str]] = {}
 
 
@@ -353,8 +354,7 @@ async def sends_endless_headers(reader: asyncio.StreamReader, writer: asyncio.St
 
 @fault("body too large")
 async def sends_a_gzip_bomb(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    bomb = gzip.compress(bytes(8 << 20))
-    await scripted(reader, writer, response(bomb, headers="Content-Encoding: gzip\r\n"))
+    await scripted(reader, writer, response(BOMB, headers="Content-Encoding: gzip\r\n"))
 
 
 @fault("body too large")
