@@ -64,7 +64,7 @@ def _requests(calls: Iterable[Call]) -> list[Request]:
 async def _measure(
     service: ServiceProcess, calls: Sequence[Call], users: int, console: _Console
 ) -> LoadTestResult:
-    tester = LoadTester(service.url, scenario=_requests(calls), order="sequence")
+    tester = LoadTester(service.url, scenario=_requests(calls), order="sequential")
     return await tester.run_load_test(
         num_requests=len(calls), concurrent_users=users, warmup=0, progress=console.progress
     )
