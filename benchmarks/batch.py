@@ -1,0 +1,123 @@
+"""Batches beside their peers, in one run.
+
+    python benchmarks/batch.py [--record]
+
+Rounds of all contestants are interleaved, and the median of each counts.
+
+- map: an empty sync function over 20,000 items, against ``ThreadPoolExecutor.map``; reach 0.25 of its time.
+- sleeps: 100 sleeps of 10 ms on 10 workers; reach 105 ms.
+- batched: 20,000 items from one ``gather`` in calls of 100, against aiodataloader; reach 0.3 of its time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import _native
+import _peers
+
+from mcp_performance import BatchProcessor, batched
+
+ITEMS = 20_000
+CALLS = 100
+WORKERS = 10
+ROUNDS = 7
+
+
+def empty(item: int) -> None:
+    """Nothing."""
+
+
+def sleep(item: int) -> None:
+    time.sleep(0.01)
+
+
+async def measure(contestants: dict[str, Callable[[], Awaitable[object]]]) -> dict[str, float]:
+    """Median seconds of each, over interleaved rounds; the first round warms up."""
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for number in range(ROUNDS + 1):
+        for name, run in contestants.items():
+            started = time.perf_counter()
+            await run()
+            if number:
+                seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+async def measure_threads() -> tuple[dict[str, float], dict[str, float]]:
+    with ThreadPoolExecutor(WORKERS) as executor:
+        async with BatchProcessor(WORKERS) as batch:
+
+            async def ours(fn: Callable[[int], None], count: int) -> None:
+                (await batch.map(fn, range(count))).raise_errors()
+
+            async def theirs(fn: Callable[[int], None], count: int) -> None:
+                list(executor.map(fn, range(count)))
+
+            maps = await measure({"ours": lambda: ours(empty, ITEMS), "pool": lambda: theirs(empty, ITEMS)})
+            sleeps = await measure({"ours": lambda: ours(sleep, CALLS), "pool": lambda: theirs(sleep, CALLS)})
+    return maps, sleeps
+
+
+async def measure_batched() -> dict[str, float]:
+    _peers.add("aiodataloader==0.4.2")
+    from aiodataloader import DataLoader  # type: ignore[import-not-found]
+
+    async def same(items: list[int]) -> list[int]:
+        return items
+
+    async def ours() -> None:
+        load = batched(max_size=100)(same)
+        await asyncio.gather(*[load(item) for item in range(ITEMS)])
+
+    async def theirs() -> None:
+        loader = DataLoader(same, max_batch_size=100)
+        await asyncio.gather(*[loader.load(item) for item in range(ITEMS)])
+
+    return await measure({"ours": ours, "aiodataloader": theirs})
+
+
+def table(maps: dict[str, float], sleeps: dict[str, float], loads: dict[str, float]) -> str:
+    def row(what: str, ours: float, name: str, theirs: float, unit: str, reach: str) -> str:
+        return f"| {what} | {ours:.3f} {unit} | {name} {theirs:.3f} {unit} | {ours / theirs:.3f} | {reach} |"
+
+    each = 1e6 / ITEMS
+    pool, loader = "ThreadPoolExecutor.map", _peers.version("aiodataloader")
+    return "\n".join(
+        [
+            "| what | ours | peer | ratio | reach |",
+            "|---|--:|--:|--:|---|",
+            row("empty sync function, an item", maps["ours"] * each, pool, maps["pool"] * each, "us", "0.25"),
+            row(
+                "100 sleeps of 10 ms, 10 workers",
+                sleeps["ours"] * 1e3,
+                pool,
+                sleeps["pool"] * 1e3,
+                "ms",
+                "105 ms",
+            ),
+            row(
+                "@batched, an item", loads["ours"] * each, loader, loads["aiodataloader"] * each, "us", "0.3"
+            ),
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--record", action="store_true", help="write the table into RESULTS.md")
+    arguments = parser.parse_args()
+    maps, sleeps = asyncio.run(measure_threads())
+    text = table(maps, sleeps, asyncio.run(measure_batched()))
+    print(text)
+    if arguments.record:
+        _native.record("batch", f"## Batches\n\n{_native.machine()}\n\n{text}\n")
+
+
+if __name__ == "__main__":
+    main()
