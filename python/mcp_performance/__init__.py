@@ -12,7 +12,7 @@ from . import config
 from ._core import __version__
 
 # batch
-from .batch import BatchItem, BatchProcessor, BatchResult, GilBoundWarning, batched
+from .batch import Batched, BatchItem, BatchProcessor, BatchResult, GilBoundWarning, batched
 
 # cache
 from .cache import Cache, CacheBackend, CacheInfo, CacheStats, cached, cached_method, lru_cache
@@ -93,6 +93,7 @@ __all__ = [
     "BatchItem",
     "BatchProcessor",
     "BatchResult",
+    "Batched",
     "Bottleneck",
     "Cache",
     "CacheBackend",
