@@ -7,8 +7,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <functional>
+#include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -137,16 +140,15 @@ TEST(HttpRun, HoldsAnArrivalRateFromSeveralThreads) {
 }
 
 TEST(HttpRun, StopsAtOnceAndCountsWhatItAbandoned) {
-  std::atomic<HttpRun*> running{nullptr};
+  std::unique_ptr<HttpRun> run;  // outlives the server, whose thread stops it
   Server server([&](int i) {
-    if (i == 10) running.load()->stop();
+    if (i == 10) run->stop();
     return i < 10 ? kOk : std::string("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
   });
-  HttpRun run(options(server.port(), kNoBudget - 1, 1), get());
-  running.store(&run);
-  run.run();
-  EXPECT_EQ(run.report().successful, 10U);
-  EXPECT_EQ(run.report().abandoned, 1U);
+  run = std::make_unique<HttpRun>(options(server.port(), kNoBudget - 1, 1), get());
+  run->run();
+  EXPECT_EQ(run->report().successful, 10U);
+  EXPECT_EQ(run->report().abandoned, 1U);
 }
 
 TEST(HttpRun, FollowsARedirectWithinTheDeadlineOfTheFirstRequest) {
