@@ -35,7 +35,8 @@ class LoopLag:
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
         due = loop.time() + _INTERVAL
         # The loop holds the timer, and the timer only a weak reference: a forgotten monitor stops.
-        self._timers[loop] = loop.call_at(due, _tick, weakref.ref(self), loop, due)
+        reference: weakref.ref[LoopLag] = weakref.ref(self)
+        self._timers[loop] = loop.call_at(due, _tick, reference, loop, due)
 
     def _ran(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         self._record(max(0.0, loop.time() - due))

@@ -133,7 +133,7 @@ def make_dashboard(source: Source, port: int) -> http.server.ThreadingHTTPServer
             elif self.path in _ASSETS:
                 name, kind = _ASSETS[self.path]
                 self._answer(
-                    200, kind, resources.files(__package__).joinpath("_dashboard", name).read_bytes()
+                    200, kind, resources.files("mcp_performance").joinpath("_dashboard", name).read_bytes()
                 )
             else:
                 self._answer(404, "text/plain", b"not found")
@@ -147,7 +147,7 @@ def make_dashboard(source: Source, port: int) -> http.server.ThreadingHTTPServer
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:
             """The terminal is for people."""
 
     try:

@@ -157,7 +157,7 @@ def _items(texts: Sequence[str]) -> str:
 
 def as_html(findings: Findings) -> str:
     """The same report as one page without any outside resource."""
-    page = Template(resources.files(__package__).joinpath("report.html").read_text("utf-8"))
+    page = Template(resources.files("mcp_performance.demo").joinpath("report.html").read_text("utf-8"))
     rows = [
         "<tr>"
         + "".join(f"<td>{escape(cell)}</td>" for cell in row[:3])
