@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("system", ["Darwin", "FreeBSD"])
 def test_another_system_is_refused_with_a_sentence(system: str, tmp_path: Path) -> None:
-    command = ["cmake", "-S", ROOT, "-B", tmp_path, f"-DCMAKE_SYSTEM_NAME={system}"]
+    command = ["cmake", "-G", "Ninja", "-S", ROOT, "-B", tmp_path, f"-DCMAKE_SYSTEM_NAME={system}"]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode != 0
     assert f"mcp-performance needs Linux (epoll, eventfd, timerfd); this is {system}." in run.stderr

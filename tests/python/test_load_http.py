@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import os
 import resource
 import socket
 import ssl
@@ -506,20 +507,9 @@ asyncio.run(main())
 """
     setup = "ip link set lo up && echo '40000 40007' >/proc/sys/net/ipv4/ip_local_port_range && exec \"$@\""
     folder = str(Path(__file__).parent)
+    own_user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     run = subprocess.run(
-        [
-            "unshare",
-            "--net",
-            "--map-root-user",
-            "--user",
-            "sh",
-            "-c",
-            setup,
-            "sh",
-            sys.executable,
-            "-c",
-            code,
-        ],
+        ["unshare", "--net", *own_user, "sh", "-c", setup, "sh", sys.executable, "-c", code],
         capture_output=True,
         text=True,
         timeout=100,
