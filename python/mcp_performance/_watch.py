@@ -125,7 +125,10 @@ def make_dashboard(source: Source, port: int) -> http.server.ThreadingHTTPServer
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if self.path == "/data":
+            # A name that was made to resolve to loopback must not read what the token opens.
+            if self.headers.get("Host", "").partition(":")[0] not in ("127.0.0.1", "localhost"):
+                self._answer(403, "text/plain", b"forbidden host")
+            elif self.path == "/data":
                 try:
                     self._answer(200, "application/json", json.dumps(source.report()).encode())
                 except Error as error:
