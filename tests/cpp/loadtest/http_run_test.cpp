@@ -109,7 +109,9 @@ TEST(HttpRun, SendsTheBudgetExactlyFromSeveralThreads) {
   EXPECT_EQ(report.successful, 2000U);
   EXPECT_EQ(report.response.count(), 2000U);
   EXPECT_EQ(server.answered(), 2000);
-  EXPECT_EQ(report.connect.count(), 8U);
+  // A user whose thread starts when the budget is spent connects to nobody.
+  EXPECT_GE(report.connect.count(), 1U);
+  EXPECT_LE(report.connect.count(), 8U);
 }
 
 TEST(HttpRun, SurvivesConnectionsThatEndAtAnyRequest) {
