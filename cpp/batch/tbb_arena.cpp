@@ -7,26 +7,36 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <list>
 #include <thread>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/mutex.h"
 
 namespace mcp::batch {
 namespace {
+
+// TBB's threads give their turns away a hundred times before they end. On an overloaded machine
+// that took minutes; a fork does not wait for them longer than this.
+constexpr Duration kForkPatience_ns = 500 * kMillisecond;
 
 // Everything that this process runs on TBB.
 struct Scheduler {
   Mutex mutex;
   std::list<std::thread> running GUARDED_BY(mutex);
   std::list<std::thread> ended GUARDED_BY(mutex);  // to be joined
+  bool started GUARDED_BY(mutex) = false;          // TBB has threads
+  bool ending GUARDED_BY(mutex) = false;           // `ender` is ending them
+  CondVar not_ending;
+  std::thread ender GUARDED_BY(mutex);
 };
 
 // Leaked on purpose: launches may outlive static destruction.
 Scheduler* scheduler = new Scheduler;
-std::atomic<bool> started{false};    // TBB has threads, or would have in the parent
-std::atomic<bool> inherited{false};  // ... which a forked child does not have
+std::atomic<bool> would_inherit{false};  // a child of a fork now could not use TBB
+std::atomic<bool> inherited{false};      // this is such a child
 
 void chain(tbb::task_group& group, const CpuRunner::Step& step) {
   // A new task for each stretch: between two, TBB may move the thread to where it is needed more.
@@ -48,6 +58,53 @@ void join_all(std::list<std::thread>& threads) {
   for (std::thread& thread : threads) thread.join();
 }
 
+// Before a launch runs: TBB's threads do not end from here on.
+void begin(Scheduler& all) {
+  const MutexLock lock(all.mutex);
+  while (all.ending) all.not_ending.wait(all.mutex);
+  all.started = true;
+}
+
+// The ender's work: joins the threads of launches that are over, and ends TBB's.
+void end_all(Scheduler& all) {
+  std::list<std::thread> over;
+  {
+    const MutexLock lock(all.mutex);
+    over.swap(all.ended);
+  }
+  join_all(over);
+  tbb::task_scheduler_handle handle{tbb::attach{}};
+  const bool finalized = tbb::finalize(handle, std::nothrow);
+  const MutexLock lock(all.mutex);
+  all.started = !finalized;
+  all.ending = false;
+  all.not_ending.notify_all();
+}
+
+// True: TBB has no thread. False: a launch runs, or its threads take longer to end than a fork
+// waits.
+bool end_threads(Scheduler& all) REQUIRES(all.mutex) {
+  if (!all.running.empty()) return false;
+  if (!all.started) return true;
+  if (!all.ending) {
+    if (all.ender.joinable()) all.ender.join();  // it has nothing left to do
+    try {
+      all.ender = std::thread(end_all, std::ref(all));
+    } catch (...) {
+      return false;
+    }
+    all.ending = true;
+  }
+  const Instant deadline = now_precise() + kForkPatience_ns;
+  while (all.ending && all.running.empty()) {
+    const Duration left = deadline - now_precise();
+    if (left <= 0 || !all.not_ending.wait_for(all.mutex, left)) break;
+  }
+  if (all.ending || all.started) return false;
+  all.ender.join();
+  return true;
+}
+
 }  // namespace
 
 unsigned TbbArena::concurrency() const noexcept {
@@ -61,6 +118,7 @@ void TbbArena::launch(unsigned workers, Step step) {
   const MutexLock lock(all.mutex);
   const auto self = all.running.emplace(all.running.end());
   auto body = [&all, self, workers, step = std::move(step)]() mutable {
+    begin(all);
     run_in_arena(workers, step);
     step = nullptr;
     std::list<std::thread> ended;
@@ -71,7 +129,6 @@ void TbbArena::launch(unsigned workers, Step step) {
     }
     join_all(ended);  // here, because nobody waits for this thread with a lock held
   };
-  started.store(true);
   try {
     *self = std::thread(std::move(body));
   } catch (...) {
@@ -81,23 +138,17 @@ void TbbArena::launch(unsigned workers, Step step) {
 }
 
 bool TbbArena::prepare_fork() noexcept {
-  if (!started.load() || inherited.load()) return true;
-  std::list<std::thread> ended;
-  {
-    const MutexLock lock(scheduler->mutex);
-    if (!scheduler->running.empty()) return false;
-    ended.swap(scheduler->ended);
-  }
-  join_all(ended);
-  tbb::task_scheduler_handle handle{tbb::attach{}};
-  const bool finalized = tbb::finalize(handle, std::nothrow);
-  if (finalized) started.store(false);
-  return finalized;
+  if (inherited.load()) return true;
+  Scheduler& all = *scheduler;
+  const MutexLock lock(all.mutex);
+  const bool ended = end_threads(all);
+  would_inherit.store(!ended);
+  return ended;
 }
 
 void TbbArena::reset_after_fork_in_child() noexcept {
   scheduler = new Scheduler;  // the parent's lock may have been held at the fork
-  inherited.store(started.load());
+  inherited.store(inherited.load() || would_inherit.load());
 }
 
 }  // namespace mcp::batch

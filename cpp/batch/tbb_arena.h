@@ -17,8 +17,9 @@ class TbbArena final : public CpuRunner {
   // False in the child of a fork that came while TBB was at work: it would get no worker there.
   [[nodiscard]] bool usable() const noexcept override;
 
-  // Before a fork: ends TBB's threads, so that parent and child start afresh. False, and nothing
-  // done, while a launch runs.
+  // Before a fork: ends TBB's threads, so that parent and child start afresh. False while a launch
+  // runs, and when they take longer than 0.5 s to end: the child then does without TBB. Never to be
+  // called with a lock that TBB's threads need to end.
   static bool prepare_fork() noexcept;
   static void reset_after_fork_in_child() noexcept;
 };

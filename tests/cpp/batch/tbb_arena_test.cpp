@@ -112,5 +112,41 @@ TEST(TbbArena, IsNotUsableInTheChildOfABusyFork) {
   EXPECT_TRUE(arena.usable());
 }
 
+// Holds up the end of each thread that touched it.
+struct SlowToEnd {
+  static inline std::promise<void> let_go;
+  static inline std::shared_future<void> gone = let_go.get_future().share();
+  std::shared_future<void> wait = gone;
+  ~SlowToEnd() { wait.wait(); }
+};
+
+TEST(TbbArena, AForkDoesNotWaitForThreadsThatAreSlowToEnd) {
+  TbbArena arena;
+  prepare_fork_when_idle();
+  const auto before = thread_count();
+  std::promise<void> ended;
+  std::atomic<unsigned> chains{arena.concurrency()};
+  arena.launch(arena.concurrency(), [&] {
+    static thread_local SlowToEnd slow;
+    if (!slow.wait.valid()) return true;
+    if (chains.fetch_sub(1) == 1) ended.set_value();
+    return false;
+  });
+  ended.get_future().wait();
+  EXPECT_FALSE(TbbArena::prepare_fork());
+  const pid_t child = fork();
+  if (child == 0) {
+    TbbArena::reset_after_fork_in_child();
+    _exit(arena.usable() ? 1 : 0);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+  SlowToEnd::let_go.set_value();
+  EXPECT_EQ(run_steps(arena, arena.concurrency(), 100), 100);
+  prepare_fork_when_idle();
+  EXPECT_EQ(thread_count(), before);
+}
+
 }  // namespace
 }  // namespace mcp::batch
