@@ -5,6 +5,7 @@
 #include <atomic>
 #include <thread>
 
+#include "base/mutex.h"
 #include "gil_user_code.h"
 
 namespace mcp::python {
@@ -26,12 +27,16 @@ void leave_gate() noexcept { gate.fetch_sub(1, std::memory_order_acq_rel); }
 
 bool gate_is_closed() noexcept { return gate.load(std::memory_order_acquire) >= kClosed; }
 
+// Held around the making of a thread state, and by a thread that forks. A leaf: nobody waits for
+// anything with it in hand but for the interpreter's list of thread states, for a moment.
+Mutex* states_mutex = new Mutex;
+
 // The thread state of a native thread, until the thread ends.
 class KeptThreadState {
  public:
   KeptThreadState() {
     if (PyGILState_GetThisThreadState() != nullptr || !enter_gate()) return;
-    outer_ = PyGILState_Ensure();
+    outer_ = ensure_gil();
     saved_ = PyEval_SaveThread();
     leave_gate();
   }
@@ -51,8 +56,18 @@ class KeptThreadState {
 
 }  // namespace
 
+PyGILState_STATE ensure_gil() {
+  if (PyGILState_GetThisThreadState() == nullptr) {
+    const MutexLock lock(*states_mutex);
+    PyThreadState* state = PyThreadState_New(PyInterpreterState_Main());
+    // As PyGILState_Ensure leaves it: the matching PyGILState_Release deletes it.
+    if (state != nullptr) state->gilstate_counter = 0;
+  }
+  return PyGILState_Ensure();
+}
+
 GilAcquire::GilAcquire() : held_(enter_gate()) {
-  if (held_) state_ = PyGILState_Ensure();
+  if (held_) state_ = ensure_gil();
 }
 
 GilAcquire::~GilAcquire() {
@@ -66,7 +81,7 @@ GilUserCode::GilUserCode() {
   static_cast<void>(kept);
   held_ = enter_gate();
   if (!held_) return;
-  state_ = PyGILState_Ensure();
+  state_ = ensure_gil();
   leave_gate();
 }
 
@@ -88,6 +103,12 @@ void close_gil_gate() {
   while (gate.load(std::memory_order_acquire) != kClosed) std::this_thread::yield();
 }
 
-void reset_gil_gate_after_fork() { gate.store(0, std::memory_order_release); }
+void hold_thread_states_before_fork() NO_THREAD_SAFETY_ANALYSIS { states_mutex->lock(); }
+void free_thread_states_after_fork() NO_THREAD_SAFETY_ANALYSIS { states_mutex->unlock(); }
+
+void reset_gil_gate_after_fork() {
+  gate.store(0, std::memory_order_release);
+  states_mutex = new Mutex;  // the parent's is left as it is
+}
 
 }  // namespace mcp::python

@@ -38,11 +38,20 @@ class GilAcquire {
   PyGILState_STATE state_{};
 };
 
+// PyGILState_Ensure for a thread that the core started. It makes the thread's state apart, and
+// never while the process forks: on CPython 3.11 a child that inherits the list of thread states
+// locked waits for ever, before any handler of its own runs.
+PyGILState_STATE ensure_gil();
+
+// Around a fork, by the thread that forks; the second one in the parent only.
+void hold_thread_states_before_fork();
+void free_thread_states_after_fork();
+
 // Called by atexit with the lock held: no native thread gets in afterwards, and those inside are
 // waited for.
 void close_gil_gate();
 
-// In a forked child: the gate is open, and nobody is inside.
+// In a forked child: the gate is open, nobody is inside, and thread states may be made.
 void reset_gil_gate_after_fork();
 
 }  // namespace mcp::python

@@ -12,6 +12,8 @@ PYBIND11_MODULE(_core, module) {
   module.doc() = "The native core of mcp_performance.";
   module.attr("__version__") = MCP_VERSION;
   module.def("_close_gil_gate", &close_gil_gate);
+  module.def("_hold_thread_states_before_fork", &hold_thread_states_before_fork);
+  module.def("_free_thread_states_after_fork", &free_thread_states_after_fork);
   module.def("_after_fork_in_child", [] {
     reset_gil_gate_after_fork();
     mcp::reset_log_after_fork();

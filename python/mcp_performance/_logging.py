@@ -61,4 +61,10 @@ def _after_fork_in_child() -> None:
 
 atexit.register(_core._close_gil_gate)
 atexit.register(_stop)
-os.register_at_fork(after_in_child=_after_fork_in_child)
+# Registered first of all handlers of this package: it holds the thread states when the others, which
+# may wait for threads, have done so.
+os.register_at_fork(
+    before=_core._hold_thread_states_before_fork,
+    after_in_parent=_core._free_thread_states_after_fork,
+    after_in_child=_after_fork_in_child,
+)

@@ -86,6 +86,45 @@ def test_a_fork_while_batches_run_leaves_both_processes_working() -> None:
     assert (run.stdout, run.returncode) == ("done\n", 0), run.stderr
 
 
+FORK_AMONG_NEW_THREADS = """
+import asyncio, os, signal, threading
+from mcp_performance import BatchProcessor
+
+stop = threading.Event()
+
+def start_threads():  # native ones, which meet the interpreter for the first time all the while
+    async def main():
+        while not stop.is_set():
+            async with BatchProcessor(8) as batch:
+                await batch.map(abs, range(8), kind="blocking", chunk_size=1)
+    asyncio.run(main())
+
+busy = [threading.Thread(target=start_threads) for _ in range(3)]
+for thread in busy:
+    thread.start()
+try:
+    for number in range(ROUNDS):
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        signal.alarm(30)  # a child that hangs hangs before it can run anything
+        status = os.waitpid(child, 0)[1]
+        signal.alarm(0)
+        assert status == 0
+finally:
+    stop.set()
+    for thread in busy:
+        thread.join()
+print("done")
+"""
+
+
+def test_a_child_is_never_born_with_the_list_of_threads_locked() -> None:
+    # CPython 3.11 takes that lock in the child before it makes it anew.
+    run = run_python(FORK_AMONG_NEW_THREADS.replace("ROUNDS", "1500"))
+    assert (run.stdout, run.returncode) == ("done\n", 0), run.stderr
+
+
 EXIT = """
 import asyncio, sys, threading
 from mcp_performance import BatchProcessor
