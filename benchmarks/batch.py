@@ -6,7 +6,9 @@ Rounds of all contestants are interleaved, and the median of each counts.
 
 - map: an empty sync function over 20,000 items, against ``ThreadPoolExecutor.map``; reach 0.25 of its time.
 - sleeps: 100 sleeps of 10 ms on 10 workers; reach 105 ms.
-- batched: 20,000 items from one ``gather`` in calls of 100, against aiodataloader; reach 0.3 of its time.
+- batched: 20,000 items from one ``gather`` in calls of 100, against aiodataloader; reach 0.3 of its time. The
+  floor beside it is the same ``gather`` over bare futures of the loop, set in one go: no batching at all.
+- fingerprints: 20,000 statements by ``map``, without the interpreter lock, against a Python loop.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 import _native
 import _peers
 
-from mcp_performance import BatchProcessor, batched
+from mcp_performance import BatchProcessor, batched, fingerprint
 
 ITEMS = 20_000
 CALLS = 100
@@ -79,10 +81,39 @@ async def measure_batched() -> dict[str, float]:
         loader = DataLoader(same, max_batch_size=100)
         await asyncio.gather(*[loader.load(item) for item in range(ITEMS)])
 
-    return await measure({"ours": ours, "aiodataloader": theirs})
+    async def floor() -> None:
+        loop = asyncio.get_running_loop()
+        futures = [loop.create_future() for _ in range(ITEMS)]
+
+        def set_all() -> None:
+            for item, future in enumerate(futures):
+                future.set_result(item)
+
+        loop.call_soon(set_all)
+        await asyncio.gather(*futures)
+
+    return await measure({"ours": ours, "aiodataloader": theirs, "floor": floor})
 
 
-def table(maps: dict[str, float], sleeps: dict[str, float], loads: dict[str, float]) -> str:
+async def measure_fingerprints() -> dict[str, float]:
+    statements = [
+        f"SELECT a.id, b.name FROM a JOIN b ON a.id = b.a_id WHERE a.x = {n} AND b.y IN (1, 2, {n}) LIMIT 10"
+        for n in range(ITEMS)
+    ]
+    async with BatchProcessor(WORKERS) as batch:
+
+        async def ours() -> None:
+            (await batch.map(fingerprint, statements)).raise_errors()
+
+        async def loop() -> None:
+            [fingerprint(sql) for sql in statements]
+
+        return await measure({"ours": ours, "loop": loop})
+
+
+def table(
+    maps: dict[str, float], sleeps: dict[str, float], loads: dict[str, float], prints: dict[str, float]
+) -> str:
     def row(what: str, ours: float, name: str, theirs: float, unit: str, reach: str) -> str:
         return f"| {what} | {ours:.3f} {unit} | {name} {theirs:.3f} {unit} | {ours / theirs:.3f} | {reach} |"
 
@@ -104,6 +135,17 @@ def table(maps: dict[str, float], sleeps: dict[str, float], loads: dict[str, flo
             row(
                 "@batched, an item", loads["ours"] * each, loader, loads["aiodataloader"] * each, "us", "0.3"
             ),
+            row(
+                "bare futures in that gather, an item",
+                loads["floor"] * each,
+                loader,
+                loads["aiodataloader"] * each,
+                "us",
+                "the floor",
+            ),
+            row(
+                "a fingerprint", prints["ours"] * each, "Python loop", prints["loop"] * each, "us", "below 1"
+            ),
         ]
     )
 
@@ -113,7 +155,7 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="write the table into RESULTS.md")
     arguments = parser.parse_args()
     maps, sleeps = asyncio.run(measure_threads())
-    text = table(maps, sleeps, asyncio.run(measure_batched()))
+    text = table(maps, sleeps, asyncio.run(measure_batched()), asyncio.run(measure_fingerprints()))
     print(text)
     if arguments.record:
         _native.record("batch", f"## Batches\n\n{_native.machine()}\n\n{text}\n")

@@ -2,9 +2,12 @@
 //
 // Lock order: the interpreter lock before MapJob's. What a PyMapWork holds of Python is touched
 // with the interpreter lock held, and by nobody else.
+#include <algorithm>
 #include <deque>
+#include <exception>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "base/fork.h"
 #include "batch/map_job.h"
@@ -12,6 +15,7 @@
 #include "errors.h"
 #include "gil_user_code.h"
 #include "loop_bridge.h"
+#include "native_operation.h"
 #include "rooms.h"
 
 namespace py = pybind11;
@@ -28,6 +32,8 @@ using batch::WorkKind;
 
 // A chunk is left behind when its items turn out so much longer than the ones before.
 constexpr Duration kLongestRun_ns = 4 * kMillisecond;
+// Items of a native operation that are read, worked on and kept at once.
+constexpr std::size_t kNativeChunk = 256;
 
 // Takes the exception that is set, with its traceback.
 py::object take_exception() {
@@ -38,6 +44,14 @@ py::object take_exception() {
   Py_XDECREF(type);
   Py_XDECREF(traceback);
   return py::reinterpret_steal<py::object>(value);
+}
+
+void set_python_error_from_failure(const std::exception_ptr& failure) {
+  try {
+    std::rethrow_exception(failure);
+  } catch (...) {
+    set_python_error_from_current_exception();
+  }
 }
 
 // The future's result is None: something has happened.
@@ -54,7 +68,8 @@ class PyMapWork final : public batch::MapWork {
   // With a `pending` object, outcomes go into results() and errors(), and results() holds that
   // object where there is none yet. Without (None), take() hands them out.
   PyMapWork(py::object function, py::object pending)
-      : function_(std::move(function)),
+      : operation_(native_operation_of(function.ptr())),
+        function_(std::move(function)),
         context_(py::reinterpret_steal<py::object>(PyContext_CopyCurrent())),
         collect_(!pending.is_none()),
         pending_(std::move(pending)) {}
@@ -78,7 +93,9 @@ class PyMapWork final : public batch::MapWork {
     const GilUserCode gil;
     meter.begin();
     std::size_t done = 0;
-    if (gil && !dropped_) {
+    if (gil && !dropped_ && operation_ != nullptr) {
+      done = run_natively(begin, end, stopped);
+    } else if (gil && !dropped_) {
       // A copy for each run: a context is entered by one thread at a time.
       const auto context = py::reinterpret_steal<py::object>(PyContext_Copy(context_.ptr()));
       if (context && PyContext_Enter(context.ptr()) == 0) {
@@ -172,14 +189,58 @@ class PyMapWork final : public batch::MapWork {
                                nullptr);
   }
 
-  void run_item(std::size_t index) {
-    const py::object item = std::exchange(items_[index - first_], {});
+  [[nodiscard]] py::object take_item(std::size_t index) {
+    py::object item = std::exchange(items_[index - first_], {});
     while (!items_.empty() && !items_.front()) {
       items_.pop_front();
       ++first_;
     }
+    return item;
+  }
+
+  void run_item(std::size_t index) {
+    const py::object item = take_item(index);
     const py::object function = function_;
-    py::object value = py::reinterpret_steal<py::object>(call(function.ptr(), item.ptr()));
+    keep(index, py::reinterpret_steal<py::object>(call(function.ptr(), item.ptr())));
+  }
+
+  // Reads the items of a chunk, works on them without the interpreter lock, and keeps the results.
+  // Returns how many of them it did.
+  std::size_t run_natively(std::size_t begin, std::size_t end, const std::atomic<bool>& stopped) {
+    const std::size_t most = std::min(end - begin, kNativeChunk);
+    std::vector<std::unique_ptr<NativeOperation::Task>> tasks(most);
+    std::vector<std::exception_ptr> failures(most);
+    for (std::size_t i = 0; i < most; ++i) {
+      const py::object item = take_item(begin + i);
+      tasks[i] = operation_->read(item.ptr());
+      if (tasks[i] == nullptr) keep(begin + i, {});
+      if (dropped_) return i + 1;
+    }
+    PyThreadState* const state = PyEval_SaveThread();
+    for (std::size_t i = 0; i < most && !stopped; ++i) {
+      try {
+        if (tasks[i] != nullptr) tasks[i]->run();
+      } catch (...) {
+        failures[i] = std::current_exception();
+      }
+    }
+    {
+      const UserCall guard;  // a dying interpreter keeps the thread
+      PyEval_RestoreThread(state);
+    }
+    for (std::size_t i = 0; i < most && !stopped && !dropped_; ++i) {
+      if (failures[i] != nullptr) {
+        set_python_error_from_failure(failures[i]);
+        keep(begin + i, {});
+      } else if (tasks[i] != nullptr) {
+        keep(begin + i, py::reinterpret_steal<py::object>(tasks[i]->result()));
+      }
+    }
+    return most;
+  }
+
+  // Without a value, the error that is set is the outcome.
+  void keep(std::size_t index, py::object value) {
     py::object error = value ? py::object() : take_exception();
     if (dropped_) return;
     if (!collect_) {
@@ -193,6 +254,7 @@ class PyMapWork final : public batch::MapWork {
     }
   }
 
+  const std::shared_ptr<const NativeOperation> operation_;  // empty: the function is Python's
   py::object function_;
   py::object context_;
   const bool collect_;
@@ -298,6 +360,7 @@ bool prepare_fork() {
 }  // namespace
 
 void bind_batch(py::module_& module) {
+  if (!add_native_function_type(module.ptr())) throw py::error_already_set();
   py::class_<BatchJob>(module, "BatchJob")
       .def("add", &BatchJob::add, py::arg("items"))
       .def("close_input", &BatchJob::close_input)

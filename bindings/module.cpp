@@ -20,6 +20,7 @@ PYBIND11_MODULE(_core, module) {
   });
   bind_errors(module);
   bind_batch(module);
+  bind_batched(module);
   bind_log(module);
   bind_cache(module);
   bind_loop_bridge(module);

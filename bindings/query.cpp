@@ -2,10 +2,12 @@
 // in which the helper process hands them over too; nothing here is called once a statement.
 #include <pybind11/stl.h>
 
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "native_operation.h"
 #include "query/advisor.h"
 #include "query/analyzer.h"
 #include "query/json.h"
@@ -25,11 +27,39 @@ py::str as_text(const std::string& bytes) {
       PyUnicode_DecodeUTF8(bytes.data(), static_cast<Py_ssize_t>(bytes.size()), "replace"));
 }
 
-py::tuple fingerprint(const std::string& sql) {
-  std::string text = sqlite::fingerprint(sql);
-  const std::uint64_t hash = sqlite::fingerprint_hash(text);
-  return py::make_tuple(as_text(text), query::hexadecimal(hash));
-}
+class Fingerprint final : public NativeOperation {
+ public:
+  class Statement final : public Task {
+   public:
+    explicit Statement(std::string sql) : text_(std::move(sql)) {}
+    void run() override {
+      text_ = sqlite::fingerprint(text_);
+      hash_ = query::hexadecimal(sqlite::fingerprint_hash(text_));
+    }
+    PyObject* result() override { return py::make_tuple(as_text(text_), hash_).release().ptr(); }
+
+   private:
+    std::string text_;  // the statement, then its fingerprint
+    std::string hash_;
+  };
+
+  std::unique_ptr<Task> read(PyObject* item) const override {
+    if (!PyUnicode_Check(item)) {
+      PyErr_Format(PyExc_TypeError, "sql=%R: expected a string", item);
+      return nullptr;
+    }
+    Py_ssize_t length = 0;
+    const char* bytes = PyUnicode_AsUTF8AndSize(item, &length);
+    if (bytes == nullptr) return nullptr;
+    return std::make_unique<Statement>(std::string(bytes, static_cast<std::size_t>(length)));
+  }
+};
+
+constexpr const char* kFingerprintDoc =
+    "fingerprint(sql, /)\n--\n\n"
+    "The form of a statement without its values, and its hash of 16 hexadecimal digits.\n\n"
+    "BatchProcessor.map runs it without the interpreter lock.\n\n"
+    "Raises:\n    TypeError: sql is not a string.";
 
 std::string analyze(const std::string& path, const std::string& sql,
                     const std::vector<int>& numbered,
@@ -77,7 +107,10 @@ class StatementLog {
 }  // namespace
 
 void bind_analyzer(py::module_& module) {
-  module.def("fingerprint", &fingerprint, py::arg("sql"));
+  PyObject* function =
+      make_native_function("fingerprint", kFingerprintDoc, std::make_shared<Fingerprint>());
+  if (function == nullptr) throw py::error_already_set();
+  module.attr("fingerprint") = py::reinterpret_steal<py::object>(function);
   module.def(
       "redacted_sample",
       [](const std::string& sql) { return as_text(sqlite::redacted_sample(sql)); }, py::arg("sql"));

@@ -6,6 +6,7 @@
 namespace mcp::python {
 
 void bind_batch(pybind11::module_& module);
+void bind_batched(pybind11::module_& module);
 void bind_errors(pybind11::module_& module);
 void bind_cache(pybind11::module_& module);
 void bind_log(pybind11::module_& module);

@@ -12,7 +12,7 @@ from . import config
 from ._core import __version__
 
 # batch
-from .batch import Batched, BatchItem, BatchProcessor, BatchResult, GilBoundWarning, batched
+from .batch import Batched, BatchedFuture, BatchItem, BatchProcessor, BatchResult, GilBoundWarning, batched
 
 # cache
 from .cache import Cache, CacheBackend, CacheInfo, CacheStats, cached, cached_method, lru_cache
@@ -79,6 +79,7 @@ from .query import (
     Rewrite,
     WorkloadStatistics,
     analyze_untrusted,
+    fingerprint,
 )
 
 # sqlite
@@ -94,6 +95,7 @@ __all__ = [
     "BatchProcessor",
     "BatchResult",
     "Batched",
+    "BatchedFuture",
     "Bottleneck",
     "Cache",
     "CacheBackend",
@@ -160,6 +162,7 @@ __all__ = [
     "cached_method",
     "compare_runs",
     "config",
+    "fingerprint",
     "idempotent",
     "lru_cache",
     "mcp_request",

@@ -1,8 +1,19 @@
 """The native core. Private: the public names are in the package's own modules."""
 
 from asyncio import AbstractEventLoop, Future, Task
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
+from contextvars import Context, ContextVar
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, final, overload
 
 from ._cache_types import CacheInfo, CacheStats
@@ -60,6 +71,8 @@ _D = TypeVar("_D")
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _R_co = TypeVar("_R_co", covariant=True)
+_T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
 _S = TypeVar("_S")
 _Q = ParamSpec("_Q")
 
@@ -357,7 +370,7 @@ class StatementLog:
     def totals(self) -> list[dict[str, Any]]: ...
     def overall(self) -> dict[str, Any]: ...
 
-def fingerprint(sql: str) -> tuple[str, str]: ...
+def fingerprint(sql: str, /) -> tuple[str, str]: ...
 def redacted_sample(sql: str) -> str: ...
 def analyze(path: str, sql: str, numbered: Sequence[int], named: Sequence[tuple[str, int]]) -> str: ...
 def advise(path: str, workload: Sequence[tuple[str, float]], budget_s: float, measure: bool) -> str: ...
@@ -401,6 +414,95 @@ class BatchEngine:
     @property
     def threads(self) -> int: ...
 
+class BatchedFuture(Awaitable[_T_co]):
+    """What a batched function returns: a future as asyncio's functions take it.
+
+    ``await`` it, once or more, or give it to ``asyncio.gather``, ``wait``, ``wait_for``, ``shield``.
+    """
+
+    def __await__(self) -> Generator[Any, None, _T_co]: ...
+    def result(self) -> _T_co:
+        """The result.
+
+        Raises:
+            asyncio.CancelledError: it was cancelled.
+            asyncio.InvalidStateError: it is not done.
+            BaseException: the item's own error.
+        """
+    def exception(self) -> BaseException | None:
+        """The item's own error, or ``None``; raises as :meth:`result` where it is not done or cancelled."""
+    def done(self) -> bool:
+        """Whether it has a result, failed, or was cancelled."""
+    def cancelled(self) -> bool:
+        """Whether it was cancelled."""
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Wait no longer; ``False`` when it is done already. Others who wait for the item are left alone."""
+    def add_done_callback(
+        self, callback: Callable[[BatchedFuture[_T_co]], object], /, *, context: Context | None = None
+    ) -> None:
+        """Have ``callback(future)`` called on the loop, soon after it is done."""
+    def remove_done_callback(self, callback: Callable[[BatchedFuture[_T_co]], object], /) -> int:
+        """How many were removed."""
+    def get_loop(self) -> AbstractEventLoop:
+        """The loop that it belongs to."""
+    @property
+    def _asyncio_future_blocking(self) -> bool: ...
+    @_asyncio_future_blocking.setter
+    def _asyncio_future_blocking(self, value: bool) -> None: ...
+
+@final
+class BatchedQueue: ...
+
+class Batched(Generic[_T, _R]):
+    """What :func:`batched` makes of a function: call it with one item, and await the result.
+
+    Safe from any loop; each loop has a queue and calls of its own. On a method, each instance has
+    queues of its own. Pickled by name, as functions are.
+    """
+
+    __name__: str
+    __qualname__: str
+    __wrapped__: Callable[[list[_T]], Awaitable[Iterable[_R | BaseException]]]
+    def __init__(
+        self,
+        function: Callable[[list[_T]], Awaitable[Iterable[_R | BaseException]]],
+        /,
+        *,
+        max_size: int = 100,
+        max_wait: float = 0.002,
+        key: Callable[[_T], Hashable] | None = None,
+        max_concurrency: int | None = None,
+    ) -> None: ...
+    def __call__(self, item: _T) -> BatchedFuture[_R]:
+        """Queue *item* for the next call on the running loop.
+
+        Returns:
+            A future: the item's own result, or its own error.
+
+        Raises:
+            RuntimeError: no event loop runs in this thread.
+        """
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Batched[_T, _R]: ...
+    @overload
+    def __get__(self, instance: object, owner: type | None = None) -> Batched[Any, _R]: ...
+    def __set_name__(self, owner: type, name: str, /) -> None: ...
+    @property
+    def max_size(self) -> int: ...
+    @property
+    def max_wait(self) -> float: ...
+    @property
+    def max_concurrency(self) -> int | None: ...
+    @property
+    def _key(self) -> Callable[[_T], Hashable] | None: ...
+
+def _batched_settle(futures: list[BatchedFuture[Any]], results: list[Any] | BaseException | None) -> None: ...
+def _set_batched_call(function: Callable[..., Task[None]], /) -> None: ...
+def _set_batched_helpers(
+    bind: Callable[[Batched[Any, Any], object, type | None], Batched[Any, Any]],
+    prune: Callable[[MutableMapping[AbstractEventLoop, object]], None],
+    /,
+) -> None: ...
 def _batch_prepare_fork() -> bool: ...
 def _batch_after_fork_in_child() -> None: ...
 

@@ -23,10 +23,18 @@ from ._batch_feed import Consumer, Items, Run, Window, feed, known_size
 from ._batch_gil import GilBoundWarning, ThreadUse, warn_if_gil_bound
 from ._batch_progress import ProgressCallback, ProgressReport
 from ._batch_runs import AsyncRun, ExecutorRun, LoopRun
-from ._batched import Batched, batched
+from ._batched import Batched, BatchedFuture, batched
 from .errors import BatchError, ConfigurationError
 
-__all__ = ["BatchItem", "BatchProcessor", "BatchResult", "Batched", "GilBoundWarning", "batched"]
+__all__ = [
+    "BatchItem",
+    "BatchProcessor",
+    "BatchResult",
+    "Batched",
+    "BatchedFuture",
+    "GilBoundWarning",
+    "batched",
+]
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -197,7 +205,10 @@ class BatchProcessor:
 
         Args:
             fn: a sync function, or a coroutine function. It sees the context variables of the
-                caller; what it sets stays with the item, or with the items of one chunk.
+                caller; what it sets stays with the item, or with the items of one chunk. Native
+                functions of this package (:func:`mcp_performance.fingerprint`) work without the
+                interpreter lock, a chunk at a time; ``functools.partial(pool.blocking.fetch, sql)``
+                lets go of it while SQLite works.
             items: a sequence, or a lazy or asynchronous iterable. Those are read on the loop, and
                 no further ahead than the function keeps up with.
             kind: ``"cpu"`` or ``"blocking"`` where you know better than the measurement,
@@ -413,6 +424,8 @@ def _how_it_ran(run: Run) -> tuple[str, ThreadUse]:
 def _is_async(fn: Callable[..., Any]) -> bool:
     while isinstance(fn, functools.partial):
         fn = fn.func
+    if isinstance(fn, Batched) or (isinstance(fn, _core.CachedFunction) and fn._is_async):
+        return True
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)
 
 

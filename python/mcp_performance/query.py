@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from . import _core, config
+from ._core import fingerprint
 from ._query_report import (
     IndexAdvice,
     Issue,
@@ -34,6 +35,7 @@ __all__ = [
     "Rewrite",
     "WorkloadStatistics",
     "analyze_untrusted",
+    "fingerprint",
 ]
 
 Workload: TypeAlias = Sequence[str | tuple[str, float]]

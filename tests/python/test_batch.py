@@ -14,7 +14,7 @@ from functools import partial
 
 import pytest
 
-from mcp_performance import BatchError, BatchProcessor, ConfigurationError
+from mcp_performance import BatchError, BatchProcessor, ConfigurationError, SQLitePool, cached, fingerprint
 
 
 def double(item: int) -> int:
@@ -553,3 +553,65 @@ async def test_a_wrong_type_is_a_type_error() -> None:
         await BatchProcessor().map(double, [1], timeout="soon")  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         await BatchProcessor().map(double, 5)  # type: ignore[arg-type]
+
+
+# ---- operations of this package that need nothing of Python
+
+
+STATEMENTS = [f"select *\nfrom t{number % 7} where a = {number}" for number in range(3000)]
+
+
+@pytest.mark.parametrize("kind", [None, "cpu", "blocking"])
+@pytest.mark.parametrize("chunk_size", [None, 1, 1000])
+async def test_fingerprints_of_a_batch_are_those_of_a_loop(kind, chunk_size) -> None:
+    async with BatchProcessor(4) as batch:
+        result = await batch.map(fingerprint, STATEMENTS, kind=kind, chunk_size=chunk_size)
+    assert result.errors == {}
+    assert result.results == [fingerprint(sql) for sql in STATEMENTS]
+    assert result.results[1] == ("SELECT * FROM t1 WHERE a = ?", fingerprint("SELECT * FROM t1 WHERE a=9")[1])
+
+
+async def test_a_native_operation_has_errors_of_its_own_items() -> None:
+    async with BatchProcessor(4) as batch:
+        result = await batch.map(fingerprint, ["select 1", 3, "\ud800", "select 2"])  # type: ignore[list-item]
+    assert [type(error) for error in result.errors.values()] == [TypeError, UnicodeEncodeError]
+    assert list(result.errors) == [1, 2]
+    assert "sql=3" in str(result.errors[1])
+    assert result.results == [fingerprint("select 1"), None, None, fingerprint("select 2")]
+
+
+async def test_native_operations_stream_and_run_on_other_processes() -> None:
+    async with BatchProcessor(4) as batch:
+        outcomes = [item.result() async for item in batch.stream(fingerprint, iter(STATEMENTS), ordered=True)]
+    assert outcomes == [fingerprint(sql) for sql in STATEMENTS]
+    with ProcessPoolExecutor(1) as processes:
+        result = await BatchProcessor(executor=processes).map(fingerprint, STATEMENTS[:100])
+    assert result.results == outcomes[:100]
+
+
+async def test_a_cancelled_batch_of_native_operations_stops() -> None:
+    async with BatchProcessor(2) as batch:
+        running = asyncio.ensure_future(batch.map(fingerprint, STATEMENTS * 100, chunk_size=1))
+        await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert (await batch.map(fingerprint, STATEMENTS[:5])).succeeded == 5
+
+
+async def test_queries_of_one_statement_with_many_parameters(tmp_path) -> None:
+    async with SQLitePool(str(tmp_path / "app.db"), size=3) as pool, BatchProcessor(3) as batch:
+        await pool.execute("create table t(id integer primary key, name text)")
+        await pool.executemany("insert into t values(?, ?)", [(n, f"name {n}") for n in range(200)])
+        fetch = partial(pool.blocking.fetchval, "select name from t where id = ?")
+        result = await batch.map(fetch, [(n,) for n in range(200)], kind="blocking")
+    assert result.results == [f"name {n}" for n in range(200)]
+
+
+async def test_a_cached_coroutine_function_is_awaited() -> None:
+    @cached
+    async def load(item: int) -> int:
+        return 2 * item
+
+    async with BatchProcessor() as batch:
+        assert (await batch.map(load, [1, 2, 1])).results == [2, 4, 2]

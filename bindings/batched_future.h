@@ -1,0 +1,43 @@
+// batched_future.h: what a caller of a @batched function awaits.
+//
+// A future as asyncio's protocol describes it (Task, gather, wait, wait_for, shield), with less to
+// it than asyncio.Future: it is its own iterator, and it is one entry of the queue. The results of
+// a whole call are set at once, and all who wait for them are woken in one callback of the loop.
+//
+// Used on the loop's thread. REQUIRES: the interpreter lock, everywhere.
+#pragma once
+
+#include <Python.h>
+
+#include <cstdint>
+
+namespace mcp::python {
+
+enum class FutureState : std::uint8_t { kPending, kCancelled, kFailed, kFinished };
+
+struct BatchedFuture {
+  PyObject_HEAD PyObject* loop;  // owned, as everything here
+  PyObject* item;                // until the call took it
+  PyObject* key;                 // until then; nullptr when not hashable
+  BatchedFuture* next;           // another caller who waits for the same item
+  PyObject* outcome;             // the result, the exception, or the message of the cancellation
+  PyObject* traceback;           // of the exception, when it was set
+  PyObject* callback;            // the first one, and where it runs
+  PyObject* context;
+  PyObject* callbacks;  // the others: a list of (callback, context)
+  PyObject* weakrefs;
+  FutureState state;
+  bool blocking;         // asyncio's sign that it was awaited, not yielded
+  bool queued;           // the call did not take it yet
+  bool never_retrieved;  // the exception
+};
+
+// Pending, and queued. nullptr with an exception set.
+BatchedFuture* make_batched_future(PyObject* loop, PyObject* item, PyObject* key);
+
+// Whether somebody still waits for the item of `first`.
+bool is_awaited(const BatchedFuture* first) noexcept;
+
+bool add_batched_future_type(PyObject* module);
+
+}  // namespace mcp::python

@@ -1,0 +1,393 @@
+#include "batched_queue.h"
+
+#include <algorithm>
+#include <deque>
+#include <iterator>
+#include <list>
+#include <new>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "batched_future.h"
+
+namespace mcp::python {
+namespace {
+
+// The items of one task, oldest first. Where calls need not wait for each other there is one lane.
+struct Lane {
+  PyObject* task = nullptr;  // owned, as are the futures
+  std::deque<BatchedFuture*> futures;
+};
+
+struct Lanes {
+  std::list<Lane> turns;  // the front has its turn
+  std::unordered_map<PyObject*, std::list<Lane>::iterator> by_task;
+  std::size_t waiting = 0;  // items in all of them
+};
+
+struct Queue {
+  PyObject_HEAD PyObject* loop;  // weak reference
+  PyObject* function;
+  PyObject* context;
+  PyObject* max_wait;
+  PyObject* by_key;  // the first future of each key that waits
+  PyObject* calls;   // set of the tasks that run
+  PyObject* timer;   // nullptr: none runs
+  PyObject* weakrefs;
+  Lanes* lanes;
+  std::size_t max_size;
+  std::size_t max_concurrency;
+  bool due;  // the oldest item has waited for max_wait
+};
+
+PyTypeObject* queue_type = nullptr;
+PyObject *current_task, *start_call, *settle;
+PyObject *name_call_later, *name_cancel, *name_context, *name_time_is_up, *name_ended;
+
+Queue* as_queue(PyObject* object) { return reinterpret_cast<Queue*>(object); }
+PyObject* as_object(BatchedFuture* future) { return reinterpret_cast<PyObject*>(future); }
+
+int traverse(PyObject* object, visitproc visit, void* arg) {
+  Queue* self = as_queue(object);
+  Py_VISIT(Py_TYPE(object));
+  Py_VISIT(self->loop);
+  Py_VISIT(self->function);
+  Py_VISIT(self->context);
+  Py_VISIT(self->by_key);
+  Py_VISIT(self->calls);
+  Py_VISIT(self->timer);
+  if (self->lanes == nullptr) return 0;
+  for (const Lane& lane : self->lanes->turns) {
+    Py_VISIT(lane.task);
+    for (BatchedFuture* future : lane.futures) Py_VISIT(future);
+  }
+  return 0;
+}
+
+int clear(PyObject* object) {
+  Queue* self = as_queue(object);
+  Lanes* lanes = std::exchange(self->lanes, nullptr);
+  if (lanes != nullptr) {
+    for (Lane& lane : lanes->turns) {
+      Py_XDECREF(lane.task);
+      for (BatchedFuture* future : lane.futures) Py_DECREF(future);
+    }
+    delete lanes;
+  }
+  Py_CLEAR(self->timer);
+  Py_CLEAR(self->calls);
+  Py_CLEAR(self->by_key);
+  Py_CLEAR(self->max_wait);
+  Py_CLEAR(self->context);
+  Py_CLEAR(self->function);
+  Py_CLEAR(self->loop);
+  return 0;
+}
+
+void dealloc(PyObject* object) {
+  PyTypeObject* type = Py_TYPE(object);
+  PyObject_GC_UnTrack(object);
+  if (as_queue(object)->weakrefs != nullptr) PyObject_ClearWeakRefs(object);
+  clear(object);
+  type->tp_free(object);
+  Py_DECREF(type);
+}
+
+// The lane for items that are added now; nullptr with an exception set.
+Lane* lane_of(Queue* self, PyObject* loop) {
+  Lanes& lanes = *self->lanes;
+  if (self->max_concurrency == 0) {
+    if (lanes.turns.empty()) lanes.turns.emplace_back();
+    return &lanes.turns.front();
+  }
+  const Ref task = Ref::steal(PyObject_CallOneArg(current_task, loop));
+  if (!task) return nullptr;
+  const auto found = lanes.by_task.find(task.get());
+  if (found != lanes.by_task.end()) return &*found->second;
+  lanes.turns.emplace_back();
+  try {
+    lanes.by_task.emplace(task.get(), std::prev(lanes.turns.end()));
+  } catch (...) {
+    lanes.turns.pop_back();
+    throw;
+  }
+  lanes.turns.back().task = Py_NewRef(task.get());
+  return &lanes.turns.back();
+}
+
+bool push(Queue* self, PyObject* loop, BatchedFuture* future) {
+  try {
+    Lane* lane = lane_of(self, loop);
+    if (lane == nullptr) return false;
+    lane->futures.push_back(future);
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+    return false;
+  }
+  Py_INCREF(future);
+  ++self->lanes->waiting;
+  return true;
+}
+
+// Up to max_size items in turns, whoever waits for them. Nothing of Python runs here.
+std::vector<BatchedFuture*> pop(Queue* self, std::vector<Ref>& left_tasks) {
+  Lanes& lanes = *self->lanes;
+  std::vector<BatchedFuture*> taken;
+  const std::size_t most = std::min(self->max_size, lanes.waiting);
+  taken.reserve(most);
+  left_tasks.reserve(most);
+  std::size_t awaited = 0;
+  while (lanes.waiting > 0 && awaited < self->max_size) {
+    const auto lane = lanes.turns.begin();
+    BatchedFuture* future = lane->futures.front();
+    taken.push_back(future);
+    lane->futures.pop_front();
+    --lanes.waiting;
+    future->queued = false;
+    awaited += is_awaited(future) ? 1 : 0;
+    if (lane->task == nullptr) continue;
+    if (lane->futures.empty()) {
+      left_tasks.push_back(Ref::steal(lane->task));
+      lanes.by_task.erase(lane->task);
+      lanes.turns.pop_front();
+    } else {  // behind the others
+      lanes.turns.splice(lanes.turns.end(), lanes.turns, lane);
+    }
+  }
+  return taken;
+}
+
+// What the queue knows of a key that does not wait any more.
+void forget_key(Queue* self, BatchedFuture* future) {
+  if (future->key == nullptr) return;
+  if (PyDict_GetItemWithError(self->by_key, future->key) == as_object(future)) {
+    PyDict_DelItem(self->by_key, future->key);
+  }
+  PyErr_Clear();  // a key that cannot be compared: its entry is known to be old by its future
+}
+
+// The items that somebody waits for into `items`, their first futures into `futures`.
+bool take(Queue* self, PyObject* items, PyObject* futures) {
+  std::vector<Ref> left_tasks;
+  std::vector<BatchedFuture*> taken;
+  try {
+    taken = pop(self, left_tasks);
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+    return false;
+  }
+  const bool everything = self->lanes->waiting == 0;
+  bool fine = true;
+  for (BatchedFuture* future : taken) {
+    if (!fine || !is_awaited(future)) continue;
+    fine =
+        PyList_Append(items, future->item) == 0 && PyList_Append(futures, as_object(future)) == 0;
+  }
+  if (everything) {
+    PyDict_Clear(self->by_key);
+  } else {
+    for (BatchedFuture* future : taken) forget_key(self, future);
+  }
+  for (BatchedFuture* future : taken) {
+    Py_CLEAR(future->item);
+    Py_CLEAR(future->key);
+    Py_DECREF(future);
+  }
+  return fine;
+}
+
+void stop_timer(Queue* self) {
+  const Ref timer = Ref::steal(std::exchange(self->timer, nullptr));
+  if (!timer) return;
+  const Ref done = Ref::steal(PyObject_CallMethodNoArgs(timer.get(), name_cancel));
+  if (!done) PyErr_WriteUnraisable(timer.get());
+}
+
+bool start_timer(Queue* self, PyObject* loop) {
+  const Ref tell = Ref::steal(PyObject_GetAttr(reinterpret_cast<PyObject*>(self), name_time_is_up));
+  const Ref names = Ref::steal(PyTuple_Pack(1, name_context));
+  if (!tell || !names) return false;
+  PyObject* args[] = {loop, self->max_wait, tell.get(), self->context};
+  self->timer = PyObject_VectorcallMethod(name_call_later, args, 3, names.get());
+  return self->timer != nullptr;
+}
+
+// The error that is set goes to all who wait for these items.
+bool fail_all(PyObject* futures) {
+  PyObject *type, *value, *traceback;
+  PyErr_Fetch(&type, &value, &traceback);
+  PyErr_NormalizeException(&type, &value, &traceback);
+  if (traceback != nullptr) PyException_SetTraceback(value, traceback);
+  PyObject* args[] = {futures, value};
+  const Ref told = Ref::steal(PyObject_Vectorcall(settle, args, 2, nullptr));
+  Py_XDECREF(type);
+  Py_XDECREF(value);
+  Py_XDECREF(traceback);
+  return static_cast<bool>(told);
+}
+
+bool start_one(Queue* self, PyObject* loop) {
+  const Ref items = Ref::steal(PyList_New(0));
+  const Ref futures = Ref::steal(PyList_New(0));
+  if (!items || !futures) return false;
+  if (!take(self, items.get(), futures.get())) return fail_all(futures.get());
+  if (PyList_GET_SIZE(items.get()) == 0) return true;
+  const Ref ended = Ref::steal(PyObject_GetAttr(reinterpret_cast<PyObject*>(self), name_ended));
+  PyObject* args[] = {loop, self->function, items.get(), futures.get(), self->context, ended.get()};
+  const Ref call = Ref::steal(ended ? PyObject_Vectorcall(start_call, args, 6, nullptr) : nullptr);
+  if (!call) return fail_all(futures.get());
+  return PySet_Add(self->calls, call.get()) == 0;
+}
+
+bool start_calls(Queue* self, PyObject* loop) {
+  const auto may_start = [self] {
+    const auto running = static_cast<std::size_t>(PySet_GET_SIZE(self->calls));
+    return self->max_concurrency == 0 || running < self->max_concurrency;
+  };
+  const auto wanted = [self] {
+    const std::size_t waiting = self->lanes->waiting;
+    return waiting >= self->max_size || (self->due && waiting > 0);
+  };
+  while (may_start() && wanted()) {
+    if (!start_one(self, loop)) return false;
+  }
+  if (self->lanes->waiting == 0) {
+    self->due = false;
+    stop_timer(self);
+  }
+  return true;
+}
+
+PyObject* time_is_up(PyObject* object, PyObject*) {
+  Queue* self = as_queue(object);
+  if (self->lanes == nullptr) Py_RETURN_NONE;
+  const Ref timer = Ref::steal(std::exchange(self->timer, nullptr));
+  const Ref loop = Ref::borrow(PyWeakref_GetObject(self->loop));
+  self->due = true;
+  if (loop.get() != Py_None && !start_calls(self, loop.get())) return nullptr;
+  Py_RETURN_NONE;
+}
+
+PyObject* ended(PyObject* object, PyObject* call) {
+  Queue* self = as_queue(object);
+  if (self->lanes == nullptr) Py_RETURN_NONE;
+  if (PySet_Discard(self->calls, call) < 0) return nullptr;
+  const Ref loop = Ref::borrow(PyWeakref_GetObject(self->loop));
+  const bool more = loop.get() != Py_None && self->lanes->waiting > 0;
+  if (more && !start_calls(self, loop.get())) return nullptr;
+  Py_RETURN_NONE;
+}
+
+PyMethodDef methods[] = {
+    {"_time_is_up", time_is_up, METH_NOARGS, "The oldest item has waited long enough."},
+    {"_ended", ended, METH_O, "A call ended; others may start."},
+    {nullptr, nullptr, 0, nullptr}};
+
+PyType_Slot slots[] = {
+    {Py_tp_doc,
+     const_cast<char*>("What waits on one event loop for a call of a batched function.")},
+    {Py_tp_dealloc, reinterpret_cast<void*>(dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(clear)},
+    {Py_tp_methods, methods},
+    {0, nullptr}};
+
+PyType_Spec spec = {"mcp_performance._core.BatchedQueue", sizeof(Queue), 0,
+                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION |
+                        Py_TPFLAGS_IMMUTABLETYPE,
+                    slots};
+
+// _set_batched_call(function): what starts a call, as
+// function(loop, function, items, futures, context, ended) -> task.
+PyObject* set_batched_call(PyObject*, PyObject* function) {
+  Py_XSETREF(start_call, Py_NewRef(function));
+  Py_RETURN_NONE;
+}
+
+PyMethodDef module_methods[] = {{"_set_batched_call", set_batched_call, METH_O, "For _batched."},
+                                {nullptr, nullptr, 0, nullptr}};
+
+// The future that waits for this key already, or `future` itself, noted under it. Borrowed.
+BatchedFuture* find_or_note(Queue* self, PyObject* key, BatchedFuture* future) {
+  PyObject* found = PyDict_SetDefault(self->by_key, key, as_object(future));
+  if (found == nullptr) return nullptr;
+  auto* first = reinterpret_cast<BatchedFuture*>(found);
+  if (first->queued) return first;
+  return PyDict_SetItem(self->by_key, key, as_object(future)) == 0 ? future : nullptr;
+}
+
+}  // namespace
+
+Ref make_batched_queue(const BatchedTerms& terms, PyObject* loop) {
+  Ref object = Ref::steal(queue_type->tp_alloc(queue_type, 0));
+  if (!object) return object;
+  Queue* self = as_queue(object.get());
+  self->lanes = new (std::nothrow) Lanes;
+  self->loop = PyWeakref_NewRef(loop, nullptr);
+  self->function = Py_NewRef(terms.function);
+  self->context = Py_NewRef(terms.context);
+  self->max_wait = Py_NewRef(terms.max_wait);
+  self->by_key = PyDict_New();
+  self->calls = PySet_New(nullptr);
+  self->max_size = terms.max_size;
+  self->max_concurrency = terms.max_concurrency;
+  if (self->lanes == nullptr) PyErr_NoMemory();
+  const bool whole = self->lanes != nullptr && self->loop != nullptr && self->by_key != nullptr &&
+                     self->calls != nullptr;
+  return whole ? std::move(object) : Ref();
+}
+
+bool is_queue_of(PyObject* queue, PyObject* loop) noexcept {
+  PyObject* own = as_queue(queue)->loop;
+  return own != nullptr && PyWeakref_GetObject(own) == loop;
+}
+
+PyObject* add_to_batched_queue(PyObject* queue, PyObject* loop, PyObject* item, PyObject* key) {
+  Queue* self = as_queue(queue);
+  if (PyObject_Hash(key) == -1) {
+    if (!PyErr_ExceptionMatches(PyExc_TypeError)) return nullptr;
+    PyErr_Clear();  // not hashable: an item of its own
+    key = nullptr;
+  }
+  BatchedFuture* future = make_batched_future(loop, item, key);
+  Ref answer = Ref::steal(as_object(future));
+  if (!answer) return nullptr;
+  if (key != nullptr) {
+    BatchedFuture* first = find_or_note(self, key, future);
+    if (first == nullptr) return nullptr;
+    if (first != future) {  // behind the first: the order of these callers is nobody's promise
+      Py_CLEAR(future->item);
+      Py_CLEAR(future->key);
+      future->queued = false;
+      future->next = std::exchange(first->next,
+                                   reinterpret_cast<BatchedFuture*>(Py_NewRef(as_object(future))));
+      return answer.release();
+    }
+  }
+  if (!push(self, loop, future)) return nullptr;
+  if (self->lanes->waiting >= self->max_size) {
+    if (!start_calls(self, loop)) return nullptr;
+  } else if (self->timer == nullptr && !self->due && !start_timer(self, loop)) {
+    return nullptr;
+  }
+  return answer.release();
+}
+
+bool add_batched_queue_type(PyObject* module) {
+  name_call_later = PyUnicode_InternFromString("call_later");
+  name_cancel = PyUnicode_InternFromString("cancel");
+  name_context = PyUnicode_InternFromString("context");
+  name_time_is_up = PyUnicode_InternFromString("_time_is_up");
+  name_ended = PyUnicode_InternFromString("_ended");
+  const Ref asyncio = Ref::steal(PyImport_ImportModule("asyncio"));
+  if (!asyncio) return false;
+  current_task = PyObject_GetAttrString(asyncio.get(), "current_task");
+  settle = PyObject_GetAttrString(module, "_batched_settle");
+  if (current_task == nullptr || settle == nullptr) return false;
+  queue_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
+  return queue_type != nullptr && PyModule_AddType(module, queue_type) == 0 &&
+         PyModule_AddFunctions(module, module_methods) == 0;
+}
+
+}  // namespace mcp::python
