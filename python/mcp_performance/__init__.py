@@ -42,6 +42,9 @@ from .errors import (
 # idempotency
 from .idempotency import IdempotencyMiddleware, IdempotencyStats, IdempotencyStore, idempotent
 
+# JSON-RPC
+from .jsonrpc import JsonRpcDispatcher, JsonRpcError
+
 # load
 from .load import (
     Bottleneck,
@@ -119,6 +122,8 @@ __all__ = [
     "IndexReport",
     "IntegrityError",
     "Issue",
+    "JsonRpcDispatcher",
+    "JsonRpcError",
     "KeyReused",
     "LoadTestError",
     "LoadTestResult",
