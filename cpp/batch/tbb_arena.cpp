@@ -63,6 +63,7 @@ void begin(Scheduler& all) {
   const MutexLock lock(all.mutex);
   while (all.ending) all.not_ending.wait(all.mutex);
   all.started = true;
+  would_inherit.store(true);  // also where the fork was prepared for already
 }
 
 // The ender's work: joins the threads of launches that are over, and ends TBB's.

@@ -82,6 +82,20 @@ TEST(TbbArena, WorksInTheChildAndInTheParentAfterAFork) {
   EXPECT_EQ(run_steps(arena, arena.concurrency(), 1000), 1000);
 }
 
+TEST(TbbArena, IsNotUsableInTheChildWhenALaunchCameBetweenPreparingAndForking) {
+  TbbArena arena;
+  prepare_fork_when_idle();
+  run_steps(arena, arena.concurrency(), 1000);
+  const pid_t child = fork();
+  if (child == 0) {
+    TbbArena::reset_after_fork_in_child();
+    _exit(arena.usable() ? 1 : 0);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+}
+
 TEST(TbbArena, IsNotUsableInTheChildOfABusyFork) {
   TbbArena arena;
   std::promise<void> go;
