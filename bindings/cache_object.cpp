@@ -1,4 +1,5 @@
-// The heap type behind mcp_performance.Cache: the methods that are called per lookup.
+// The heap type behind mcp_performance.Cache: the methods that are called per lookup. Those that
+// load are in cache_object_load.cpp.
 #include <Python.h>
 
 #include "cache_object.h"
@@ -8,88 +9,19 @@
 #include <cstddef>
 #include <utility>
 
-#include "cache_load.h"
-#include "cached_function.h"
+#include "cache_arguments.h"
 #include "invalidation_capsule.h"
 
 namespace mcp::python {
 namespace {
 
 PyTypeObject* cache_type = nullptr;
-PyObject* ttl_parser = nullptr;  // _durations.nanoseconds
-
-constexpr double kLongest = 3.2e9;  // seconds; a hundred years
 
 CacheObject* as_cache(PyObject* object) { return reinterpret_cast<CacheObject*>(object); }
-
-// Runs `act` and turns what the core throws into a Python exception.
-template <class Act>
-auto guarded(Act&& act, decltype(act()) failure) noexcept {
-  try {
-    return act();
-  } catch (const std::exception&) {
-    PyErr_NoMemory();
-    return failure;
-  }
-}
 
 }  // namespace
 
 bool is_cache(PyObject* object) noexcept { return PyObject_TypeCheck(object, cache_type); }
-
-bool parse_nanoseconds(PyObject* value, Duration& ttl) {
-  if (value == Py_None) {
-    ttl = kNever;
-    return true;
-  }
-  const long long number = PyLong_AsLongLong(value);
-  if (number == -1 && PyErr_Occurred()) return false;
-  ttl = number;
-  return true;
-}
-
-bool parse_ttl(PyObject* value, Duration& ttl) {
-  double seconds = -1;
-  if (PyFloat_CheckExact(value)) {
-    seconds = PyFloat_AS_DOUBLE(value);
-  } else if (PyLong_CheckExact(value)) {
-    int overflow = 0;
-    const long long number = PyLong_AsLongLongAndOverflow(value, &overflow);
-    if (overflow == 0) seconds = static_cast<double>(number);
-  } else if (value == Py_None) {
-    ttl = kNever;
-    return true;
-  }
-  if (seconds > 0 && seconds <= kLongest) {
-    ttl = std::max<Duration>(1, static_cast<Duration>(seconds * static_cast<double>(kSecond)));
-    return true;
-  }
-  const Ref answer = Ref::steal(PyObject_CallFunction(ttl_parser, "sO", "ttl", value));
-  return answer && parse_nanoseconds(answer.get(), ttl);
-}
-
-bool parse_tags(PyObject* iterable, std::vector<std::string>& names) {
-  if (PyUnicode_Check(iterable)) {
-    PyErr_Format(PyExc_TypeError, "tags=%R: expected an iterable of str, not one str", iterable);
-    return false;
-  }
-  const Ref items = Ref::steal(PySequence_Tuple(iterable));
-  if (!items) return false;
-  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(items.get()); ++i) {
-    PyObject* item = PyTuple_GET_ITEM(items.get(), i);
-    if (!PyUnicode_Check(item)) {
-      PyErr_Format(PyExc_TypeError, "a tag must be a str, not %R", item);
-      return false;
-    }
-    const Ref bytes = Ref::steal(PyUnicode_AsEncodedString(item, "utf-8", "surrogatepass"));
-    if (!bytes) return false;
-    std::string name(PyBytes_AS_STRING(bytes.get()),
-                     static_cast<std::size_t>(PyBytes_GET_SIZE(bytes.get())));
-    if (std::find(names.begin(), names.end(), name) == names.end())
-      names.push_back(std::move(name));
-  }
-  return true;
-}
 
 PyObject* figures_of(CacheState& state) {
   const auto size = static_cast<unsigned long long>(state.size());
@@ -342,102 +274,6 @@ PyObject* invalidate_tags(PyObject* object, PyObject* const* args, Py_ssize_t na
                  nullptr);
 }
 
-// ---- loading
-
-class CallSteps final : public LoadSteps {
- public:
-  CallSteps(CacheState& state, PyObject* key, const KeyView& view, PyObject* loader, Duration ttl)
-      : state_(state), key_(key), view_(view), loader_(loader), ttl_(ttl) {}
-
-  PyObject* compute() override { return PyObject_CallOneArg(loader_, key_); }
-  bool publish(const Leading& leading, PyObject* value, Duration,
-               std::uint64_t absent_at) override {
-    StoreTerms terms;
-    terms.ttl = ttl_;
-    terms.stamp = leading.epoch();
-    terms.absent_at = absent_at;
-    return !leading.may_store() || state_.store(view_, leading.key(), value, terms);
-  }
-  void publish_failure(const Leading&) override {}
-
- private:
-  CacheState& state_;
-  PyObject* key_;
-  const KeyView& view_;
-  PyObject* loader_;
-  Duration ttl_;
-};
-
-PyObject* get_or_load(PyObject* object, PyObject* const* args, Py_ssize_t nargs,
-                      PyObject* kwnames) {
-  CacheState& state = *as_cache(object)->state;
-  Duration ttl = state.ttl();
-  const Py_ssize_t keywords = kwnames == nullptr ? 0 : PyTuple_GET_SIZE(kwnames);
-  const bool named = keywords == 1 && nargs == 2 &&
-                     PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), "ttl") == 0;
-  if (nargs != 2 || (keywords != 0 && !named)) {
-    return PyErr_Format(PyExc_TypeError, "get_or_load(key, loader, *, ttl=...)");
-  }
-  if (named && args[2] != Py_Ellipsis && !parse_ttl(args[2], ttl)) return nullptr;
-  KeyView view;
-  if (!view_of(args, view)) return nullptr;
-  if (PyObject* value = state.hit(view); value != nullptr) return Py_NewRef(value);
-  Lookup lookup = state.look_up(view);
-  if (lookup.found == Found::kFailed) return nullptr;
-  if (lookup.found == Found::kFresh && !lookup.is_failure) {
-    ++state.figures.hits;
-    return lookup.value.release();
-  }
-  state.count_miss(view, lookup);
-  CallSteps steps(state, args[0], view, args[1], ttl);
-  const std::uint64_t absent_at = lookup.absent_at;
-  lookup = Lookup{};
-  lookup.absent_at = absent_at;
-  return guarded([&] { return load_value(state, view, std::move(lookup), steps); }, nullptr);
-}
-
-// For _cache_async: _join(key), _publish(flight, key, value, ttl, seconds), _fail(seconds).
-
-PyObject* join(PyObject* object, PyObject* key) {
-  CacheState& state = *as_cache(object)->state;
-  KeyView view;
-  if (!view_of(&key, view)) return nullptr;
-  Lookup lookup = state.look_up(view);
-  if (lookup.found == Found::kFailed) return nullptr;
-  if (lookup.found == Found::kFresh && !lookup.is_failure) return found_step(std::move(lookup));
-  return join_load(state, key, view, Lookup{}, false);
-}
-
-PyObject* publish(PyObject* object, PyObject* args) {
-  PyObject *flight, *key, *value, *ttl;
-  double seconds;
-  if (!PyArg_ParseTuple(args, "OOOOd:_publish", &flight, &key, &value, &ttl, &seconds))
-    return nullptr;
-  CacheState& state = *as_cache(object)->state;
-  ++state.figures.loads;
-  state.figures.load_ns += static_cast<Duration>(seconds * static_cast<double>(kSecond));
-  StoreTerms terms;
-  terms.ttl = state.ttl();
-  if (ttl != Py_Ellipsis && !parse_ttl(ttl, terms.ttl)) return nullptr;
-  const AsyncClaim claim = claim_of(state, flight);
-  terms.stamp = claim.stamp;
-  KeyView view;
-  if (!view_of(&key, view)) return nullptr;
-  if (claim.may_store && !guarded([&] { return state.store(view, key, value, terms); }, false)) {
-    return nullptr;
-  }
-  Py_RETURN_NONE;
-}
-
-PyObject* count_failure(PyObject* object, PyObject* seconds) {
-  CacheState& state = *as_cache(object)->state;
-  const double value = PyFloat_AsDouble(seconds);
-  if (value == -1.0 && PyErr_Occurred()) return nullptr;
-  ++state.figures.load_errors;
-  state.figures.load_ns += static_cast<Duration>(value * static_cast<double>(kSecond));
-  Py_RETURN_NONE;
-}
-
 // ---- the whole
 
 PyObject* list_items(PyObject* object, PyObject* pairs) {
@@ -551,11 +387,11 @@ PyMethodDef methods[] = {
      "Seconds until *key* expires, None if it never does; KeyError if it is absent."},
     {"invalidate_tags", fast_function(invalidate_tags), METH_FASTCALL,
      "invalidate_tags(*tags): forget every entry that carries one of them, in O(1); how many did."},
-    {"get_or_load", keyword_function(get_or_load), METH_FASTCALL | METH_KEYWORDS,
+    {"get_or_load", keyword_function(cache_get_or_load), METH_FASTCALL | METH_KEYWORDS,
      "get_or_load(key, loader, *, ttl=...): the value; a miss calls loader(key), once at a time."},
-    {"_join", join, METH_O, "For _cache_async."},
-    {"_publish", publish, METH_VARARGS, "For _cache_async."},
-    {"_count_failure", count_failure, METH_O, "For _cache_async."},
+    {"_join", cache_join, METH_O, "For _cache_async."},
+    {"_publish", cache_publish, METH_VARARGS, "For _cache_async."},
+    {"_count_failure", cache_count_failure, METH_O, "For _cache_async."},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "For annotations."},
     {"_configure", configure, METH_VARARGS, "Settings, while the cache is empty."},
     {"_list", list_items, METH_O, "The living keys, or (True) the pairs."},
@@ -599,7 +435,7 @@ PyType_Spec spec = {"mcp_performance._core.CacheBase", sizeof(CacheObject), 0,
                     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE, slots};
 
 PyObject* set_parser(PyObject*, PyObject* function) {
-  const Ref old = Ref::steal(std::exchange(ttl_parser, Py_NewRef(function)));
+  set_ttl_parser(function);
   Py_RETURN_NONE;
 }
 

@@ -1,11 +1,9 @@
-// cache_object.h: the native base of mcp_performance.Cache, and helpers shared with cached
-// functions.
+// cache_object.h: the native base of mcp_performance.Cache.
 #pragma once
 
 #include <Python.h>
 
-#include <string>
-#include <vector>
+#include <exception>
 
 #include "cache_state.h"
 
@@ -21,18 +19,28 @@ struct CacheObject {
   return *reinterpret_cast<CacheObject*>(cache)->state;
 }
 
-// A lifetime as the public API takes it: seconds, timedelta, text, or None for ever. False with an
-// exception set that names it.
-[[nodiscard]] bool parse_ttl(PyObject* value, Duration& ttl);
-
-// Nanoseconds as an int, or None for ever.
-[[nodiscard]] bool parse_nanoseconds(PyObject* value, Duration& ttl);
-
-// The distinct strings of an iterable of str. False with an exception set.
-[[nodiscard]] bool parse_tags(PyObject* iterable, std::vector<std::string>& names);
+// Runs `act` and turns what the core throws into a Python exception.
+template <class Act>
+auto guarded(Act&& act, decltype(act()) failure) noexcept {
+  try {
+    return act();
+  } catch (const std::exception&) {
+    PyErr_NoMemory();
+    return failure;
+  }
+}
 
 // The figures as a dict, for CacheStats. nullptr with an exception set.
 [[nodiscard]] PyObject* figures_of(CacheState& state);
+
+// The methods that load (cache_object_load.cpp), as the method table takes them.
+PyObject* cache_get_or_load(PyObject* cache, PyObject* const* args, Py_ssize_t nargs,
+                            PyObject* kwnames);
+// For _cache_async: _join(key), _publish(flight, key, value, ttl, seconds),
+// _count_failure(seconds).
+PyObject* cache_join(PyObject* cache, PyObject* key);
+PyObject* cache_publish(PyObject* cache, PyObject* args);
+PyObject* cache_count_failure(PyObject* cache, PyObject* seconds);
 
 [[nodiscard]] bool add_cache_type(PyObject* module);
 

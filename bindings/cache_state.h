@@ -126,12 +126,14 @@ class CacheState {
       may_be_there = true;
       return nullptr;
     }
-    const Instant now = now_coarse();
     const cache::Index i = core.find(static_cast<std::uint64_t>(hash), [&](PyObject* key) {
       may_be_there = true;
       return same(key);
     });
-    if (i == cache::kNone || core.expired(i, now)) [[unlikely]]
+    if (i == cache::kNone) [[unlikely]]
+      return nullptr;
+    const Instant now = now_coarse();  // a miss needs none
+    if (core.expired(i, now)) [[unlikely]]
       return nullptr;
     const Stored stored = core.value(i);
     if (stored.is_boxed()) [[unlikely]]
@@ -146,12 +148,13 @@ class CacheState {
   [[nodiscard]] PyObject* hit(const KeyView& view) noexcept {
     if (clock_.get() != nullptr || has_news()) [[unlikely]]
       return nullptr;
-    const Instant now = now_coarse();
     return with_core([&](auto& core) -> PyObject* {
       const cache::Index i = core.find(static_cast<std::uint64_t>(view.hash), [&](PyObject* key) {
         return matches_fast(key, view) == Match::kEqual;
       });
-      if (i == cache::kNone || core.expired(i, now)) return nullptr;
+      if (i == cache::kNone) return nullptr;
+      const Instant now = now_coarse();
+      if (core.expired(i, now)) return nullptr;
       const Stored stored = core.value(i);
       if (stored.is_boxed()) return nullptr;
       core.touch(i, now);
@@ -253,7 +256,7 @@ class CacheState {
 
  private:
   static constexpr std::uint64_t kAlwaysTimed = 32;
-  static constexpr unsigned kTimedShare = 16;
+  static constexpr unsigned kTimedShare = 64;
   static constexpr Duration kQuickLoad = 20 * kMicrosecond;
 
   template <class Core>

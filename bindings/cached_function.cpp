@@ -3,6 +3,7 @@
 #include <cmath>
 #include <utility>
 
+#include "cache_arguments.h"
 #include "cache_awaitable.h"
 
 namespace mcp::python {

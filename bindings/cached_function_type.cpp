@@ -7,6 +7,7 @@
 #include <new>
 #include <utility>
 
+#include "cache_arguments.h"
 #include "cache_awaitable.h"
 #include "cached_function.h"
 
@@ -466,10 +467,13 @@ PyMethodDef methods[] = {
      "stored."},
     {"cache_refresh", keyword_function(cache_refresh), METH_FASTCALL | METH_KEYWORDS,
      "Call the function now and store its result, whatever is cached."},
-    {"cache_clear", cache_clear, METH_NOARGS, "Forget every result and set the figures to zero."},
-    {"cache_info", cache_info, METH_NOARGS, "CacheInfo(hits, misses, maxsize, currsize)."},
-    {"stats", stats, METH_NOARGS, "CacheStats of its cache."},
-    {"cache_parameters", cache_parameters, METH_NOARGS, "The settings, as a new dict."},
+    {"cache_clear", cache_clear, METH_NOARGS,
+     "cache_clear($self, /)\n--\n\nForget every result and set the figures to zero."},
+    {"cache_info", cache_info, METH_NOARGS,
+     "cache_info($self, /)\n--\n\nCacheInfo(hits, misses, maxsize, currsize)."},
+    {"stats", stats, METH_NOARGS, "stats($self, /)\n--\n\nCacheStats of its cache."},
+    {"cache_parameters", cache_parameters, METH_NOARGS,
+     "cache_parameters($self, /)\n--\n\nThe settings, as a new dict."},
     {"_call", fast_function(call_async), METH_FASTCALL, "For _cache_async."},
     {"_join", fast_function(join), METH_FASTCALL, "For _cache_async."},
     {"_publish", fast_function(publish), METH_FASTCALL, "For _cache_async."},

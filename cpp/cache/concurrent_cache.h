@@ -121,6 +121,9 @@ class ConcurrentCache {
   // The same, for callers that want what it displaces.
   void put(Key key, Value value, const PutOptions& options, Instant now, Displaced& displaced) {
     const std::uint64_t hash = Hash{}(key);
+#ifdef VPF
+    core_.prefetch_bookkeeping();
+#endif
     const Writer writer(*this);
     flights_.invalidate(key);
     store(std::move(key), hash, std::move(value), options, now, displaced);
@@ -193,7 +196,10 @@ class ConcurrentCache {
   }
 
  private:
-  static constexpr std::size_t kBatch = 64;
+  #ifndef VB
+#define VB 64
+#endif
+  static constexpr std::size_t kBatch = VB;
 
   struct Hit {
     std::uint64_t hash;
@@ -241,7 +247,12 @@ class ConcurrentCache {
     }
 
    private:
-    static constexpr unsigned kSpins = 60;
+    static constexpr unsigned kSpins =
+#ifdef VS
+ VS;
+#else
+ 60;
+#endif
     ConcurrentCache& cache_;
   };
 

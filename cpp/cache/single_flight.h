@@ -73,6 +73,7 @@ class SingleFlight {
 
   // The key changed: its flight, if any, is out of date. True if there was one.
   bool invalidate(const Key& key) noexcept {
+    if (flights_.empty()) return false;
     const auto at = flights_.find(key);
     if (at == flights_.end()) return false;
     at->second->is_current = false;

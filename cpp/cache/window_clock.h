@@ -51,6 +51,8 @@ class WindowClock {
   template <class Nodes, class Evict>
   [[nodiscard]] Queue admit(Nodes& nodes, std::uint64_t hash, std::uint64_t weight, Evict&& evict) {
     tick();
+    prefetch(nodes, window_list_.tail());
+    prefetch(nodes, main_list_.tail());
     const std::optional<std::uint16_t> last_seen = ghost_.take(hash);
     bool to_main = last_seen.has_value();
     if (!is_over(weight)) {
@@ -217,6 +219,11 @@ class WindowClock {
       misses_ = 0;
       now_ = (now_ + 1) & kStampMask;
     }
+  }
+
+  template <class Nodes>
+  static void prefetch(Nodes& nodes, Index i) noexcept {
+    if (i != kNone) __builtin_prefetch(&nodes.node(i), 1);
   }
 
   // The main queue's next victim, which stays its tail; kNone if all that it looked at had been

@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
+#include <set>
+#include <vector>
 
 namespace mcp::cache {
 namespace {
@@ -38,6 +41,24 @@ void churn(std::uint64_t spread, std::size_t most, Index indices) {
 TEST(IndexTable, FindsScatteredIndices) { churn(UINT64_MAX, 100, 50'000); }
 TEST(IndexTable, FindsIndicesWhoseHashesCollide) { churn(3, 200, 300); }
 TEST(IndexTable, FindsAFewAmongMany) { churn(UINT64_MAX, 5, 1 << 20); }
+
+// Hashes that are multiples of one large power of two, as those of integers can be made: the
+// searches for them stay as short as for any others.
+TEST(IndexTable, HashesThatDifferInHighBitsOnlySpread) {
+  constexpr std::size_t kGroups = 1 << 13;
+  constexpr std::size_t kHashes = 12 * kGroups;  // 12 to a group, when spread by chance
+  for (int shift = 0; shift <= 46; ++shift) {
+    std::vector<int> in_group(kGroups, 0);
+    std::set<std::uint32_t> tags;
+    for (std::uint64_t n = 0; n < kHashes; ++n) {
+      const std::uint64_t hash = mix_hash(n << shift);
+      ++in_group[hash % kGroups];
+      if (n < 1000) tags.insert(static_cast<std::uint32_t>(hash >> 32));
+    }
+    EXPECT_LE(*std::max_element(in_group.begin(), in_group.end()), 48) << "shift " << shift;
+    EXPECT_GE(tags.size(), 990U) << "shift " << shift;
+  }
+}
 
 TEST(IndexTable, ANewTableIsEmpty) {
   const IndexTable table;

@@ -1,0 +1,26 @@
+// cache_arguments.h: reads the lifetimes and tags that callers pass to caches and cached functions.
+#pragma once
+
+#include <Python.h>
+
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+
+namespace mcp::python {
+
+// A lifetime as the public API takes it: seconds, timedelta, text, or None for ever. False with an
+// exception set that names it.
+[[nodiscard]] bool parse_ttl(PyObject* value, Duration& ttl);
+
+// Nanoseconds as an int, or None for ever.
+[[nodiscard]] bool parse_nanoseconds(PyObject* value, Duration& ttl);
+
+// The distinct strings of an iterable of str. False with an exception set.
+[[nodiscard]] bool parse_tags(PyObject* iterable, std::vector<std::string>& names);
+
+// What reads a lifetime that is no plain number: function(name, value) -> nanoseconds or None.
+void set_ttl_parser(PyObject* function);
+
+}  // namespace mcp::python
