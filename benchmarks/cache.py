@@ -25,27 +25,16 @@ from statistics import median
 from typing import Any
 
 import _native
+import _peers
 
 import mcp_performance
 
 HERE = Path(__file__).resolve().parent
-ENVIRONMENT = HERE.parent / ".cache" / "bench-venv"
 PEERS = ("cachetools", "cachebox", "moka-py", "theine", "async-lru", "aiocache", "cashews", "matplotlib")
 CALLS = 3000
 ROUND_NS = 300_000  # shorter than a turn of the scheduler: the slow suffer no more than the quick
 
 Contestants = dict[str, Callable[[int], float]]
-
-
-def install_peers() -> None:
-    """Make the peers importable, from an environment of their own."""
-    python = ENVIRONMENT / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
-    wanted = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", *PEERS]
-    subprocess.run(wanted, check=True)
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    sys.path.append(str(ENVIRONMENT / "lib" / version / "site-packages"))
 
 
 def timed(statement: str, names: dict[str, Any], setup: Callable[[], object] | None = None) -> Any:
@@ -374,15 +363,7 @@ def draw(results: dict[str, dict[str, float]], path: Path) -> None:
 
 
 def versions() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = []
-    for name in PEERS[:-1]:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            found.append(name)
-    return f"CPython {sys.version.split()[0]}, {', '.join(found)}"
+    return f"CPython {sys.version.split()[0]}, {', '.join(_peers.version(name) for name in PEERS[:-1])}"
 
 
 def main() -> None:
@@ -391,7 +372,7 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="write the table into RESULTS.md")
     parser.add_argument("--only", nargs="+", default=(), help="cases whose name contains one of these")
     options = parser.parse_args()
-    install_peers()
+    _peers.add(*PEERS)
     rounds = 40 if options.quick else 200
     lines = ["| case | ours | to | theirs | ratio | reach |", "|---|--:|---|--:|--:|--:|"]
     results: dict[str, dict[str, float]] = {}
@@ -412,7 +393,7 @@ def main() -> None:
             f"| {times['cachebox TTLCache']:.0f} B | | 80 B |"
         )
         print(lines[-1])
-        draw(results, (HERE if options.record else ENVIRONMENT.parent) / "cache.png")
+        draw(results, (HERE if options.record else HERE.parent / ".cache") / "cache.png")
     if options.record:
         everyone = ["", "| case | " + "all, ns |", "|---|---|"]
         for case, times in results.items():

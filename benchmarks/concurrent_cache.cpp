@@ -23,7 +23,7 @@
 namespace {
 
 constexpr std::size_t kCapacity = 100'000;
-constexpr std::size_t kKeys = 240'000;
+constexpr std::size_t kKeys = 180'000;
 constexpr std::size_t kGets = 1 << 20;
 constexpr int kPasses = 4;
 constexpr unsigned kDraws = 4;

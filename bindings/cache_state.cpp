@@ -483,6 +483,7 @@ void CacheState::watch_expiry() {
   if (housekeeper == nullptr) return;
   const Ref done = Ref::steal(PyObject_CallOneArg(housekeeper, owner_));
   if (!done) PyErr_WriteUnraisable(owner_);
+  if (done.get() == Py_False) is_watched_ = false;  // the next entry asks again
 }
 
 int CacheState::traverse(visitproc visit, void* arg) {

@@ -10,6 +10,7 @@ import atexit
 import os
 import sys
 import threading
+import time
 import weakref
 from types import SimpleNamespace
 from typing import Any
@@ -31,14 +32,28 @@ class _Keeper:
         self._caches: list[weakref.ref[Any]] = []
         self._thread: threading.Thread | None = None
         self._stopped = False
+        self._retry_at = 0.0
 
-    def watch(self, cache: Any) -> None:
+    def watch(self, cache: Any) -> bool:
+        """Look after *cache*; False if no thread can be started now: the cache asks again."""
         with self._wanted:
+            if self._thread is None and not self._stopped and not self._start():
+                return False
             self._new.append(weakref.ref(cache))
-            if self._thread is None and not self._stopped:
-                self._thread = threading.Thread(target=self._run, name="mcp-performance-caches", daemon=True)
-                self._thread.start()
             self._wanted.notify()
+            return True
+
+    def _start(self) -> bool:
+        if time.monotonic() < self._retry_at:
+            return False
+        thread = threading.Thread(target=self._run, name="mcp-performance-caches", daemon=True)
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError):  # a limit of the process or the machine
+            self._retry_at = time.monotonic() + _SHORTEST_PAUSE
+            return False
+        self._thread = thread
+        return True
 
     def stop(self) -> None:
         with self._wanted:
@@ -104,9 +119,9 @@ class _Keeper:
 _keeper = _Keeper()
 
 
-def watch(cache: Any) -> None:
-    """Look after *cache* until it is gone."""
-    _keeper.watch(cache)
+def watch(cache: Any) -> bool:
+    """Look after *cache* until it is gone; False if that cannot be now, for want of a thread."""
+    return _keeper.watch(cache)
 
 
 def stop() -> None:
