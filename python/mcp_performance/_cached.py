@@ -9,13 +9,13 @@ import math
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from types import EllipsisType
-from typing import Any, ParamSpec, TypeAlias, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar, overload
 
 from . import _cache_backend, _core, _registry, config
 from ._cache_key import Plan, compile_plan, functools_plan, signature_of
 from ._cache_tags import tag_maker
 from ._cache_types import CacheBackend, CacheInfo, CacheStats, Ttl
-from ._core import CachedFunction
+from ._core import CachedFunction, CachedMethod
 from ._durations import nanoseconds
 from .cache import Cache, check_maxsize
 from .errors import ConfigurationError
@@ -104,6 +104,26 @@ def cached(maxsize: Any = 1024, typed: bool = False, **options: Any) -> Any:
     return _Options(maxsize, typed, **options).decorate
 
 
+@overload
+def cached_method(maxsize: Callable[Concatenate[Any, P], R], /) -> CachedMethod[P, R]: ...
+@overload
+def cached_method(
+    maxsize: int | None = 1024,
+    typed: bool = False,
+    *,
+    ttl: TtlOption = ...,
+    policy: str = "adaptive",
+    key: Callable[..., Any] | None = None,
+    ignore: Iterable[str] = (),
+    tags: Tags = (),
+    condition: Callable[[Any], object] | None = None,
+    negative_ttl: Ttl = None,
+    stale_ttl: Ttl = None,
+    refresh_ahead: float | None = None,
+    jitter: float = 0.0,
+    copy: Callable[[Any], Any] | None = None,
+    name: str | None = None,
+) -> Callable[[Callable[Concatenate[Any, P], R]], CachedMethod[P, R]]: ...
 def cached_method(maxsize: Any = 1024, typed: bool = False, **options: Any) -> Any:
     """:func:`cached` for methods: each instance has a cache of its own, which dies with it.
 
