@@ -3,7 +3,7 @@
     python benchmarks/native_cache.py [--record] [--rounds N] [--threads N]
 
 95 % hits, keys of a Zipf(0.99) distribution, 100,000 entries; a miss stores the key. One and several threads
-alternate; the figures are medians of the rounds. The last row is what the machine allows: the same threads look
+alternate; the figures are medians of the rounds. One row is what the machine allows: the same threads look
 the same keys up in an array of the same size that nobody writes.
 """
 

@@ -314,8 +314,8 @@ def test_a_hundred_thousand_colliding_keys_stay_bounded() -> None:
 
 @pytest.mark.parametrize("shift", [20, 32, 40])
 def test_a_hundred_thousand_keys_that_differ_in_high_bits_only_hardly_meet(shift: int) -> None:
-    # Their hashes are themselves and equal in all the bits that a table of this size looks at first: neither a
-    # dict nor this cache asks __eq__ about any but the key itself. (How far a search goes is a test of the
+    # Their hashes are themselves and equal in all the bits that a table of this size looks at first. Neither
+    # a dict nor this cache asks __eq__ about any but the key itself. (How far a search goes is a test of the
     # table, index_table_test.cpp.)
     numbers = [number << shift for number in range(100_000)]
     assert hash(numbers[-1]) == numbers[-1]

@@ -1,4 +1,4 @@
-"""What a type checker sees of cached functions. Runs where mypy is installed: `scripts/install check` does."""
+"""What a type checker sees of cached functions. Runs where `scripts/install check` has installed mypy."""
 
 from __future__ import annotations
 
