@@ -166,15 +166,6 @@ class CacheCore {
     if (i < used_) __builtin_prefetch(&entries_.slab[i], 0);
   }
 
-  // Fetches the lines that every insertion writes, all at once: for a writer that is about to take
-  // a lock whose last holder was another processor.
-  void prefetch_bookkeeping() const noexcept {
-    const auto* end = reinterpret_cast<const char*>(&size_ + 1);
-    for (const auto* line = reinterpret_cast<const char*>(&policy_); line < end; line += 64) {
-      __builtin_prefetch(line, 1);
-    }
-  }
-
   // ---- changing
 
   // Adds a key that find() does not find. Reclaims some expired entries, evicts what must go.

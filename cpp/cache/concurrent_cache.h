@@ -121,9 +121,6 @@ class ConcurrentCache {
   // The same, for callers that want what it displaces.
   void put(Key key, Value value, const PutOptions& options, Instant now, Displaced& displaced) {
     const std::uint64_t hash = Hash{}(key);
-#ifdef VPF
-    core_.prefetch_bookkeeping();
-#endif
     const Writer writer(*this);
     flights_.invalidate(key);
     store(std::move(key), hash, std::move(value), options, now, displaced);
@@ -196,10 +193,7 @@ class ConcurrentCache {
   }
 
  private:
-  #ifndef VB
-#define VB 64
-#endif
-  static constexpr std::size_t kBatch = VB;
+  static constexpr std::size_t kBatch = 64;
 
   struct Hit {
     std::uint64_t hash;
@@ -247,12 +241,7 @@ class ConcurrentCache {
     }
 
    private:
-    static constexpr unsigned kSpins =
-#ifdef VS
- VS;
-#else
- 60;
-#endif
+    static constexpr unsigned kSpins = 60;
     ConcurrentCache& cache_;
   };
 
