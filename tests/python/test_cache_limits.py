@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
+import pytest
+
 from cache_support import run_python
 
 
@@ -73,6 +77,9 @@ print("fine")
     assert run_python(script) == "fine\n"
 
 
+@pytest.mark.xfail(
+    sys.version_info < (3, 12), run=False, reason="CPython 3.11: the import hangs; to be fixed"
+)
 def test_a_subinterpreter_gets_an_import_error() -> None:
     script = """
 try:
