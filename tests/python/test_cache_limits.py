@@ -77,9 +77,7 @@ print("fine")
     assert run_python(script) == "fine\n"
 
 
-@pytest.mark.xfail(
-    sys.version_info < (3, 12), run=False, reason="CPython 3.11: the import hangs; to be fixed"
-)
+@pytest.mark.xfail(sys.version_info < (3, 12), run=False, reason="the import hangs on 3.11: to be fixed")
 def test_a_subinterpreter_gets_an_import_error() -> None:
     script = """
 try:
