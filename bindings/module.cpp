@@ -4,11 +4,8 @@
 
 namespace py = pybind11;
 
-PYBIND11_MODULE(_core, module) {
+PYBIND11_MODULE(of_main_interpreter, module) {
   using namespace mcp::python;
-  if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
-    throw py::import_error("mcp_performance does not support subinterpreters");
-  }
   module.doc() = "The native core of mcp_performance.";
   module.attr("__version__") = MCP_VERSION;
   module.def("_close_gil_gate", &close_gil_gate);
@@ -29,4 +26,14 @@ PYBIND11_MODULE(_core, module) {
   bind_sqlite(module);
   bind_analyzer(module);
   bind_redis(module);
+}
+
+// What Python calls. In a subinterpreter of CPython 3.11 pybind11's own entry point would wait for
+// ever, so this one looks where it is first.
+extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
+  if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+    PyErr_SetString(PyExc_ImportError, "mcp_performance does not support subinterpreters");
+    return nullptr;
+  }
+  return PyInit_of_main_interpreter();
 }

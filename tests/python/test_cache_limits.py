@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
-import pytest
-
 from cache_support import run_python
 
 
@@ -77,7 +73,6 @@ print("fine")
     assert run_python(script) == "fine\n"
 
 
-@pytest.mark.xfail(sys.version_info < (3, 12), run=False, reason="the import hangs on 3.11: to be fixed")
 def test_a_subinterpreter_gets_an_import_error() -> None:
     script = """
 try:

@@ -1,12 +1,10 @@
-"""Cached functions as FastMCP tools. Runs where fastmcp is installed: `scripts/install check` does."""
+"""Cached functions as FastMCP tools."""
 
 from __future__ import annotations
 
-import pytest
+import fastmcp
 
 from mcp_performance import cached
-
-fastmcp = pytest.importorskip("fastmcp")
 
 
 async def test_a_cached_coroutine_function_is_a_tool() -> None:
