@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "sqlite/analysis.h"
+#include "sqlite/pool_errors.h"
 #include "sqlite/sqlite_error.h"
 
 namespace mcp::sqlite {
@@ -56,7 +57,8 @@ bool only_trivia(const char* at) noexcept {
 
 }  // namespace
 
-Connection::Connection(const DatabaseOptions& options, Role role, Freshness* freshness)
+Connection::Connection(const DatabaseOptions& options, Role role, Freshness* freshness,
+                       const Operation& operation)
     : role_(role), freshness_(freshness), busy_timeout_ns_(options.busy_timeout_ns) {
   constexpr int kFlags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI |
                          SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
@@ -66,6 +68,7 @@ Connection::Connection(const DatabaseOptions& options, Role role, Freshness* fre
     sqlite3_progress_handler(db_, kProgressOpcodes, on_progress, this);
     sqlite3_busy_handler(db_, on_busy, this);
     sqlite3_set_authorizer(db_, authorize, &analysis_);
+    const Scope scope(*this, operation);
     set_pragmas(options);
     sqlite3_wal_hook(db_, on_wal, this);  // in place of automatic checkpoints
   } catch (...) {
@@ -107,7 +110,10 @@ void Connection::set_pragmas(const DatabaseOptions& options) {
   const std::string pages = std::to_string(options.cache_pages);
   set("cache_size", pages, pages);
   set("temp_store", "MEMORY", "2");
-  if (role_ == Role::kWriter) run("PRAGMA journal_size_limit=67108864");
+  if (role_ == Role::kWriter) {
+    run("PRAGMA journal_size_limit=67108864");
+    page_bytes_ = std::stoi(query_text("PRAGMA page_size"));
+  }
 }
 
 void Connection::seal() {
@@ -124,15 +130,12 @@ Connection::Scope::Scope(Connection& connection, const Operation& operation, Dur
   connection.stop_ = Stop::kNone;
   connection.busy_since_ = 0;
   const bool inline_run = budget > 0;
-  if (inline_run || operation.has_poll() || connection.slow_hook_ != nullptr) {
-    const Instant now = now_precise();
-    connection.budget_end_ = inline_run ? now + budget : kNever;
-    connection.next_poll_ = operation.has_poll() ? now + kPollInterval_ns : kNever;
-    connection.slow_at_ =
-        inline_run || connection.slow_hook_ == nullptr ? kNever : now + kSlowAfter_ns;
-  } else {
-    connection.budget_end_ = connection.next_poll_ = connection.slow_at_ = kNever;
-  }
+  const Instant now = now_precise();
+  connection.scope_began_ = now;
+  connection.budget_end_ = inline_run ? now + budget : kNever;
+  connection.next_poll_ = operation.has_poll() ? now + kPollInterval_ns : kNever;
+  connection.slow_at_ =
+      inline_run || connection.slow_hook_ == nullptr ? kNever : now + kSlowAfter_ns;
 }
 
 Connection::Scope::~Scope() { connection_.operation_ = nullptr; }
@@ -193,8 +196,7 @@ void Connection::fail(int code) {
   if (breaks_connection(code)) broken_ = true;
   if (is_corruption(code)) corrupt_ = true;
   if ((code & 0xff) == SQLITE_BUSY || (code & 0xff) == SQLITE_LOCKED) {
-    throw Error(ErrorKind::kPoolTimeout,
-                "another connection held the database's lock for the whole time allowed", code);
+    throw not_unlocked(code);
   }
   throw sqlite_error(db_, code);
 }

@@ -27,8 +27,10 @@ struct Stopped {
 
 class Connection {
  public:
-  // Opens, sets the pragmas in order and reads them back. Throws Error.
-  Connection(const DatabaseOptions& options, Role role, Freshness* freshness);
+  // Opens, sets the pragmas in order and reads them back, within the operation's time. Throws
+  // Error, Stopped.
+  Connection(const DatabaseOptions& options, Role role, Freshness* freshness,
+             const Operation& operation);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -48,6 +50,9 @@ class Connection {
    private:
     Connection& connection_;
   };
+
+  // When the Scope that is open began.
+  [[nodiscard]] Instant scope_began() const noexcept { return scope_began_; }
 
   // A statement of this connection, analysed; give it back with release(). Throws Error, Stopped.
   [[nodiscard]] std::unique_ptr<Statement> prepare(const ProfilePtr& profile);
@@ -76,6 +81,7 @@ class Connection {
   [[nodiscard]] bool corrupt() const noexcept { return corrupt_; }
   [[nodiscard]] bool readonly_database() const noexcept;
   [[nodiscard]] int wal_frames() const noexcept { return wal_frames_; }
+  [[nodiscard]] int page_bytes() const noexcept { return page_bytes_; }
   [[nodiscard]] bool checkpoint_due() const noexcept { return wal_frames_ >= next_checkpoint_; }
   // Copies what it can of the WAL into the database without waiting for anybody. Returns the
   // frames that are left because a reader still needs them.
@@ -113,12 +119,14 @@ class Connection {
   bool broken_ = false;
   bool corrupt_ = false;
   int wal_frames_ = 0;
+  int page_bytes_ = 4096;
   int next_checkpoint_ = kCheckpointFrames;
   sqlite3_stmt* begin_ = nullptr;
   sqlite3_stmt* commit_ = nullptr;
 
   // Of the Scope that is open:
   const Operation* operation_ = nullptr;
+  Instant scope_began_ = 0;
   Instant budget_end_ = kNever;
   Instant busy_since_ = 0;
   Instant next_poll_ = 0;

@@ -81,11 +81,12 @@ void step_rows(Connection& connection, Statement& statement, const Request& requ
   }
 }
 
-std::int64_t run_once(Connection& connection, Statement& statement, const Params& params,
-                      const Request& request, RowSink* sink, Answer& answer) {
-  params.bind(statement.handle());
+// With its parameters bound. Leaves a statement that reads for release() to reset.
+std::int64_t run_once(Connection& connection, Statement& statement, const Request& request,
+                      RowSink* sink, Answer& answer) {
   const std::int64_t before = sqlite3_total_changes64(connection.handle());
   step_rows(connection, statement, request, sink, answer);
+  if (statement.readonly()) return 0;
   sqlite3_reset(statement.handle());  // before COMMIT
   // sqlite3_changes() keeps the figure of the last DML; a statement that changed nothing has none.
   return sqlite3_total_changes64(connection.handle()) == before
@@ -102,11 +103,13 @@ void run_statement(Connection& connection, Statement& statement, const Request& 
   WriteScope scope(connection, services, wrap);
   const auto dependencies = statement.dependencies();
   if (request.many) {
-    for (const Params& params : request.batch) {
-      answer.changes += run_once(connection, statement, params, request, sink, answer);
+    for (std::size_t row = 0; row < request.batch.size(); ++row) {
+      request.batch.bind(statement.handle(), row);
+      answer.changes += run_once(connection, statement, request, sink, answer);
     }
   } else {
-    answer.changes = run_once(connection, statement, request.params, request, sink, answer);
+    request.params.bind(statement.handle());
+    answer.changes = run_once(connection, statement, request, sink, answer);
   }
   if (writes) add_writes(connection.written(), statement.dependencies()->writes);
   scope.commit();
@@ -152,7 +155,7 @@ void rollback_transaction(Connection& connection, Services services) noexcept {
 Answer run_request(Connection& connection, Request& request, Services services, RowSink* sink) {
   Answer answer;
   if (services.tracker != nullptr) answer.figures = request.profile->figures();
-  const Instant start = now_precise();
+  const Instant start = connection.scope_began();
   answer.execution.queue_ns = request.submitted != 0 ? start - request.submitted : 0;
   try {
     Borrowed statement(connection, connection.prepare(request.profile));
@@ -165,13 +168,16 @@ Answer run_request(Connection& connection, Request& request, Services services, 
       throw Error(ErrorKind::kQuery, "use transaction() instead of BEGIN, COMMIT and SAVEPOINT",
                   SQLITE_MISUSE);
     }
-    const bool may_keep = statement->dependencies()->cacheable && !connection.in_transaction();
+    const bool may_keep =
+        request.want_proof && statement->dependencies()->cacheable && !connection.in_transaction();
     if (may_keep) answer.seen = services.freshness.observe();
     run_statement(connection, *statement, request, services, sink, answer);
     if (services.tracker != nullptr) count_work(*statement, answer.execution);
-    answer.dependencies = statement->dependencies();
-    answer.cacheable = may_keep && answer.dependencies->cacheable &&
-                       services.freshness.unchanged(answer.seen, answer.dependencies->reads);
+    if (may_keep) {
+      answer.dependencies = statement->dependencies();
+      answer.cacheable = answer.dependencies->cacheable &&
+                         services.freshness.unchanged(answer.seen, answer.dependencies->reads);
+    }
   } catch (const NeedsWriter&) {
     throw;
   } catch (const Stopped& stopped) {
@@ -187,7 +193,8 @@ Answer run_request(Connection& connection, Request& request, Services services, 
     track(services, answer);
     throw;
   }
-  answer.execution.step_ns = now_precise() - start;
+  answer.ended = now_precise();
+  answer.execution.step_ns = answer.ended - start;
   request.profile->note_run(answer.execution.step_ns);
   track(services, answer);
   return answer;

@@ -18,10 +18,11 @@ namespace mcp::sqlite {
 struct Request {
   ProfilePtr profile;
   Params params;
-  std::vector<Params> batch;  // executemany: one execution each, all in one transaction
+  ParamRows batch;  // executemany: one execution each, all in one transaction
   bool many = false;
   bool first_row_only = false;
   bool want_rows = true;
+  bool want_proof = true;  // that the result may be kept; costs two looks at the freshness
   bool may_control_transaction = false;  // on an acquired connection BEGIN and COMMIT are allowed
   Instant submitted = 0;
 };
@@ -38,6 +39,7 @@ struct Answer {
   std::shared_ptr<const ColumnNames> names;
   std::int64_t changes = 0;
   Execution execution;
+  Instant ended = 0;
   std::shared_ptr<Figures> figures;  // null when nothing is tracked
   // For the result cache: valid to keep when `cacheable`.
   bool cacheable = false;

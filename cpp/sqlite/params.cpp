@@ -69,14 +69,21 @@ Error wrong_count(int expected, int given) {
           SQLITE_RANGE};
 }
 
-}  // namespace
+// Passes by a value that the statement has no place for.
+void skip_one(char tag, Reader& reader) {
+  if (tag == 'I' || tag == 'F') {
+    reader.bytes(sizeof(std::int64_t));
+  } else if (tag == 'T' || tag == 'B') {
+    reader.bytes(reader.value<std::uint64_t>());
+  }
+}
 
-void Params::bind(sqlite3_stmt* statement) const {
+void bind_packed(sqlite3_stmt* statement, std::string_view packed, int count, bool named) {
   const int expected = sqlite3_bind_parameter_count(statement);
-  if (!named_ && count_ != expected) throw wrong_count(expected, count_);
-  Reader reader(bytes_.view());
+  if (!named && count != expected) throw wrong_count(expected, count);
+  Reader reader(packed);
   int bound = 0;
-  for (int i = 1; i <= count_; ++i) {
+  for (int i = 1; i <= count; ++i) {
     char tag = reader.value<char>();
     int index = i;
     if (tag == 'K') {
@@ -84,18 +91,7 @@ void Params::bind(sqlite3_stmt* statement) const {
       tag = reader.value<char>();
     }
     if (index == 0) {  // a mapping may hold more than the statement asks for
-      switch (tag) {
-        case 'I':
-        case 'F':
-          reader.bytes(sizeof(std::int64_t));
-          break;
-        case 'T':
-        case 'B':
-          reader.bytes(reader.value<std::uint64_t>());
-          break;
-        default:
-          break;
-      }
+      skip_one(tag, reader);
       continue;
     }
     const int code = bind_one(statement, index, tag, reader);
@@ -103,6 +99,24 @@ void Params::bind(sqlite3_stmt* statement) const {
     ++bound;
   }
   if (bound < expected) throw wrong_count(expected, bound);
+}
+
+}  // namespace
+
+void Params::bind(sqlite3_stmt* statement) const {
+  bind_packed(statement, bytes_.view(), count_, named_);
+}
+
+void ParamRows::end_row() {
+  rows_.push_back({begin_, packed_.count_, packed_.named_});
+  begin_ = packed_.bytes_.size();
+  packed_.count_ = 0;
+  packed_.named_ = false;
+}
+
+void ParamRows::bind(sqlite3_stmt* statement, std::size_t row) const {
+  const Row& at = rows_[row];
+  bind_packed(statement, packed_.bytes().substr(at.begin), at.count, at.named);
 }
 
 }  // namespace mcp::sqlite

@@ -4,9 +4,11 @@
 // (1, 1.0 and '1' differ). Thread-compatible. Small packs need no allocation.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <string_view>
+#include <vector>
 
 #include "sqlite/byte_buffer.h"
 
@@ -44,6 +46,8 @@ class Params {
   void bind(sqlite3_stmt* statement) const;
 
  private:
+  friend class ParamRows;
+
   void tag(char type) {
     bytes_.append_value(type);
     ++count_;
@@ -57,6 +61,29 @@ class Params {
   ByteBuffer bytes_;
   int count_ = 0;
   bool named_ = false;
+};
+
+// The bindings of many executions of one statement, one behind the other in one run of bytes.
+class ParamRows {
+ public:
+  // What is added to it belongs to the next execution, which end_row() completes.
+  [[nodiscard]] Params& row() noexcept { return packed_; }
+  void end_row();
+
+  [[nodiscard]] std::size_t size() const noexcept { return rows_.size(); }
+  // As Params::bind(), for execution number `row`, from 0.
+  void bind(sqlite3_stmt* statement, std::size_t row) const;
+
+ private:
+  struct Row {
+    std::size_t begin;
+    int count;
+    bool named;
+  };
+
+  Params packed_;
+  std::size_t begin_ = 0;  // of the row that is being added
+  std::vector<Row> rows_;
 };
 
 }  // namespace mcp::sqlite

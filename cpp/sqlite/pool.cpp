@@ -9,24 +9,10 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "sqlite/fork_guard.h"
+#include "sqlite/pool_errors.h"
 #include "sqlite/sqlite_error.h"
 
 namespace mcp::sqlite {
-namespace {
-
-// Of the worker that this thread is, if it is one: whether it counts in Pool::looking_.
-thread_local bool* this_worker_looks = nullptr;
-
-Error pool_closed() { return {ErrorKind::kPoolClosed, "the pool is closed"}; }
-
-Error no_connection() { return {ErrorKind::kPoolTimeout, "no connection came free in time"}; }
-
-Error not_finished() {
-  return {ErrorKind::kPoolTimeout, "the statement did not finish in time", SQLITE_INTERRUPT};
-}
-
-}  // namespace
-
 Pool::Pool(PoolOptions options)
     : options_(std::move(options)), tracker_(options_.slow_ns), profiles_(tracker_) {
   if (options_.size < 1) {
@@ -48,6 +34,28 @@ Pool::~Pool() {
 
 // ---- opening ----
 
+namespace {
+
+// A connection that has read the database once, for Freshness.
+sqlite3* open_watch(const DatabaseOptions& database, const Operation& operation) {
+  sqlite3* watch = nullptr;
+  constexpr int kFlags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX;
+  int code = sqlite3_open_v2(database.path.c_str(), &watch, kFlags, nullptr);
+  if (code == SQLITE_OK) {
+    const Duration left = operation.deadline() == kNever ? database.busy_timeout_ns
+                                                         : operation.deadline() - now_precise();
+    sqlite3_busy_timeout(watch, static_cast<int>(std::max<Duration>(left / kMillisecond, 0)));
+    code = sqlite3_exec(watch, "SELECT 1 FROM sqlite_schema", nullptr, nullptr, nullptr);
+    sqlite3_busy_timeout(watch, 0);
+  }
+  if (code == SQLITE_OK) return watch;
+  const Error error = (code & 0xff) == SQLITE_BUSY ? not_unlocked(code) : sqlite_error(watch, code);
+  sqlite3_close_v2(watch);
+  throw error;
+}
+
+}  // namespace
+
 void Pool::open(const Operation& operation) {
   if (opened_.load(std::memory_order_acquire)) return;
   const MutexLock lock(open_mutex_);
@@ -55,37 +63,22 @@ void Pool::open(const Operation& operation) {
   check_not_inherited(options_.database.path);
   // The first connection decides on the journal mode; the watch keeps the shared memory mapped and
   // proves freshness. Nobody has the writer before the pool is open.
-  Connection first(options_.database, Role::kWriter, nullptr);
-  sqlite3* watch = nullptr;
-  constexpr int kFlags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX;
-  const int code = sqlite3_open_v2(options_.database.path.c_str(), &watch, kFlags, nullptr);
-  if (code != SQLITE_OK) {
-    const Error error = sqlite_error(watch, code);
-    sqlite3_close_v2(watch);
-    throw error;
-  }
-  sqlite3_busy_timeout(watch, static_cast<int>(options_.database.busy_timeout_ns / kMillisecond));
-  const int read = sqlite3_exec(watch, "SELECT 1 FROM sqlite_schema", nullptr, nullptr, nullptr);
-  sqlite3_busy_timeout(watch, 0);
-  if (read != SQLITE_OK) {
-    const Error error = sqlite_error(watch, read);
-    sqlite3_close_v2(watch);
-    throw error;
-  }
+  Connection first(options_.database, Role::kWriter, nullptr, operation);
+  sqlite3* watch = open_watch(options_.database, operation);
   auto mode = Freshness::Mode::kDataVersion;
   if (options_.database.memory)
     mode = Freshness::Mode::kPrivate;
   else if (first.query_text("PRAGMA journal_mode") == "wal")
     mode = Freshness::Mode::kWalIndex;
   freshness_.attach(watch, mode);
-  static_cast<void>(operation);
   opened_.store(true, std::memory_order_release);
 }
 
 Connection& Pool::connect(Slot& slot, const Operation& operation) {
   open(operation);
   if (slot.connection == nullptr) {
-    auto connection = std::make_unique<Connection>(options_.database, slot.role, &freshness_);
+    auto connection =
+        std::make_unique<Connection>(options_.database, slot.role, &freshness_, operation);
     if (options_.init) options_.init(*connection);
     connection->rollback();
     connection->seal();
@@ -444,274 +437,6 @@ Answer Pool::advance(Slot& slot, const std::shared_ptr<Cursor>& cursor,
   return answer;
 }
 
-// ---- workers ----
-
-void Pool::work() {
-  Assignment assignment;
-  bool looks = true;  // counted in looking_
-  this_worker_looks = &looks;
-  mutex_.lock();
-  while (!stopping_) {
-    if (pick(assignment)) {
-      if (assignment.job->expects_long()) {
-        looks = false;
-        --looking_;
-        wake_worker();
-      }
-      mutex_.unlock();
-      run(assignment);
-      mutex_.lock();
-      if (!looks) ++looking_;
-      looks = true;
-      continue;
-    }
-    --looking_;
-    ++sleeping_;
-    while (wake_tokens_ == 0 && !stopping_) work_ready_.wait(mutex_);
-    --sleeping_;
-    if (wake_tokens_ > 0)
-      --wake_tokens_;  // whoever woke this worker counted it as looking
-    else
-      ++looking_;
-  }
-  mutex_.unlock();
-}
-
-void Pool::run(Assignment& assignment) {
-  Slot& slot = *assignment.slot;
-  std::unique_ptr<Job> job = std::move(assignment.job);
-  std::exception_ptr failure;
-  auto after = assignment.of_lease ? Job::After::kLease : Job::After::kRelease;
-  worker_runs_.fetch_add(1, std::memory_order_relaxed);
-  try {
-    if (job->operation().cancelled()) throw Stopped{Stop::kCancelled};
-    connect(slot, job->operation());
-    after = job->run(slot);
-  } catch (const NeedsWriter&) {
-    if (!assignment.of_lease) {
-      tidy(slot);
-      job->access_ = Access::kWrite;
-      {
-        const MutexLock lock(mutex_);
-        release(slot);
-      }
-      submit(std::move(job));
-      return;
-    }
-    failure = std::current_exception();
-  } catch (const Stopped& stopped) {
-    if (stopped.why == Stop::kDeadline) timeouts_.fetch_add(1);
-    failure = stopped.why == Stop::kDeadline ? std::make_exception_ptr(not_finished())
-                                             : std::current_exception();
-  } catch (...) {
-    failure = std::current_exception();
-  }
-  if (after == Job::After::kLease) {
-    if (assignment.of_lease) {
-      give_back_leased(slot);
-    } else {
-      lease(slot);
-    }
-    job->finish(failure);
-    return;
-  }
-  tidy(slot);
-  if (checkpoint_due(slot)) {
-    job->finish(failure);  // its caller need not wait for the checkpoint
-    const int starved = slot.connection->checkpoint();
-    wal_bytes_.store(static_cast<std::uint64_t>(slot.connection->wal_frames()) * 4096);
-    if (starved > 16 * 1000) {
-      logger("sqlite").warn("{} pages of the WAL wait for an old reader to end", starved);
-    }
-    const MutexLock lock(mutex_);
-    release(slot);
-    return;
-  }
-  {
-    const MutexLock lock(mutex_);
-    release(slot);
-  }
-  job->finish(failure);
-}
-
-void Pool::on_slow(void* pool) {
-  // A job that was expected to be short is not: whatever waits needs another worker.
-  if (this_worker_looks == nullptr || !*this_worker_looks) return;
-  auto& self = *static_cast<Pool*>(pool);
-  const MutexLock lock(self.mutex_);
-  *this_worker_looks = false;
-  --self.looking_;
-  self.wake_worker();
-}
-
-void Pool::keep_deadlines() {
-  mutex_.lock();
-  while (!stopping_) {
-    const Instant now = now_precise();
-    Failed late;
-    Instant next = kNever;
-    for (auto* queue : {&writes_, &reads_}) {
-      for (auto at = queue->begin(); at != queue->end();) {
-        if (at->job != nullptr && at->deadline <= now) {
-          late.emplace_back(std::move(at->job), std::make_exception_ptr(no_connection()));
-          at = queue->erase(at);
-        } else {
-          if (at->job != nullptr) next = std::min(next, at->deadline);
-          ++at;
-        }
-      }
-    }
-    keeper_wakes_at_ = next;
-    if (!late.empty()) {
-      timeouts_.fetch_add(late.size());
-      wake_worker();
-      drain_if_closing();
-      mutex_.unlock();
-      finish_all(late);
-      mutex_.lock();
-      continue;
-    }
-    if (next == kNever)
-      deadlines_changed_.wait(mutex_);
-    else
-      deadlines_changed_.wait_for(mutex_, next - now);
-  }
-  mutex_.unlock();
-}
-
-// ---- fork ----
-
-bool Pool::pause_for_fork(Instant deadline) {
-  const MutexLock lock(mutex_);
-  paused_ = true;
-  const auto busy = [this]() REQUIRES(mutex_) {
-    return std::any_of(slots_.begin(), slots_.end(), [](const auto& slot) {
-      return slot->held_ && (!slot->leased_ || slot->running_);
-    });
-  };
-  for (Instant now = now_precise(); busy() && now < deadline; now = now_precise()) {
-    changed_.wait_for(mutex_, deadline - now);
-  }
-  if (options_.database.memory) return true;  // in no file, and a copy in the child
-  bool all_closed = true;
-  for (const auto& slot : slots_) {
-    if (slot->connection == nullptr) continue;
-    if (slot->held_) {
-      all_closed = false;
-      continue;
-    }
-    slot->connection = nullptr;
-    open_count_.fetch_sub(1);
-  }
-  if (all_closed && opened_.exchange(false)) freshness_.detach();
-  return all_closed;
-}
-
-void Pool::resume_after_fork() {
-  const MutexLock lock(mutex_);
-  paused_ = false;
-  wake_worker();
-}
-
-// ---- the end ----
-
-void Pool::drain_if_closing() {
-  changed_.notify_all();
-  if (!closing_ || shut_ || held_ > 0 || !reads_.empty() || !writes_.empty()) return;
-  shut_ = true;
-  // On a thread of its own: the last connection to close may checkpoint, and the caller may be the
-  // event loop.
-  workers_.emplace_back([this] {
-    shut_connections();
-    std::vector<std::function<void()>> callbacks;
-    {
-      const MutexLock lock(mutex_);
-      stopping_ = true;
-      work_ready_.notify_all();
-      deadlines_changed_.notify_all();
-      callbacks.swap(on_closed_);
-    }
-    for (auto& callback : callbacks) callback();
-  });
-}
-
-void Pool::shut_connections() {
-  for (auto slot = slots_.rbegin(); slot != slots_.rend(); ++slot) (*slot)->connection = nullptr;
-  open_count_.store(0);
-  freshness_.detach();
-}
-
-void Pool::close(std::function<void()> done) {
-  {
-    const MutexLock lock(mutex_);
-    if (!stopping_) {
-      closing_ = true;
-      on_closed_.push_back(std::move(done));
-      drain_if_closing();
-      return;
-    }
-  }
-  done();
-}
-
-void Pool::terminate() {
-  Failed dropped;
-  std::vector<std::thread> threads;
-  std::vector<std::function<void()>> callbacks;
-  {
-    const MutexLock lock(mutex_);
-    closing_ = stopping_ = true;
-    for (auto* queue : {&writes_, &reads_}) {
-      for (Waiting& one : *queue) {
-        if (one.job != nullptr) {
-          dropped.emplace_back(std::move(one.job), std::make_exception_ptr(pool_closed()));
-        } else {
-          one.waiter->failed = true;
-          one.waiter->ready.notify_one();
-        }
-      }
-      queue->clear();
-    }
-    for (const auto& slot : slots_) {
-      if (slot->operation_ != nullptr) const_cast<Operation*>(slot->operation_)->cancel();
-      for (auto& job : slot->lease_jobs_) {
-        dropped.emplace_back(std::move(job), std::make_exception_ptr(pool_closed()));
-      }
-      slot->lease_jobs_.clear();
-    }
-    ready_leases_.clear();
-    work_ready_.notify_all();
-    deadlines_changed_.notify_all();
-    threads.swap(workers_);
-    if (keeper_.joinable()) threads.push_back(std::move(keeper_));
-    callbacks.swap(on_closed_);
-  }
-  finish_all(dropped);
-  for (std::thread& thread : threads) {
-    if (thread.get_id() != std::this_thread::get_id())
-      thread.join();
-    else
-      thread.detach();
-  }
-  mutex_.lock();
-  const bool shut = std::exchange(shut_, true);
-  // Callers' own threads give their connections back themselves; leases never run by themselves.
-  const auto in_use = [this]() REQUIRES(mutex_) {
-    return std::any_of(slots_.begin(), slots_.end(), [](const auto& slot) {
-      return slot->held_ && (!slot->leased_ || slot->running_);
-    });
-  };
-  while (in_use()) changed_.wait(mutex_);
-  mutex_.unlock();
-  if (!shut) shut_connections();
-  for (auto& callback : callbacks) callback();
-}
-
-bool Pool::closed() const {
-  const MutexLock lock(mutex_);
-  return closing_;
-}
-
 // ---- figures ----
 
 PoolCounts Pool::counts() const {
@@ -733,6 +458,7 @@ PoolCounts Pool::counts() const {
   out.worker_runs = worker_runs_.load();
   out.reconnects = reconnects_.load();
   out.quarantined = quarantined_.load();
+  out.starved_checkpoints = starved_checkpoints_.load();
   out.database_s = static_cast<double>(database_ns_.load()) / kSecond;
   out.wal_bytes = wal_bytes_.load();
   return out;

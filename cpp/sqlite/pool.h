@@ -93,7 +93,7 @@ struct PoolCounts {
   int size = 0, open = 0, idle = 0, in_use = 0, waiting = 0;
   std::uint64_t reads = 0, writes = 0, errors = 0, timeouts = 0;
   std::uint64_t inline_runs = 0, inline_overruns = 0, worker_runs = 0;
-  std::uint64_t reconnects = 0, quarantined = 0;
+  std::uint64_t reconnects = 0, quarantined = 0, starved_checkpoints = 0;
   double database_s = 0;
   std::uint64_t wal_bytes = 0;
 };
@@ -150,7 +150,7 @@ class Pool {
   void close(std::function<void()> done);
   // The same at once: what runs is stopped, what waits fails. Returns when the workers have ended.
   void terminate();
-  [[nodiscard]] bool closed() const;
+  [[nodiscard]] bool closed() const noexcept { return closed_.load(std::memory_order_relaxed); }
 
   [[nodiscard]] PoolCounts counts() const;
 
@@ -197,6 +197,7 @@ class Pool {
   void work();
   void run(Assignment& assignment);
   void tidy(Slot& slot) noexcept;
+  void checkpoint(Connection& connection) noexcept;
   void keep_deadlines();
   void drain_if_closing() REQUIRES(mutex_);
   void shut_connections();
@@ -226,6 +227,7 @@ class Pool {
   int sleeping_ GUARDED_BY(mutex_) = 0;
   int wake_tokens_ GUARDED_BY(mutex_) = 0;
   bool closing_ GUARDED_BY(mutex_) = false;
+  std::atomic<bool> closed_{false};  // closing_, for those who only look
   bool stopping_ GUARDED_BY(mutex_) = false;
   bool shut_ GUARDED_BY(mutex_) = false;
   std::vector<std::function<void()>> on_closed_ GUARDED_BY(mutex_);
@@ -235,7 +237,7 @@ class Pool {
   std::atomic<std::uint64_t> reads_run_{0}, writes_run_{0}, errors_{0}, timeouts_{0};
   std::atomic<std::uint64_t> inline_runs_{0}, inline_overruns_{0}, worker_runs_{0};
   std::atomic<std::uint64_t> reconnects_{0}, quarantined_{0}, database_ns_{0};
-  std::atomic<std::uint64_t> wal_bytes_{0};
+  std::atomic<std::uint64_t> wal_bytes_{0}, starved_checkpoints_{0};
   std::atomic<int> open_count_{0};
 };
 

@@ -23,18 +23,24 @@ bool Statement::take_reprepared() noexcept {
   return std::exchange(reprepares_, reprepares) != reprepares;
 }
 
-std::unique_ptr<Statement> StatementCache::take(const Profile& profile) {
-  const auto found = by_profile_.find(profile.id);
-  if (found == by_profile_.end() || found->second->second == nullptr) return nullptr;
+StatementCache::Entry* StatementCache::find(std::uint64_t id) {
+  if (!recent_.empty() && recent_.front().first == id) return &recent_.front();
+  const auto found = by_profile_.find(id);
+  if (found == by_profile_.end()) return nullptr;
   recent_.splice(recent_.begin(), recent_, found->second);
-  return std::move(found->second->second);  // its place stays, empty, until it comes back
+  return &recent_.front();
+}
+
+std::unique_ptr<Statement> StatementCache::take(const Profile& profile) {
+  Entry* entry = find(profile.id);
+  if (entry == nullptr) return nullptr;
+  return std::move(entry->second);  // its place stays, empty, until it comes back
 }
 
 void StatementCache::put(std::unique_ptr<Statement> statement) {
   const std::uint64_t id = statement->profile().id;
-  const auto found = by_profile_.find(id);
-  if (found != by_profile_.end()) {
-    if (found->second->second == nullptr) found->second->second = std::move(statement);
+  if (Entry* entry = find(id)) {
+    if (entry->second == nullptr) entry->second = std::move(statement);
     return;  // else a twin came back first
   }
   recent_.emplace_front(id, std::move(statement));

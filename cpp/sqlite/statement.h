@@ -72,6 +72,8 @@ class StatementCache {
 
  private:
   using Entry = std::pair<std::uint64_t, std::unique_ptr<Statement>>;
+  [[nodiscard]] Entry* find(std::uint64_t id);  // and makes it the most recently used
+
   std::list<Entry> recent_;  // most recently used first
   std::unordered_map<std::uint64_t, std::list<Entry>::iterator> by_profile_;
 };

@@ -47,17 +47,13 @@ void Figures::record(const Execution& execution) {
   histogram_.record(execution.step_ns);
 }
 
-void Figures::add_conversion(Duration convert_ns) {
-  const MutexLock lock(mutex_);
-  totals_.convert_s += seconds(convert_ns);
-}
-
 FigureTotals Figures::totals() const {
   const MutexLock lock(mutex_);
   FigureTotals out = totals_;
   out.fingerprint = fingerprint;
   out.sample = sample;
   out.hash = hash;
+  out.convert_s += seconds(converted_ns_.load(std::memory_order_relaxed));
   fill_times(out, histogram_);
   out.cache_hits = hits_.load(std::memory_order_relaxed);
   out.cache_misses = misses_.load(std::memory_order_relaxed);
@@ -74,7 +70,7 @@ void Figures::add_to(FigureTotals& sums, metrics::Histogram& times) const {
   sums.calls += totals_.calls;
   sums.errors += totals_.errors;
   sums.queue_s += totals_.queue_s;
-  sums.convert_s += totals_.convert_s;
+  sums.convert_s += totals_.convert_s + seconds(converted_ns_.load(std::memory_order_relaxed));
   sums.rows += totals_.rows;
   sums.rows_scanned += totals_.rows_scanned;
   sums.full_scans += totals_.full_scans;

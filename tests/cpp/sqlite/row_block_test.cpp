@@ -116,5 +116,37 @@ TEST_F(RowBlockTest, NamesAreFoundWithEveryPrefixAndNumbersMustFit) {
   EXPECT_THROW(one.bind(prepare("SELECT 1")), Error);
 }
 
+TEST_F(RowBlockTest, EachOfManyRowsBindsAsItWouldAlone) {
+  ParamRows rows;
+  for (int row = 0; row < 300; ++row) {
+    if (row % 3 == 0) {  // by name, in another order, with one too many
+      rows.row().add_name("b");
+      rows.row().add_text("text " + std::to_string(row));
+      rows.row().add_name("unused");
+      rows.row().add_null();
+      rows.row().add_name("a");
+      rows.row().add_int(row);
+    } else {
+      rows.row().add_int(row);
+      rows.row().add_text("text " + std::to_string(row));
+    }
+    rows.end_row();
+  }
+  rows.row().add_int(1);
+  rows.end_row();
+  ASSERT_EQ(rows.size(), 301u);
+  sqlite3_stmt* statement = prepare("SELECT :a, :b");
+  for (const std::size_t row : {0u, 1u, 2u, 299u, 150u}) {
+    sqlite3_reset(statement);
+    rows.bind(statement, row);
+    ASSERT_EQ(sqlite3_step(statement), SQLITE_ROW);
+    EXPECT_EQ(sqlite3_column_int(statement, 0), static_cast<int>(row));
+    EXPECT_EQ(reinterpret_cast<const char*>(sqlite3_column_text(statement, 1)),
+              "text " + std::to_string(row));
+  }
+  sqlite3_reset(statement);
+  EXPECT_THROW(rows.bind(statement, 300), Error);
+}
+
 }  // namespace
 }  // namespace mcp::sqlite

@@ -1,0 +1,26 @@
+// pool_errors.h: what callers of a pool are told when it cannot serve them.
+#pragma once
+
+#include <sqlite3.h>
+
+#include "base/error.h"
+
+namespace mcp::sqlite {
+
+[[nodiscard]] inline Error pool_closed() { return {ErrorKind::kPoolClosed, "the pool is closed"}; }
+
+[[nodiscard]] inline Error no_connection() {
+  return {ErrorKind::kPoolTimeout, "no connection came free in time"};
+}
+
+// Another connection's lock, most likely of another process, lasted too long.
+[[nodiscard]] inline Error not_unlocked(int code) {
+  return {ErrorKind::kPoolTimeout,
+          "another connection held the database's lock for the whole time allowed", code};
+}
+
+[[nodiscard]] inline Error not_finished() {
+  return {ErrorKind::kPoolTimeout, "the statement did not finish in time", SQLITE_INTERRUPT};
+}
+
+}  // namespace mcp::sqlite

@@ -1,0 +1,159 @@
+// pool_workers.cpp: the threads of a pool: workers, which run jobs, and the keeper of deadlines.
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+#include "sqlite/pool.h"
+#include "sqlite/pool_errors.h"
+
+namespace mcp::sqlite {
+namespace {
+
+// Of the worker that this thread is, if it is one: whether it counts in Pool::looking_.
+thread_local bool* this_worker_looks = nullptr;
+
+// So many pages of the WAL that a reader keeps from the database are worth a warning: 16 MiB
+// mostly.
+constexpr int kStarvedPages = 4096;
+
+}  // namespace
+
+void Pool::work() {
+  Assignment assignment;
+  bool looks = true;  // counted in looking_
+  this_worker_looks = &looks;
+  mutex_.lock();
+  while (!stopping_) {
+    if (pick(assignment)) {
+      if (assignment.job->expects_long()) {
+        looks = false;
+        --looking_;
+        wake_worker();
+      }
+      mutex_.unlock();
+      run(assignment);
+      mutex_.lock();
+      if (!looks) ++looking_;
+      looks = true;
+      continue;
+    }
+    --looking_;
+    ++sleeping_;
+    while (wake_tokens_ == 0 && !stopping_) work_ready_.wait(mutex_);
+    --sleeping_;
+    if (wake_tokens_ > 0)
+      --wake_tokens_;  // whoever woke this worker counted it as looking
+    else
+      ++looking_;
+  }
+  mutex_.unlock();
+}
+
+void Pool::run(Assignment& assignment) {
+  Slot& slot = *assignment.slot;
+  std::unique_ptr<Job> job = std::move(assignment.job);
+  std::exception_ptr failure;
+  auto after = assignment.of_lease ? Job::After::kLease : Job::After::kRelease;
+  worker_runs_.fetch_add(1, std::memory_order_relaxed);
+  try {
+    if (job->operation().cancelled()) throw Stopped{Stop::kCancelled};
+    connect(slot, job->operation());
+    after = job->run(slot);
+  } catch (const NeedsWriter&) {
+    if (!assignment.of_lease) {
+      tidy(slot);
+      job->access_ = Access::kWrite;
+      {
+        const MutexLock lock(mutex_);
+        release(slot);
+      }
+      submit(std::move(job));
+      return;
+    }
+    failure = std::current_exception();
+  } catch (const Stopped& stopped) {
+    if (stopped.why == Stop::kDeadline) timeouts_.fetch_add(1);
+    failure = stopped.why == Stop::kDeadline ? std::make_exception_ptr(not_finished())
+                                             : std::current_exception();
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  if (after == Job::After::kLease) {
+    if (assignment.of_lease) {
+      give_back_leased(slot);
+    } else {
+      lease(slot);
+    }
+    job->finish(failure);
+    return;
+  }
+  tidy(slot);
+  if (checkpoint_due(slot)) {
+    job->finish(failure);  // its caller need not wait for the checkpoint
+    checkpoint(*slot.connection);
+    const MutexLock lock(mutex_);
+    release(slot);
+    return;
+  }
+  {
+    const MutexLock lock(mutex_);
+    release(slot);
+  }
+  job->finish(failure);
+}
+
+void Pool::checkpoint(Connection& connection) noexcept {
+  const int starved = connection.checkpoint();
+  wal_bytes_.store(static_cast<std::uint64_t>(connection.wal_frames()) *
+                   static_cast<std::uint64_t>(connection.page_bytes()));
+  if (starved <= kStarvedPages) return;
+  starved_checkpoints_.fetch_add(1);
+  logger("sqlite").warn("{} pages of the write-ahead log wait for an old reader to end", starved);
+}
+
+void Pool::on_slow(void* pool) {
+  // A job that was expected to be short is not: whatever waits needs another worker.
+  if (this_worker_looks == nullptr || !*this_worker_looks) return;
+  auto& self = *static_cast<Pool*>(pool);
+  const MutexLock lock(self.mutex_);
+  *this_worker_looks = false;
+  --self.looking_;
+  self.wake_worker();
+}
+
+void Pool::keep_deadlines() {
+  mutex_.lock();
+  while (!stopping_) {
+    const Instant now = now_precise();
+    Failed late;
+    Instant next = kNever;
+    for (auto* queue : {&writes_, &reads_}) {
+      for (auto at = queue->begin(); at != queue->end();) {
+        if (at->job != nullptr && at->deadline <= now) {
+          late.emplace_back(std::move(at->job), std::make_exception_ptr(no_connection()));
+          at = queue->erase(at);
+        } else {
+          if (at->job != nullptr) next = std::min(next, at->deadline);
+          ++at;
+        }
+      }
+    }
+    keeper_wakes_at_ = next;
+    if (!late.empty()) {
+      timeouts_.fetch_add(late.size());
+      wake_worker();
+      drain_if_closing();
+      mutex_.unlock();
+      finish_all(late);
+      mutex_.lock();
+      continue;
+    }
+    if (next == kNever)
+      deadlines_changed_.wait(mutex_);
+    else
+      deadlines_changed_.wait_for(mutex_, next - now);
+  }
+  mutex_.unlock();
+}
+
+}  // namespace mcp::sqlite
