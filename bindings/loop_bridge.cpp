@@ -39,14 +39,11 @@ struct BridgeObject {
   PyObject_HEAD PyObject* loop;
   PyObject* create_future;  // bound methods of the loop
   PyObject* call_soon;
-  PyObject* end_tick;  // bound method of this object
   struct State {
     std::shared_ptr<CompletionQueue> queue = std::make_shared<CompletionQueue>();
     std::unordered_map<std::uint64_t, Expected> expected;
     std::deque<Completion> backlog;
     std::uint64_t last_id = 0;
-    Duration spent_ns = 0;         // inline, in this tick
-    bool tick_ends = false;        // end_tick is scheduled
     bool drain_scheduled = false;  // by call_soon, because a conversion was cut off
     std::uint32_t generation = process_generation();
   } * state;
@@ -67,7 +64,6 @@ int bridge_traverse(BridgeObject* self, visitproc visit, void* arg) {
   Py_VISIT(self->loop);
   Py_VISIT(self->create_future);
   Py_VISIT(self->call_soon);
-  Py_VISIT(self->end_tick);
   if (self->state != nullptr) {
     for (auto& [id, entry] : self->state->expected) Py_VISIT(entry.future);
   }
@@ -82,7 +78,6 @@ void forget_bridge(BridgeObject* self) {
 int bridge_clear(BridgeObject* self) {
   if (self->loop != nullptr) forget_bridge(self);
   drop_expected(self);
-  Py_CLEAR(self->end_tick);
   Py_CLEAR(self->call_soon);
   Py_CLEAR(self->create_future);
   Py_CLEAR(self->loop);
@@ -204,14 +199,6 @@ PyObject* bridge_call(BridgeObject* self, PyObject*, PyObject*) {
   Py_RETURN_NONE;
 }
 
-PyObject* bridge_end_tick(BridgeObject* self, PyObject*) {
-  if (self->state != nullptr) {
-    self->state->spent_ns = 0;
-    self->state->tick_ends = false;
-  }
-  Py_RETURN_NONE;
-}
-
 BridgeObject* make_bridge(PyObject* loop) {
   auto* self = reinterpret_cast<BridgeObject*>(bridge_type->tp_alloc(bridge_type, 0));
   if (self == nullptr) return nullptr;
@@ -233,10 +220,7 @@ BridgeObject* make_bridge(PyObject* loop) {
   self->loop = loop;
   self->create_future = PyObject_GetAttrString(loop, "create_future");
   self->call_soon = self->create_future ? PyObject_GetAttr(loop, name_call_soon) : nullptr;
-  self->end_tick = self->call_soon
-                       ? PyObject_GetAttrString(reinterpret_cast<PyObject*>(self), "_end_tick")
-                       : nullptr;
-  if (self->end_tick == nullptr) return fail();
+  if (self->call_soon == nullptr) return fail();
   PyObject* added = PyObject_CallMethod(loop, "add_reader", "iO", self->state->queue->fd(), self);
   if (added == nullptr) return fail();
   Py_DECREF(added);
@@ -245,19 +229,12 @@ BridgeObject* make_bridge(PyObject* loop) {
   return self;
 }
 
-PyMethodDef bridge_methods[] = {
-    {"_end_tick", reinterpret_cast<PyCFunction>(bridge_end_tick), METH_NOARGS,
-     "Starts the next tick's inline budget."},
-    {nullptr, nullptr, 0, nullptr},
-};
-
 PyType_Slot bridge_slots[] = {
     {Py_tp_doc, const_cast<char*>("Carries completions of native jobs into one event loop.")},
     {Py_tp_traverse, reinterpret_cast<void*>(bridge_traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(bridge_clear)},
     {Py_tp_dealloc, reinterpret_cast<void*>(bridge_dealloc)},
     {Py_tp_call, reinterpret_cast<void*>(bridge_call)},
-    {Py_tp_methods, bridge_methods},
     {0, nullptr},
 };
 
@@ -301,24 +278,6 @@ void LoopBridge::forget(std::uint64_t id) const {
 }
 
 std::shared_ptr<CompletionQueue> LoopBridge::queue() const { return object_->state->queue; }
-
-bool LoopBridge::has_inline_budget() const { return object_->state->spent_ns < kTickBudget_ns; }
-
-void LoopBridge::spend_inline(Duration spent_ns) const {
-  BridgeObject::State& state = *object_->state;
-  state.spent_ns += spent_ns;
-  if (state.tick_ends || object_->call_soon == nullptr) return;
-  PyObject *type, *value, *traceback;
-  PyErr_Fetch(&type, &value, &traceback);
-  PyObject* handle = PyObject_CallOneArg(object_->call_soon, object_->end_tick);
-  if (handle == nullptr) {
-    PyErr_Clear();  // the loop is closing: there is no next tick to protect
-  } else {
-    state.tick_ends = true;
-    Py_DECREF(handle);
-  }
-  PyErr_Restore(type, value, traceback);
-}
 
 namespace {
 

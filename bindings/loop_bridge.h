@@ -19,7 +19,7 @@
 
 namespace mcp::python {
 
-// How long a loop is held in one tick, by conversions or by work done inline.
+// How long a loop is held in one tick by conversions; loop_budget.h bounds what is done inline.
 inline constexpr Duration kTickBudget_ns = kMillisecond;
 
 // Builds one future's result. Destroyed with the interpreter lock held.
@@ -55,11 +55,6 @@ class LoopBridge {
 
   // What a job keeps to push its completions into.
   [[nodiscard]] std::shared_ptr<CompletionQueue> queue() const;
-  // False when the inline work of this tick has used up kTickBudget_ns: an awaitable then yields
-  // once (None) to the loop before it goes on, so that other tasks and timeouts run.
-  [[nodiscard]] bool has_inline_budget() const;
-  // Adds inline work to the tick. Keeps any Python exception that is set.
-  void spend_inline(Duration spent_ns) const;
 
  private:
   BridgeObject* object_;

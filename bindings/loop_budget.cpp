@@ -10,16 +10,15 @@ constexpr unsigned kStride = 16;
 
 struct Budget {
   unsigned answers = 0;
-  bool armed = false;  // a callback is on the loop, or has run: `ticked` says which
-  bool ticked = false;
+  PyObject* loop = nullptr;  // owned: the loop that has the callback, until it runs
   Instant coarse = 0;
-  Instant since = 0;  // when it was armed
+  Instant since = 0;  // of the first answer in this tick
 };
 
 __attribute__((tls_model("initial-exec"))) thread_local Budget budget;
 
 PyObject* on_tick(PyObject*, PyObject*) {
-  budget.ticked = true;
+  Py_CLEAR(budget.loop);
   Py_RETURN_NONE;
 }
 
@@ -44,30 +43,26 @@ PyObject* get_running_loop() {
 
 // False when no asyncio loop runs in this thread.
 bool arm(Instant now) {
-  const Ref loop = Ref::steal(get_running_loop());
+  Ref loop = Ref::steal(get_running_loop());
   if (!loop || loop.get() == Py_None || tick_callback == nullptr || call_soon_name == nullptr) {
     return false;
   }
   const Ref handle =
       Ref::steal(PyObject_CallMethodOneArg(loop.get(), call_soon_name, tick_callback));
   if (!handle) return false;
-  budget.armed = true;
-  budget.ticked = false;
+  Py_XSETREF(budget.loop, loop.release());
   budget.since = now;
   return true;
 }
 
-bool check() noexcept {
-  const Instant now = now_precise();
-  if (budget.armed && !budget.ticked) {
+bool check(Instant now) noexcept {
+  if (budget.loop != nullptr) {
     if (now - budget.since <= kInlineBudget) return false;
     const Ref loop = Ref::steal(get_running_loop());
-    budget.armed = false;
-    if (loop && loop.get() != Py_None) return true;
-  } else if (arm(now)) {
-    return false;
+    if (loop.get() == budget.loop) return true;  // and so for all until the loop has turned
+    Py_CLEAR(budget.loop);  // a loop of the past, closed with the callback on it
   }
-  PyErr_Clear();  // a closed loop, or none: nothing can starve
+  if (!arm(now)) PyErr_Clear();  // a closed loop, or none: nothing can starve
   return false;
 }
 
@@ -78,7 +73,9 @@ bool loop_budget_is_spent() noexcept {
   if (++budget.answers % kStride != 0 && coarse == budget.coarse) [[likely]]
     return false;
   budget.coarse = coarse;
-  return check();
+  return check(now_precise());
 }
+
+bool loop_budget_is_spent_by_now() noexcept { return check(now_precise()); }
 
 }  // namespace mcp::python

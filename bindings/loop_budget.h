@@ -1,8 +1,9 @@
 // loop_budget.h: how long awaits may be answered inline before the event loop gets a turn.
 //
 // An await that never suspends starves its loop: timers, sockets and the other tasks wait for ever.
-// Every answer given inline asks here, and when 1 ms of one tick has gone by, the awaitable yields
-// once. A tick is noticed by a callback that is put on the loop, at most one per tick.
+// Everything that is answered inline, by a cache or by a short statement, asks here first, and once
+// 1 ms of one tick has gone by since the first answer in it, each awaitable yields once. A tick is
+// noticed by a callback that is put on the loop, at most one per tick.
 //
 // State is per thread, so per running loop. REQUIRES: the interpreter lock.
 #pragma once
@@ -15,6 +16,9 @@ inline constexpr Duration kInlineBudget = kMillisecond;
 
 // Whether the awaitable that is about to answer inline must yield first. Never with an exception
 // set; false outside asyncio, whose bare yield other frameworks do not know.
+// This one looks at the precise clock now and then only: for answers that take nanoseconds.
 [[nodiscard]] bool loop_budget_is_spent() noexcept;
+// For answers that may take long.
+[[nodiscard]] bool loop_budget_is_spent_by_now() noexcept;
 
 }  // namespace mcp::python

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "errors.h"
+#include "loop_budget.h"
 #include "sqlite_action.h"
 
 namespace mcp::python {
@@ -79,7 +80,9 @@ PySendResult finish(Awaitable* self, PyObject* value, PyObject** result) {
 }
 
 // Waits for a worker: yields the future as an asyncio future does.
-PySendResult wait(Awaitable* self, const LoopBridge& bridge, PyObject** result) {
+PySendResult wait(Awaitable* self, PyObject** result) {
+  const LoopBridge bridge = LoopBridge::of_running_loop();
+  if (!bridge) return finish(self, nullptr, result);
   std::uint64_t id = 0;
   self->future = bridge.expect(self->action->conversion(), id);
   if (self->future == nullptr) return finish(self, nullptr, result);
@@ -106,23 +109,19 @@ PySendResult wait(Awaitable* self, const LoopBridge& bridge, PyObject** result) 
 
 // Tries to finish at once, else waits.
 PySendResult run(Awaitable* self, PyObject** result) {
-  const LoopBridge bridge = LoopBridge::of_running_loop();
-  if (!bridge) return finish(self, nullptr, result);
-  if (self->phase == Phase::kNew && !bridge.has_inline_budget()) {
+  if (self->phase == Phase::kNew && loop_budget_is_spent_by_now()) {
     self->phase = Phase::kYielded;  // once: then it goes on, however little time there is
     *result = Py_NewRef(Py_None);
     return PYGEN_NEXT;
   }
-  const Instant start = now_precise();
   PyObject* value = nullptr;
   // Out of reach of whatever Python code it runs (an adapter).
   std::unique_ptr<Action> action(std::exchange(self->action, nullptr));
   self->phase = Phase::kDone;
   const Action::Outcome outcome = action->try_now(value);
   self->action = action.release();
-  bridge.spend_inline(now_precise() - start);
   if (outcome != Action::Outcome::kWait) return finish(self, value, result);
-  return wait(self, bridge, result);
+  return wait(self, result);
 }
 
 PySendResult awaitable_send(Awaitable* self, PyObject*, PyObject** result) {

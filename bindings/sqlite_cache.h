@@ -37,6 +37,11 @@ class ResultCache {
 
   [[nodiscard]] bool enabled() const noexcept { return capacity_ > 0 && ttl_ > 0; }
 
+  // Whether a result of this size may be kept: at most a quarter of the room.
+  [[nodiscard]] bool has_room_for(std::size_t bytes) const noexcept {
+    return bytes <= capacity_ / 4;
+  }
+
   // A borrowed reference, or nullptr.
   [[nodiscard]] PyObject* find(std::string_view key, sqlite::Freshness& freshness) {
     const auto found = by_key_.find(key);
@@ -65,7 +70,7 @@ class ResultCache {
            std::shared_ptr<const sqlite::Dependencies> dependencies) {
     bytes += sizeof(Entry) + key.size() + 64;
     ++counters_.loads;
-    if (bytes > capacity_ / 4) return;
+    if (!has_room_for(bytes)) return;
     const auto old = by_key_.find(key);
     if (old != by_key_.end()) remove(old->second);
     while (bytes_ + bytes > capacity_ && !recent_.empty()) {

@@ -222,6 +222,7 @@ py::dict counts(py::handle self) {
   out["quarantined"] = c.quarantined;
   out["database_seconds"] = c.database_s;
   out["wal_bytes"] = c.wal_bytes;
+  out["starved_checkpoints"] = c.starved_checkpoints;
   py::dict cache;
   cache["hits"] = kept.hits;
   cache["misses"] = kept.misses;

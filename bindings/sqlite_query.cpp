@@ -1,6 +1,4 @@
 // sqlite_query.cpp: fetch, fetchrow, fetchval, execute and executemany, awaited or waited for.
-#include <cmath>
-#include <cstring>
 #include <new>
 #include <optional>
 #include <string>
@@ -8,6 +6,8 @@
 
 #include "errors.h"
 #include "sqlite_action.h"
+#include "sqlite_arguments.h"
+#include "sqlite_delivery.h"
 #include "sqlite_endpoint.h"
 #include "sqlite_lease.h"
 #include "sqlite_params.h"
@@ -23,278 +23,8 @@ using sqlite::OperationPtr;
 using sqlite::Pool;
 using sqlite::ProfilePtr;
 using sqlite::Request;
-using sqlite::RowBlock;
 using sqlite::Slot;
-using sqlite::Stop;
 using sqlite::Stopped;
-
-PyObject *name_sql, *name_params, *name_timeout, *name_cache, *name_row_type;
-PyObject *value_tuple, *value_named, *value_dict, *empty_tuple;
-
-// ---- arguments ----
-
-struct Arguments {
-  PyObject* sql = nullptr;     // borrowed
-  PyObject* params = nullptr;  // borrowed
-  Duration timeout_ns = 0;
-  bool cache = true;
-  std::optional<RowType> row_type;
-};
-
-bool same_name(PyObject* given, PyObject* wanted) {
-  return given == wanted || PyUnicode_Compare(given, wanted) == 0;
-}
-
-bool read_timeout(PyObject* value, Duration& out) {
-  if (value == Py_None) return true;
-  const double seconds = PyFloat_AsDouble(value);
-  if (seconds == -1.0 && PyErr_Occurred() != nullptr) return false;
-  if (!(seconds > 0) || std::isinf(seconds) || PyBool_Check(value)) {
-    PyObject* shown = PyObject_Repr(value);
-    if (shown == nullptr) return false;
-    const char* text = PyUnicode_AsUTF8(shown);
-    set_python_error(invalid_argument("timeout", text != nullptr ? text : "?",
-                                      "a positive number of seconds, or None"));
-    Py_DECREF(shown);
-    return false;
-  }
-  out = static_cast<Duration>(std::min(seconds * 1e9, 9e18));
-  return true;
-}
-
-bool read_row_type(PyObject* value, std::optional<RowType>& out) {
-  if (value == Py_None) return true;
-  if (PyUnicode_Check(value)) {
-    if (same_name(value, value_tuple)) return out = RowType::kTuple, true;
-    if (same_name(value, value_named)) return out = RowType::kNamed, true;
-    if (same_name(value, value_dict)) return out = RowType::kDict, true;
-  }
-  PyObject* shown = PyObject_Repr(value);
-  if (shown == nullptr) return false;
-  const char* text = PyUnicode_AsUTF8(shown);
-  set_python_error(
-      invalid_argument("row_type", text != nullptr ? text : "?", "'tuple', 'named' or 'dict'"));
-  Py_DECREF(shown);
-  return false;
-}
-
-bool read_keyword(PyObject* name, PyObject* value, Kind kind, Arguments& out) {
-  const bool fetches = kind != Kind::kExecute && kind != Kind::kMany;
-  if (same_name(name, name_timeout)) return read_timeout(value, out.timeout_ns);
-  if (same_name(name, name_params)) return out.params = value, true;
-  if (same_name(name, name_sql)) return out.sql = value, true;
-  if (fetches && same_name(name, name_cache)) {
-    const int truth = PyObject_IsTrue(value);
-    out.cache = truth == 1;
-    return truth >= 0;
-  }
-  if (fetches && same_name(name, name_row_type)) return read_row_type(value, out.row_type);
-  PyErr_Format(PyExc_TypeError, "unexpected keyword argument '%U'", name);
-  return false;
-}
-
-bool read_arguments(Kind kind, PyObject* const* args, Py_ssize_t count, PyObject* names,
-                    Arguments& out) {
-  if (count > 2) {
-    PyErr_Format(PyExc_TypeError,
-                 "expected sql and params, got %zd positional arguments: params is one sequence or "
-                 "mapping",
-                 count);
-    return false;
-  }
-  if (count > 0) out.sql = args[0];
-  if (count > 1) out.params = args[1];
-  const Py_ssize_t keywords = names != nullptr ? PyTuple_GET_SIZE(names) : 0;
-  for (Py_ssize_t i = 0; i < keywords; ++i) {
-    if (!read_keyword(PyTuple_GET_ITEM(names, i), args[count + i], kind, out)) return false;
-  }
-  if (out.sql == nullptr || !PyUnicode_Check(out.sql)) {
-    PyErr_Format(PyExc_TypeError, "sql: expected a str, not %.200s",
-                 out.sql == nullptr ? "nothing" : Py_TYPE(out.sql)->tp_name);
-    return false;
-  }
-  if (out.params == nullptr) {
-    if (kind == Kind::kMany) {
-      PyErr_SetString(PyExc_TypeError, "executemany: expected a sequence of parameters");
-      return false;
-    }
-    out.params = empty_tuple;
-  }
-  return true;
-}
-
-// ---- the worker's side ----
-
-struct AnswerPayload final : CompletionPayload {
-  Answer answer;
-  std::exception_ptr failure;
-  // A connection that the statement moved its lease to.
-  Slot* upgraded = nullptr;
-  std::weak_ptr<Pool> pool;
-  ~AnswerPayload() override {
-    if (upgraded == nullptr) return;
-    if (const auto alive = pool.lock()) alive->end_lease(*upgraded);
-  }
-};
-
-class StatementJob final : public sqlite::Job, private sqlite::RowSink {
- public:
-  StatementJob(std::shared_ptr<Pool> pool, Access access, OperationPtr operation, Request request,
-               bool upgrades, std::shared_ptr<CompletionQueue> queue, std::uint64_t id)
-      : Job(access, operation),
-        shared_operation_(std::move(operation)),
-        pool_(pool),
-        raw_pool_(*pool),
-        request_(std::move(request)),
-        upgrades_(upgrades),
-        queue_(std::move(queue)),
-        id_(id) {}
-
-  After run(Slot& slot) override {
-    try {
-      payload_->answer = raw_pool_.execute(slot, request_, operation(), 0,
-                                           request_.first_row_only ? nullptr : this);
-    } catch (const sqlite::NeedsWriter&) {
-      if (!may_upgrade_) throw;  // the pool sends it to the writer, or it is an error
-      raw_pool_.submit(std::make_unique<StatementJob>(
-          pool_.lock(), Access::kWrite, shared_operation_, std::move(request_), true, queue_, id_));
-      handed_over_ = true;
-      return After::kLease;
-    }
-    if (!upgrades_) return keeps_lease_ ? After::kLease : After::kRelease;
-    payload_->pool = pool_;
-    payload_->upgraded = &slot;
-    return After::kLease;
-  }
-  void finish(std::exception_ptr failure) noexcept override {
-    if (handed_over_) return;
-    payload_->failure = std::move(failure);
-    queue_->push({id_, std::move(payload_), true});
-  }
-  [[nodiscard]] bool expects_long() const noexcept override {
-    return request_.many || !request_.profile->fits_inline(kMillisecond);
-  }
-  // Runs on a leased connection; if it turns out to write, the lease may move to the writer.
-  void keep_lease(bool may_upgrade) noexcept {
-    keeps_lease_ = true;
-    may_upgrade_ = may_upgrade;
-  }
-
- private:
-  void take(RowBlock&& block, const std::shared_ptr<const sqlite::ColumnNames>& names) override {
-    auto part = std::make_unique<AnswerPayload>();
-    part->answer.rows = std::move(block);
-    part->answer.names = names;
-    queue_->push({id_, std::move(part), false});
-  }
-
-  const OperationPtr shared_operation_;
-  const std::weak_ptr<Pool> pool_;
-  Pool& raw_pool_;  // it joins its workers before it goes
-  Request request_;
-  const bool upgrades_;
-  bool keeps_lease_ = false;
-  bool may_upgrade_ = false;
-  bool handed_over_ = false;  // to another job, on the writer
-  const std::shared_ptr<CompletionQueue> queue_;
-  const std::uint64_t id_;
-  std::unique_ptr<AnswerPayload> payload_ = std::make_unique<AnswerPayload>();
-};
-
-// ---- the caller's side ----
-
-// What a statement needs to become a result. Shared by all ways to run it.
-struct Delivery {
-  Kind kind;
-  RowType row_type;
-  std::string cache_key;  // empty: not to be kept
-  bool leads = false;     // others may wait for this result
-};
-
-// Wakes a caller that waited for another's result.
-class FollowerConversion final : public Conversion {
- public:
-  Progress resume(Completion&, Instant, PyObject*& result) override {
-    result = Py_NewRef(Py_None);
-    return Progress::kDone;
-  }
-};
-
-void keep_result(PoolState& state, const Delivery& delivery, const Answer& answer,
-                 std::size_t bytes, PyObject* result) {
-  if (delivery.cache_key.empty() || !answer.cacheable) return;
-  PyObject* kept = to_kept(delivery.kind, delivery.row_type, result);
-  if (kept == nullptr) {
-    PyErr_Clear();
-    return;
-  }
-  try {
-    state.cache.put(delivery.cache_key, kept, bytes, answer.seen, answer.dependencies);
-  } catch (const std::bad_alloc&) {
-    // Then it is not kept.
-  }
-  Py_DECREF(kept);
-}
-
-class StatementConversion final : public Conversion {
- public:
-  StatementConversion(Endpoint* endpoint, Delivery delivery)
-      : endpoint_(endpoint),
-        delivery_(std::move(delivery)),
-        collector_(delivery_.kind, delivery_.row_type, endpoint->pool_state()->converters) {
-    Py_INCREF(endpoint_);
-  }
-  ~StatementConversion() override {
-    land();
-    Py_DECREF(endpoint_);
-  }
-
-  Progress resume(Completion& completion, Instant deadline, PyObject*& result) override {
-    auto& payload = static_cast<AnswerPayload&>(*completion.payload);
-    if (payload.upgraded != nullptr) adopt(payload);
-    if (payload.failure) {
-      set_python_error_from(payload.failure);
-      return Progress::kError;
-    }
-    const Instant start = now_precise();
-    const auto step = collector_.add(payload.answer.rows, payload.answer.names, deadline);
-    converted_ns_ += now_precise() - start;
-    if (step == Collector::Step::kError) return Progress::kError;
-    if (step == Collector::Step::kYield) return Progress::kYield;
-    if (!completion.last) return Progress::kNext;
-    result = collector_.result(payload.answer.changes);
-    if (result == nullptr) return Progress::kError;
-    if (payload.answer.figures != nullptr) payload.answer.figures->add_conversion(converted_ns_);
-    keep_result(*endpoint_->pool_state(), delivery_, payload.answer, collector_.bytes(), result);
-    return Progress::kDone;
-  }
-
- private:
-  // Wakes whoever waited for this result, come or not: they look in the cache, and one of them
-  // runs the statement if it is not there.
-  void land() {
-    PoolState* state = endpoint_->pool_state();
-    if (!delivery_.leads || state == nullptr) return;
-    auto flight = state->flights.extract(delivery_.cache_key);
-    if (flight.empty()) return;
-    for (PoolState::Follower& follower : flight.mapped()) {
-      follower.queue->push({follower.id, nullptr, true});
-    }
-  }
-
-  // The lease goes on, on the writer.
-  void adopt(AnswerPayload& payload) {
-    Lease& lease = **endpoint_->lease;
-    Slot* slot = std::exchange(payload.upgraded, nullptr);
-    lease.end();
-    lease.slot = slot;
-  }
-
-  Endpoint* const endpoint_;
-  Delivery delivery_;
-  Collector collector_;
-  Duration converted_ns_ = 0;
-};
 
 class StatementAction final : public Action {
  public:
@@ -366,9 +96,10 @@ class StatementAction final : public Action {
     follows_ = false;
     if (!mine.cache_key.empty() && is_cacheable()) {
       const auto [flight, first] = endpoint_->pool_state()->flights.try_emplace(mine.cache_key);
-      follows_ = !first;
+      // A caller with a deadline of its own does not wait for a statement that may run longer.
+      follows_ = !first && arguments_.timeout_ns == 0;
       if (follows_) return std::make_unique<FollowerConversion>();
-      mine.leads = true;
+      mine.leads = first;
     }
     return std::make_unique<StatementConversion>(endpoint_, std::move(mine));
   }
@@ -428,6 +159,7 @@ class StatementAction final : public Action {
     request_.may_control_transaction |=
         endpoint_->lease != nullptr && !(*endpoint_->lease)->transaction;
     request_.profile = std::move(profile);
+    request_.want_proof = may_use_cache();
     return true;
   }
 
@@ -436,10 +168,10 @@ class StatementAction final : public Action {
     if (iterator == nullptr) return false;
     bool good = true;
     while (PyObject* params = PyIter_Next(iterator)) {
-      request_.batch.emplace_back();
-      good = pack_params(params, adapters, request_.batch.back());
+      good = pack_params(params, adapters, request_.batch.row());
       Py_DECREF(params);
       if (!good) break;
+      request_.batch.end_row();
     }
     Py_DECREF(iterator);
     return good && PyErr_Occurred() == nullptr;
@@ -542,7 +274,6 @@ class StatementAction final : public Action {
 
   PyObject* convert(const Answer& answer) {
     Collector collector(kind_, row_type_, endpoint_->pool_state()->converters);
-    const Instant start = now_precise();
     for (;;) {
       const auto step = collector.add(
           answer.rows, answer.names, endpoint_->blocking ? now_precise() + kTickBudget_ns : kNever);
@@ -551,8 +282,8 @@ class StatementAction final : public Action {
       const GilRelease others;  // a loop in another thread need not wait for all of it
     }
     PyObject* result = collector.result(answer.changes);
-    if (answer.figures != nullptr) answer.figures->add_conversion(now_precise() - start);
-    if (result != nullptr) {
+    if (answer.figures != nullptr) answer.figures->add_conversion(now_precise() - answer.ended);
+    if (result != nullptr && answer.cacheable) {
       keep_result(*endpoint_->pool_state(), delivery(), answer, collector.bytes(), result);
     }
     return result;
@@ -703,24 +434,13 @@ PyMethodDef query_methods[] = {
 PyObject* run_control(Endpoint* endpoint, PyObject* sql) {
   Arguments arguments;
   arguments.sql = sql;
-  arguments.params = empty_tuple;
+  arguments.params = no_params();
   auto action = std::make_unique<StatementAction>(endpoint, Kind::kExecute, arguments);
   action->allow_control();
   if (endpoint->blocking) return action->run_blocking();
   return make_awaitable(std::move(action));
 }
 
-void bind_query(pybind11::module_&) {
-  const auto intern = [](const char* text) { return PyUnicode_InternFromString(text); };
-  name_sql = intern("sql");
-  name_params = intern("params");
-  name_timeout = intern("timeout");
-  name_cache = intern("cache");
-  name_row_type = intern("row_type");
-  value_tuple = intern("tuple");
-  value_named = intern("named");
-  value_dict = intern("dict");
-  empty_tuple = PyTuple_New(0);
-}
+void bind_query(pybind11::module_&) { prepare_argument_names(); }
 
 }  // namespace mcp::python

@@ -1,0 +1,113 @@
+#include "sqlite_arguments.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "errors.h"
+
+namespace mcp::python {
+namespace {
+
+PyObject *name_sql, *name_params, *name_timeout, *name_cache, *name_row_type;
+PyObject *value_tuple, *value_named, *value_dict, *empty_tuple;
+
+bool same_name(PyObject* given, PyObject* wanted) {
+  return given == wanted || PyUnicode_Compare(given, wanted) == 0;
+}
+
+bool read_timeout(PyObject* value, Duration& out) {
+  if (value == Py_None) return true;
+  const double seconds = PyFloat_AsDouble(value);
+  if (seconds == -1.0 && PyErr_Occurred() != nullptr) return false;
+  if (!(seconds > 0) || std::isinf(seconds) || PyBool_Check(value)) {
+    PyObject* shown = PyObject_Repr(value);
+    if (shown == nullptr) return false;
+    const char* text = PyUnicode_AsUTF8(shown);
+    set_python_error(invalid_argument("timeout", text != nullptr ? text : "?",
+                                      "a positive number of seconds, or None"));
+    Py_DECREF(shown);
+    return false;
+  }
+  out = static_cast<Duration>(std::min(seconds * 1e9, 9e18));
+  return true;
+}
+
+bool read_row_type(PyObject* value, std::optional<RowType>& out) {
+  if (value == Py_None) return true;
+  if (PyUnicode_Check(value)) {
+    if (same_name(value, value_tuple)) return out = RowType::kTuple, true;
+    if (same_name(value, value_named)) return out = RowType::kNamed, true;
+    if (same_name(value, value_dict)) return out = RowType::kDict, true;
+  }
+  PyObject* shown = PyObject_Repr(value);
+  if (shown == nullptr) return false;
+  const char* text = PyUnicode_AsUTF8(shown);
+  set_python_error(
+      invalid_argument("row_type", text != nullptr ? text : "?", "'tuple', 'named' or 'dict'"));
+  Py_DECREF(shown);
+  return false;
+}
+
+bool read_keyword(PyObject* name, PyObject* value, Kind kind, Arguments& out) {
+  const bool fetches = kind != Kind::kExecute && kind != Kind::kMany;
+  if (same_name(name, name_timeout)) return read_timeout(value, out.timeout_ns);
+  if (same_name(name, name_params)) return out.params = value, true;
+  if (same_name(name, name_sql)) return out.sql = value, true;
+  if (fetches && same_name(name, name_cache)) {
+    const int truth = PyObject_IsTrue(value);
+    out.cache = truth == 1;
+    return truth >= 0;
+  }
+  if (fetches && same_name(name, name_row_type)) return read_row_type(value, out.row_type);
+  PyErr_Format(PyExc_TypeError, "unexpected keyword argument '%U'", name);
+  return false;
+}
+
+}  // namespace
+
+bool read_arguments(Kind kind, PyObject* const* args, Py_ssize_t count, PyObject* names,
+                    Arguments& out) {
+  if (count > 2) {
+    PyErr_Format(PyExc_TypeError,
+                 "expected sql and params, got %zd positional arguments: params is one sequence or "
+                 "mapping",
+                 count);
+    return false;
+  }
+  if (count > 0) out.sql = args[0];
+  if (count > 1) out.params = args[1];
+  const Py_ssize_t keywords = names != nullptr ? PyTuple_GET_SIZE(names) : 0;
+  for (Py_ssize_t i = 0; i < keywords; ++i) {
+    if (!read_keyword(PyTuple_GET_ITEM(names, i), args[count + i], kind, out)) return false;
+  }
+  if (out.sql == nullptr || !PyUnicode_Check(out.sql)) {
+    PyErr_Format(PyExc_TypeError, "sql: expected a str, not %.200s",
+                 out.sql == nullptr ? "nothing" : Py_TYPE(out.sql)->tp_name);
+    return false;
+  }
+  if (out.params == nullptr) {
+    if (kind == Kind::kMany) {
+      PyErr_SetString(PyExc_TypeError, "executemany: expected a sequence of parameters");
+      return false;
+    }
+    out.params = empty_tuple;
+  }
+  return true;
+}
+
+PyObject* no_params() noexcept { return empty_tuple; }
+
+void prepare_argument_names() {
+  const auto intern = [](const char* text) { return PyUnicode_InternFromString(text); };
+  name_sql = intern("sql");
+  name_params = intern("params");
+  name_timeout = intern("timeout");
+  name_cache = intern("cache");
+  name_row_type = intern("row_type");
+  value_tuple = intern("tuple");
+  value_named = intern("named");
+  value_dict = intern("dict");
+  empty_tuple = PyTuple_New(0);
+}
+
+}  // namespace mcp::python

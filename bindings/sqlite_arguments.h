@@ -1,0 +1,30 @@
+// sqlite_arguments.h: what a call of fetch() and its like said. Everything here needs the
+// interpreter lock.
+#pragma once
+
+#include <optional>
+
+#include "base/clock.h"
+#include "gil.h"
+#include "sqlite_result.h"
+
+namespace mcp::python {
+
+struct Arguments {
+  PyObject* sql = nullptr;     // borrowed
+  PyObject* params = nullptr;  // borrowed
+  Duration timeout_ns = 0;
+  bool cache = true;
+  std::optional<RowType> row_type;
+};
+
+// From a vectorcall's arguments. False with TypeError or ConfigurationError set.
+[[nodiscard]] bool read_arguments(Kind kind, PyObject* const* args, Py_ssize_t count,
+                                  PyObject* names, Arguments& out);
+
+// No parameters, borrowed.
+[[nodiscard]] PyObject* no_params() noexcept;
+
+void prepare_argument_names();
+
+}  // namespace mcp::python
