@@ -49,6 +49,9 @@ class PoolStats:
     """Memory held by cached results, about, bytes."""
     wal_bytes: int = 0
     """Size of the write-ahead log when it was last checkpointed, bytes."""
+    starved_checkpoints: int = 0
+    """Checkpoints after which over 4096 pages (16 MiB mostly) of the log still waited for an old reader to
+    end; until it does, the log grows."""
 
 
 @dataclass(frozen=True, slots=True)

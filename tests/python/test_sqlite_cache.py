@@ -6,12 +6,14 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mcp_performance import SQLitePool
+from mcp_performance import QueryError, SQLitePool
 
 READS = int(os.environ.get("MCP_PERFORMANCE_TEST_READS", "40000"))
 
@@ -121,6 +123,116 @@ async def test_what_changes_by_itself_is_not_kept(pool: SQLitePool, expression: 
     await pool.fetch("SELECT name FROM pragma_table_info('t')")
     await pool.fetch("SELECT name FROM sqlite_schema")
     assert pool.stats().cache.currsize == 0
+
+
+async def test_virtual_and_temporary_tables_are_not_kept(tmp_path: Path) -> None:
+    def init(connection: Any) -> None:
+        connection.execute("CREATE TEMP TABLE scratch (x)")
+        connection.execute("CREATE TEMP VIEW seen AS SELECT * FROM scratch")
+
+    async with SQLitePool(tmp_path / "a.db", init=init) as pool:
+        await pool.execute("CREATE VIRTUAL TABLE words USING fts5(text)")
+        await pool.execute("INSERT INTO words VALUES ('one two')")
+        for sql in (
+            "SELECT text FROM words WHERE words MATCH 'two'",
+            "SELECT count(*) FROM words",
+            "SELECT x FROM scratch",
+            "SELECT count(*) FROM seen",
+        ):
+            for _ in range(3):
+                await pool.fetch(sql)
+        await pool.execute("INSERT INTO words VALUES ('two three')")
+        assert await pool.fetchval("SELECT count(*) FROM words") == 2
+        assert pool.stats().cache.currsize == 0
+
+
+@pytest.mark.parametrize(
+    ("schema", "write", "before", "after"),
+    [
+        ("CREATE TABLE k (id PRIMARY KEY, v) WITHOUT ROWID", "UPDATE k SET v = 9", 1, 9),
+        ("CREATE TABLE k (id PRIMARY KEY, v)", "INSERT OR REPLACE INTO k VALUES (1, 9)", 1, 9),
+        ("CREATE TABLE k (id PRIMARY KEY, v)", "DELETE FROM k", 1, None),  # by truncation
+        ("CREATE TABLE k (id PRIMARY KEY, v)", "ALTER TABLE k RENAME TO gone", 1, QueryError),
+        (
+            "CREATE TABLE k (id PRIMARY KEY, v)",
+            "INSERT INTO k VALUES (1, 2) ON CONFLICT DO UPDATE SET v = 9",
+            1,
+            9,
+        ),
+    ],
+)
+async def test_writes_that_hooks_would_miss_end_it(
+    pool: SQLitePool, schema: str, write: str, before: object, after: object
+) -> None:
+    sql = "SELECT v FROM k WHERE id = 1"
+    await pool.execute(schema)
+    await pool.execute("INSERT INTO k VALUES (1, 1)")
+    for _ in range(2):
+        assert await pool.fetchval(sql) == before
+    await pool.execute(write)
+    if after is QueryError:
+        with pytest.raises(QueryError, match="no such table"):
+            await pool.fetchval(sql)
+    else:
+        assert await pool.fetchval(sql) == after
+
+
+async def test_a_foreign_key_and_a_view_are_followed_to_their_tables(tmp_path: Path) -> None:
+    def init(connection: Any) -> None:
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    async with SQLitePool(tmp_path / "a.db", init=init) as pool:
+        await pool.execute("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
+        await pool.execute("CREATE TABLE child (p REFERENCES parent ON DELETE CASCADE)")
+        await pool.execute("CREATE VIEW children AS SELECT count(*) AS n FROM child")
+        await pool.execute("INSERT INTO parent VALUES (1)")
+        await pool.execute("INSERT INTO child VALUES (1)")
+        for _ in range(2):
+            assert await pool.fetchval("SELECT n FROM children") == 1
+        assert hits(pool) == 1
+        await pool.execute("DELETE FROM parent")
+        assert await pool.fetchval("SELECT n FROM children") == 0
+
+
+async def test_writes_to_another_table_leave_a_result_and_vacuum_does_not(pool: SQLitePool) -> None:
+    assert await pool.fetchval(SQL) == 0
+    if not await pool.fetchval(
+        "SELECT 1 FROM pragma_journal_mode WHERE journal_mode IN ('delete', 'truncate')"
+    ):
+        await pool.execute("INSERT INTO other VALUES (1)")
+        before = hits(pool)
+        assert await pool.fetchval(SQL) == 0
+        assert hits(pool) == before + 1
+    before = hits(pool)
+    await pool.execute("VACUUM")
+    assert await pool.fetchval(SQL) == 0
+    assert hits(pool) == before
+
+
+def test_two_loops_that_want_one_result_are_each_woken_on_their_own(tmp_path: Path) -> None:
+    pool = SQLitePool(tmp_path / "a.db", inline_budget=0)
+    pool.blocking.execute("CREATE TABLE t (x)")
+    pool.blocking.executemany("INSERT INTO t VALUES (?)", [(i,) for i in range(500)])
+    sql = "SELECT count(*) FROM t a, t b WHERE a.x < b.x AND b.x < ?"
+    pool.blocking.fetchval(sql, (1,))  # known to be cacheable from here on
+    answers: list[list[int]] = []
+    together = threading.Barrier(3)
+
+    async def ask() -> None:
+        for turn in range(10):
+            together.wait()
+            answers.append(await asyncio.gather(*(pool.fetchval(sql, (100 + turn,)) for _ in range(5))))
+
+    threads = [threading.Thread(target=asyncio.run, args=(ask(),)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 30
+    for turn in range(10):
+        n = 100 + turn
+        assert answers.count([n * (n - 1) // 2] * 5) == 3
+    pool.terminate()
 
 
 async def test_cache_false_neither_serves_nor_keeps(pool: SQLitePool) -> None:

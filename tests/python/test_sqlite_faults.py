@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp_performance import DatabaseCorrupt, PoolClosed, PoolTimeout, QueryError, SQLitePool
+from mcp_performance import DatabaseCorrupt, PoolClosed, PoolTimeout, QueryError, SQLitePool, cached
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 KILLS = int(os.environ.get("MCP_PERFORMANCE_TEST_KILLS", "50"))
@@ -101,6 +101,22 @@ async def test_a_timeout_ends_the_statement_and_nothing_else(tmp_path: Path) -> 
         assert await pool.fetchval("SELECT 1") == 1
 
 
+async def test_the_deadline_of_one_caller_holds_while_another_runs_the_same_select(tmp_path: Path) -> None:
+    async with SQLitePool(tmp_path / "a.db") as pool:
+        await pool.execute("CREATE TABLE t (x)")
+        await pool.executemany("INSERT INTO t VALUES (?)", [(i,) for i in range(3000)])
+        sql = "SELECT count(*) FROM t a, t b, t c WHERE a.x + b.x + c.x < ? AND a.x < ?"
+        await pool.fetchval(sql, (0, 0))  # known to be cacheable from here on
+        longest = asyncio.create_task(pool.fetchval(sql, (3000, 3000)))
+        await running(pool)
+        with pytest.raises(PoolTimeout):
+            await pool.fetchval(sql, (3000, 3000), timeout=0.05)
+        assert not longest.done()
+        longest.cancel()
+        await asyncio.gather(longest, return_exceptions=True)
+        await idle(pool)
+
+
 async def test_an_interrupted_write_undoes_its_transaction_and_says_so(tmp_path: Path) -> None:
     async with SQLitePool(tmp_path / "a.db") as pool:
         await pool.execute("CREATE TABLE t (x)")
@@ -138,6 +154,42 @@ async def test_inline_results_in_a_loop_let_other_tasks_and_timeouts_run(tmp_pat
             stop = True
             await beside
             assert turns > 5
+
+
+async def test_all_that_is_answered_inline_shares_one_budget_a_turn(tmp_path: Path) -> None:
+    @cached
+    async def function(number: int) -> int:
+        return number
+
+    async with SQLitePool(tmp_path / "a.db") as pool:
+        await pool.execute("CREATE TABLE t (x)")
+
+        async def answers_a_turn(tasks: int) -> float:
+            """How many answers *tasks* tasks get between two turns of another task."""
+            turns = answers = 0
+
+            async def work() -> None:
+                nonlocal answers
+                while answers < 20_000:
+                    await function(1)
+                    await pool.fetchval("SELECT count(*) FROM t")
+                    await pool.fetchval("SELECT count(*) FROM t", cache=False)
+                    answers += 3
+
+            async def other() -> None:
+                nonlocal turns
+                while answers < 20_000:
+                    turns += 1
+                    await asyncio.sleep(0)
+
+            await asyncio.gather(other(), *(work() for _ in range(tasks)))
+            return answers / turns
+
+        alone = await answers_a_turn(1)
+        together = await answers_a_turn(20)
+        # The budget, and one answer of each task that had yielded before. With a budget of its own
+        # each task would get as much as one alone.
+        assert together < 5 * alone + 3 * 20
 
 
 # ---- locks of other processes ----
