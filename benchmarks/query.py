@@ -24,6 +24,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import _peers
+
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ("sqlparse==0.5.3", "sqlglot==26.12.0")
 ROUNDS = 5
@@ -87,6 +89,7 @@ def _sqlglot() -> Callable[[str], str]:
 
 def run_peer(name: str, file: str) -> None:
     """Print the seconds that one peer takes over the statements in *file*."""
+    _peers.add(*PEERS)
     normalise = {"sqlparse": _sqlparse, "sqlglot": _sqlglot}[name]()
     corpus = json.loads(Path(file).read_text())
     start = time.perf_counter()
@@ -95,23 +98,13 @@ def run_peer(name: str, file: str) -> None:
     print(time.perf_counter() - start)
 
 
-def peer_environment() -> Path:
-    """The interpreter of .cache/bench-venv, with the peers installed."""
-    directory = ROOT / ".cache" / "bench-venv"
-    python = directory / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(directory)], check=True)
-    subprocess.run([str(python), "-m", "pip", "install", "-q", *PEERS], check=True)
-    return python
-
-
 def fingerprints() -> list[str]:
     """The table of the first part."""
     from mcp_performance import _core
 
     corpus = statements(2_000)
     size = sum(len(sql.encode()) for sql in corpus)
-    python = peer_environment()
+    _peers.add(*PEERS)
     seconds: dict[str, list[float]] = {"this package": [], "sqlparse": [], "sqlglot": []}
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "corpus.json"
@@ -122,7 +115,7 @@ def fingerprints() -> list[str]:
                 _core.fingerprint(sql)
             seconds["this package"].append(time.perf_counter() - start)
             for peer in ("sqlparse", "sqlglot"):
-                command = [str(python), __file__, "--peer", peer, str(file)]
+                command = [sys.executable, __file__, "--peer", peer, str(file)]
                 found = subprocess.run(command, check=True, capture_output=True, text=True)
                 seconds[peer].append(float(found.stdout))
     own = statistics.median(seconds["this package"])
