@@ -324,7 +324,7 @@ async def test_a_foreign_process_writes_while_eight_tasks_read_and_no_row_is_sta
                     await pool.execute("INSERT INTO other VALUES (1)")  # own commits in between
 
         try:
-            while floor() == 0:  # noqa: ASYNC110
+            while floor() == 0:
                 assert process.poll() is None
                 await asyncio.sleep(0)
             await asyncio.gather(*(read() for _ in range(8)))
