@@ -3,14 +3,14 @@
 FROM python:3.11-slim-bookworm AS build
 RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends g++ cmake ninja-build pkg-config \
-        libsqlite3-dev libhiredis-dev libtbb-dev libspdlog-dev libssl-dev zlib1g-dev libboost-dev
+        libsqlite3-dev libhiredis-dev libtbb-dev libspdlog-dev libssl-dev zlib1g-dev libboost-dev libnghttp2-dev
 COPY . /source
 RUN pip wheel --no-deps -w /wheels /source
 
 FROM python:3.11-slim-bookworm
 RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends \
-        libsqlite3-0 libhiredis0.14 libtbb12 libspdlog1.10 libssl3 zlib1g \
+        libsqlite3-0 libhiredis0.14 libtbb12 libspdlog1.10 libssl3 zlib1g libnghttp2-14 \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /wheels /wheels
 RUN pip install --no-cache-dir "$(ls /wheels/mcp_performance-*.whl)[demo]"

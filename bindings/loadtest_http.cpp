@@ -7,6 +7,7 @@
 
 #include "errors.h"
 #include "loadtest/address.h"
+#include "loadtest/http2_session.h"
 #include "loadtest/http_run.h"
 #include "loadtest/scenario.h"
 #include "loadtest_report.h"
@@ -70,6 +71,9 @@ HttpOptions http_options(const py::dict& arguments) {
   options.use_tls = arguments["tls"].cast<bool>();
   options.tls.verify = arguments["verify"].cast<bool>();
   options.tls.ca_file = arguments["ca_file"].cast<std::string>();
+  options.http2 = arguments["http2"].cast<bool>();
+  options.tls.http2 = options.http2;
+  options.live_kinds = arguments["live_kinds"].cast<bool>();
   options.follow_redirects = arguments["follow_redirects"].cast<bool>();
   options.body_limit = arguments["body_limit"].cast<std::uint64_t>();
   const auto unix_socket = arguments["unix_socket"].cast<std::string>();
@@ -110,6 +114,7 @@ class RequestPicker {
 }  // namespace
 
 void bind_http_run(py::module_& module) {
+  module.attr("HTTP2_BUILT_IN") = loadtest::Http2Session::built_in();
   py::class_<RequestPicker>(module, "RequestPicker")
       .def(py::init<const py::kwargs&>())
       .def("choose", &RequestPicker::choose)

@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <memory>
 #include <utility>
 
 namespace mcp::loadtest {
@@ -68,9 +69,24 @@ void HttpConnection::begin(std::string_view request, bool is_head, bool keep_bod
   first_byte_at_ = last_byte_at_ = 0;
   bytes_received_ = 0;
   response_.begin(is_head, options_->body_limit, keep_body);
+  if (!options_->http2) return;
+  request_ = std::exchange(output_, {});
+  if (http2_ && !http2_->submit(request_, options_->tls != nullptr)) hung_up_ = true;
+}
+
+// Whether the session has more to send; output_ is empty.
+bool HttpConnection::more_output() {
+  if (!http2_) return false;
+  output_ = http2_->output();
+  return !output_.empty();
+}
+
+bool HttpConnection::is_reusable() const noexcept {
+  return !hung_up_ && response_.keep_alive() && (!http2_ || http2_->is_usable());
 }
 
 void HttpConnection::close() noexcept {
+  http2_.reset();
   ssl_.reset();
   if (fd_ >= 0) ::close(fd_);
   fd_ = -1;
@@ -104,18 +120,26 @@ HttpConnection::Progress HttpConnection::connect_or_fail() {
     state_ = State::kHandshaking;
     return Progress::kComplete;
   }
+  return come_up();
+}
+
+HttpConnection::Progress HttpConnection::come_up() {
   state_ = State::kUp;
   up_at_ = now_precise();
-  return Progress::kComplete;
+  if (!options_->http2) return Progress::kComplete;
+  http2_ = std::make_unique<Http2Session>(response_);
+  if (http2_->submit(request_, options_->tls != nullptr)) return Progress::kComplete;
+  return fail("generator-limited: no memory for a stream");
 }
 
 HttpConnection::Progress HttpConnection::shake_hands() {
   ERR_clear_error();
   const int result = SSL_do_handshake(ssl_.get());
   if (result == 1) {
-    state_ = State::kUp;
-    up_at_ = now_precise();
-    return Progress::kComplete;
+    if (options_->http2 && !chose_http2(ssl_.get())) {
+      return fail("the target does not speak HTTP/2");
+    }
+    return come_up();
   }
   const int error = SSL_get_error(ssl_.get(), result);
   if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE) return Progress::kPending;
@@ -176,11 +200,12 @@ HttpConnection::Io HttpConnection::write(std::string_view data, std::size_t& put
 }
 
 void HttpConnection::send_now() noexcept {
-  while (!output_.empty()) {
+  while (!output_.empty() || more_output()) {
     std::size_t put = 0;
     switch (write(output_, put)) {
       case Io::kDone:
         output_.remove_prefix(put);
+        bytes_sent_ += put;
         break;
       case Io::kAgain:
         return;
@@ -218,6 +243,35 @@ HttpConnection::Progress HttpConnection::receive(std::span<char> buffer) {
   }
 }
 
+// Beyond the end of the stream as well, since the peer may have more to say about the connection.
+HttpConnection::Progress HttpConnection::receive_http2(std::span<char> buffer) {
+  bool complete = false;
+  for (std::size_t got = buffer.size(); ssl_ || hung_up_ || got == buffer.size();) {
+    const Io io = read(buffer, got);
+    if (io == Io::kAgain) break;
+    HttpResponse::State state = HttpResponse::State::kBad;
+    const Instant now = now_precise();
+    if (io == Io::kDone) {
+      state = http2_->feed({buffer.data(), got});
+      if (!complete) bytes_received_ += got;
+    } else if (!complete) {
+      if (io == Io::kError) return fail(describe_errno(errno_));
+      state = http2_->end_of_stream();
+    }
+    if (!complete) {
+      last_byte_at_ = now;
+      if (first_byte_at_ == 0 && response_.started()) first_byte_at_ = now;
+      if (state == HttpResponse::State::kBad) return fail(response_.error());
+    } else if (state == HttpResponse::State::kBad) {
+      hung_up_ = true;
+      break;
+    }
+    complete = complete || state == HttpResponse::State::kComplete;
+  }
+  send_now();  // acknowledgements, windows
+  return complete ? Progress::kComplete : Progress::kPending;
+}
+
 HttpConnection::Progress HttpConnection::advance(std::span<char> buffer, bool hung_up) {
   hung_up_ = hung_up_ || hung_up;
   if (state_ == State::kConnecting) {
@@ -229,10 +283,20 @@ HttpConnection::Progress HttpConnection::advance(std::span<char> buffer, bool hu
     if (const Progress progress = shake_hands(); progress != Progress::kComplete) return progress;
   }
   send_now();
-  return receive(buffer);
+  return http2_ ? receive_http2(buffer) : receive(buffer);
 }
 
 bool HttpConnection::still_usable() {
+  if (http2_) {
+    char buffer[4096];
+    for (std::size_t got = 0;;) {
+      const Io io = read(buffer, got);
+      if (io == Io::kAgain) break;
+      if (io != Io::kDone || http2_->feed({buffer, got}) == HttpResponse::State::kBad) return false;
+    }
+    send_now();
+    return !hung_up_ && http2_->is_usable();
+  }
   char byte;
   std::size_t got = 0;
   return state_ != State::kUp || read({&byte, 1}, got) == Io::kAgain;

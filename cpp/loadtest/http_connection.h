@@ -1,16 +1,18 @@
-// http_connection.h: one socket to the target, carrying one request at a time. Never blocks; the
-// owner watches the file descriptor edge-triggered for both directions and calls advance().
-// Thread-compatible.
-// Invariant: idle or closed whenever no request is under way.
+// http_connection.h: one socket to the target, carrying one request at a time, over HTTP/1.1 or 2.
+// Never blocks; the owner watches the file descriptor edge-triggered for both directions and calls
+// advance(). Thread-compatible. Invariant: idle or closed whenever no request is under way.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/clock.h"
 #include "loadtest/address.h"
+#include "loadtest/http2_session.h"
 #include "loadtest/http_response.h"
 #include "loadtest/tls.h"
 
@@ -21,6 +23,7 @@ struct ConnectOptions {
   std::string host;        // checked against the certificate
   SSL_CTX* tls = nullptr;  // not owned; null: plain
   std::uint64_t body_limit = 64 << 20;
+  bool http2 = false;  // by ALPN with TLS, by prior knowledge without
 };
 
 class HttpConnection {
@@ -52,8 +55,6 @@ class HttpConnection {
 
   [[nodiscard]] bool is_open() const noexcept { return fd_ >= 0; }
   [[nodiscard]] bool is_connected() const noexcept { return state_ == State::kUp; }
-  // The peer has closed its side: what comes after the current response is nothing.
-  [[nodiscard]] bool is_hung_up() const noexcept { return hung_up_; }
   [[nodiscard]] int fd() const noexcept { return fd_; }
   [[nodiscard]] const HttpResponse& response() const noexcept { return response_; }
   [[nodiscard]] const std::string& failure() const noexcept { return failure_; }
@@ -62,6 +63,10 @@ class HttpConnection {
   [[nodiscard]] Instant last_byte_at() const noexcept { return last_byte_at_; }
   [[nodiscard]] std::uint64_t bytes_received() const noexcept { return bytes_received_; }
   [[nodiscard]] Instant up_at() const noexcept { return up_at_; }
+  // Bytes of requests that went out since the last call.
+  [[nodiscard]] std::uint64_t take_bytes_sent() noexcept { return std::exchange(bytes_sent_, 0); }
+  // Whether another request can follow. REQUIRES: the last one is complete.
+  [[nodiscard]] bool is_reusable() const noexcept;
 
  private:
   enum class State { kClosed, kConnecting, kHandshaking, kUp };
@@ -69,24 +74,30 @@ class HttpConnection {
 
   Progress connect_or_fail();
   Progress shake_hands();
+  Progress come_up();
+  Progress receive_http2(std::span<char> buffer);
   Progress receive(std::span<char> buffer);
   Progress fail(std::string why);
   Io read(std::span<char> buffer, std::size_t& got);
   Io write(std::string_view data, std::size_t& put);
+  [[nodiscard]] bool more_output();
 
   const ConnectOptions* options_ = nullptr;
   int fd_ = -1;
   State state_ = State::kClosed;
   Ssl ssl_;
-  std::string_view output_;  // what is still to be written
+  std::string_view output_;   // what is still to be written
+  std::string_view request_;  // waits for the connection to come up (HTTP/2)
   HttpResponse response_;
+  std::unique_ptr<Http2Session> http2_;
   std::string failure_;
   int errno_ = 0;
-  bool hung_up_ = false;
+  bool hung_up_ = false;  // the peer has closed its side: nothing follows the current response
   Instant first_byte_at_ = 0;
   Instant last_byte_at_ = 0;
   Instant up_at_ = 0;
   std::uint64_t bytes_received_ = 0;
+  std::uint64_t bytes_sent_ = 0;
 };
 
 // "connection refused", "connection reset", ... for an errno.

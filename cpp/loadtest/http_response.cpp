@@ -203,4 +203,27 @@ HttpResponse::State HttpResponse::end_of_stream() {
   return state;
 }
 
+void HttpResponse::set_status(int status) {
+  started_ = true;
+  status_ = status;
+}
+
+void HttpResponse::add_header(std::string_view name, std::string_view value) {
+  if (same_header(name, "location")) location_ = value;
+  if (same_header(name, "content-encoding") && !is_head_) body_.set_encoding(value);
+}
+
+bool HttpResponse::add_body(std::string_view data) {
+  if (body_.write(data)) return true;
+  error_ = body_.error();
+  return false;
+}
+
+HttpResponse::State HttpResponse::finish() {
+  if (status_ == 0) return fail("bad response: no status");
+  if (!body_.finish()) return fail(body_.error());
+  keep_alive_ = true;
+  return State::kComplete;
+}
+
 }  // namespace mcp::loadtest

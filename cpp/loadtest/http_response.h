@@ -1,6 +1,6 @@
-// http_response.h: one HTTP/1.1 response after another, read from bytes as they come. The grammar
-// is Boost.Beast's parser; this adds what a load generator needs from a response, and limits on
-// what a hostile one can make it hold. Thread-compatible.
+// http_response.h: one response after another. HTTP/1.1 is read from bytes as they come; the
+// grammar is Boost.Beast's parser; this adds what a load generator needs from a response, and
+// limits on what a hostile one can make it hold. Thread-compatible.
 #pragma once
 
 #include <boost/beast/http/basic_parser.hpp>
@@ -67,6 +67,16 @@ class HttpResponse {
   // The peer closed its side: the end of a body without a length, or a failure.
   State end_of_stream();
 
+  // The parts of a response that came in other framing than HTTP/1.1's, in their order.
+  void set_status(int status);
+  void add_header(std::string_view name, std::string_view value);
+  // False: the body cannot be taken, and error() says why.
+  [[nodiscard]] bool add_body(std::string_view data);
+  // The response is whole. kBad if what came is none.
+  State finish();
+  // Ends it: kBad.
+  State fail(std::string_view why);
+
   [[nodiscard]] bool started() const noexcept { return started_; }
   [[nodiscard]] int status() const noexcept { return status_; }
   // Whether the connection can carry another request. REQUIRES: complete.
@@ -84,7 +94,6 @@ class HttpResponse {
 
   void reset_parser();
   State parse(std::string_view& data);
-  State fail(std::string_view why);
   State complete(std::string_view rest);
 
   std::unique_ptr<Parser, ParserDelete> parser_;

@@ -1,7 +1,6 @@
 #include "loadtest/http_run.h"
 
 #include <poll.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -11,6 +10,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/signals.h"
 #include "loadtest/http_worker.h"
 
 namespace mcp::loadtest {
@@ -30,6 +30,8 @@ void check(const HttpOptions& options) {
   require(options.requests >= 1, "num_requests", options.requests, "1 or more");
   require(options.think_low_ns >= 0 && options.think_high_ns >= options.think_low_ns, "think_time",
           options.think_high_ns, "0 or more, the smaller one first");
+  require(!options.http2 || Http2Session::built_in(), "http2", options.http2,
+          "false: this build has no HTTP/2, for want of libnghttp2");
   if (options.endpoints.empty()) throw invalid_argument("target", "", "an address");
   if (options.requests == kNoBudget && options.duration_ns == kNever && !options.user_ramp &&
       (!options.rate || options.rate->length() == kNever)) {
@@ -51,11 +53,12 @@ RecorderOptions recorder_options(const HttpOptions& options, const Scenario& sce
   result.highest_ns = std::max(metrics::Histogram::kDefaultHighest, options.timeout_ns);
   result.open_model = options.rate.has_value();
   result.first_byte = true;
+  result.live_kinds = options.live_kinds;
   return result;
 }
 
 bool answers(const Endpoint& endpoint) {
-  const ConnectOptions options{endpoint, {}, nullptr, 0};
+  const ConnectOptions options{endpoint, {}, nullptr, 0, false};
   HttpConnection connection;
   if (connection.open(options) != 0) return false;
   pollfd poll{connection.fd(), POLLOUT, 0};
@@ -73,22 +76,6 @@ const Endpoint& choose(const std::vector<Endpoint>& endpoints) {
   }
   return endpoints.front();
 }
-
-// Threads that start while it lives get no signals: those are for the threads of the application.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
- private:
-  sigset_t before_{};
-};
 
 }  // namespace
 
@@ -117,7 +104,7 @@ void HttpRun::stop() noexcept {
 
 void HttpRun::run() {
   const ConnectOptions connect{choose(options_.endpoints), options_.host, ssl_context_.get(),
-                               options_.body_limit};
+                               options_.body_limit, options_.http2};
   const Instant start = now_precise();
   std::vector<std::exception_ptr> failures(static_cast<std::size_t>(options_.threads));
   const auto work = [&](int number) {

@@ -1,5 +1,5 @@
-// http_run.h: a load test over HTTP/1.1: generator threads, each with an event loop, connections
-// and a recorder of its own, that share a budget of requests and the totals.
+// http_run.h: a load test over HTTP/1.1 or 2: generator threads, each with an event loop,
+// connections and a recorder of its own, that share a budget of requests and the totals.
 //
 // Closed model: each user sends `batch_size` requests together, waits for all answers, thinks, and
 // goes on. Open model: requests are due when the pacer says so, whoever is free sends them, and a
@@ -44,6 +44,8 @@ struct HttpOptions {
   Arrivals arrivals = Arrivals::kUniform;
   std::optional<Ramp> user_ramp;  // closed model: how many of `users` are active
   std::uint64_t seed = 0;
+  bool http2 = false;  // with TLS as with tls.http2, without by prior knowledge
+  bool live_kinds = false;  // report() has the kinds and errors while the run goes on
   bool follow_redirects = true;
   std::uint64_t body_limit = 64 << 20;
 };

@@ -253,7 +253,6 @@ int HttpWorker::transmit(std::uint32_t index, std::string_view bytes, bool is_he
   }
   const bool keep_body = !scenario_.kinds()[lane.choice.kind].expectation.contains.empty();
   lane.connection.begin(bytes, is_head, keep_body);
-  recorder_.own().bytes_sent += bytes.size();
   if (lane.connection.is_connected()) lane.connection.send_now();
   return 0;
 }
@@ -302,7 +301,7 @@ void HttpWorker::complete(std::uint32_t index) {
     end(index, done);
     return;
   }
-  if (!response.keep_alive() || lane.connection.is_hung_up()) lane.connection.close();
+  if (!lane.connection.is_reusable()) lane.connection.close();
   const Expectation& expected = scenario_.kinds()[lane.choice.kind].expectation;
   const int status = response.status();
   if (status < expected.status_low || status > expected.status_high) {
@@ -325,7 +324,7 @@ bool HttpWorker::follow_redirect(std::uint32_t index) {
   const HttpMessage& message = scenario_.prepared(lane.choice).message;
   const auto target = same_origin_target(response.location(), message.target,
                                          {options_.use_tls, options_.host, options_.port});
-  const bool keep_alive = response.keep_alive() && !lane.connection.is_hung_up();
+  const bool keep_alive = lane.connection.is_reusable();
   if (!target || ++lane.hops > kMostHops) {
     if (!keep_alive) lane.connection.close();
     fail(index, target ? "too many redirects" : "off-host redirect refused", false, done);
@@ -360,6 +359,8 @@ void HttpWorker::fail(std::uint32_t index, std::string_view error, bool timed_ou
 // The lane's request is over, one way or the other.
 void HttpWorker::end(std::uint32_t index, Instant now) {
   Lane& lane = lanes_[index];
+  const std::uint64_t bytes_sent = lane.connection.take_bytes_sent();
+  if (lane.number < kWarmupNumber) recorder_.own().bytes_sent += bytes_sent;
   deadlines_.remove(index);
   lane.in_flight = false;
   --in_flight_;

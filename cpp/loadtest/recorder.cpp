@@ -19,6 +19,17 @@ void add_error(ErrorCounts& errors, std::string_view kind, std::uint64_t times) 
   found->second += times;
 }
 
+void add_kinds(Report& report, const std::vector<KindReport>& kinds, const ErrorCounts& errors) {
+  for (const auto& [kind, times] : errors) add_error(report.errors, kind, times);
+  for (std::size_t i = 0; i < kinds.size(); ++i) {
+    KindReport& to = report.kinds[i];
+    to.successful += kinds[i].successful;
+    to.failed += kinds[i].failed;
+    to.bytes += kinds[i].bytes;
+    to.response.merge(kinds[i].response);
+  }
+}
+
 SecondPoint point_of(const Slice& slice) {
   return {slice.successful,
           slice.failed,
@@ -42,7 +53,8 @@ Report empty_report(const RecorderOptions& options) {
 Totals::Totals(RecorderOptions options, int threads)
     : options_(std::move(options)),
       report_(empty_report(options_)),
-      next_second_(static_cast<std::size_t>(threads), 0) {}
+      next_second_(static_cast<std::size_t>(threads), 0),
+      shown_(static_cast<std::size_t>(threads)) {}
 
 void Totals::close_complete_seconds() {
   const std::int64_t open = *std::min_element(next_second_.begin(), next_second_.end());
@@ -90,22 +102,21 @@ void Totals::finish(int thread, const Report& of_thread) {
   report_.send_lag.merge(of_thread.send_lag);
   report_.first_byte.merge(of_thread.first_byte);
   report_.connect.merge(of_thread.connect);
-  for (const auto& [kind, times] : of_thread.errors) add_error(report_.errors, kind, times);
   if (report_.generator_limit.empty()) report_.generator_limit = of_thread.generator_limit;
-  for (std::size_t i = 0; i < report_.kinds.size(); ++i) {
-    KindReport& to = report_.kinds[i];
-    const KindReport& from = of_thread.kinds[i];
-    to.successful += from.successful;
-    to.failed += from.failed;
-    to.bytes += from.bytes;
-    to.response.merge(from.response);
-  }
+  add_kinds(report_, of_thread.kinds, of_thread.errors);
+  shown_[static_cast<std::size_t>(thread)] = {};
+}
+
+void Totals::show(int thread, const Report& of_thread) {
+  const MutexLock lock(mutex_);
+  shown_[static_cast<std::size_t>(thread)] = {of_thread.kinds, of_thread.errors};
 }
 
 Report Totals::report() const {
   const MutexLock lock(mutex_);
   Report report = report_;
   for (const Slice& slice : pending_) report.seconds.push_back(point_of(slice));
+  for (const Shown& shown : shown_) add_kinds(report, shown.kinds, shown.errors);
   return report;
 }
 
@@ -162,6 +173,7 @@ void Recorder::failure(const Sample& sample, std::string_view error, bool timed_
 
 void Recorder::pour_slice() {
   totals_->pour(thread_, second_, slice_);
+  if (totals_->options().live_kinds) totals_->show(thread_, own_);
   slice_.response.reset();
   slice_.successful = slice_.failed = slice_.bytes = 0;
   ++second_;

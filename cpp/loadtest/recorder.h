@@ -33,6 +33,7 @@ struct RecorderOptions {
   Duration highest_ns = metrics::Histogram::kDefaultHighest;
   bool open_model = false;  // response and service time are kept apart
   bool first_byte = false;
+  bool live_kinds = false;  // report() has the kinds and errors of complete seconds meanwhile
 };
 
 // What the threads of one second have recorded.
@@ -52,6 +53,8 @@ class Totals {
 
   void pour(int thread, std::int64_t second, const Slice& slice) EXCLUDES(mutex_);
   void finish(int thread, const Report& of_thread) EXCLUDES(mutex_);
+  // What report() says of a thread's kinds and errors until it has finished.
+  void show(int thread, const Report& of_thread) EXCLUDES(mutex_);
   // The run so far: complete seconds while it goes on, everything after each recorder has finished.
   [[nodiscard]] Report report() const EXCLUDES(mutex_);
 
@@ -71,6 +74,11 @@ class Totals {
   std::deque<Slice> pending_ GUARDED_BY(mutex_);
   // The second that each thread pours next; INT64_MAX once it has finished.
   std::vector<std::int64_t> next_second_ GUARDED_BY(mutex_);
+  struct Shown {
+    std::vector<KindReport> kinds;
+    ErrorCounts errors;
+  };
+  std::vector<Shown> shown_ GUARDED_BY(mutex_);  // by thread; empty once it has finished
 };
 
 // Thread-compatible. Takes the mutex of Totals once a second.

@@ -54,6 +54,13 @@ Ssl make_ssl(SSL_CTX& context, int fd, const std::string& host) {
   return ssl;
 }
 
+bool chose_http2(const SSL* ssl) noexcept {
+  const unsigned char* name = nullptr;
+  unsigned int length = 0;
+  SSL_get0_alpn_selected(ssl, &name, &length);
+  return length == 2 && name[0] == 'h' && name[1] == '2';
+}
+
 std::string ssl_failure(const SSL* ssl) {
   const unsigned long code = ERR_peek_error();
   ERR_clear_error();

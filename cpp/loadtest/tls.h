@@ -30,6 +30,9 @@ using Ssl = std::unique_ptr<SSL, SslDelete>;
 // verifies. Null when OpenSSL has no memory.
 [[nodiscard]] Ssl make_ssl(SSL_CTX& context, int fd, const std::string& host);
 
+// Whether the handshake ended in HTTP/2.
+[[nodiscard]] bool chose_http2(const SSL* ssl) noexcept;
+
 // The reason of the last failure on `ssl`, one line, never empty. Clears OpenSSL's error queue.
 [[nodiscard]] std::string ssl_failure(const SSL* ssl);
 

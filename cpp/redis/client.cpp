@@ -1,7 +1,5 @@
 #include "redis/client.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <sys/timerfd.h>
 
 #include <algorithm>
@@ -10,6 +8,7 @@
 #include <system_error>
 
 #include "base/log.h"
+#include "base/signals.h"
 #include "redis/command.h"
 
 namespace mcp::redis {
@@ -34,22 +33,6 @@ void count_error(std::map<std::string, std::uint64_t>& counts, std::string_view 
   if (counts.size() >= kCodes && !counts.contains(code)) code = "other";
   ++counts[code];
 }
-
-// Blocks every signal in threads made while it lives: they belong to the program's own threads.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
- private:
-  sigset_t before_;
-};
 
 }  // namespace
 

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from . import __name__ as package_name
-from ._core import CallRun, HttpRun, RequestPicker, __version__
+from ._core import HTTP2_BUILT_IN, CallRun, HttpRun, RequestPicker, __version__
 from ._load_drive import Driven, Supervisor, drive_http, drive_tasks, drive_threads
 from ._load_options import RunOptions
 from ._load_scenario import Plan, Request, expand
@@ -40,6 +40,7 @@ class TargetOptions:
     verify: bool | str = True
     unix_socket: str | None = None
     allow_hosts: Sequence[str] = ()
+    http2: bool = False
     follow_redirects: bool = True
     max_body: int = 64 << 20
     threads: int = 1
@@ -90,6 +91,11 @@ class HttpTarget(Target):
             port = parts.port
         except ValueError:
             raise ConfigurationError(f"target={url!r}: expected a port from 1 to 65535") from None
+        if options.http2 and not HTTP2_BUILT_IN:
+            raise ConfigurationError(
+                "http2=True: expected False, because this build found no libnghttp2 "
+                "(on Debian: apt-get install libnghttp2-dev, and install this package again)"
+            )
         self._tls = parts.scheme == "https"
         self._host = host
         self._port = port if port is not None else 443 if self._tls else 80
@@ -103,10 +109,11 @@ class HttpTarget(Target):
     async def drive(self, options: RunOptions, supervisor: Supervisor) -> Driven:
         threads = min(self._options.threads, options.users)
         # Resolving the name and reading certificates may block.
-        run = await asyncio.to_thread(self._make_run, options, threads)
+        run = await asyncio.to_thread(self.make_run, options, threads)
         return await drive_http(run, supervisor)
 
-    def _make_run(self, options: RunOptions, threads: int) -> HttpRun:
+    def make_run(self, options: RunOptions, threads: int, *, live_kinds: bool = False) -> HttpRun:
+        """A run that has not begun. With *live_kinds* its report has kinds and errors each second."""
         verify = self._options.verify
         return HttpRun(
             **options.native(),
@@ -119,6 +126,8 @@ class HttpTarget(Target):
             ca_file=verify if isinstance(verify, str) else "",
             unix_socket=self._unix_socket,
             allow_hosts=list(self._options.allow_hosts),
+            http2=self._options.http2,
+            live_kinds=live_kinds,
             follow_redirects=self._options.follow_redirects,
             body_limit=self._options.max_body,
             scenario=[kind.native() for kind in self._plan.kinds],
@@ -401,6 +410,8 @@ def _vary(picker: RequestPicker, scope: dict[str, Any], body: bytes, number: int
 
 def make_target(target: Any, options: TargetOptions) -> Target:
     """The target that *target* is: a URL, None, an ASGI app or a callable. Raises ``TypeError``."""
+    if options.http2 and not isinstance(target, str):
+        raise ConfigurationError("http2=True: expected a URL as the target")
     if target is None:
         from ._load_sample import SampleTarget
 

@@ -77,7 +77,7 @@ def _model(n: float, rate: float, s: float, k: float) -> float:
 def fit_usl(points: Sequence[tuple[float, float]]) -> UslFit:
     """Fit the law to (users, requests a second) pairs; several pairs may share their users.
 
-    Errors are taken to be relative, so residuals are weighted by 1 / X. Contention and coherency are
+    Errors are taken to be relative, so residuals are those of the logarithms. Contention and coherency are
     not negative: of the fits with neither, either or none of them held at 0, the best feasible one.
 
     Raises:
@@ -125,19 +125,18 @@ def _start(points: Sequence[tuple[float, float]]) -> Vector:
 
 
 def _residuals(points: Sequence[tuple[float, float]], theta: Vector) -> Vector:
-    return [(_model(n, *theta) - x) / x for n, x in points]
+    return [math.log(_model(n, *theta) / x) for n, x in points]
 
 
 def _squares(points: Sequence[tuple[float, float]], theta: Vector) -> float:
     return sum(r * r for r in _residuals(points, theta))
 
 
-def _gradient(n: float, x: float, theta: Vector) -> Vector:
+def _gradient(n: float, theta: Vector) -> Vector:
     """The derivatives of one residual by the three parameters."""
     rate, s, k = theta
     below = 1 + s * (n - 1) + k * n * (n - 1)
-    value = rate * n / below
-    return [n / below / x, -value * (n - 1) / below / x, -value * n * (n - 1) / below / x]
+    return [1 / rate, -(n - 1) / below, -n * (n - 1) / below]
 
 
 def _refine(points: Sequence[tuple[float, float]], start: Vector, free: list[int]) -> Vector:
@@ -178,8 +177,8 @@ def _normal_equations(
     size = len(free)
     normal = [[0.0] * size for _ in range(size)]
     right = [0.0] * size
-    for (n, x), residual in zip(points, _residuals(points, theta), strict=True):
-        gradient = _gradient(n, x, theta)
+    for (n, _), residual in zip(points, _residuals(points, theta), strict=True):
+        gradient = _gradient(n, theta)
         for i, a in enumerate(free):
             right[i] += gradient[a] * residual
             for j, b in enumerate(free):

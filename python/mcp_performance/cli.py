@@ -1,13 +1,12 @@
 """The ``mcp-performance`` command: ``demo | load | analyze | top | dashboard``.
 
-Exit codes: 0 done and every threshold kept, 1 a threshold was crossed, 2 the arguments or the target
-were refused.
+Exit codes: 0 done, 2 the arguments or the target were refused, 130 Ctrl-C. Those of ``load``: also 1 a
+threshold was crossed and 3 the run is invalid.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import sys
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import __version__
+from ._cli_load import add_load
 from .errors import ConfigurationError, Error
 
 if TYPE_CHECKING:
@@ -31,25 +31,6 @@ def _demo(options: argparse.Namespace) -> int:
             f"the demo needs {missing.name}: pip install 'mcp-performance[demo]'"
         ) from None
     return run(options.rest)
-
-
-def _load(options: argparse.Namespace) -> int:
-    from .load import LoadTester
-
-    tester = LoadTester(options.url, allow_hosts=options.allow_host)
-    result = asyncio.run(
-        tester.run_load_test(
-            num_requests=options.requests,
-            concurrent_users=options.users,
-            duration=options.duration,
-            rate=options.rate,
-            warmup=options.warmup,
-            timeout=options.timeout,
-            thresholds=options.threshold or None,
-        )
-    )
-    print(result.to_json() if options.json else result)
-    return 0 if result.passed else 1
 
 
 def _analyze(options: argparse.Namespace) -> int:
@@ -107,22 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("rest", nargs=argparse.REMAINDER)
     demo.set_defaults(run=_demo)
 
-    load = commands.add_parser("load", help="load-test a URL")
-    load.add_argument("url", metavar="URL")
-    load.add_argument("-n", "--requests", type=int, help="how many requests (1000 unless --duration)")
-    load.add_argument("-c", "--users", type=int, default=10, help="concurrent users")
-    load.add_argument("--duration", type=float, help="seconds to run instead of a number of requests")
-    load.add_argument("--rate", type=float, help="requests a second, whatever the target does (open model)")
-    load.add_argument("--warmup", type=float, help="seconds that do not count")
-    load.add_argument("--timeout", type=float, default=30.0, help="seconds a request may take")
-    load.add_argument(
-        "--threshold", action="append", default=[], help='for example "p99<50ms"; may be repeated'
-    )
-    load.add_argument(
-        "--allow-host", action="append", default=[], help="a host outside this machine's networks"
-    )
-    load.add_argument("--json", action="store_true", help="print the result as JSON")
-    load.set_defaults(run=_load)
+    add_load(commands)
 
     analyze = commands.add_parser("analyze", help="say why queries are slow, and which index would help")
     analyze.add_argument("database", type=Path, metavar="DATABASE")

@@ -78,6 +78,9 @@ class LoadTester:
         unix_socket: path of the socket through which to reach the URL's host.
         allow_hosts: names that may be tested although they are neither loopback nor private;
             ``"*.example.org"`` allows everything below.
+        http2: speaks HTTP/2 to a URL: with ``https`` as agreed in the TLS handshake, with ``http`` from
+            the first byte (prior knowledge). One request at a time on each connection. Needs a build
+            that found libnghttp2.
         follow_redirects: to the same scheme, host and port. Others are failures.
         max_body: bytes of a decoded response beyond which it is a failure.
         threads: generator threads for a URL. One drives a web server that fills a core.
@@ -100,6 +103,7 @@ class LoadTester:
         verify: bool | str = True,
         unix_socket: str | None = None,
         allow_hosts: Sequence[str] = (),
+        http2: bool = False,
         follow_redirects: bool = True,
         max_body: int = 64 << 20,
         threads: int = 1,
@@ -121,6 +125,7 @@ class LoadTester:
                 verify=verify,
                 unix_socket=unix_socket,
                 allow_hosts=tuple(allow_hosts),
+                http2=bool(http2),
                 follow_redirects=follow_redirects,
                 max_body=integer("max_body", max_body, 1, 2**62),
                 threads=self._threads,
@@ -240,16 +245,21 @@ class LoadTester:
         self,
         users: Sequence[int] = (1, 2, 4, 8, 16, 32),
         *,
-        duration: float = 1.0,
-        rounds: int = 3,
+        duration: float | None = None,
+        rounds: int = 60,
         timeout: float | None = 30.0,  # noqa: ASYNC109 - of each request
         progress: Callable[[str], None] | None = None,
     ) -> Scalability:
         """Throughput under growing numbers of users, and the Universal Scalability Law through it.
 
+        Many short runs tell more than a few long ones: with the defaults, which take 40 s, all
+        three parameters of a system whose throughput varies by 5 % from run to run are found within 10 %
+        in 95 of 100 studies, if it is near its peak at the highest level.
+
         Args:
             users: at least four numbers; six or more make a good fit.
-            duration: seconds of each run.
+            duration: seconds of each run; by default a tenth, or longer where requests take more than
+                2 ms, for as long as a user needs for 50 of them.
             rounds: how often every level is run, in turns.
             timeout: seconds that a request may take.
             progress: called with a line of text before each run.
