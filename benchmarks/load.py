@@ -185,7 +185,7 @@ def throughput(rows: list[str], seconds: float, rounds: int) -> None:
 
 @contextmanager
 def latency_server(delays_ns: list[int]) -> Iterator[tuple[str, list[int]]]:
-    """The URL of a process that answers request i after delay i, and what it really took, once it has ended."""
+    """The URL of a process that answers request i after delay i, and after the block what it really took."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "delays"
         file.write_text("\n".join(map(str, delays_ns)))
@@ -306,7 +306,10 @@ def scalability(rows: list[str]) -> None:
         fit = fit_usl(points)
         pairs = zip((fit.rate, fit.contention, fit.coherency), true, strict=True)
         found += all(abs(value / expected - 1) < 0.1 for value, expected in pairs)
-    rows.append(f"| USL fit within 10 % at 5 % noise, {len(users)} levels of {rounds} runs | {found} of 100 runs | - | - | >= 95 |")
+    rows.append(
+        f"| USL fit within 10 % at 5 % noise, {len(users)} levels of {rounds} runs | "
+        f"{found} of 100 studies | - | - | >= 95 |"
+    )
 
 
 def version_of(*command: Any) -> str:

@@ -44,6 +44,23 @@ py::list slots_of(const LoadHistogram& self) {
   return result;
 }
 
+// The samples that a closed loop could not take while it waited longer than `interval`, as well.
+LoadHistogram corrected(const LoadHistogram& self, double interval) {
+  const metrics::Histogram& from = self.get();
+  const Duration interval_ns = to_ns(interval);
+  metrics::Histogram out(from.digits(), from.highest_ns());
+  const auto slots = from.slots();
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    if (slots[i] == 0) continue;
+    Duration value = std::clamp(from.highest_in(i), from.min_ns(), from.max_ns());
+    out.record(value, slots[i]);
+    for (value -= interval_ns; value >= interval_ns; value -= interval_ns) {
+      out.record(value, slots[i]);
+    }
+  }
+  return LoadHistogram(out);
+}
+
 // (digits, highest_ns, sum_ns, min_ns, max_ns, [(slot, samples)])
 using HistogramState = std::tuple<int, Duration, double, Duration, Duration,
                                   std::vector<std::pair<std::size_t, std::uint64_t>>>;
@@ -169,6 +186,7 @@ void bind_load_histogram(py::module_& module) {
                             double percent) { return seconds(self.get().percentile_ns(percent)); })
       .def("count_at_most", [](const LoadHistogram& self,
                                double value) { return self.get().count_at_most(to_ns(value)); })
+      .def("corrected", &corrected)
       .def("slots", &slots_of)
       .def_property_readonly("count", [](const LoadHistogram& self) { return self.get().count(); })
       .def_property_readonly("total",

@@ -44,7 +44,7 @@ struct HttpOptions {
   Arrivals arrivals = Arrivals::kUniform;
   std::optional<Ramp> user_ramp;  // closed model: how many of `users` are active
   std::uint64_t seed = 0;
-  bool http2 = false;  // with TLS as with tls.http2, without by prior knowledge
+  bool http2 = false;       // with TLS as with tls.http2, without by prior knowledge
   bool live_kinds = false;  // report() has the kinds and errors while the run goes on
   bool follow_redirects = true;
   std::uint64_t body_limit = 64 << 20;

@@ -94,9 +94,13 @@ def _add_model(group: Any) -> None:
         help="a profile of users, or with --rate of rates: 10s:50,1m:50,0:200,10s:200",
     )
     group.add_argument("--batch-size", type=int, default=1, help="requests that a user sends together")
-    group.add_argument("--think-time", type=_think, help="a user's pause between requests, or 1-3 for a range")
+    group.add_argument(
+        "--think-time", type=_think, help="a user's pause between requests, or 1-3 for a range"
+    )
     group.add_argument("--warmup", type=_duration, help="time that does not count")
-    group.add_argument("--timeout", type=_duration, default=30.0, help="that a request may take; 30 by default")
+    group.add_argument(
+        "--timeout", type=_duration, default=30.0, help="that a request may take; 30 by default"
+    )
     group.add_argument("--threads", type=int, default=1, help="generator threads; 1 by default")
 
 
@@ -116,9 +120,7 @@ def _add_request(group: Any) -> None:
 
 
 def _add_output(group: Any) -> None:
-    group.add_argument(
-        "--threshold", action="append", default=[], help='such as "p99<50ms"; may be repeated'
-    )
+    group.add_argument("--threshold", action="append", default=[], help='such as "p99<50ms"; may be repeated')
     group.add_argument(
         "--json",
         nargs="?",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,8 @@ _WINDOW = 1.0
 
 @dataclass(frozen=True, slots=True)
 class WindowStats:
-    """One second of a run. Times in seconds; ``cpu`` in cores; ``cache_hit_rate`` None without look-ups."""
+    """One second of a run. Times in seconds; ``cpu`` in cores; ``cache_hit_rate`` None without look-ups;
+    ``loop_lag`` the longest that the event loop took to come round."""
 
     second: int
     successful: int
@@ -28,15 +29,19 @@ class WindowStats:
     database_seconds: float
     pool_waiting: int
     cache_hit_rate: float | None
+    loop_lag: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Bottleneck:
     """What the target's requests spent their time on.
 
-    ``database_share`` is SQLite's part of the summed service time, ``gc_share`` the garbage
-    collector's part of the run, ``cpu`` the cores that the process used. ``follows`` names what p99
-    rose and fell with from second to second, where there were enough seconds to tell.
+    ``kind`` is ``"gc"``, ``"writer"``, ``"connections"``, ``"database"``, ``"cpu"`` or ``"waiting"``.
+    ``database_share`` is SQLite's part of the summed service time, ``writer_wait_share`` and
+    ``reader_wait_share`` the parts that statements which write, and others, waited for a connection;
+    ``gc_share`` is the garbage collector's part of the run, ``cpu`` the cores that the process used.
+    ``follows`` names what p99 rose and fell with from second to second, where there were enough
+    seconds to tell.
     """
 
     kind: str
@@ -47,6 +52,8 @@ class Bottleneck:
     cache_hit_rate: float | None
     loop_lag_p99: float | None
     follows: str | None
+    writer_wait_share: float
+    reader_wait_share: float
     windows: tuple[WindowStats, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -66,22 +73,43 @@ class _Reading:
     waiting: int
     hits: int
     misses: int
+    loop_lag: float
+
+
+_WRITES = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE", "BEGIN", "CREATE", "DROP", "ALTER"})
+
+
+def _waits() -> tuple[float, float]:
+    """Seconds that statements have waited for a connection so far: those that write, and the others."""
+    writers = readers = 0.0
+    for pool in pools():
+        for query in pool.query_stats():
+            verb = query.fingerprint.split(maxsplit=1)[0].upper() if query.fingerprint else ""
+            if verb in _WRITES:
+                writers += query.queue_seconds
+            else:
+                readers += query.queue_seconds
+    return writers, readers
 
 
 class Witness:
     """Reads the counters of this process once a second while a run goes on."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, worst_lag: Callable[[], float]) -> None:
         self._loop = loop
+        self._worst_lag = worst_lag
         self._gc_began = 0.0
         self._gc_seconds = 0.0
         self._handle: asyncio.TimerHandle | None = None
         self._due = 0.0
         self.readings: list[_Reading] = []
         self.elapsed = 0.0
+        self.waits = (0.0, 0.0)
+        self._waits_before = (0.0, 0.0)
         self._began = 0.0
 
     def __enter__(self) -> Witness:
+        self._waits_before = _waits()
         gc.callbacks.append(self._on_gc)
         self._began = self._due = self._loop.time()
         self._read()
@@ -114,6 +142,7 @@ class Witness:
                 sum(stats.waiting for stats in pool_stats),
                 sum(stats.hits for stats in cache_stats),
                 sum(stats.misses for stats in cache_stats),
+                self._worst_lag(),
             )
         )
 
@@ -123,6 +152,8 @@ class Witness:
         gc.callbacks.remove(self._on_gc)
         self._read()
         self.elapsed = self._loop.time() - self._began
+        now = _waits()
+        self.waits = (max(0.0, now[0] - self._waits_before[0]), max(0.0, now[1] - self._waits_before[1]))
 
 
 def _hit_rate(before: _Reading, after: _Reading) -> float | None:
@@ -146,6 +177,7 @@ def _windows(witness: Witness, series: Sequence[tuple[Any, ...]]) -> tuple[Windo
                 max(0.0, after.database - before.database),
                 after.waiting,
                 _hit_rate(before, after),
+                after.loop_lag,
             )
         )
     return tuple(result)
@@ -157,15 +189,23 @@ def find_bottleneck(witness: Witness, report: dict[str, Any], loop_lag: float | 
     elapsed = max(witness.elapsed, 1e-9)
     cpu = (last.cpu - first.cpu) / elapsed
     gc_share = (last.gc_seconds - first.gc_seconds) / elapsed
-    database = max(0.0, last.database - first.database) / report["busy"] if report["busy"] else 0.0
+    busy = report["busy"] or float("inf")
+    database = max(0.0, last.database - first.database) / busy
+    waits = (witness.waits[0] / busy, witness.waits[1] / busy)
     hit_rate = _hit_rate(first, last)
-    kind, verdict = _name(cpu, gc_share, database, hit_rate, last.waiting)
+    kind, verdict = _name(cpu, gc_share, database, hit_rate, last.waiting, waits)
     windows = _windows(witness, report["series"])
-    return Bottleneck(kind, verdict, cpu, gc_share, database, hit_rate, loop_lag, _follows(windows), windows)
+    follows = _follows(windows)
+    return Bottleneck(kind, verdict, cpu, gc_share, database, hit_rate, loop_lag, follows, *waits, windows)
 
 
 def _name(
-    cpu: float, gc_share: float, database: float, hit_rate: float | None, waiting: int
+    cpu: float,
+    gc_share: float,
+    database: float,
+    hit_rate: float | None,
+    waiting: int,
+    waits: tuple[float, float] = (0.0, 0.0),
 ) -> tuple[str, str]:
     cached = f"; {hit_rate:.0%} of the cache look-ups hit" if hit_rate is not None else ""
     if gc_share > 0.1:
@@ -173,6 +213,12 @@ def _name(
             "gc",
             f"garbage collection took {gc_share:.0%} of the time: gc.freeze() after start-up may help",
         )
+    for kind, share, what in (
+        ("writer", waits[0], "the database's writer, of which there is one"),
+        ("connections", waits[1], "a connection to the database"),
+    ):
+        if share > 0.5:
+            return kind, f"{min(share, 1):.0%} of the response time is waiting for {what}{cached}"
     if database > 0.5:
         queue = f", with {waiting} callers waiting for a connection" if waiting else ""
         return "database", f"{min(database, 1):.0%} of the response time is SQLite's{queue}{cached}"
@@ -192,6 +238,7 @@ def _follows(windows: Sequence[WindowStats]) -> str | None:
             1 - (window.cache_hit_rate if window.cache_hit_rate is not None else 1.0) for window in whole
         ],
         "garbage collection": [window.gc_seconds for window in whole],
+        "event loop lag": [window.loop_lag for window in whole],
         "cpu": [window.cpu for window in whole],
     }
     p99 = [window.p99 for window in whole]

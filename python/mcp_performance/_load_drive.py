@@ -218,6 +218,12 @@ class _LagSampler:
         self._loop = loop
         self._handle: asyncio.Handle | None = None
         self.histogram = LoadHistogram()
+        self._worst = 0.0
+
+    def take_worst(self) -> float:
+        """The longest since the last call."""
+        worst, self._worst = self._worst, 0.0
+        return worst
 
     def __enter__(self) -> _LagSampler:
         self._handle = self._loop.call_later(_LAG_INTERVAL, self._ask)
@@ -227,7 +233,9 @@ class _LagSampler:
         self._handle = self._loop.call_soon(self._answer, self._loop.time())
 
     def _answer(self, asked: float) -> None:
-        self.histogram.record(self._loop.time() - asked)
+        lag = self._loop.time() - asked
+        self.histogram.record(lag)
+        self._worst = max(self._worst, lag)
         self._handle = self._loop.call_later(_LAG_INTERVAL, self._ask)
 
     def __exit__(self, *_: object) -> None:
@@ -304,8 +312,8 @@ async def drive_tasks(
     loop.add_reader(timer, run.wake_due)
     try:
         with (
-            Witness(loop) as witness,
             _LagSampler(loop) as lag,
+            Witness(loop, lag.take_worst) as witness,
             _Deadlines(loop, run, options.timeout, lambda lane: _cancel(tasks[lane])),
         ):
             interrupted = await supervisor(run, all_lanes(), stop)
@@ -377,7 +385,7 @@ async def drive_threads(
     for number in range(run.lanes):
         start(number)
     deadlines = _Deadlines(loop, run, options.timeout, expired)
-    with Witness(loop) as witness, _LagSampler(loop) as lag, deadlines:
+    with _LagSampler(loop) as lag, Witness(loop, lag.take_worst) as witness, deadlines:
         interrupted = await supervisor(run, done, stop)
     run.finish()
     return Driven(run.report(), interrupted, lag.histogram, None, examples, witness)

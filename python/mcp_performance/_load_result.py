@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from ._core import LoadHistogram
-from .errors import LoadTestError
+from ._load_options import number
+from .errors import ConfigurationError, LoadTestError
 
 if TYPE_CHECKING:
     from ._load_bottleneck import Bottleneck
@@ -111,6 +114,48 @@ class LoadTestResult:
         """Whether every threshold held."""
         return all(self.thresholds.values())
 
+    def interval(self, percent: float, *, confidence: float = 0.95) -> tuple[float, float]:
+        """Between which response times, seconds, the *percent*-th percentile lies with *confidence*.
+
+        By order statistics: no shape of the distribution is assumed, and requests are taken to be
+        independent of each other, which under queueing they are not quite. ``(0, inf)`` ends where the
+        samples are too few to say.
+
+        Raises:
+            ConfigurationError: *percent* or *confidence* is out of range.
+        """
+        number("percent", percent, 0, 100)
+        number("confidence", confidence, 0, 0.999999, above=True)
+        count, share = self.histogram.count, percent / 100
+        spread = NormalDist().inv_cdf(0.5 + confidence / 2) * math.sqrt(count * share * (1 - share))
+        low, high = math.floor(count * share - spread), math.ceil(count * share + spread) + 1
+        return (
+            self.histogram.percentile(100 * low / count) if low >= 1 else 0.0,
+            self.histogram.percentile(100 * high / count) if high <= count else math.inf,
+        )
+
+    def corrected(self, interval: float) -> LoadHistogram:
+        """Response times with those added that a closed loop did not take while it waited.
+
+        A user that was to send every *interval* seconds and waited for an answer instead has left out
+        the requests that would have waited as well (coordinated omission): each time above *interval*
+        stands for itself and for those, shorter by one, two, ... intervals.
+
+        Raises:
+            ConfigurationError: *interval* is not positive, or far below the longest time; or the model
+                is open, whose times count from when requests were due and have nothing to correct.
+        """
+        if self.model == "open":
+            raise ConfigurationError(
+                f"interval={interval!r}: expected no correction of an open model, which needs none"
+            )
+        number("interval", interval, 0, 3600, above=True)
+        if self.max / interval > 1e6:
+            raise ConfigurationError(
+                f"interval={interval!r}: expected more than a millionth of the longest time"
+            )
+        return self.histogram.corrected(interval)
+
     def to_dict(self) -> dict[str, Any]:
         """Every figure as plain values; histograms as ``[low, high, count]`` slots."""
         plain = {
@@ -201,6 +246,8 @@ class LoadTestResult:
                 f"p99 {_time(self.p99)}  p99.9 {_time(self.p999)}  max {_time(self.max)}",
             ),
         ]
+        if self.histogram.count:
+            rows.append(("95 % intervals", "  ".join(self._intervals()) or "too few samples"))
         if self.model == "open":
             rows.append(
                 (
@@ -217,6 +264,12 @@ class LoadTestResult:
             rows.append(("bottleneck", self.bottleneck.verdict))
         rows.extend(("note", note) for note in self.notes)
         return rows
+
+    def _intervals(self) -> Iterator[str]:
+        for name, percent in (("p50", 50.0), ("p95", 95.0), ("p99", 99.0), ("p99.9", 99.9)):
+            low, high = self.interval(percent)
+            if math.isfinite(high):
+                yield f"{name} {_time(low)} .. {_time(high)}"
 
     def __str__(self) -> str:
         return self.summary()

@@ -59,7 +59,7 @@ class EngineUser(_locust.User):  # type: ignore[misc, name-defined]
     concurrent_users: int = 10
     """Users, or with *rate* the most requests in flight."""
     rate: float | None = None
-    """Requests a second of each Locust user: the open model, whose times count from when a request was due."""
+    """Requests a second of each Locust user (the open model: times count from when a request was due)."""
     scenario: Sequence[Request] | None = None
     headers: Mapping[str, str] = {}
     think_time: float | tuple[float, float] | None = None

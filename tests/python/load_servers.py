@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -85,6 +87,18 @@ async def serve(handler: Handler, **options: Any) -> AsyncIterator[str]:
             task.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
         await server.wait_closed()
+
+
+def certificate_for_loopback(folder: Path) -> tuple[str, str]:
+    """The paths of a certificate for 127.0.0.1 that signs itself, and of its key."""
+    crt, key = str(folder / "server.crt"), str(folder / "server.key")
+    subprocess.run(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
+        f"-subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 -keyout {key} -out {crt}".split(),
+        check=True,
+        capture_output=True,
+    )
+    return crt, key
 
 
 def free_port() -> int:

@@ -18,7 +18,15 @@ from typing import Any
 
 import pytest
 
-from load_servers import Received, free_port, read_request, responding, response, serve
+from load_servers import (
+    Received,
+    certificate_for_loopback,
+    free_port,
+    read_request,
+    responding,
+    response,
+    serve,
+)
 from mcp_performance import ConfigurationError, LoadTester, LoadTestError, Request, TargetRefused
 
 # What is sent
@@ -232,15 +240,7 @@ async def test_a_unix_socket(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """A certificate for 127.0.0.1 that signs itself, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    crt, key = str(folder / "server.crt"), str(folder / "server.key")
-    subprocess.run(
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
-        f"-subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 -keyout {key} -out {crt}".split(),
-        check=True,
-        capture_output=True,
-    )
-    return crt, key
+    return certificate_for_loopback(tmp_path_factory.mktemp("tls"))
 
 
 async def test_tls_checks_the_certificate(certificate: tuple[str, str]) -> None:

@@ -8,6 +8,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,47 @@ def test_the_text_has_the_figures_people_look_for(result: LoadTestResult) -> Non
     text = str(result)
     for word in ("requests/s", "success rate", "p50", "p95", "p99", "threshold", "rps>1e12  FAILED"):
         assert word in text
+
+
+def test_intervals_hold_the_percentile_as_often_as_they_say(result: LoadTestResult) -> None:
+    """Exponential times, whose percentiles are known: 95 of 100 intervals, give or take four deviations."""
+    chance = random.Random(5)
+    inside = 0
+    for _ in range(200):
+        histogram = LoadHistogram()
+        for _ in range(1000):
+            histogram.record(chance.expovariate(100))
+        low, high = dataclasses.replace(result, histogram=histogram).interval(95)
+        inside += low <= math.log(20) / 100 <= high
+    assert inside >= 178
+
+
+def test_too_few_samples_have_no_upper_end(result: LoadTestResult) -> None:
+    histogram = LoadHistogram()
+    for value in range(1, 100):
+        histogram.record(value / 1000)
+    few = dataclasses.replace(result, histogram=histogram)
+    assert few.interval(99)[1] == math.inf
+    assert few.interval(50)[0] < 0.05 < few.interval(50)[1]
+    with pytest.raises(ConfigurationError, match="percent=101"):
+        few.interval(101)
+
+
+def test_a_closed_loop_is_corrected_only_when_the_interval_is_given(result: LoadTestResult) -> None:
+    """One request of 1 s among those of 10 ms, due every 100 ms: 900, 800, ... 100 ms are missing."""
+    histogram = LoadHistogram()
+    for value in [0.01] * 9 + [1.0]:
+        histogram.record(value)
+    closed = dataclasses.replace(result, model="closed", histogram=histogram, max=1.0)
+    corrected = closed.corrected(0.1)
+    assert corrected.count == 10 + 9
+    assert corrected.percentile(100 * 10 / 19) == pytest.approx(0.1, rel=0.01)
+    assert corrected.max == pytest.approx(1.0, rel=0.001)
+    assert closed.histogram.count == 10
+    with pytest.raises(ConfigurationError, match="open model"):
+        dataclasses.replace(closed, model="open").corrected(0.1)
+    with pytest.raises(ConfigurationError, match="interval=0"):
+        closed.corrected(0)
 
 
 def test_a_plot_without_matplotlib_names_what_to_install(

@@ -8,11 +8,12 @@ import inspect
 import math
 import random
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mcp_performance import ConfigurationError, LoadTester, LoadTestError, LoadTestResult
+from mcp_performance import ConfigurationError, LoadTester, LoadTestError, LoadTestResult, SQLitePool
 from mcp_performance._core import LoadHistogram
 from mcp_performance._load_bottleneck import _follows, _name, _rank_correlation
 from mcp_performance._load_compare import compare, mann_whitney
@@ -45,9 +46,7 @@ def test_the_fit_finds_the_parameters_of_a_noisy_system() -> None:
     chance = random.Random(2013)
     found = 0
     for _ in range(100):
-        points = [
-            (n, law(n, *true) * (1 + chance.gauss(0, 0.05))) for n in users for _ in range(rounds)
-        ]
+        points = [(n, law(n, *true) * (1 + chance.gauss(0, 0.05))) for n in users for _ in range(rounds)]
         fit = fit_usl(points)
         found += all(
             abs(value / expected - 1) < 0.1
@@ -283,6 +282,26 @@ def test_bad_comparisons_are_refused(template: LoadTestResult) -> None:
 )
 def test_the_bottleneck_is_named(cpu: float, gc_share: float, database: float, kind: str) -> None:
     assert _name(cpu, gc_share, database, 0.5, 0)[0] == kind
+
+
+@pytest.mark.parametrize(("waits", "kind"), [((0.7, 0.1), "writer"), ((0.1, 0.7), "connections")])
+def test_waiting_for_connections_is_named_before_the_database(waits: tuple[float, float], kind: str) -> None:
+    assert _name(0.99, 0, 0.9, None, 0, waits)[0] == kind
+
+
+async def test_many_writers_wait_for_the_one_writer(tmp_path: Path) -> None:
+    async with SQLitePool(tmp_path / "a.db", inline_budget=0) as pool:
+        await pool.execute("CREATE TABLE seat (id INTEGER PRIMARY KEY, taken INTEGER)")
+        await pool.execute("INSERT INTO seat VALUES (1, 0)")
+
+        async def book() -> None:
+            await pool.execute("UPDATE seat SET taken = taken + 1 WHERE id = 1")
+
+        results = await LoadTester(book).run_load_test(400, 16)
+    assert results.bottleneck is not None
+    assert results.bottleneck.kind == "writer", results.bottleneck
+    assert "the database's writer" in results.bottleneck.verdict
+    assert results.bottleneck.writer_wait_share > 0.5
 
 
 async def test_a_target_that_computes_is_bound_by_the_cpu_and_one_that_sleeps_waits() -> None:

@@ -1,0 +1,111 @@
+"""Locust's own master and worker drive the engine: real processes on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from load_servers import Received, free_port, responding, response, serve
+
+LOCUSTFILE = """
+from mcp_performance import Request
+from mcp_performance.locust import EngineUser
+
+class Visitor(EngineUser):
+    concurrent_users = 4
+    timeout = 5
+    headers = {"X-From": "locust"}
+    scenario = [Request("GET", "/board", weight=3), Request("POST", "/busy", body="x"),
+                Request("GET", "/named", name="by name")]
+"""
+
+
+def locust(folder: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "locust", "-f", str(folder / "locustfile.py"), *arguments]
+
+
+def rows_of(path: Path) -> dict[tuple[str, str], dict[str, str]]:
+    with path.open() as file:
+        return {(row["Type"], row["Name"]): row for row in csv.DictReader(file)}
+
+
+@pytest.mark.timeout(180)
+async def test_a_master_and_a_worker_report_what_the_engine_sent(tmp_path: Path) -> None:
+
+    seen: list[Received] = []
+
+    def respond(request: Received) -> bytes:
+        return response(status="503 Busy") if request.target == "/busy" else response()
+
+    (tmp_path / "locustfile.py").write_text(LOCUSTFILE)
+    port = str(free_port())
+    async with serve(responding(respond, seen)) as url:
+        host = url.rstrip("/")
+        common = ["--headless", "-H", host, "--only-summary"]
+        master = await asyncio.create_subprocess_exec(
+            *locust(tmp_path, "--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port),
+            *["--expect-workers", "1", "-u", "2", "-r", "2", "-t", "4s", "--csv", str(tmp_path / "out")],
+            *["--exit-code-on-error", "0", *common],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        worker = await asyncio.create_subprocess_exec(
+            *locust(tmp_path, "--worker", "--master-host", "127.0.0.1", "--master-port", port),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            (master_said, _), (worker_said, _) = await asyncio.wait_for(
+                asyncio.gather(master.communicate(), worker.communicate()), 150
+            )
+        finally:
+            for process in (master, worker):
+                if process.returncode is None:
+                    process.kill()
+    said = (master_said + worker_said).decode()
+    assert master.returncode == 0, said
+    rows = rows_of(tmp_path / "out_stats.csv")
+    sent = {
+        key: sum(request.target == target and request.method == method for request in seen)
+        for key, method, target in (
+            (("GET", "/board"), "GET", "/board"),
+            (("POST", "/busy"), "POST", "/busy"),
+            (("HTTP", "by name"), "GET", "/named"),
+        )
+    }
+    users = 2 * 4  # each of whose last requests may have been on its way when Locust stopped
+    for key, count in sent.items():
+        assert count > 100, said
+        assert count - users <= int(rows[key]["Request Count"]) <= count, (key, count, rows[key])
+    assert rows["GET", "/board"]["Failure Count"] == "0"
+    assert rows["POST", "/busy"]["Failure Count"] == rows["POST", "/busy"]["Request Count"]
+    assert float(rows["GET", "/board"]["Median Response Time"]) > 0
+    with (tmp_path / "out_failures.csv").open() as file:
+        failures = list(csv.DictReader(file))
+    assert [(row["Method"], row["Name"]) for row in failures] == [("POST", "/busy")]
+    assert "status 503" in failures[0]["Error"]
+    assert all(request.headers["x-from"] == "locust" for request in seen)
+
+
+def test_without_locust_the_module_says_what_to_install() -> None:
+    code = """
+import sys
+sys.modules["locust"] = None
+try:
+    import mcp_performance.locust
+except ModuleNotFoundError as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.stdout == "mcp_performance.locust needs locust: pip install locust\n", run.stderr
+
+
+def test_the_package_never_imports_locust_by_itself() -> None:
+    code = "import sys, mcp_performance; print('locust' in sys.modules, 'gevent' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.stdout == "False False\n", run.stderr
