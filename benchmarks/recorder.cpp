@@ -17,7 +17,7 @@ double cost_ns(bool open_model) {
   Random random(1);
   for (mcp::Duration& time : times) time = static_cast<mcp::Duration>(random.unit() * 1e7);
   const auto totals = std::make_shared<Totals>(
-      RecorderOptions{{"x"}, mcp::metrics::Histogram::kDefaultHighest, open_model, true}, 1);
+      RecorderOptions{{"x"}, mcp::metrics::Histogram::kDefaultHighest, open_model, true, false}, 1);
   Recorder recorder(totals, 0, 0, mcp::kNever);
   const Instant began = mcp::now_precise();
   for (std::size_t i = 0; i < kSamples; ++i) {

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ._core import LoadHistogram
 from ._load_options import MAX_RATE, MAX_USERS, integer, number
 from ._load_result import LoadTestResult, _time
 from ._load_thresholds import check_thresholds
@@ -47,7 +49,8 @@ class Scalability:
     """Throughput by users, and the Universal Scalability Law through it.
 
     ``contention`` is the share of the work that only one user can do at a time, ``coherency`` what
-    each pair of users costs; ``peak_users`` is where more users stop helping.
+    each pair of users costs; ``peak_users`` is where more users stop helping. ``results`` has the last
+    run of each level.
     """
 
     levels: tuple[ScalabilityLevel, ...]
@@ -116,6 +119,7 @@ class Scalability:
 
 # Requests cut off at the end of a run blur its throughput by one part in as many as a user sends.
 _REQUESTS_IN_A_RUN = 50
+_FEWEST_LEVELS = 4
 _SHORTEST_RUN, _LONGEST_RUN = 0.1, 10.0
 
 
@@ -130,58 +134,85 @@ async def measure_scalability(
 ) -> Scalability:
     """Run every level *rounds* times, in turns so that drift hits all alike, and fit the law."""
     levels = [integer("users", n, 1, MAX_USERS) for n in users]
-    if len(set(levels)) < 4:
+    if len(set(levels)) < _FEWEST_LEVELS:
         raise ConfigurationError(
             f"users={tuple(users)!r}: expected at least four different numbers; six or more fit well"
         )
     if duration is not None:
         number("duration", duration, 0.01, 3600)
     integer("rounds", rounds, 1, 1000)
-    results: dict[int, list[LoadTestResult]] = {n: [] for n in sorted(set(levels))}
-    warm = await run(None, max(results), duration=min(duration or 0.2, 0.2), timeout=timeout)
+    runs: dict[int, _Runs] = {}
+    warm = await run(None, max(levels), duration=min(duration or 0.2, 0.2), timeout=timeout)
     if duration is None:
         duration = min(max(_SHORTEST_RUN, _REQUESTS_IN_A_RUN * warm.p50), _LONGEST_RUN)
     for turn in range(rounds):
-        for n in results:
+        for n in sorted(set(levels)):
             if progress is not None:
                 progress(f"{n} users, round {turn + 1} of {rounds}")
-            results[n].append(await run(None, n, duration=duration, timeout=timeout))
-    points = [(float(n), result.requests_per_second) for n, runs in results.items() for result in runs]
+            result = await run(None, n, duration=duration, timeout=timeout)
+            if result.interrupted:
+                return _study(runs)
+            if n in runs:
+                runs[n].add(result)
+            else:
+                runs[n] = _Runs(result)
+    return _study(runs)
+
+
+def _study(runs: Mapping[int, _Runs]) -> Scalability:
+    """What the runs say. Raises ``KeyboardInterrupt`` if Ctrl-C left too few levels to say anything."""
+    if len(runs) < _FEWEST_LEVELS:
+        raise KeyboardInterrupt
+    points = [(float(n), rate) for n, of_level in runs.items() for rate in of_level.rates]
     if not all(throughput > 0 for _, throughput in points):
-        raise LoadTestError("no request succeeded at some level: " + _first_errors(results))
+        failed = next(why for of_level in runs.values() if (why := of_level.nothing_succeeded) is not None)
+        raise LoadTestError(f"no request succeeded at some level: {failed}")
     fit = fit_usl(points)
-    summaries = tuple(_level(n, runs) for n, runs in results.items())
-    everything = tuple(result for runs in results.values() for result in runs)
-    return Scalability(summaries, fit, _scalability_verdict(fit, summaries, results), everything)
-
-
-def _first_errors(results: dict[int, list[LoadTestResult]]) -> str:
-    for runs in results.values():
-        for result in runs:
-            if not result.successful:
-                return ", ".join(result.errors) or result.verdict
-    return ""
-
-
-def _level(users: int, runs: Sequence[LoadTestResult]) -> ScalabilityLevel:
-    pooled = runs[0].histogram.copy()
-    for result in runs[1:]:
-        pooled.merge(result.histogram)
-    rates = tuple(result.requests_per_second for result in runs)
-    return ScalabilityLevel(
-        users,
-        sum(rates) / len(rates),
-        pooled.percentile(50),
-        pooled.percentile(99),
-        sum(result.successful for result in runs) / max(1, sum(result.total_requests for result in runs)),
-        all(result.valid for result in runs),
-        rates,
+    summaries = tuple(of_level.summary(n) for n, of_level in runs.items())
+    return Scalability(
+        summaries,
+        fit,
+        _scalability_verdict(fit, summaries, runs),
+        tuple(of_level.latest for of_level in runs.values()),
     )
 
 
-def _scalability_verdict(
-    fit: UslFit, levels: Sequence[ScalabilityLevel], results: dict[int, list[LoadTestResult]]
-) -> str:
+class _Runs:
+    """The runs of one level, added up: memory does not grow with the rounds."""
+
+    def __init__(self, first: LoadTestResult) -> None:
+        self.rates: list[float] = []
+        self.verdicts: set[str] = set()  # of runs that are not valid
+        self.nothing_succeeded: str | None = None
+        self.latest = first
+        self._times = LoadHistogram(digits=first.histogram.digits, highest=first.histogram.highest)
+        self._successful = self._total = 0
+        self.add(first)
+
+    def add(self, result: LoadTestResult) -> None:
+        self.rates.append(result.requests_per_second)
+        if not result.valid:
+            self.verdicts.add(result.verdict)
+        if not result.successful:
+            self.nothing_succeeded = ", ".join(result.errors) or result.verdict
+        self._times.merge(result.histogram)
+        self._successful += result.successful
+        self._total += result.total_requests
+        self.latest = result
+
+    def summary(self, users: int) -> ScalabilityLevel:
+        return ScalabilityLevel(
+            users,
+            sum(self.rates) / len(self.rates),
+            self._times.percentile(50),
+            self._times.percentile(99),
+            self._successful / max(1, self._total),
+            not self.verdicts,
+            tuple(self.rates),
+        )
+
+
+def _scalability_verdict(fit: UslFit, levels: Sequence[ScalabilityLevel], runs: Mapping[int, _Runs]) -> str:
     most = levels[-1].users
     if fit.peak_users <= most:
         verdict = (
@@ -201,10 +232,10 @@ def _scalability_verdict(
         causes.append(f"users slow each other down (coherency {fit.coherency:.2g})")
     if causes:
         verdict += ": " + " and ".join(causes)
-    bottleneck = results[most][-1].bottleneck
+    bottleneck = runs[most].latest.bottleneck
     if bottleneck is not None:
         verdict += f"; under {most} users {bottleneck.verdict}"
-    limited = [level.users for level in levels if any(_GENERATOR in r.verdict for r in results[level.users])]
+    limited = [n for n, of_level in runs.items() if any(_GENERATOR in why for why in of_level.verdicts)]
     if limited:
         verdict += f"; the generator was the limit under {', '.join(map(str, limited))} users"
     return verdict
@@ -246,6 +277,10 @@ class Capacity:
         return "\n".join(lines)
 
 
+class _Interrupted(Exception):
+    """Ctrl-C ended a run of the search."""
+
+
 class _Search:
     """Doubles until the objective is missed, bisects, and confirms, in the open model."""
 
@@ -271,6 +306,8 @@ class _Search:
             thresholds=self._slo,
             **self._options,
         )
+        if result.interrupted:
+            raise _Interrupted
         missed = [expression for expression, held in result.thresholds.items() if not held]
         why = ", ".join(missed)
         if not missed and not result.valid:
@@ -280,6 +317,21 @@ class _Search:
         if not why and rate >= self.best_rate:
             self.best, self.best_rate = result, rate
         return not why
+
+    async def highest(self, start: float, tolerance: float) -> float:
+        """The highest rate that is held, to the relative *tolerance*, confirmed by a longer run."""
+        low, high = await self.bracket(start)
+        while 0 < low < high < math.inf and high - low > tolerance * low:
+            middle = math.sqrt(low * high)
+            if await self.holds(middle):
+                low = middle
+            else:
+                high = middle
+        # A short run may hold by luck: a longer one decides, a little lower each time it does not.
+        while low > 0.1 and not await self.holds(low, stretch=2):
+            low *= 1 - tolerance
+            self.best, self.best_rate = None, 0.0
+        return low
 
     async def bracket(self, start: float) -> tuple[float, float]:
         """A rate that held (0: none did) and one that did not (inf: none)."""
@@ -321,18 +373,12 @@ async def find_capacity(
             raise LoadTestError("no request succeeded: " + (", ".join(alone.errors) or alone.verdict))
     number("start", start, 0, MAX_RATE, above=True)
     search = _Search(run, conditions, duration, max_in_flight, {"timeout": timeout})
-    low, high = await search.bracket(start)
-    while 0 < low < high < math.inf and high - low > tolerance * low:
-        middle = math.sqrt(low * high)
-        if await search.holds(middle):
-            low = middle
-        else:
-            high = middle
-    # A short run may hold by luck: a longer one decides, a little lower each time it does not.
-    while low > 0.1 and not await search.holds(low, stretch=2):
-        low *= 1 - tolerance
-        search.best, search.best_rate = None, 0.0
-    return _capacity(search, low, conditions)
+    try:
+        rate = await search.highest(start, tolerance)
+    except _Interrupted:
+        found = _capacity(search, search.best_rate, conditions)
+        return dataclasses.replace(found, verdict=f"interrupted; so far {found.verdict}")
+    return _capacity(search, rate, conditions)
 
 
 def _capacity(search: _Search, rate: float, conditions: tuple[str, ...]) -> Capacity:

@@ -221,7 +221,8 @@ class LoadTester:
 
         Open model throughout: the rate doubles until the objective is missed, is bisected to
         *tolerance*, and confirmed by a run of twice the *duration*. A rate that is not held, or that
-        needs more than *max_in_flight* requests in flight, misses it too.
+        needs more than *max_in_flight* requests in flight, misses it too. Ctrl-C ends the search with what
+        it has found.
 
         Args:
             slo: thresholds, as of :meth:`run_load_test`.
@@ -254,7 +255,8 @@ class LoadTester:
 
         Many short runs tell more than a few long ones: with the defaults, which take 40 s, all
         three parameters of a system whose throughput varies by 5 % from run to run are found within 10 %
-        in 95 of 100 studies, if it is near its peak at the highest level.
+        in 95 of 100 studies, if it is near its peak at the highest level. Ctrl-C ends the study with what
+        it has, if those are four levels or more.
 
         Args:
             users: at least four numbers; six or more make a good fit.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import shutil
 import socket
 import ssl
@@ -18,7 +19,7 @@ from load_servers import certificate_for_loopback, free_port, responding, respon
 from mcp_performance import ConfigurationError, LoadTester, Request, _load_targets
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY = 0, 1, 3, 4, 6, 7
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, CONTINUATION = 0, 1, 3, 4, 6, 7, 9
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
 OK = b"\x88"  # ":status: 200" in HPACK's static table
 
@@ -195,12 +196,18 @@ def reset(code: int) -> bytes:
 
 
 WITHOUT_STATUS = frame(HEADERS, END_HEADERS | END_STREAM, THIS, b"\x84")
-FAULTS: dict[str, tuple[Any, str]] = {
+LONG_HEADER = b"\x00\x03x-a\x7f\x81\x07" + b"y" * 1024  # a literal of 1,024 bytes
+ENDLESS = (frame(HEADERS, 0, THIS, OK + LONG_HEADER), *[frame(CONTINUATION, 0, THIS, LONG_HEADER)] * 100)
+GZIP = b"\x0f\x0b\x04gzip"  # "content-encoding: gzip", the name from the static table
+BOMB = (frame(HEADERS, END_HEADERS, THIS, OK + GZIP), frame(DATA, 0, THIS, gzip.compress(bytes(8 << 20))))
+FAULTS: dict[str, tuple[Any, str | tuple[str, ...]]] = {
     "reset of the stream": (scripted(reset(2)), "stream reset: INTERNAL_ERROR"),
     "refused": (scripted(reset(7)), "stream reset: REFUSED_STREAM"),
     "no status": (scripted(WITHOUT_STATUS), "stream reset: PROTOCOL_ERROR"),
     "bad compression": (scripted(frame(HEADERS, END_HEADERS, THIS, b"\xff" * 6)), "bad response"),
     "a frame too large": (scripted(b"\xff\xff\xff" + frame(DATA, 0, THIS)[3:]), "bad response"),
+    "endless headers": (scripted(*ENDLESS), ("headers too large", "bad response")),
+    "gzip bomb": (scripted(*BOMB), "body too large"),
     "silence": (scripted(), "timeout"),
     "half an answer": (scripted(HELLO[0]), "timeout"),
 }
@@ -210,7 +217,7 @@ FAULTS: dict[str, tuple[Any, str]] = {
 async def test_a_broken_rule_is_counted_by_kind_within_the_deadline(name: str) -> None:
     handler, error = FAULTS[name]
     async with serve(handler) as url:
-        results = await LoadTester(url, http2=True).run_load_test(6, 2, timeout=0.25)
+        results = await LoadTester(url, http2=True, max_body=1 << 20).run_load_test(6, 2, timeout=0.25)
     assert results.failed == 6
     assert all(kind.startswith(error) for kind in results.errors), results.errors
 

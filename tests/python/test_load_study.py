@@ -112,6 +112,57 @@ async def test_scalability_says_where_the_target_stops_scaling(template: LoadTes
     assert "stops scaling at 14 users" in str(study)
 
 
+@pytest.mark.parametrize(("p50", "duration"), [(0.0001, 0.1), (0.02, 1.0), (5.0, 10.0)])
+async def test_a_run_of_a_study_is_long_enough_for_fifty_requests_of_a_user(
+    template: LoadTestResult, p50: float, duration: float
+) -> None:
+    asked = []
+
+    async def run(_: int | None, concurrent_users: int, **options: Any) -> LoadTestResult:
+        asked.append(options["duration"])
+        rate = law(concurrent_users, 1000, 0.05, 0.005)
+        return dataclasses.replace(template, requests_per_second=rate, p50=p50)
+
+    study = await measure_scalability(run, (1, 2, 4, 8), duration=None, rounds=3, timeout=1, progress=None)
+    assert asked[1:] == [pytest.approx(duration)] * 12
+    assert len(study.results) == 4
+
+
+@pytest.mark.parametrize("after", [3, 9])
+async def test_ctrl_c_ends_a_scalability_study_with_what_it_has(template: LoadTestResult, after: int) -> None:
+    runs = 0
+
+    async def run(_: int | None, concurrent_users: int, **__: Any) -> LoadTestResult:
+        nonlocal runs
+        runs += 1
+        rate = law(concurrent_users, 1000, 0.05, 0.005)
+        return dataclasses.replace(template, requests_per_second=rate, interrupted=runs > after)
+
+    study = measure_scalability(run, (1, 2, 4, 8), duration=0.1, rounds=50, timeout=1, progress=None)
+    if after == 3:
+        with pytest.raises(KeyboardInterrupt):
+            await study
+    else:
+        assert (await study).contention == pytest.approx(0.05, rel=0.01)
+    assert runs == after + 1
+
+
+async def test_ctrl_c_ends_a_capacity_search_with_what_it_has(template: LoadTestResult) -> None:
+    rates = []
+
+    async def run(_: int | None, __: int, *, rate: float, thresholds: Any, **___: Any) -> LoadTestResult:
+        rates.append(rate)
+        held = dict.fromkeys(thresholds, True)
+        return dataclasses.replace(template, valid=True, thresholds=held, interrupted=len(rates) > 3)
+
+    capacity = await find_capacity(
+        run, "p99<1s", start=100, duration=1, tolerance=0.1, max_in_flight=8, timeout=1
+    )
+    assert rates == [100, 200, 400, 800]
+    assert capacity.rate == 400
+    assert capacity.verdict.startswith("interrupted; so far 400.0 requests/s")
+
+
 async def test_scalability_of_a_real_target_finds_its_lock() -> None:
     """One request at a time gets through: contention is all there is."""
     lock = asyncio.Lock()

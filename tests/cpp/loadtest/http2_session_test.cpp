@@ -15,7 +15,7 @@ namespace {
 
 using Progress = HttpResponse::State;
 
-constexpr std::uint64_t kBodyLimit = 1 << 20;
+constexpr std::uint64_t kBodyLimit = 4 << 20;
 
 // Answers each request as a test says, when it is whole.
 class Server {
@@ -162,13 +162,13 @@ TEST_F(Http2Test, AnswersComeInWhateverPiecesTheyWereCut) {
 }
 
 TEST_F(Http2Test, BodiesLargerThanTheWindowsGoBothWays) {
-  server_.body = std::string(900'000, 'x');
+  server_.body = std::string(3'000'000, 'x');
   begin("POST / HTTP/1.1\r\nHost: a\r\n\r\n" + std::string(300'000, 'y'));
   EXPECT_EQ(exchange(), Progress::kMore);  // window updates
   EXPECT_EQ(server_.got_body.size(), 300'000U);
   server_.answer();
   EXPECT_EQ(exchange(16'384), Progress::kComplete);
-  EXPECT_EQ(response_.body().size(), 900'000U);
+  EXPECT_EQ(response_.body().size(), 3'000'000U);
 }
 
 TEST_F(Http2Test, AResetStreamIsAFailureOfItsKind) {

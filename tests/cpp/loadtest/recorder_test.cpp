@@ -11,7 +11,8 @@ constexpr Duration kMs = kMillisecond;
 
 std::shared_ptr<Totals> totals(int threads = 1, bool open_model = false) {
   return std::make_shared<Totals>(
-      RecorderOptions{{"a", "b"}, metrics::Histogram::kDefaultHighest, open_model, true}, threads);
+      RecorderOptions{{"a", "b"}, metrics::Histogram::kDefaultHighest, open_model, true, false},
+      threads);
 }
 
 Sample sample(Instant sent, Duration took, std::uint32_t kind = 0) {
@@ -55,6 +56,29 @@ TEST(Recorder, KeepsResponseAndServiceTimeApartInAnOpenModel) {
   EXPECT_EQ(report.response.max_ns(), 500 * kMs);
   EXPECT_EQ(report.service.max_ns(), 100 * kMs);
   EXPECT_EQ(report.busy_ns, 100 * kMs);
+}
+
+TEST(Recorder, ShowsKindsAndErrorsOfWholeSecondsWhenAsked) {
+  const auto shared = std::make_shared<Totals>(
+      RecorderOptions{{"a", "b"}, metrics::Histogram::kDefaultHighest, false, true, true}, 2);
+  Recorder one(shared, 0, 0, kNever);
+  Recorder other(shared, 1, 0, kNever);
+  one.success(sample(0, 10 * kMs));
+  one.failure(sample(0, 10 * kMs, 1), "status 500", false);
+  EXPECT_EQ(shared->report().kinds[0].successful, 0U);
+  one.roll(kSecond);
+  EXPECT_EQ(shared->report().kinds[0].successful, 1U);
+  EXPECT_EQ(shared->report().kinds[0].response.count(), 1U);
+  EXPECT_EQ(shared->report().errors.at("status 500"), 1U);
+  one.success(sample(kSecond, 10 * kMs));
+  one.finish(kSecond);
+  other.success(sample(0, 20 * kMs));
+  other.finish(kSecond);
+  const Report report = shared->report();  // nothing counts twice
+  EXPECT_EQ(report.kinds[0].successful, 3U);
+  EXPECT_EQ(report.kinds[0].response.count(), 3U);
+  EXPECT_EQ(report.kinds[1].failed, 1U);
+  EXPECT_EQ(report.errors.at("status 500"), 1U);
 }
 
 TEST(Recorder, LeavesTheWarmupOutOfEverything) {
