@@ -98,6 +98,7 @@ struct Http2Session::State {
   static int on_data(nghttp2_session*, std::uint8_t, std::int32_t stream, const std::uint8_t* bytes,
                      std::size_t size, void* data);
   static int on_close(nghttp2_session*, std::int32_t stream, std::uint32_t code, void* data);
+  static int on_sent(nghttp2_session*, const nghttp2_frame* frame, void* data);
   static ssize_t read_body(nghttp2_session*, std::int32_t, std::uint8_t* out, std::size_t room,
                            std::uint32_t* flags, nghttp2_data_source*, void* data);
 
@@ -115,6 +116,7 @@ Http2Session::State::State(HttpResponse& of) : response(of) {
   nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
   nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
   nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_close);
+  nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_sent);
   const int made = nghttp2_session_client_new(&session, callbacks, this);
   nghttp2_session_callbacks_del(callbacks);
   if (made != 0) throw std::bad_alloc();
@@ -164,6 +166,15 @@ int Http2Session::State::on_close(nghttp2_session*, std::int32_t stream, std::ui
     const char* const why = nghttp2_http2_strerror(code);
     state.end(state.response.fail(std::string("stream reset: ") + why));
   }
+  return 0;
+}
+
+// A violation of the protocol makes nghttp2 say goodbye, and nothing else tells of it.
+int Http2Session::State::on_sent(nghttp2_session*, const nghttp2_frame* frame, void* data) {
+  auto& state = *static_cast<State*>(data);
+  if (frame->hd.type != NGHTTP2_GOAWAY || frame->goaway.error_code == NGHTTP2_NO_ERROR) return 0;
+  const char* const why = nghttp2_http2_strerror(frame->goaway.error_code);
+  state.end(state.response.fail(std::string("bad response: HTTP/2 ") + why));
   return 0;
 }
 
@@ -230,11 +241,14 @@ HttpResponse::State Http2Session::feed(std::string_view data) {
     const char* const why = nghttp2_strerror(static_cast<int>(used));
     return state.end(state.response.fail(std::string("bad response: ") + why));
   }
-  // A violation of the protocol makes nghttp2 say goodbye and read no more.
-  if (nghttp2_session_want_read(state.session) == 0) {
-    return state.end(state.response.fail("bad response: not HTTP/2"));
+  if (nghttp2_session_want_read(state.session) == 0) {  // goodbye was said
+    return state.end(state.response.fail("connection closed"));
   }
   return Response::kMore;
+}
+
+bool Http2Session::has_failed() const noexcept {
+  return state_->stream < 0 && state_->outcome == Response::kBad;
 }
 
 HttpResponse::State Http2Session::end_of_stream() {

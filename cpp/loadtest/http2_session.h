@@ -28,6 +28,8 @@ class Http2Session {
   [[nodiscard]] std::string_view output();
   // kComplete and kBad are of the stream; between streams, kBad means that the connection is over.
   HttpResponse::State feed(std::string_view data);
+  // Whether the stream was given up in output(): the peer broke the protocol, and goodbye was said.
+  [[nodiscard]] bool has_failed() const noexcept;
   // The peer closed its side.
   HttpResponse::State end_of_stream();
   // Whether the connection can carry another stream.

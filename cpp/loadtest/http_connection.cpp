@@ -269,6 +269,7 @@ HttpConnection::Progress HttpConnection::receive_http2(std::span<char> buffer) {
     complete = complete || state == HttpResponse::State::kComplete;
   }
   send_now();  // acknowledgements, windows
+  if (!complete && http2_->has_failed()) return fail(response_.error());
   return complete ? Progress::kComplete : Progress::kPending;
 }
 

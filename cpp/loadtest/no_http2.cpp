@@ -15,6 +15,7 @@ Http2Session::~Http2Session() = default;
 bool Http2Session::submit(std::string_view, bool) { return false; }
 std::string_view Http2Session::output() { return {}; }
 HttpResponse::State Http2Session::feed(std::string_view) { return HttpResponse::State::kBad; }
+bool Http2Session::has_failed() const noexcept { return true; }
 HttpResponse::State Http2Session::end_of_stream() { return HttpResponse::State::kBad; }
 bool Http2Session::is_usable() const noexcept { return false; }
 
