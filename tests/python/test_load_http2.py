@@ -151,8 +151,8 @@ def scripted(*answers: bytes) -> Any:
         writer.write(frame(SETTINGS, 0, 0))
         while True:
             stream = await next_request(reader)
-            for answer in answers:
-                writer.write(answer.replace(b"\x7f\xff\xff\xff", stream.to_bytes(4, "big")))
+            whole = b"".join(answers)  # in one piece: what comes later could meet the next request
+            writer.write(whole.replace(b"\x7f\xff\xff\xff", stream.to_bytes(4, "big")))
             await writer.drain()
 
     return handle
