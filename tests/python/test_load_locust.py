@@ -13,6 +13,9 @@ import pytest
 from load_servers import Received, free_port, responding, response, serve
 
 LOCUSTFILE = """
+import json
+from locust import events
+from locust.runners import MasterRunner
 from mcp_performance import Request
 from mcp_performance.locust import EngineUser
 
@@ -22,6 +25,13 @@ class Visitor(EngineUser):
     headers = {"X-From": "locust"}
     scenario = [Request("GET", "/board", weight=3), Request("POST", "/busy", body="x"),
                 Request("GET", "/named", name="by name")]
+
+@events.quitting.add_listener
+def write_errors(environment, **_):
+    if isinstance(environment.runner, MasterRunner):
+        with open("errors.json", "w") as file:
+            json.dump([[error.method, error.name, str(error.error)]
+                       for error in environment.stats.errors.values()], file)
 """
 
 
@@ -57,6 +67,7 @@ async def test_a_master_and_a_worker_report_what_the_engine_sent(tmp_path: Path)
                 str(tmp_path / "out"),
             ],
             *["--exit-code-on-error", "0", *common],
+            cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
@@ -93,7 +104,9 @@ async def test_a_master_and_a_worker_report_what_the_engine_sent(tmp_path: Path)
     assert busy["num_failures"] == busy["num_requests"]
     assert sum(board["response_times"].values()) == board["num_requests"]
     assert 0 < board["min_response_time"] <= board["max_response_time"]
-    assert "status 503" in said  # Locust's report of errors
+    ((method, name, error),) = json.loads((tmp_path / "errors.json").read_text())
+    assert (method, name) == ("POST", "/busy")
+    assert "status 503" in error
     assert all(request.headers["x-from"] == "locust" for request in seen)
 
 
