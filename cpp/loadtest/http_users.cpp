@@ -93,7 +93,8 @@ void HttpWorker::note_lag(Instant due, Instant now) {
 }
 
 void HttpWorker::dispatch(Instant now) {
-  while (next_due_ <= now && !idle_.empty()) {
+  // A thread that is late may be here after the end: what was due then is not part of the run.
+  while (next_due_ <= now && next_due_ < issue_until_ && !idle_.empty()) {
     const std::uint32_t lane = idle_.back();
     idle_.pop_back();
     const Instant due = next_due_;
