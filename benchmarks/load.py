@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import inspect
 import math
-import os
 import platform
 import random
 import re
@@ -195,16 +194,10 @@ def latency_server(delays_ns: list[int]) -> Iterator[tuple[str, list[int]]]:
         )
         assert server.stdout is not None
         took: list[int] = []
-        # The server never sleeps: on a core that it shared, the tester would wait for it.
-        cores = os.sched_getaffinity(0)
-        first = {min(cores)}
-        os.sched_setaffinity(server.pid, first)
-        os.sched_setaffinity(0, cores - first or cores)
         try:
             yield f"http://127.0.0.1:{int(server.stdout.readline())}/", took
             took += [int(line) for line in server.communicate("", timeout=10)[0].split()]
         finally:
-            os.sched_setaffinity(0, cores)
             server.kill()
             server.wait()
 
