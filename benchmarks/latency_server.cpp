@@ -1,6 +1,6 @@
 // A HTTP/1.1 server on loopback that injects latencies: request number i, from 0, is answered
-// DELAYS[i % n] nanoseconds after it was read, to the microsecond. One thread, which never sleeps:
-// how long it takes to wake up would be latency that it did not inject.
+// DELAYS[i % n] nanoseconds after it was read, to the microsecond. One thread; it sleeps until
+// shortly before an answer is due and spends the rest awake.
 //
 //   latency_server DELAYS_FILE     one delay in nanoseconds a line
 //
@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -26,6 +27,7 @@ namespace {
 
 using Nanoseconds = std::int64_t;
 
+constexpr Nanoseconds kAwake = 100'000;
 constexpr std::string_view kAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 Nanoseconds now() {
@@ -44,6 +46,7 @@ struct Answer {
 class Server {
  public:
   explicit Server(std::vector<Nanoseconds> delays) : delays_(std::move(delays)) {
+    prctl(PR_SET_TIMERSLACK, 1UL);
     listener_ = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     sockaddr_in address{};
     address.sin_family = AF_INET;
@@ -65,7 +68,7 @@ class Server {
   void run() {
     while (!ended_) {
       while (!answers_.empty() && answers_.top().due <= now()) answer();
-      poll();
+      wait();
     }
     for (const Nanoseconds took : took_) std::printf("%lld\n", static_cast<long long>(took));
   }
@@ -78,9 +81,12 @@ class Server {
     epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event);
   }
 
-  void poll() {
+  void wait() {
     epoll_event events[64];
-    const int count = epoll_wait(epoll_, events, 64, 0);
+    Nanoseconds left = 1'000'000'000;
+    if (!answers_.empty()) left = std::max<Nanoseconds>(0, answers_.top().due - now() - kAwake);
+    const timespec timeout{left / 1'000'000'000, left % 1'000'000'000};
+    const int count = epoll_pwait2(epoll_, events, 64, &timeout, nullptr);
     for (int i = 0; i < count; ++i) handle(events[i].data.fd);
   }
 
