@@ -1,10 +1,11 @@
 # A room is a folder under cpp/ and one target, mcp_<room>. It may include only itself and the
 # rooms that it names; scripts/arrows.py holds the sources to that. WITHOUT leaves out the sources
-# and tests whose names start with the prefix.
+# and tests whose names start with the prefix. OWN_FLAGS: what it links brings compiler flags, so
+# that it cannot share precompiled headers.
 set(MCP_ROOMS "")
 
 function(mcp_room name)
-  cmake_parse_arguments(ARG "" "WITHOUT" "ROOMS;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "OWN_FLAGS" "WITHOUT" "ROOMS;LINK" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/cpp/${name}/*.cpp")
   if(ARG_WITHOUT)
     list(FILTER sources EXCLUDE REGEX "/${ARG_WITHOUT}[^/]*$")
@@ -19,8 +20,13 @@ function(mcp_room name)
     set(scope INTERFACE)
   endif()
   target_link_libraries(mcp_${name} ${scope} mcp_options ${ARG_ROOMS} ${ARG_LINK})
+  set(sharer base)
+  if(ARG_OWN_FLAGS)
+    set(sharer ${name})
+  endif()
+  set(MCP_${name}_SHARER ${sharer} PARENT_SCOPE)
   if(sources)
-    mcp_precompile(mcp_${name} mcp_base <algorithm> <atomic> <cstdint> <functional> <map> <memory> <mutex>
+    mcp_precompile(mcp_${name} mcp_${sharer} <algorithm> <atomic> <cstdint> <functional> <map> <memory> <mutex>
                    <optional> <string> <string_view> <thread> <unordered_map> <vector>)
   endif()
   set(MCP_ROOMS ${MCP_ROOMS} ${name} PARENT_SCOPE)
@@ -38,6 +44,7 @@ function(mcp_room_tests name)
   add_executable(${name}_test ${sources})
   target_include_directories(${name}_test PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}/tests/cpp")
   target_link_libraries(${name}_test PRIVATE mcp_${name} GTest::gtest_main)
-  mcp_precompile(${name}_test base_test <gtest/gtest.h> <functional> <memory> <optional> <string> <thread> <vector>)
+  mcp_precompile(${name}_test ${MCP_${name}_SHARER}_test <gtest/gtest.h> <functional> <memory> <optional> <string>
+                 <thread> <vector>)
   gtest_discover_tests(${name}_test DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 120)
 endfunction()
