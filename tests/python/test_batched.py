@@ -9,7 +9,9 @@ import pickle
 import weakref
 from typing import Any
 
+import anyio
 import pytest
+import uvloop
 
 from mcp_performance import BatchedFuture, BatchError, BatchProcessor, ConfigurationError, batched
 
@@ -522,7 +524,6 @@ def test_items_that_wait_on_a_closed_loop_do_not_keep_it() -> None:
 
 
 def test_it_works_on_uvloop() -> None:
-    uvloop = pytest.importorskip("uvloop")
     double = batched(max_size=3, max_wait=0.001)(Calls())
 
     async def ask() -> list[int]:
@@ -536,7 +537,6 @@ def test_it_works_on_uvloop() -> None:
 
 
 async def test_it_works_under_anyio() -> None:
-    anyio = pytest.importorskip("anyio")
     double = batched(max_wait=0)(Calls())
     got: list[int] = []
 

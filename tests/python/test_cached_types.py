@@ -1,12 +1,10 @@
-"""What a type checker sees of cached functions. Runs where `scripts/install check` has installed mypy."""
+"""What a type checker sees of cached functions."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-api = pytest.importorskip("mypy.api")
+from mypy import api
 
 SOUND = """
 from collections.abc import Awaitable

@@ -7,7 +7,9 @@ import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
+from starlette import applications, responses, routing
 
 from mcp_performance import BatchError, ConfigurationError, JsonRpcDispatcher, JsonRpcError
 
@@ -288,10 +290,6 @@ async def test_a_closed_dispatcher_refuses(rpc: JsonRpcDispatcher) -> None:
 
 
 async def test_it_serves_a_starlette_endpoint() -> None:
-    httpx = pytest.importorskip("httpx")
-    applications = pytest.importorskip("starlette.applications")
-    responses = pytest.importorskip("starlette.responses")
-    routing = pytest.importorskip("starlette.routing")
     rpc = JsonRpcDispatcher({"sum": total})
 
     async def endpoint(request: Any) -> Any:
