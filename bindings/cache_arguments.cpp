@@ -18,6 +18,18 @@ void set_ttl_parser(PyObject* function) {
   const Ref old = Ref::steal(std::exchange(ttl_parser, Py_NewRef(function)));
 }
 
+bool read_ttl_argument(PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames,
+                       Py_ssize_t positional, const char* usage, Duration& ttl) {
+  const Py_ssize_t keywords = kwnames == nullptr ? 0 : PyTuple_GET_SIZE(kwnames);
+  const bool named = keywords == 1 && nargs == positional &&
+                     PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), "ttl") == 0;
+  if (nargs != positional || (keywords != 0 && !named)) {
+    PyErr_SetString(PyExc_TypeError, usage);
+    return false;
+  }
+  return !named || args[positional] == Py_Ellipsis || parse_ttl(args[positional], ttl);
+}
+
 bool parse_nanoseconds(PyObject* value, Duration& ttl) {
   if (value == Py_None) {
     ttl = kNever;

@@ -14,6 +14,12 @@ namespace mcp::python {
 // exception set that names it.
 [[nodiscard]] bool parse_ttl(PyObject* value, Duration& ttl);
 
+// Checks a METH_FASTCALL call of `positional` arguments and at most `ttl=`, and reads that one;
+// `...` and no `ttl=` leave `ttl` as it is. False with an exception set, `usage` if the shape is
+// wrong.
+[[nodiscard]] bool read_ttl_argument(PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames,
+                                     Py_ssize_t positional, const char* usage, Duration& ttl);
+
 // Nanoseconds as an int, or None for ever.
 [[nodiscard]] bool parse_nanoseconds(PyObject* value, Duration& ttl);
 

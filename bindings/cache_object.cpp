@@ -240,13 +240,9 @@ PyObject* clear(PyObject* object, PyObject*) {
 PyObject* touch(PyObject* object, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   CacheState& state = *as_cache(object)->state;
   Duration ttl = state.ttl();
-  const Py_ssize_t keywords = kwnames == nullptr ? 0 : PyTuple_GET_SIZE(kwnames);
-  const bool named = keywords == 1 && nargs == 1 &&
-                     PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), "ttl") == 0;
-  if (nargs != 1 || (keywords != 0 && !named)) {
-    return PyErr_Format(PyExc_TypeError, "touch(key, *, ttl=...)");
+  if (!read_ttl_argument(args, nargs, kwnames, 1, "touch(key, *, ttl=...)", ttl)) {
+    return nullptr;
   }
-  if (named && args[1] != Py_Ellipsis && !parse_ttl(args[1], ttl)) return nullptr;
   KeyView view;
   if (!view_of(args, view)) return nullptr;
   const int touched = state.set_ttl(view, ttl);

@@ -40,13 +40,9 @@ PyObject* cache_get_or_load(PyObject* object, PyObject* const* args, Py_ssize_t 
                             PyObject* kwnames) {
   CacheState& state = state_of(object);
   Duration ttl = state.ttl();
-  const Py_ssize_t keywords = kwnames == nullptr ? 0 : PyTuple_GET_SIZE(kwnames);
-  const bool named = keywords == 1 && nargs == 2 &&
-                     PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), "ttl") == 0;
-  if (nargs != 2 || (keywords != 0 && !named)) {
-    return PyErr_Format(PyExc_TypeError, "get_or_load(key, loader, *, ttl=...)");
+  if (!read_ttl_argument(args, nargs, kwnames, 2, "get_or_load(key, loader, *, ttl=...)", ttl)) {
+    return nullptr;
   }
-  if (named && args[2] != Py_Ellipsis && !parse_ttl(args[2], ttl)) return nullptr;
   KeyView view;
   if (!view_of(args, view)) return nullptr;
   if (PyObject* value = state.hit(view); value != nullptr) return Py_NewRef(value);

@@ -41,6 +41,18 @@ void prepare_fork_when_idle() {
   }
 }
 
+// Forks; the arena is not to be used in the child.
+void expect_unusable_in_child(const TbbArena& arena) {
+  const pid_t child = fork();
+  if (child == 0) {
+    TbbArena::reset_after_fork_in_child();
+    _exit(arena.usable() ? 1 : 0);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+}
+
 TEST(TbbArena, EachChainRunsUntilItIsAnsweredFalse) {
   TbbArena arena;
   EXPECT_EQ(run_steps(arena, arena.concurrency(), 10'000), 10'000);
@@ -86,14 +98,7 @@ TEST(TbbArena, IsNotUsableInTheChildWhenALaunchCameBetweenPreparingAndForking) {
   TbbArena arena;
   prepare_fork_when_idle();
   run_steps(arena, arena.concurrency(), 1000);
-  const pid_t child = fork();
-  if (child == 0) {
-    TbbArena::reset_after_fork_in_child();
-    _exit(arena.usable() ? 1 : 0);
-  }
-  int status = -1;
-  waitpid(child, &status, 0);
-  EXPECT_EQ(status, 0);
+  expect_unusable_in_child(arena);
 }
 
 TEST(TbbArena, IsNotUsableInTheChildOfABusyFork) {
@@ -113,14 +118,7 @@ TEST(TbbArena, IsNotUsableInTheChildOfABusyFork) {
   });
   inside.get_future().wait();
   EXPECT_FALSE(TbbArena::prepare_fork());
-  const pid_t child = fork();
-  if (child == 0) {
-    TbbArena::reset_after_fork_in_child();
-    _exit(arena.usable() ? 1 : 0);
-  }
-  int status = -1;
-  waitpid(child, &status, 0);
-  EXPECT_EQ(status, 0);
+  expect_unusable_in_child(arena);
   go.set_value();
   ended.get_future().wait();
   EXPECT_TRUE(arena.usable());
@@ -148,14 +146,7 @@ TEST(TbbArena, AForkDoesNotWaitForThreadsThatAreSlowToEnd) {
   });
   ended.get_future().wait();
   EXPECT_FALSE(TbbArena::prepare_fork());
-  const pid_t child = fork();
-  if (child == 0) {
-    TbbArena::reset_after_fork_in_child();
-    _exit(arena.usable() ? 1 : 0);
-  }
-  int status = -1;
-  waitpid(child, &status, 0);
-  EXPECT_EQ(status, 0);
+  expect_unusable_in_child(arena);
   SlowToEnd::let_go.set_value();
   EXPECT_EQ(run_steps(arena, arena.concurrency(), 100), 100);
   prepare_fork_when_idle();
