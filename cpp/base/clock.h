@@ -33,6 +33,11 @@ inline Instant read_clock(clockid_t id) noexcept {
   return detail::read_clock(CLOCK_MONOTONIC_COARSE);
 }
 
+// What the calling thread has run on a processor: a busy machine does not add to it. About 200 ns.
+[[nodiscard]] inline Duration thread_cpu_time() noexcept {
+  return detail::read_clock(CLOCK_THREAD_CPUTIME_ID);
+}
+
 // Safe from any thread.
 class Clock {
  public:

@@ -19,7 +19,7 @@ constexpr Duration kLongestScoutWait_ns = kMillisecond;
 void RunMeter::begin() {
   began_at_ = now_precise();
   wait_ns_ = began_at_ - created_at_;
-  cpu_began_ns_ = detail::read_clock(CLOCK_THREAD_CPUTIME_ID);
+  cpu_began_ns_ = thread_cpu_time();
   if (!first_) return;
   const MutexLock lock(job_.mutex_);
   job_.first_running_ = true;
@@ -31,7 +31,7 @@ void RunMeter::begin() {
 void RunMeter::end(std::size_t items) {
   items_ = items;
   wall_ns_ = now_precise() - began_at_;
-  cpu_ns_ = detail::read_clock(CLOCK_THREAD_CPUTIME_ID) - cpu_began_ns_;
+  cpu_ns_ = thread_cpu_time() - cpu_began_ns_;
 }
 
 MapJob::MapJob(MapOptions options, std::shared_ptr<BlockingPool> pool,

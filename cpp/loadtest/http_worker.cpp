@@ -34,7 +34,6 @@ std::optional<Pacer> make_pacer(const HttpOptions& options, int number) {
 
 Instant add(Instant at, Duration by) noexcept { return by >= kNever - at ? kNever : at + by; }
 
-Duration thread_cpu() noexcept { return detail::read_clock(CLOCK_THREAD_CPUTIME_ID); }
 
 // epoll_wait to the nanosecond where the kernel has it (5.11), else to the millisecond above.
 int wait(int epoll, std::span<epoll_event> events, Duration timeout_ns) {
@@ -112,7 +111,7 @@ void HttpWorker::run() {
   }
   loop();
   Report& own = recorder_.own();
-  own.generator_cpu_ns = measuring_ ? thread_cpu() - cpu_at_start_ : 0;
+  own.generator_cpu_ns = measuring_ ? thread_cpu_time() - cpu_at_start_ : 0;
   own.abandoned = in_flight_;
   for (const Lane& lane : lanes_)
     own.parked_users += lane.opened == 0 && !own.generator_limit.empty();
@@ -148,7 +147,7 @@ void HttpWorker::loop() {
 
 void HttpWorker::start_measuring() {
   measuring_ = true;
-  cpu_at_start_ = thread_cpu();
+  cpu_at_start_ = thread_cpu_time();
 }
 
 Instant HttpWorker::next_wake(Instant now) const {

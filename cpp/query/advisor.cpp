@@ -23,7 +23,7 @@ constexpr double kLessTime = 0.67;   // or this of its time
 // statements cost before.
 constexpr double kNearlyAsGood = 0.15;
 constexpr double kNegligible = 0.03;
-constexpr double kCovering_s = 100e-6;  // and this of each run
+constexpr double kCovering_s = 100e-6;  // and this in each run
 constexpr double kStep_s = 100e-9;      // a VM step of a write, for weighing it against time
 
 struct Candidate {
@@ -252,10 +252,13 @@ class Advisor {
     const auto [least, first] = *std::min_element(totals.begin(), totals.end());
     double left = 0;    // what its statements still cost
     double before = 0;  // and what they cost without any
+    double runs = 0;
     for (const auto& [query, cost] : first->after) {
       left += queries()[query].weight * cost.seconds;
       before += queries()[query].weight * before_[query].seconds;
+      runs += queries()[query].weight;
     }
+    const double covering_pays = std::max(kNegligible * before, kCovering_s * runs);
     // Among its relatives that are as good, within what a clock can tell: columns that only cover
     // must pay, then opcodes decide, then columns.
     const auto rank = [this](const Candidate& candidate) {
@@ -266,7 +269,7 @@ class Advisor {
     for (const auto& [total, candidate] : totals) {
       if (!begins_with(*first, *candidate) && !begins_with(*candidate, *first)) continue;
       const bool uncovers = first->index.covering && !candidate->index.covering;
-      const double slack = std::max(kNearlyAsGood * left, uncovers ? kNegligible * before : 0);
+      const double slack = std::max(kNearlyAsGood * left, uncovers ? covering_pays : 0);
       if (total <= least + slack && rank(*candidate) < rank(*best)) best = candidate;
     }
     return best;

@@ -25,7 +25,7 @@ struct TrialLimits {
 
 struct Cost {
   double steps = 0;    // SQLITE_STMTSTATUS_VM_STEP, mean of the runs
-  double seconds = 0;  // mean of the runs, each the best of two
+  double seconds = 0;  // of CPU time, mean of the runs, each the best of a few
   bool stopped = false;
 };
 
