@@ -13,6 +13,7 @@
 #include "errors.h"
 #include "py_ref.h"
 #include "rooms.h"
+#include "running_loop.h"
 
 namespace mcp::python {
 namespace {
@@ -32,7 +33,7 @@ struct Batched {
 };
 
 PyTypeObject* batched_type = nullptr;
-PyObject *get_running_loop, *weak_dictionary, *bind_method, *prune;
+PyObject *weak_dictionary, *bind_method, *prune;
 
 Batched* as_batched(PyObject* object) { return reinterpret_cast<Batched*>(object); }
 
@@ -66,7 +67,7 @@ PyObject* call(PyObject* object, PyObject* const* args, size_t nargsf, PyObject*
                         PyTuple_GET_ITEM(kwnames, 0));
   }
   PyObject* item = args[0];
-  const Ref loop = Ref::steal(PyObject_CallNoArgs(get_running_loop));
+  const Ref loop = required_running_loop();
   if (!loop) return nullptr;
   const Ref key =
       self->key == nullptr ? Ref::borrow(item) : Ref::steal(PyObject_CallOneArg(self->key, item));
@@ -249,12 +250,10 @@ PyMethodDef module_methods[] = {
     {nullptr, nullptr, 0, nullptr}};
 
 bool add_batched_type(PyObject* module) {
-  const Ref asyncio = Ref::steal(PyImport_ImportModule("asyncio"));
   const Ref weakref = Ref::steal(PyImport_ImportModule("weakref"));
-  if (!asyncio || !weakref) return false;
-  get_running_loop = PyObject_GetAttrString(asyncio.get(), "get_running_loop");
+  if (!weakref) return false;
   weak_dictionary = PyObject_GetAttrString(weakref.get(), "WeakKeyDictionary");
-  if (get_running_loop == nullptr || weak_dictionary == nullptr) return false;
+  if (weak_dictionary == nullptr) return false;
   batched_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
   return batched_type != nullptr && PyModule_AddType(module, batched_type) == 0 &&
          PyModule_AddFunctions(module, module_methods) == 0;

@@ -11,6 +11,7 @@
 #include "base/fork.h"
 #include "errors.h"
 #include "rooms.h"
+#include "running_loop.h"
 
 namespace py = pybind11;
 
@@ -23,7 +24,6 @@ struct Expected {
 };
 
 PyTypeObject* bridge_type = nullptr;
-PyObject* get_running_loop = nullptr;
 PyObject *name_done, *name_set_result, *name_set_exception, *name_call_soon;
 
 // The bridges of this process by their loop. A bridge owns its loop, so a key never dangles.
@@ -245,16 +245,15 @@ PyType_Spec bridge_spec = {
 }  // namespace
 
 LoopBridge LoopBridge::of_running_loop() {
-  PyObject* loop = PyObject_CallNoArgs(get_running_loop);
-  if (loop == nullptr) return LoopBridge(nullptr);
-  const auto found = bridges().find(loop);
+  const Ref loop = required_running_loop();
+  if (!loop) return LoopBridge(nullptr);
+  const auto found = bridges().find(loop.get());
   BridgeObject* object = nullptr;
   if (found != bridges().end() && found->second->state->generation == process_generation()) {
     object = found->second;
   } else {
-    object = make_bridge(loop);
+    object = make_bridge(loop.get());
   }
-  Py_DECREF(loop);
   return LoopBridge(object);
 }
 
@@ -319,11 +318,6 @@ void bind_loop_bridge(py::module_& module) {
   name_set_result = PyUnicode_InternFromString("set_result");
   name_set_exception = PyUnicode_InternFromString("set_exception");
   name_call_soon = PyUnicode_InternFromString("call_soon");
-  // Through asyncio, never _asyncio by itself: where that comes first, asyncio finds it half made
-  // and does without parts of it, asyncio.current_task() among them.
-  get_running_loop =
-      PyObject_GetAttrString(py::module_::import("asyncio").ptr(), "get_running_loop");
-  if (get_running_loop == nullptr) throw py::error_already_set();
   bridge_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&bridge_spec));
   if (bridge_type == nullptr) throw py::error_already_set();
   module.attr("LoopBridge") = py::handle(reinterpret_cast<PyObject*>(bridge_type));

@@ -1,6 +1,6 @@
 #include "loop_budget.h"
 
-#include "py_ref.h"
+#include "running_loop.h"
 
 namespace mcp::python {
 namespace {
@@ -26,27 +26,21 @@ PyMethodDef on_tick_method = {"_on_loop_tick", on_tick, METH_NOARGS, nullptr};
 
 // Kept from the first use on. The interpreter lock guards them: a guarded initialisation could wait
 // for it while holding the guard.
-PyObject* running_loop_function = nullptr;
 PyObject* tick_callback = nullptr;
 PyObject* call_soon_name = nullptr;
 
-PyObject* get_running_loop() {
-  if (running_loop_function == nullptr) {
-    const Ref module = Ref::steal(PyImport_ImportModule("asyncio.events"));
-    if (!module) return nullptr;
-    running_loop_function = PyObject_GetAttrString(module.get(), "_get_running_loop");
-    tick_callback = PyCFunction_New(&on_tick_method, nullptr);
+bool make_callback() {
+  if (tick_callback == nullptr) {
     call_soon_name = PyUnicode_InternFromString("call_soon");
+    tick_callback = PyCFunction_New(&on_tick_method, nullptr);
   }
-  return running_loop_function == nullptr ? nullptr : PyObject_CallNoArgs(running_loop_function);
+  return call_soon_name != nullptr && tick_callback != nullptr;
 }
 
 // False when no asyncio loop runs in this thread.
 bool arm(Instant now) {
-  Ref loop = Ref::steal(get_running_loop());
-  if (!loop || loop.get() == Py_None || tick_callback == nullptr || call_soon_name == nullptr) {
-    return false;
-  }
+  Ref loop = running_loop();
+  if (!loop || !make_callback()) return false;
   const Ref handle =
       Ref::steal(PyObject_CallMethodOneArg(loop.get(), call_soon_name, tick_callback));
   if (!handle) return false;
@@ -58,7 +52,7 @@ bool arm(Instant now) {
 bool check(Instant now) noexcept {
   if (budget.loop != nullptr) {
     if (now - budget.since <= kInlineBudget) return false;
-    const Ref loop = Ref::steal(get_running_loop());
+    const Ref loop = running_loop();
     if (loop.get() == budget.loop) return true;  // and so for all until the loop has turned
     Py_CLEAR(budget.loop);  // a loop of the past, closed with the callback on it
   }

@@ -18,8 +18,9 @@ class Action {
   virtual ~Action() = default;
   virtual int traverse(visitproc visit, void* arg) = 0;
 
-  // What can be had at once: a cached result, a short statement. kWait: start() it.
-  virtual Outcome try_now(PyObject*& result) = 0;
+  // What can be had at once: a cached result, or a short statement unless that is up to a worker.
+  // kWait: start() it.
+  virtual Outcome try_now(PyObject*& result, bool leave_to_worker) = 0;
   // Hands the work to the pool. The conversion is destroyed if it never completes. False with an
   // exception set.
   virtual bool start(std::shared_ptr<CompletionQueue> queue, std::uint64_t id,

@@ -109,8 +109,9 @@ PySendResult wait(Awaitable* self, PyObject** result) {
 
 // Tries to finish at once, else waits.
 PySendResult run(Awaitable* self, PyObject** result) {
-  if (self->phase == Phase::kNew && loop_budget_is_spent_by_now()) {
-    self->phase = Phase::kYielded;  // once: then it goes on, however little time there is
+  const bool late = loop_budget_is_spent_by_now();
+  if (self->phase == Phase::kNew && late) {
+    self->phase = Phase::kYielded;  // once: in a tick that is spent again, a worker runs it
     *result = Py_NewRef(Py_None);
     return PYGEN_NEXT;
   }
@@ -118,7 +119,7 @@ PySendResult run(Awaitable* self, PyObject** result) {
   // Out of reach of whatever Python code it runs (an adapter).
   std::unique_ptr<Action> action(std::exchange(self->action, nullptr));
   self->phase = Phase::kDone;
-  const Action::Outcome outcome = action->try_now(value);
+  const Action::Outcome outcome = action->try_now(value, late);
   self->action = action.release();
   if (outcome != Action::Outcome::kWait) return finish(self, value, result);
   return wait(self, result);

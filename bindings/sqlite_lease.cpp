@@ -114,7 +114,7 @@ class TaskAction final : public Action {
     Py_VISIT(endpoint_);
     return 0;
   }
-  Outcome try_now(PyObject*&) override { return Outcome::kWait; }
+  Outcome try_now(PyObject*&, bool) override { return Outcome::kWait; }
 
   bool start(std::shared_ptr<CompletionQueue> queue, std::uint64_t id,
              OperationPtr operation) override {

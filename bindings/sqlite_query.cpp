@@ -48,12 +48,12 @@ class StatementAction final : public Action {
     return 0;
   }
 
-  Outcome try_now(PyObject*& result) override {
+  Outcome try_now(PyObject*& result, bool leave_to_worker) override {
     try {
       if (!prepare()) return Outcome::kError;
       if ((result = cached()) != nullptr) return Outcome::kDone;
       if (PyErr_Occurred() != nullptr) return Outcome::kError;
-      return try_inline(result);
+      return leave_to_worker ? Outcome::kWait : try_inline(result);
     } catch (...) {
       set_python_error_from(std::current_exception());
       return Outcome::kError;

@@ -100,7 +100,7 @@ class PortionAction final : public Action {
     Py_VISIT(stream_.endpoint.ptr());
     return 0;
   }
-  Outcome try_now(PyObject*& result) override {
+  Outcome try_now(PyObject*& result, bool) override {
     if (!stream_.cursor->done()) return Outcome::kWait;
     result = PyList_New(0);
     return result != nullptr ? Outcome::kDone : Outcome::kError;

@@ -23,16 +23,25 @@ _thread: threading.Thread | None = None
 
 
 def deliver_native_logs() -> None:
-    """Make sure that records of native threads reach :mod:`logging`. Cheap to call again."""
+    """Make sure that records of native threads reach :mod:`logging`, from the level that it has now.
+
+    Cheap to call again.
+    """
     global _thread
+    _core._set_log_level(max(_lowest_level(), logging.DEBUG))
     if _thread is not None:
         return
     with _lock:
         if _thread is None:
             _core._reopen_log()
-            _core._set_log_level(max(_logger.getEffectiveLevel(), logging.DEBUG))
             _thread = threading.Thread(target=_run, name="mcp-performance-log", daemon=True)
             _thread.start()
+
+
+def _lowest_level() -> int:
+    prefix = _logger.name + "."
+    rooms = [name for name in list(logging.root.manager.loggerDict) if name.startswith(prefix)]
+    return min(logging.getLogger(name).getEffectiveLevel() for name in (_logger.name, *rooms))
 
 
 def _run() -> None:

@@ -265,7 +265,8 @@ class SQLitePool(_core.SQLiteEndpoint):
         wal: switch the database to write-ahead logging.
         query_cache_ttl: how long a result may be served at most, in seconds, 0 for no result cache. A result
             is never served after a commit to a table that it came from.
-        slow_query_threshold: statements that take longer are in :meth:`slow_log`, in seconds.
+        slow_query_threshold: statements that take longer are in :meth:`slow_log`, and in the log
+            ``mcp_performance.sqlite`` at level INFO without their values; in seconds.
         query_cache_bytes: memory for results.
         busy_timeout: how long a statement without a timeout waits for other processes' locks, in seconds.
         acquire_timeout: how long a request waits for a connection, in seconds.

@@ -4,7 +4,9 @@ import asyncio
 import datetime
 import decimal
 import enum
+import logging
 import math
+import queue
 import sqlite3
 import threading
 import uuid
@@ -429,6 +431,28 @@ async def test_the_statistics_say_what_happened(tmp_path: Path) -> None:
         assert "10" not in slow[0].sample
         pool.reset_query_stats()
         assert pool.query_stats() == pool.slow_log() == []
+
+
+async def test_a_slow_statement_is_logged_without_its_values(tmp_path: Path) -> None:
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.put(f"{record.levelname} {record.getMessage()}")
+
+    logger, handler = logging.getLogger("mcp_performance.sqlite"), Handler()
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        async with SQLitePool(tmp_path / "a.db", slow_query_threshold=0) as pool:
+            await pool.fetchval("SELECT 'secret' || ?", ("private",))
+        line = lines.get(timeout=10)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+    assert line.startswith("INFO slow statement: ")
+    assert line.endswith("SELECT ? || ?")
+    assert "secret" not in line and "private" not in line
 
 
 async def test_pragmas_are_as_asked(tmp_path: Path) -> None:
