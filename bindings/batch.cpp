@@ -17,6 +17,7 @@
 #include "loop_bridge.h"
 #include "native_operation.h"
 #include "rooms.h"
+#include "sqlite_operation.h"
 
 namespace py = pybind11;
 
@@ -68,7 +69,7 @@ class PyMapWork final : public batch::MapWork {
   // With a `pending` object, outcomes go into results() and errors(), and results() holds that
   // object where there is none yet. Without (None), take() hands them out.
   PyMapWork(py::object function, py::object pending)
-      : operation_(native_operation_of(function.ptr())),
+      : operation_(find_operation(function.ptr())),
         function_(std::move(function)),
         context_(py::reinterpret_steal<py::object>(PyContext_CopyCurrent())),
         collect_(!pending.is_none()),
@@ -182,6 +183,18 @@ class PyMapWork final : public batch::MapWork {
     }
   };
 
+  // An item of a native operation, and what became of it.
+  struct Step {
+    std::unique_ptr<NativeOperation::Task> task;
+    py::object error;            // it could not be read
+    std::exception_ptr failure;  // it was, and failed
+  };
+
+  static std::shared_ptr<const NativeOperation> find_operation(PyObject* function) {
+    auto operation = native_operation_of(function);
+    return operation != nullptr ? operation : statement_operation_of(function);
+  }
+
   static PyObject* call(PyObject* function, PyObject* item) {
     PyObject* arguments[] = {nullptr, item};
     const UserCall guard;
@@ -207,48 +220,67 @@ class PyMapWork final : public batch::MapWork {
   // Reads the items of a chunk, works on them without the interpreter lock, and keeps the results.
   // Returns how many of them it did.
   std::size_t run_natively(std::size_t begin, std::size_t end, const std::atomic<bool>& stopped) {
-    const std::size_t most = std::min(end - begin, kNativeChunk);
-    std::vector<std::unique_ptr<NativeOperation::Task>> tasks(most);
-    std::vector<std::exception_ptr> failures(most);
-    for (std::size_t i = 0; i < most; ++i) {
-      const py::object item = take_item(begin + i);
-      tasks[i] = operation_->read(item.ptr());
-      if (tasks[i] == nullptr) keep(begin + i, {});
+    std::vector<Step> steps(std::min(end - begin, kNativeChunk));
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+      const py::object item = items_[begin + i - first_];
+      steps[i].task = operation_->read(item.ptr());
+      if (steps[i].task == nullptr) steps[i].error = take_exception();
       if (dropped_) return i + 1;
     }
     PyThreadState* const state = PyEval_SaveThread();
-    for (std::size_t i = 0; i < most && !stopped; ++i) {
-      try {
-        if (tasks[i] != nullptr) tasks[i]->run();
-      } catch (...) {
-        failures[i] = std::current_exception();
-      }
-    }
+    const std::size_t done = run_tasks(steps, stopped);
     {
       const UserCall guard;  // a dying interpreter keeps the thread
       PyEval_RestoreThread(state);
     }
-    for (std::size_t i = 0; i < most && !stopped && !dropped_; ++i) {
-      if (failures[i] != nullptr) {
-        set_python_error_from_failure(failures[i]);
-        keep(begin + i, {});
-      } else if (tasks[i] != nullptr) {
-        keep(begin + i, py::reinterpret_steal<py::object>(tasks[i]->result()));
-      }
+    for (std::size_t i = 0; i < done && !dropped_; ++i) {
+      take_item(begin + i);
+      keep_step(begin + i, steps[i]);
     }
-    return most;
+    return done;
+  }
+
+  static std::size_t run_tasks(std::vector<Step>& steps, const std::atomic<bool>& stopped) {
+    const Instant late = now_coarse() + kLongestRun_ns;
+    std::size_t done = 0;
+    while (done < steps.size() && !stopped) {
+      Step& step = steps[done++];
+      try {
+        if (step.task != nullptr) step.task->run();
+      } catch (...) {
+        step.failure = std::current_exception();
+      }
+      if (now_coarse() > late) break;
+    }
+    return done;
+  }
+
+  void keep_step(std::size_t index, Step& step) {
+    if (step.error) {
+      keep_error(index, std::move(step.error));
+    } else if (step.failure != nullptr) {
+      set_python_error_from_failure(step.failure);
+      keep_error(index, take_exception());
+    } else {
+      keep(index, py::reinterpret_steal<py::object>(step.task->result()));
+    }
   }
 
   // Without a value, the error that is set is the outcome.
   void keep(std::size_t index, py::object value) {
-    py::object error = value ? py::object() : take_exception();
+    if (!value) {
+      keep_error(index, take_exception());
+    } else if (!dropped_ && !collect_) {
+      ready_.push_back({index, std::move(value), py::none()});
+    } else if (!dropped_) {
+      PyList_SetItem(results_.ptr(), static_cast<Py_ssize_t>(index), value.release().ptr());
+    }
+  }
+
+  void keep_error(std::size_t index, py::object error) {
     if (dropped_) return;
     if (!collect_) {
-      if (!error) error = py::none();
-      if (!value) value = py::none();
-      ready_.push_back({index, std::move(value), std::move(error)});
-    } else if (value) {
-      PyList_SetItem(results_.ptr(), static_cast<Py_ssize_t>(index), value.release().ptr());
+      ready_.push_back({index, py::none(), std::move(error)});
     } else {
       errors_[py::int_(index)] = std::move(error);
     }

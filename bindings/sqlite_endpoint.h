@@ -7,6 +7,7 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "gil.h"
 #include "sqlite/pool.h"
 #include "sqlite_cache.h"
+#include "sqlite_result.h"
 #include "sqlite_rows.h"
 
 namespace mcp::python {
@@ -92,6 +94,8 @@ void set_python_error_from(const std::exception_ptr& failure) noexcept;
 
 void bind_query(pybind11::module_& module);
 extern PyMethodDef query_methods[];  // fetch ... executemany
+// Which of them this is; empty for any other function.
+[[nodiscard]] std::optional<Kind> kind_of_method(PyCFunction function) noexcept;
 // BEGIN, SAVEPOINT and their ends, on a leased connection: an awaitable, or None when blocking.
 PyObject* run_control(Endpoint* endpoint, PyObject* sql);
 

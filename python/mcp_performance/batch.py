@@ -206,9 +206,9 @@ class BatchProcessor:
         Args:
             fn: a sync function, or a coroutine function. It sees the context variables of the
                 caller; what it sets stays with the item, or with the items of one chunk. Native
-                functions of this package (:func:`mcp_performance.fingerprint`) work without the
-                interpreter lock, a chunk at a time; ``functools.partial(pool.blocking.fetch, sql)``
-                lets go of it while SQLite works.
+                functions of this package work without the interpreter lock, a chunk at a time:
+                :func:`mcp_performance.fingerprint`, and the statements of a pool, as
+                ``functools.partial(pool.blocking.fetch, sql)`` with parameters as the items.
             items: a sequence, or a lazy or asynchronous iterable. Those are read on the loop, and
                 no further ahead than the function keeps up with.
             kind: ``"cpu"`` or ``"blocking"`` where you know better than the measurement,

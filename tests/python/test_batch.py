@@ -14,7 +14,17 @@ from functools import partial
 
 import pytest
 
-from mcp_performance import BatchError, BatchProcessor, ConfigurationError, SQLitePool, cached, fingerprint
+from mcp_performance import (
+    BatchError,
+    BatchProcessor,
+    ConfigurationError,
+    IntegrityError,
+    PoolClosed,
+    QueryError,
+    SQLitePool,
+    cached,
+    fingerprint,
+)
 
 
 def double(item: int) -> int:
@@ -599,13 +609,60 @@ async def test_a_cancelled_batch_of_native_operations_stops() -> None:
         assert (await batch.map(fingerprint, STATEMENTS[:5])).succeeded == 5
 
 
-async def test_queries_of_one_statement_with_many_parameters(tmp_path) -> None:
-    async with SQLitePool(str(tmp_path / "app.db"), size=3) as pool, BatchProcessor(3) as batch:
+@pytest.fixture
+async def names(tmp_path) -> AsyncIterator[SQLitePool]:
+    async with SQLitePool(tmp_path / "app.db", size=3) as pool:
         await pool.execute("create table t(id integer primary key, name text)")
         await pool.executemany("insert into t values(?, ?)", [(n, f"name {n}") for n in range(200)])
-        fetch = partial(pool.blocking.fetchval, "select name from t where id = ?")
-        result = await batch.map(fetch, [(n,) for n in range(200)], kind="blocking")
-    assert result.results == [f"name {n}" for n in range(200)]
+        yield pool
+
+
+@pytest.mark.parametrize("kind", [None, "cpu", "blocking"])
+@pytest.mark.parametrize("use_cache", [True, False])
+async def test_queries_of_one_statement_with_many_parameters(names, kind, use_cache) -> None:
+    fetch = partial(names.blocking.fetchval, "select name from t where id = ?", cache=use_cache)
+    async with BatchProcessor(3) as batch:
+        for _ in range(2):  # run, and served from the cache
+            result = await batch.map(fetch, [(n,) for n in range(200)], kind=kind)
+            assert result.results == [f"name {n}" for n in range(200)]
+    assert names.stats().cache.hits == (200 if use_cache else 0)
+
+
+async def test_statements_of_a_batch_fail_each_by_itself(names) -> None:
+    add = partial(names.blocking.execute, "insert into t values(?, ?)")
+    async with BatchProcessor(3) as batch:
+        result = await batch.map(add, [(1000, "a"), (7, "taken"), (1001, object()), (1002, "b")])
+        assert result.results == [1, None, None, 1]
+        assert {index: type(error) for index, error in result.errors.items()} == {
+            1: IntegrityError,
+            2: TypeError,
+        }
+        assert await names.fetchval("select count(*) from t") == 202
+        wrong = await batch.map(partial(names.blocking.fetch, "select * from nowhere"), [(), ()])
+        assert [type(error) for error in wrong.errors.values()] == [QueryError, QueryError]
+        await names.close()
+        late = await batch.map(add, [(1003, "c")])
+        assert type(late.errors[0]) is PoolClosed
+
+
+async def test_whole_statements_may_be_the_items(names) -> None:
+    statements = ["select min(id) from t", "select max(id) from t", "delete from t where id = 3"]
+    async with BatchProcessor(3) as batch:
+        result = await batch.map(names.blocking.fetch, statements)
+        assert result.results == [[(0,)], [(199,)], []]
+        rows = await batch.map(partial(names.blocking.fetchrow, row_type="dict"), ["select 1 as one"])
+        assert rows.results == [{"one": 1}]
+        bad = await batch.map(partial(names.blocking.fetchrow, colour="red"), ["select 1"])
+        assert "colour" in str(bad.errors[0])
+
+
+async def test_functions_of_the_user_are_called_by_statements_of_a_batch(tmp_path) -> None:
+    def init(connection) -> None:
+        connection.create_function("twice", 1, lambda value: 2 * value)
+
+    async with SQLitePool(tmp_path / "app.db", size=3, init=init) as pool, BatchProcessor(3) as batch:
+        result = await batch.map(partial(pool.blocking.fetchval, "select twice(?)"), [(n,) for n in range(50)])
+    assert result.results == [2 * n for n in range(50)]
 
 
 async def test_a_cached_coroutine_function_is_awaited() -> None:

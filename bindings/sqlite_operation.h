@@ -1,0 +1,15 @@
+// sqlite_operation.h: statements of a pool as native operations, so that a batch runs a chunk of
+// them without the interpreter lock.
+#pragma once
+
+#include <memory>
+
+#include "native_operation.h"
+
+namespace mcp::python {
+
+// What `function` runs when it is a method of a pool's blocking side, or a functools.partial of
+// one; empty when it is any other callable. Never with an exception set.
+std::shared_ptr<const NativeOperation> statement_operation_of(PyObject* function) noexcept;
+
+}  // namespace mcp::python

@@ -1,0 +1,321 @@
+// sqlite_statement.h: one call of fetch, fetchrow, fetchval, execute or executemany.
+//
+// REQUIRES: the interpreter lock.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "errors.h"
+#include "sqlite_action.h"
+#include "sqlite_arguments.h"
+#include "sqlite_delivery.h"
+#include "sqlite_endpoint.h"
+#include "sqlite_params.h"
+#include "sqlite_result.h"
+#include "sqlite_statement_run.h"
+
+namespace mcp::python {
+
+using sqlite::Access;
+using sqlite::Answer;
+using sqlite::Operation;
+using sqlite::OperationPtr;
+using sqlite::Pool;
+using sqlite::ProfilePtr;
+using sqlite::Request;
+using sqlite::Slot;
+using sqlite::Stopped;
+
+class StatementAction final : public Action {
+ public:
+  StatementAction(Endpoint* endpoint, Kind kind, const Arguments& arguments)
+      : endpoint_(endpoint), kind_(kind), arguments_(arguments) {
+    Py_INCREF(endpoint_);
+    Py_INCREF(arguments_.sql);
+    Py_INCREF(arguments_.params);
+  }
+  ~StatementAction() override {
+    Py_DECREF(endpoint_);
+    Py_DECREF(arguments_.sql);
+    Py_DECREF(arguments_.params);
+  }
+  StatementAction(const StatementAction&) = delete;
+  StatementAction& operator=(const StatementAction&) = delete;
+
+  int traverse(visitproc visit, void* arg) override {
+    Py_VISIT(endpoint_);
+    Py_VISIT(arguments_.params);
+    return 0;
+  }
+
+  Outcome try_now(PyObject*& result, bool leave_to_worker) override {
+    try {
+      if (!prepare()) return Outcome::kError;
+      if ((result = cached()) != nullptr) return Outcome::kDone;
+      if (PyErr_Occurred() != nullptr) return Outcome::kError;
+      return leave_to_worker ? Outcome::kWait : try_inline(result);
+    } catch (...) {
+      set_python_error_from(std::current_exception());
+      return Outcome::kError;
+    }
+  }
+
+  [[nodiscard]] bool wants_retry() const noexcept override { return follows_; }
+
+  bool start(std::shared_ptr<CompletionQueue> queue, std::uint64_t id,
+             OperationPtr operation) override {
+    try {
+      if (follows_) {
+        endpoint_->pool_state()->flights[key_].push_back({std::move(queue), id});
+        return true;
+      }
+      PoolState& state = *endpoint_->pool_state();
+      Pool& pool = state.pool();
+      Lease* lease = endpoint_->lease != nullptr ? endpoint_->lease->get() : nullptr;
+      const bool upgrades = lease != nullptr && moves_to_writer(state, *lease, request_);
+      request_.submitted = now_precise();
+      auto job = std::make_unique<StatementJob>(
+          state.current, goes_to_reader(request_) ? Access::kRead : Access::kWrite,
+          std::move(operation), std::move(request_), upgrades, std::move(queue), id);
+      if (lease != nullptr && !upgrades) {
+        job->keep_lease(!lease->transaction);
+        pool.submit_leased(*lease->slot, std::move(job));
+      } else {
+        pool.submit(std::move(job));
+      }
+      return true;
+    } catch (...) {
+      set_python_error_from(std::current_exception());
+      return false;
+    }
+  }
+
+  std::unique_ptr<Conversion> conversion() override {
+    Delivery mine = delivery();
+    follows_ = false;
+    if (!mine.cache_key.empty() && is_cacheable()) {
+      const auto [flight, first] = endpoint_->pool_state()->flights.try_emplace(mine.cache_key);
+      // A caller with a deadline of its own does not wait for a statement that may run longer.
+      follows_ = !first && arguments_.timeout_ns == 0;
+      if (follows_) return std::make_unique<FollowerConversion>();
+      mine.leads = first;
+    }
+    return std::make_unique<StatementConversion>(endpoint_, std::move(mine));
+  }
+
+  void cancel(const OperationPtr& operation) override {
+    PoolState& state = *endpoint_->pool_state();
+    if (state.generation == process_generation() && state.current != nullptr) {
+      state.current->cancel(operation);
+    }
+  }
+
+  [[nodiscard]] Duration timeout() const noexcept override { return arguments_.timeout_ns; }
+
+  // In three steps, for a batch. A result that is at hand leaves no run. False with an exception
+  // set.
+  bool begin(std::optional<StatementRun>& run, PyObject*& result) {
+    if (!prepare()) return false;
+    result = cached();
+    if (result == nullptr && PyErr_Occurred() != nullptr) return false;
+    if (result == nullptr) {
+      run.emplace(*endpoint_->pool_state(), nullptr, arguments_.timeout_ns, request_);
+    }
+    return true;
+  }
+  PyObject* result_of(StatementRun& run) {
+    const Answer* answer = run.answer();
+    return answer != nullptr ? convert(*answer) : nullptr;
+  }
+
+  // Lets transaction() blocks run SAVEPOINT inside a transaction of the pool.
+  void allow_control() noexcept { request_.may_control_transaction = true; }
+
+  PyObject* run_blocking() override {
+    try {
+      if (!prepare()) return nullptr;
+      if (PyObject* hit = cached()) return hit;
+      if (PyErr_Occurred() != nullptr) return nullptr;
+      PyObject* result = nullptr;
+      switch (try_inline(result)) {
+        case Outcome::kDone:
+          return result;
+        case Outcome::kError:
+          return nullptr;
+        default:
+          return wait_for_result();
+      }
+    } catch (...) {
+      set_python_error_from(std::current_exception());
+      return nullptr;
+    }
+  }
+
+ private:
+  // Reads what the call said. False with an exception set.
+  bool prepare() {
+    if (request_.profile != nullptr) return true;  // after a yield
+    PoolState& state = *endpoint_->pool_state();
+    Pool& pool = state.pool();
+    if (pool.closed()) throw Error(ErrorKind::kPoolClosed, "the pool is closed");
+    if (endpoint_->lease != nullptr && !(*endpoint_->lease)->open()) {
+      throw Error(ErrorKind::kPoolClosed, "the connection was given back to its pool");
+    }
+    ProfilePtr profile = state.profile_of(arguments_.sql);
+    if (profile == nullptr) return false;
+    if (kind_ == Kind::kMany ? !pack_batch(state.adapters)
+                             : !pack_params(arguments_.params, state.adapters, request_.params)) {
+      return false;
+    }
+    row_type_ = arguments_.row_type.value_or(state.row_type);
+    request_.first_row_only = kind_ == Kind::kRow || kind_ == Kind::kValue;
+    request_.want_rows = kind_ != Kind::kExecute && kind_ != Kind::kMany;
+    request_.many = kind_ == Kind::kMany;
+    request_.may_control_transaction |=
+        endpoint_->lease != nullptr && !(*endpoint_->lease)->transaction;
+    request_.profile = std::move(profile);
+    request_.want_proof = may_use_cache();
+    return true;
+  }
+
+  bool pack_batch(PyObject* adapters) {
+    PyObject* iterator = PyObject_GetIter(arguments_.params);
+    if (iterator == nullptr) return false;
+    bool good = true;
+    while (PyObject* params = PyIter_Next(iterator)) {
+      good = pack_params(params, adapters, request_.batch.row());
+      Py_DECREF(params);
+      if (!good) break;
+      request_.batch.end_row();
+    }
+    Py_DECREF(iterator);
+    return good && PyErr_Occurred() == nullptr;
+  }
+
+  [[nodiscard]] bool on_pool() const noexcept { return endpoint_->lease == nullptr; }
+  [[nodiscard]] bool fetches() const noexcept { return request_.want_rows; }
+  [[nodiscard]] bool may_use_cache() const {
+    const PoolState& state = *endpoint_->pool_state();
+    return arguments_.cache && on_pool() && fetches() && state.cache.enabled() &&
+           state.keeps_results && request_.profile->access() != sqlite::Profile::Access::kWrite;
+  }
+
+  [[nodiscard]] bool is_cacheable() const {
+    const auto dependencies = request_.profile->dependencies();
+    return dependencies != nullptr && dependencies->cacheable;
+  }
+
+  [[nodiscard]] Delivery delivery() const {
+    return {kind_, row_type_, may_use_cache() ? key_ : std::string()};
+  }
+
+  // A result from the cache, nullptr without one.
+  PyObject* cached() {
+    if (!may_use_cache()) return nullptr;
+    make_key();
+    PoolState& state = *endpoint_->pool_state();
+    PyObject* kept = state.cache.find(key_, state.pool().freshness());
+    sqlite::Figures& figures = *request_.profile->figures();
+    if (kept == nullptr) {
+      figures.count_miss();
+      return nullptr;
+    }
+    figures.count_hit();
+    return from_kept(kind_, row_type_, kept);
+  }
+
+  void make_key() {
+    const std::string_view params = request_.params.bytes();
+    key_.clear();
+    key_.reserve(sizeof(std::uint64_t) + 2 + params.size());
+    const std::uint64_t id = request_.profile->id;
+    key_.append(reinterpret_cast<const char*>(&id), sizeof id);
+    key_.push_back(static_cast<char>(kind_));
+    key_.push_back(static_cast<char>(row_type_));
+    key_.append(params);
+  }
+
+  // Runs a short read on this thread, with the interpreter lock, within the budget.
+  Outcome try_inline(PyObject*& result) {
+    PoolState& state = *endpoint_->pool_state();
+    Pool& pool = state.pool();
+    const Duration budget = state.options.inline_budget_ns;
+    if (budget == 0 || kind_ == Kind::kExecute || kind_ == Kind::kMany ||
+        request_.profile->access() != sqlite::Profile::Access::kRead ||
+        !request_.profile->fits_inline(budget)) {
+      return Outcome::kWait;
+    }
+    Lease* lease = on_pool() ? nullptr : endpoint_->lease->get();
+    Slot* slot = nullptr;
+    if (lease == nullptr) {
+      slot = pool.try_take_reader();
+    } else if (lease->slot->connection != nullptr && pool.try_take_leased(*lease->slot)) {
+      slot = lease->slot;
+    }
+    if (slot == nullptr) return Outcome::kWait;
+    const auto give_back = [&] {
+      if (lease == nullptr)
+        pool.give_back(*slot);
+      else
+        pool.give_back_leased(*slot);
+    };
+    static const Operation unlimited;
+    std::optional<Answer> answer;
+    try {
+      answer = pool.execute(*slot, request_, unlimited, budget, nullptr);
+    } catch (const Stopped&) {
+      give_back();
+      return Outcome::kWait;
+    } catch (const sqlite::NeedsWriter&) {
+      give_back();
+      return Outcome::kWait;
+    } catch (...) {
+      give_back();
+      throw;
+    }
+    give_back();
+    result = convert(*answer);
+    return result != nullptr ? Outcome::kDone : Outcome::kError;
+  }
+
+  PyObject* convert(const Answer& answer) {
+    Collector collector(kind_, row_type_, endpoint_->pool_state()->converters);
+    for (;;) {
+      const auto step = collector.add(
+          answer.rows, answer.names, endpoint_->blocking ? now_precise() + kTickBudget_ns : kNever);
+      if (step == Collector::Step::kError) return nullptr;
+      if (step == Collector::Step::kDone) break;
+      const GilRelease others;  // a loop in another thread need not wait for all of it
+    }
+    PyObject* result = collector.result(answer.changes);
+    if (answer.figures != nullptr) answer.figures->add_conversion(now_precise() - answer.ended);
+    if (result != nullptr && answer.cacheable) {
+      keep_result(*endpoint_->pool_state(), delivery(), answer, collector.bytes(), result);
+    }
+    return result;
+  }
+
+  PyObject* wait_for_result() {
+    StatementRun run(*endpoint_->pool_state(), on_pool() ? nullptr : endpoint_->lease->get(),
+                     arguments_.timeout_ns, request_);
+    run.answer_signals();
+    {
+      const GilRelease unlocked;
+      run.run();
+    }
+    return result_of(run);
+  }
+
+  Endpoint* const endpoint_;
+  const Kind kind_;
+  const Arguments arguments_;
+  Request request_;
+  RowType row_type_ = RowType::kTuple;
+  bool follows_ = false;  // waits for the same result of another caller
+  std::string key_;
+};
+
+}  // namespace mcp::python
