@@ -188,6 +188,24 @@ bool one_keyword(const char* function, PyObject* const* args, Py_ssize_t nargs, 
   return false;
 }
 
+// Where a callback that is added now is to run. Nullptr, without an exception, for an empty
+// context: one is made when it runs, so that a burst of callers leaves no contexts to the garbage
+// collector.
+bool take_context(PyObject* given, Ref& context) {
+  if (given != nullptr && given != Py_None) {
+    if (!PyContext_CheckExact(given)) {
+      PyErr_Format(PyExc_TypeError, "context=%R: expected a Context", given);
+      return false;
+    }
+    context = Ref::borrow(given);
+    return true;
+  }
+  PyObject* current = PyThreadState_Get()->context;
+  if (current == nullptr || PyMapping_Size(current) == 0) return true;
+  context = Ref::steal(PyContext_CopyCurrent());
+  return static_cast<bool>(context);
+}
+
 PyObject* add_done_callback(PyObject* object, PyObject* const* args, Py_ssize_t nargs,
                             PyObject* kwnames) {
   BatchedFuture* self = as_future(object);
@@ -196,21 +214,21 @@ PyObject* add_done_callback(PyObject* object, PyObject* const* args, Py_ssize_t 
   if (nargs != 1) {
     return PyErr_Format(PyExc_TypeError, "add_done_callback() takes one callback, got %zd", nargs);
   }
-  Ref context = given == nullptr || given == Py_None ? Ref::steal(PyContext_CopyCurrent())
-                                                     : Ref::borrow(given);
-  if (!context) return nullptr;
-  if (!PyContext_CheckExact(context.get())) {
-    return PyErr_Format(PyExc_TypeError, "context=%R: expected a Context", context.get());
+  Ref context;
+  if (!take_context(given, context)) return nullptr;
+  if (self->state == FutureState::kPending && self->callback == nullptr) {
+    self->callback = Py_NewRef(args[0]);
+    self->context = context.release();
+    Py_RETURN_NONE;
   }
+  if (!context) context = Ref::steal(PyContext_New());
+  if (!context) return nullptr;
   if (self->state != FutureState::kPending) {
     PyObject* all[] = {self->loop, args[0], object, context.get()};
     const Ref names = Ref::steal(PyTuple_Pack(1, name_context));
     const Ref handle = Ref::steal(
         names ? PyObject_VectorcallMethod(name_call_soon, all, 3, names.get()) : nullptr);
     if (!handle) return nullptr;
-  } else if (self->callback == nullptr) {
-    self->callback = Py_NewRef(args[0]);
-    self->context = context.release();
   } else {
     if (self->callbacks == nullptr) self->callbacks = PyList_New(0);
     if (self->callbacks == nullptr) return nullptr;
@@ -250,8 +268,9 @@ PyObject* remove_done_callback(PyObject* object, PyObject* callback) {
   PyObject *type, *value, *traceback;
   PyErr_Fetch(&type, &value, &traceback);
   for (auto& [one, context] : kept) {
+    if (!context) context = Ref::steal(PyContext_New());
     PyObject* args[] = {one.get(), context.get()};
-    const Ref names = Ref::steal(PyTuple_Pack(1, name_context));
+    const Ref names = Ref::steal(context ? PyTuple_Pack(1, name_context) : nullptr);
     const Ref added = Ref::steal(names ? add_done_callback(object, args, 1, names.get()) : nullptr);
     if (!added) PyErr_WriteUnraisable(object);
   }

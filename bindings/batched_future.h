@@ -23,8 +23,8 @@ struct BatchedFuture {
   PyObject* outcome;             // the result, the exception, or the message of the cancellation
   PyObject* traceback;           // of the exception, when it was set
   PyObject* callback;            // the first one, and where it runs
-  PyObject* context;
-  PyObject* callbacks;  // the others: a list of (callback, context)
+  PyObject* context;             // nullptr: in a new one
+  PyObject* callbacks;           // the others: a list of (callback, context)
   PyObject* weakrefs;
   FutureState state;
   bool blocking;         // asyncio's sign that it was awaited, not yielded

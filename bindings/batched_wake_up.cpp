@@ -85,11 +85,13 @@ bool report(PyObject* loop, PyObject* callback) {
 }
 
 bool wake(PyObject* loop, const Waiter& waiter) {
-  if (PyContext_Enter(waiter.context) != 0) return report(loop, waiter.callback);
+  const Ref context =
+      waiter.context != nullptr ? Ref::borrow(waiter.context) : Ref::steal(PyContext_New());
+  if (!context || PyContext_Enter(context.get()) != 0) return report(loop, waiter.callback);
   Ref answer = Ref::steal(PyObject_CallOneArg(waiter.callback, waiter.future));
   PyObject *type, *value, *traceback;
   PyErr_Fetch(&type, &value, &traceback);
-  if (PyContext_Exit(waiter.context) != 0) PyErr_Clear();
+  if (PyContext_Exit(context.get()) != 0) PyErr_Clear();
   PyErr_Restore(type, value, traceback);
   return answer || report(loop, waiter.callback);
 }
@@ -102,7 +104,7 @@ PyObject* wake_up_call(PyObject* object, PyObject*, PyObject*) {
     Waiter waiter = std::exchange((*self->waiters)[index], Waiter{});
     const bool fine = wake(self->loop, waiter);
     Py_DECREF(waiter.callback);
-    Py_DECREF(waiter.context);
+    Py_XDECREF(waiter.context);
     Py_DECREF(waiter.future);
     const bool over = self->waiters == nullptr || self->next == self->waiters->size();
     if (!fine) {  // it ends the loop; who runs it again wakes the others

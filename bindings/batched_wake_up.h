@@ -15,7 +15,7 @@ namespace mcp::python {
 struct Waiter {  // owned
   PyObject* future;
   PyObject* callback;
-  PyObject* context;
+  PyObject* context;  // nullptr: a new one
 };
 
 // A callback of `loop` with nobody to wake yet; empty with an exception set.

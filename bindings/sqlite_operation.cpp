@@ -129,8 +129,7 @@ std::shared_ptr<const NativeOperation> find(PyObject* function) {
   PyObject* self = PyCFunction_GET_SELF(callee->function.get());
   if (self == nullptr || !PyObject_TypeCheck(self, endpoint_type)) return nullptr;
   auto* endpoint = reinterpret_cast<Endpoint*>(self);
-  const std::optional<Kind> kind =
-      kind_of_method(PyCFunction_GET_FUNCTION(callee->function.get()));
+  const std::optional<Kind> kind = kind_of_method(PyCFunction_GET_FUNCTION(callee->function.get()));
   const bool on_pool = endpoint->blocking && endpoint->lease == nullptr;
   if (!kind || !on_pool || endpoint->pool_state() == nullptr) return nullptr;
   return std::make_shared<StatementOperation>(endpoint, *kind, callee->args.get(),

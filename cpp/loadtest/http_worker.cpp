@@ -34,7 +34,6 @@ std::optional<Pacer> make_pacer(const HttpOptions& options, int number) {
 
 Instant add(Instant at, Duration by) noexcept { return by >= kNever - at ? kNever : at + by; }
 
-
 // epoll_wait to the nanosecond where the kernel has it (5.11), else to the millisecond above.
 int wait(int epoll, std::span<epoll_event> events, Duration timeout_ns) {
   static std::atomic<bool> has_pwait2{true};

@@ -104,7 +104,8 @@ void Tracker::record(Figures& figures, const Execution& execution) {
   figures.record(execution);
   if (execution.queue_ns + execution.step_ns <= slow_ns_) return;
   logger("sqlite").info("slow statement: {:.1f} ms, and {:.1f} ms in the queue: {}",
-                        seconds(execution.step_ns) * 1000, seconds(execution.queue_ns) * 1000, figures.sample);
+                        seconds(execution.step_ns) * 1000, seconds(execution.queue_ns) * 1000,
+                        figures.sample);
   const MutexLock lock(mutex_);
   slow_.push_back({figures.fingerprint, figures.sample, figures.hash, wall_clock(), execution});
   if (slow_.size() > kSlowCapacity) slow_.pop_front();

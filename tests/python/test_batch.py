@@ -661,7 +661,9 @@ async def test_functions_of_the_user_are_called_by_statements_of_a_batch(tmp_pat
         connection.create_function("twice", 1, lambda value: 2 * value)
 
     async with SQLitePool(tmp_path / "app.db", size=3, init=init) as pool, BatchProcessor(3) as batch:
-        result = await batch.map(partial(pool.blocking.fetchval, "select twice(?)"), [(n,) for n in range(50)])
+        result = await batch.map(
+            partial(pool.blocking.fetchval, "select twice(?)"), [(n,) for n in range(50)]
+        )
     assert result.results == [2 * n for n in range(50)]
 
 

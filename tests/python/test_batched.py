@@ -375,6 +375,30 @@ async def test_many_tasks_wait_for_one_future() -> None:
     assert await asyncio.gather(*(ask() for _ in range(5))) == [2] * 5
 
 
+def test_callbacks_that_were_added_in_an_empty_context_share_none() -> None:
+    seen = []
+
+    async def same(items: list[int]) -> list[int]:
+        return items
+
+    def change(_: object) -> None:
+        seen.append(variable.get())
+        variable.set("changed")
+
+    async def main() -> None:
+        load = batched(same)
+        futures = [load(1), load(2)]
+        for future in futures:
+            future.add_done_callback(change)
+            future.add_done_callback(change)
+        await asyncio.gather(*futures)
+        await asyncio.sleep(0)
+        assert variable.get() == "unset"
+
+    contextvars.Context().run(asyncio.run, main())
+    assert seen == ["unset"] * 4
+
+
 async def test_callbacks_run_soon_in_their_context_and_can_be_removed() -> None:
     seen: list[tuple[str, Any]] = []
 
