@@ -1,5 +1,7 @@
 #include "loop_budget.h"
 
+#include <utility>
+
 #include "running_loop.h"
 
 namespace mcp::python {
@@ -11,14 +13,22 @@ constexpr unsigned kStride = 16;
 struct Budget {
   unsigned answers = 0;
   PyObject* loop = nullptr;  // owned: the loop that has the callback, until it runs
+  bool later = false;        // not the first look of this tick
+  void (*at_end)() noexcept = nullptr;
   Instant coarse = 0;
   Instant since = 0;  // of the first answer in this tick
 };
 
 __attribute__((tls_model("initial-exec"))) thread_local Budget budget;
 
-PyObject* on_tick(PyObject*, PyObject*) {
+void end_tick() {
+  budget.later = false;
+  if (auto* work = std::exchange(budget.at_end, nullptr)) work();
   Py_CLEAR(budget.loop);
+}
+
+PyObject* on_tick(PyObject*, PyObject*) {
+  end_tick();
   Py_RETURN_NONE;
 }
 
@@ -51,10 +61,12 @@ bool arm(Instant now) {
 
 bool check(Instant now) noexcept {
   if (budget.loop != nullptr) {
-    if (now - budget.since <= kInlineBudget) return false;
     const Ref loop = running_loop();
-    if (loop.get() == budget.loop) return true;  // and so for all until the loop has turned
-    Py_CLEAR(budget.loop);  // a loop of the past, closed with the callback on it
+    if (loop.get() == budget.loop) {
+      budget.later = true;
+      return now - budget.since > kInlineBudget;  // then for all, until the loop has turned
+    }
+    end_tick();  // a loop of the past, closed with the callback on it
   }
   if (!arm(now)) PyErr_Clear();  // a closed loop, or none: nothing can starve
   return false;
@@ -71,5 +83,9 @@ bool loop_budget_is_spent() noexcept {
 }
 
 bool loop_budget_is_spent_by_now() noexcept { return check(now_precise()); }
+
+bool is_later_in_tick() noexcept { return budget.loop != nullptr && budget.later; }
+
+void at_end_of_tick(void (*work)() noexcept) noexcept { budget.at_end = work; }
 
 }  // namespace mcp::python

@@ -21,4 +21,11 @@ inline constexpr Duration kInlineBudget = kMillisecond;
 // For answers that may take long.
 [[nodiscard]] bool loop_budget_is_spent_by_now() noexcept;
 
+// For whoever has just asked loop_budget_is_spent_by_now(): whether something was answered before
+// in this tick.
+[[nodiscard]] bool is_later_in_tick() noexcept;
+// Calls `work` when the tick is over. REQUIRES: is_later_in_tick(), or an earlier call in this
+// tick; and the same `work` in the whole process.
+void at_end_of_tick(void (*work)() noexcept) noexcept;
+
 }  // namespace mcp::python

@@ -15,6 +15,7 @@
 #include "sqlite_endpoint.h"
 #include "sqlite_params.h"
 #include "sqlite_result.h"
+#include "sqlite_snapshots.h"
 #include "sqlite_statement_run.h"
 
 namespace mcp::python {
@@ -264,9 +265,14 @@ class StatementAction final : public Action {
     };
     static const Operation unlimited;
     std::optional<Answer> answer;
+    request_.share_snapshot = lease == nullptr && !endpoint_->blocking &&
+                              slot->role == sqlite::Role::kReader && may_share_snapshot();
     try {
       answer = pool.execute(*slot, request_, unlimited, budget, nullptr);
+      request_.share_snapshot = false;
+      if (slot->connection->holds_snapshot()) drop_snapshots_after_tick(state.current);
     } catch (const Stopped&) {
+      request_.share_snapshot = false;
       give_back();
       return Outcome::kWait;
     } catch (const sqlite::NeedsWriter&) {

@@ -80,6 +80,7 @@ Connection::Connection(const DatabaseOptions& options, Role role, Freshness* fre
 Connection::~Connection() {
   statements_.clear();
   sqlite3_finalize(begin_);
+  sqlite3_finalize(begin_read_);
   sqlite3_finalize(commit_);
   sqlite3_close_v2(db_);
 }
@@ -126,6 +127,7 @@ bool Connection::readonly_database() const noexcept {
 
 Connection::Scope::Scope(Connection& connection, const Operation& operation, Duration budget)
     : connection_(connection) {
+  if (budget == 0) connection.drop_snapshot();
   connection.operation_ = &operation;
   connection.stop_ = Stop::kNone;
   connection.busy_since_ = 0;
@@ -272,6 +274,34 @@ void Connection::run_prepared(sqlite3_stmt*& handle, const char* sql) {
 void Connection::begin_immediate() { run_prepared(begin_, "BEGIN IMMEDIATE"); }
 
 void Connection::commit() { run_prepared(commit_, "COMMIT"); }
+
+bool Connection::snapshot_is_newest(Freshness& freshness) const {
+  Freshness::Token newest;
+  return holds_snapshot_ && freshness.newest_state(newest) && newest == snapshot_;
+}
+
+void Connection::share_snapshot(Freshness& freshness) {
+  if (holds_snapshot_) return;
+  Freshness::Token newest;
+  if (!freshness.newest_state(newest)) return;
+  // The next read takes a snapshot that is no older than `newest`.
+  run_prepared(begin_read_, "BEGIN");
+  snapshot_ = newest;
+  holds_snapshot_ = true;
+}
+
+void Connection::drop_snapshot() noexcept {
+  if (!holds_snapshot_) return;
+  const Operation* operation = std::exchange(operation_, nullptr);  // nothing stops this
+  try {
+    run_prepared(commit_, "COMMIT");
+  } catch (...) {
+    sqlite3_exec(db_, "ROLLBACK", nullptr, nullptr, nullptr);
+  }
+  operation_ = operation;
+  holds_snapshot_ = false;
+  if (in_transaction()) broken_ = true;
+}
 
 void Connection::run(const char* sql) {
   const int code = sqlite3_exec(db_, sql, nullptr, nullptr, nullptr);

@@ -39,7 +39,7 @@ class Connection {
   void seal();
 
   // While one of these lives, what runs on the connection is stopped with its operation, or after
-  // `budget` (0: none). With a budget no lock is waited for.
+  // `budget` (0: none). With a budget no lock is waited for; without, no snapshot is held.
   class Scope {
    public:
     Scope(Connection& connection, const Operation& operation, Duration budget = 0);
@@ -68,9 +68,21 @@ class Connection {
   // Takes the database's write lock, waiting for other processes within the operation's time.
   void begin_immediate();
   void commit();
-  [[nodiscard]] bool in_transaction() const noexcept { return sqlite3_get_autocommit(db_) == 0; }
+  // In one that a request asked for.
+  [[nodiscard]] bool in_transaction() const noexcept {
+    return !holds_snapshot_ && sqlite3_get_autocommit(db_) == 0;
+  }
   // Never throws; afterwards the connection is in no transaction, or broken.
   void rollback() noexcept;
+
+  // Half of a short SELECT is the kernel's: taking and leaving the lock on its snapshot. After this
+  // the statements that only read ordinary tables of the main database share one. Whoever runs the
+  // next one drops it unless the wal-index proves that it is the newest state still. Where no
+  // wal-index tells, nothing is held. REQUIRES: in no transaction.
+  void share_snapshot(Freshness& freshness);
+  [[nodiscard]] bool snapshot_is_newest(Freshness& freshness) const;
+  void drop_snapshot() noexcept;
+  [[nodiscard]] bool holds_snapshot() const noexcept { return holds_snapshot_; }
 
   // What the statements of the transaction at hand have written.
   [[nodiscard]] WriteSet& written() noexcept { return written_; }
@@ -121,7 +133,10 @@ class Connection {
   int wal_frames_ = 0;
   int page_bytes_ = 4096;
   int next_checkpoint_ = kCheckpointFrames;
+  bool holds_snapshot_ = false;
+  Freshness::Token snapshot_{};
   sqlite3_stmt* begin_ = nullptr;
+  sqlite3_stmt* begin_read_ = nullptr;
   sqlite3_stmt* commit_ = nullptr;
 
   // Of the Scope that is open:

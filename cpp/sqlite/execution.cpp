@@ -158,6 +158,9 @@ Answer run_request(Connection& connection, Request& request, Services services, 
   const Instant start = connection.scope_began();
   answer.execution.queue_ns = request.submitted != 0 ? start - request.submitted : 0;
   try {
+    // First of all: an old snapshot has an old schema.
+    const bool shares = request.share_snapshot && !connection.in_transaction();
+    if (!shares || !connection.snapshot_is_newest(services.freshness)) connection.drop_snapshot();
     Borrowed statement(connection, connection.prepare(request.profile));
     const bool readonly = statement->readonly();
     if (!readonly && connection.role() == Role::kReader) throw NeedsWriter{};
@@ -171,6 +174,11 @@ Answer run_request(Connection& connection, Request& request, Services services, 
     const bool may_keep =
         request.want_proof && statement->dependencies()->cacheable && !connection.in_transaction();
     if (may_keep) answer.seen = services.freshness.observe();
+    if (shares && statement->dependencies()->cacheable) {
+      connection.share_snapshot(services.freshness);
+    } else {
+      connection.drop_snapshot();
+    }
     run_statement(connection, *statement, request, services, sink, answer);
     if (services.tracker != nullptr) count_work(*statement, answer.execution);
     if (may_keep) {
@@ -181,6 +189,7 @@ Answer run_request(Connection& connection, Request& request, Services services, 
   } catch (const NeedsWriter&) {
     throw;
   } catch (const Stopped& stopped) {
+    connection.drop_snapshot();
     if (stopped.why != Stop::kBudget) {
       answer.execution.step_ns = now_precise() - start;
       answer.execution.failed = true;
@@ -188,6 +197,7 @@ Answer run_request(Connection& connection, Request& request, Services services, 
     }
     throw;
   } catch (...) {
+    connection.drop_snapshot();
     answer.execution.step_ns = now_precise() - start;
     answer.execution.failed = true;
     track(services, answer);

@@ -22,7 +22,8 @@ struct Request {
   bool many = false;
   bool first_row_only = false;
   bool want_rows = true;
-  bool want_proof = true;  // that the result may be kept; costs two looks at the freshness
+  bool want_proof = true;       // that the result may be kept; costs two looks at the freshness
+  bool share_snapshot = false;  // with other statements; somebody drops it soon
   bool may_control_transaction = false;  // on an acquired connection BEGIN and COMMIT are allowed
   Instant submitted = 0;
 };

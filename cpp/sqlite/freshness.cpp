@@ -117,6 +117,11 @@ bool Freshness::unchanged(const Observation& then, std::span<const TableId> tabl
                      [&](TableId id) REQUIRES(mutex_) { return changed_at_[id] <= then.clock; });
 }
 
+bool Freshness::newest_state(Token& token) {
+  const MutexLock lock(mutex_);
+  return mode_ == Mode::kWalIndex && read_token(token);
+}
+
 void Freshness::begin_write() {
   const MutexLock lock(mutex_);
   static_cast<void>(observe_locked());  // what came before was not ours

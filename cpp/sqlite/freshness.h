@@ -49,6 +49,9 @@ class Freshness {
     std::uint64_t clock = 0;  // own commits that have been accounted for
   };
 
+  // A state of the database, as the wal-index names it.
+  using Token = std::array<std::uint64_t, 6>;
+
   Freshness() = default;  // proves nothing until attach()
   ~Freshness();
   Freshness(const Freshness&) = delete;
@@ -63,6 +66,10 @@ class Freshness {
   // True when nothing in `tables` has changed since `then`, proven at this moment.
   [[nodiscard]] bool unchanged(const Observation& then, std::span<const TableId> tables);
 
+  // The state that the last commit left, whoever's it was. False where no shared memory tells, and
+  // during a commit.
+  [[nodiscard]] bool newest_state(Token& token);
+
   // REQUIRES: the caller's connection holds the database's write lock.
   void begin_write();
   // After COMMIT, with what was written, or after ROLLBACK, with null.
@@ -75,8 +82,6 @@ class Freshness {
   [[nodiscard]] Mode mode() const;
 
  private:
-  using Token = std::array<std::uint64_t, 6>;
-
   [[nodiscard]] bool read_token(Token& token) REQUIRES(mutex_);
   [[nodiscard]] Observation observe_locked() REQUIRES(mutex_);
   void map_wal_index() REQUIRES(mutex_);

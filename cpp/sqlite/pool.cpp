@@ -228,6 +228,7 @@ void Pool::submit(std::unique_ptr<Job> job) {
       const Operation* operation = job->operation_.get();
       const Access access = job->access_;
       job->queued_at_ = now_precise();
+      if (access == Access::kWrite) drop_idle_snapshots();  // it may wait for all readers to end
       enqueue({std::move(job), nullptr, access, operation, kNever});
       wake_worker();
       return;
@@ -307,6 +308,7 @@ Slot& Pool::take(Access access, const Operation& operation) {
   if (closing_) throw pool_closed();
   const Instant deadline =
       std::min(now_precise() + options_.acquire_timeout_ns, operation.deadline());
+  if (access == Access::kWrite) drop_idle_snapshots();
   queue_for(access).push_back({nullptr, &waiter, access, &operation, deadline});
   wake_worker();
   while (waiter.slot == nullptr && !waiter.failed) {
@@ -371,6 +373,18 @@ void Pool::give_back(Slot& slot) noexcept {
     leave_to_worker(slot);
   } else {
     release(slot);
+  }
+}
+
+void Pool::drop_snapshots() noexcept {
+  const MutexLock lock(mutex_);
+  drop_idle_snapshots();
+}
+
+void Pool::drop_idle_snapshots() noexcept {
+  if (shut_) return;  // whoever shuts the pool has the connections
+  for (Slot* slot : idle_readers_) {
+    if (slot->connection != nullptr) slot->connection->drop_snapshot();
   }
 }
 

@@ -124,6 +124,8 @@ class Pool {
   [[nodiscard]] Slot& take(Access access, const Operation& operation);
   // Ends what take() and try_take_reader() began. Rolls back what was left open.
   void give_back(Slot& slot) noexcept;
+  // Idle readers hold no snapshot (Connection::share_snapshot()) from here on.
+  void drop_snapshots() noexcept;
   // Turns a taken slot into a leased one.
   void lease(Slot& slot);
   // The lease is over: its open transaction is rolled back once its jobs are done.
@@ -182,6 +184,7 @@ class Pool {
   };
   using Failed = std::vector<std::pair<std::unique_ptr<Job>, std::exception_ptr>>;
 
+  void drop_idle_snapshots() noexcept REQUIRES(mutex_);
   std::deque<Waiting>& queue_for(Access access) REQUIRES(mutex_);
   [[nodiscard]] Slot* free_slot(Access access) REQUIRES(mutex_);
   bool pick(Assignment& assignment) REQUIRES(mutex_);
