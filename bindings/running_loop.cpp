@@ -24,7 +24,7 @@ Ref ask() {
   return loop.get() == Py_None ? Ref() : std::move(loop);
 }
 
-#if PY_VERSION_HEX < 0x030E0000 && !defined(Py_GIL_DISABLED)
+#if PY_VERSION_HEX < 0x030D0000
 
 struct Answer {
   std::uint64_t version = 0;  // dictionaries begin at 1

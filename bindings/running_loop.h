@@ -1,7 +1,7 @@
 // running_loop.h: the asyncio loop that runs in this thread, without asking asyncio each time.
 //
 // asyncio keeps it in the dictionary of the thread's state, and its own look-up asks the kernel for
-// the process every time. CPython up to 3.13 gives each state of each dictionary a number of its
+// the process every time. CPython up to 3.12 gives each state of each dictionary a number of its
 // own, so an answer holds until the number has changed. Later versions, and an asyncio without its
 // C part, are asked each time.
 //

@@ -40,8 +40,8 @@ bool may_share_snapshot() noexcept { return is_later_in_tick(); }
 void drop_snapshots_after_tick(const std::shared_ptr<sqlite::Pool>& pool) {
   auto& pools = holders.pools;
   if (holders.generation != process_generation()) holders.drop();
-  const bool known = std::any_of(pools.begin(), pools.end(),
-                                 [&](const auto& one) { return same(one, pool); });
+  const bool known =
+      std::any_of(pools.begin(), pools.end(), [&](const auto& one) { return same(one, pool); });
   if (!known) pools.push_back(pool);
   at_end_of_tick(&drop_all);
 }

@@ -11,6 +11,7 @@ from contextvars import Context
 from typing import Any, TypeVar, cast, overload
 
 from . import _core
+from ._checks import check_count
 from ._core import Batched, BatchedFuture
 from .errors import BatchError, ConfigurationError
 
@@ -142,9 +143,9 @@ def batched(
         ConfigurationError: an option is out of its range.
         TypeError: the function, or an option, is of the wrong type.
     """
-    _check_count("max_size", max_size)
+    check_count("max_size", max_size, 1_000_000)
     if max_concurrency is not None:
-        _check_count("max_concurrency", max_concurrency)
+        check_count("max_concurrency", max_concurrency, 1_000_000)
     if isinstance(max_wait, bool) or not isinstance(max_wait, int | float):
         raise TypeError(f"max_wait={max_wait!r}: expected seconds")
     if not 0 <= max_wait < math.inf:
@@ -156,10 +157,3 @@ def batched(
         return _make(target, max_size, max_wait, key, max_concurrency)
 
     return decorate if function is None else decorate(function)
-
-
-def _check_count(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}={value!r}: expected a whole number")
-    if not 1 <= value <= 1_000_000:
-        raise ConfigurationError(f"{name}={value!r}: expected a whole number from 1 to 1000000")

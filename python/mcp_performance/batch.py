@@ -7,9 +7,6 @@ executor. :func:`batched` gathers the items of many awaiting callers into one ca
 from __future__ import annotations
 
 import asyncio
-import functools
-import inspect
-import math
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor, Future
@@ -19,11 +16,13 @@ from types import TracebackType
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast, overload
 
 from . import _core
+from ._async_functions import is_async
 from ._batch_feed import Consumer, Items, Run, Window, feed, known_size
 from ._batch_gil import GilBoundWarning, ThreadUse, warn_if_gil_bound
 from ._batch_progress import ProgressCallback, ProgressReport
 from ._batch_runs import AsyncRun, ExecutorRun, LoopRun
 from ._batched import Batched, BatchedFuture, batched
+from ._checks import check_count, check_seconds
 from .errors import BatchError, ConfigurationError
 
 __all__ = [
@@ -148,7 +147,7 @@ class BatchProcessor:
 
     def __init__(self, max_workers: int | None = None, *, executor: Executor | None = None) -> None:
         if max_workers is not None:
-            _check_count("max_workers", max_workers, _MOST_WORKERS)
+            check_count("max_workers", max_workers, _MOST_WORKERS)
         if executor is not None and not isinstance(executor, Executor):
             raise TypeError(f"executor={executor!r}: expected a concurrent.futures.Executor")
         self._given_workers = max_workers
@@ -230,7 +229,7 @@ class BatchProcessor:
             ConfigurationError: an option is out of its range.
             BaseException: whatever reading *items* raised; nothing more is started then.
         """
-        _check_seconds("timeout", timeout)
+        check_seconds("timeout", timeout)
         started = perf_counter()
         run, window = self._start(fn, kind, concurrency, chunk_size, _PENDING)
         if size := known_size(items):
@@ -278,7 +277,7 @@ class BatchProcessor:
             BatchError, ConfigurationError, BaseException: as :meth:`map`.
         """
         if buffer is not None:
-            _check_count("buffer", buffer, 1_000_000)
+            check_count("buffer", buffer, 1_000_000)
         run, window = self._start(fn, kind, concurrency, chunk_size, None)
         window.limit = buffer or window.limit
         window.size = min(window.size, window.limit)
@@ -333,11 +332,11 @@ class BatchProcessor:
         if kind not in {None, "cpu", "blocking", "async"}:
             raise ConfigurationError(f'kind={kind!r}: expected "cpu", "blocking", "async" or None')
         if chunk_size is not None:
-            _check_count("chunk_size", chunk_size, 1_000_000_000)
+            check_count("chunk_size", chunk_size, 1_000_000_000)
         if concurrency is not None:
-            _check_count("concurrency", concurrency, 1_000_000)
+            check_count("concurrency", concurrency, 1_000_000)
         run: Run
-        if kind == "async" or (kind is None and _is_async(fn)):
+        if kind == "async" or (kind is None and is_async(fn)):
             concurrency = concurrency or self._given_workers or _ASYNC_CONCURRENCY
             run = AsyncRun(fn, concurrency, pending)
         elif self._executor is not None:
@@ -421,33 +420,9 @@ def _how_it_ran(run: Run) -> tuple[str, ThreadUse]:
     raise TypeError(f"{run!r} is not a run")
 
 
-def _is_async(fn: Callable[..., Any]) -> bool:
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    if isinstance(fn, Batched) or (isinstance(fn, _core.CachedFunction) and fn._is_async):
-        return True
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)
-
-
 def _executor_workers(executor: Executor) -> int:
     workers = getattr(executor, "_max_workers", None)
     return workers if isinstance(workers, int) and workers > 0 else len(os.sched_getaffinity(0))
-
-
-def _check_count(name: str, value: object, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}={value!r}: expected a whole number")
-    if not 1 <= value <= most:
-        raise ConfigurationError(f"{name}={value!r}: expected a whole number from 1 to {most}")
-
-
-def _check_seconds(name: str, value: object) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name}={value!r}: expected seconds, or None")
-    if math.isnan(value) or value < 0:
-        raise ConfigurationError(f"{name}={value!r}: expected seconds, 0 or more, or None")
 
 
 os.register_at_fork(before=_core._batch_prepare_fork, after_in_child=_core._batch_after_fork_in_child)

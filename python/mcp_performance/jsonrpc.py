@@ -23,7 +23,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn, TypeAlias, cast
 
-from .batch import BatchProcessor, Kind, _check_count, _check_seconds, _is_async
+from ._async_functions import is_async
+from ._checks import check_count, check_seconds
+from .batch import BatchProcessor, Kind
 from .errors import BatchError
 
 __all__ = ["JsonRpcDispatcher", "JsonRpcError"]
@@ -114,10 +116,10 @@ class JsonRpcDispatcher:
         timeout: float | None = None,
         expose_errors: bool = False,
     ) -> None:
-        _check_count("concurrency", concurrency, 1000)
-        _check_count("max_calls", max_calls, 1_000_000)
-        _check_count("max_bytes", max_bytes, 1 << 40)
-        _check_seconds("timeout", timeout)
+        check_count("concurrency", concurrency, 1000)
+        check_count("max_calls", max_calls, 1_000_000)
+        check_count("max_bytes", max_bytes, 1 << 40)
+        check_seconds("timeout", timeout)
         self._methods: dict[str, Method] = {}
         for name, function in (methods or {}).items():
             self.add(name, function)
@@ -247,8 +249,8 @@ class JsonRpcDispatcher:
     async def _run(self, calls: list[_Call]) -> list[_Outcome]:
         """The outcomes in the order of *calls*: plain functions on threads, the others on the loop."""
         outcomes = [_Outcome(None, TimeoutError())] * len(calls)
-        plain = [index for index, call in enumerate(calls) if not _is_async(call.function)]
-        others = [index for index, call in enumerate(calls) if _is_async(call.function)]
+        plain = [index for index, call in enumerate(calls) if not is_async(call.function)]
+        others = [index for index, call in enumerate(calls) if is_async(call.function)]
 
         async def run(kind: Kind, function: Callable[[int], Any], indices: list[int]) -> None:
             if not indices:

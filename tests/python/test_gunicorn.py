@@ -40,7 +40,17 @@ def app(environ, start_response):
 def test_workers_of_a_preloaded_app_serve_and_the_master_ends_well(tmp_path: Path) -> None:
     (tmp_path / "service.py").write_text(APP)
     address = tmp_path / "s"
-    command = [sys.executable, "-m", "gunicorn", "--preload", "-w", "2", "-b", f"unix:{address}", "service:app"]
+    command = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "--preload",
+        "-w",
+        "2",
+        "-b",
+        f"unix:{address}",
+        "service:app",
+    ]
     master = subprocess.Popen(
         command, cwd=tmp_path, env=os.environ | {"DATABASE": str(tmp_path / "a.db")}, stderr=subprocess.PIPE
     )

@@ -26,7 +26,8 @@ class Foreign {
   // False when a reader is in the way.
   bool truncate_log() {
     sqlite3_busy_timeout(db_, 0);
-    const int code = sqlite3_wal_checkpoint_v2(db_, "main", SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
+    const int code =
+        sqlite3_wal_checkpoint_v2(db_, "main", SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
     return code == SQLITE_OK;
   }
 
