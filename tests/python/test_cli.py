@@ -76,8 +76,10 @@ def test_a_missing_database_is_refused_by_name(capsys: pytest.CaptureFixture[str
 
 def test_load_answers_with_an_exit_code(service: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["load", f"{service}/hello", "-n", "50", "-c", "2", "--json"]
-    assert main([*arguments, "--threshold", "success_rate>=1"]) == 0
-    assert json.loads(capsys.readouterr().out)["successful"] == 50
+    code = main([*arguments, "--threshold", "success_rate>=1"])
+    report = json.loads(capsys.readouterr().out)
+    assert report["successful"] == 50
+    assert code == (0 if report["valid"] else 3)  # a busy machine can make a short run invalid
     assert main([*arguments, "--threshold", "p99<1us"]) == 1
 
 
