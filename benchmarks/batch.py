@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import statistics
 import tempfile
 import time
@@ -47,6 +48,7 @@ async def measure(contestants: dict[str, Callable[[], Awaitable[object]]]) -> di
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(ROUNDS + 1):
         for name, run in contestants.items():
+            gc.collect()  # what one leaves behind is not for the next one to clear away
             started = time.perf_counter()
             await run()
             if number:
