@@ -26,7 +26,7 @@ def measure(program: Path, threads: int) -> list[float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description="The native concurrent cache.")
     parser.add_argument("--record", action="store_true", help="write the table into RESULTS.md")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     program = _native.build("concurrent_cache")
@@ -35,6 +35,7 @@ def main() -> int:
         one.append(measure(program, 1))
         many.append(measure(program, options.threads))
     alone = median(run[0] for run in one)
+    steps = median(run[2] for run in one)
     together = median(run[0] for run in many)
     # One thread's time for its gets, while all run: so many times as many gets are done in it.
     speedup = median(options.threads * a[0] / b[0] for a, b in zip(one, many, strict=True))
@@ -45,6 +46,7 @@ def main() -> int:
             "|---|--:|",
             f"| hit ratio | {median(run[1] for run in one):.3f} |",
             f"| a get, one thread | {alone:.1f} ns |",
+            f"| a look into an array of its size, each waiting for the last, one thread | {steps:.1f} ns |",
             f"| a get, {options.threads} threads | {together:.1f} ns each |",
             f"| throughput of {options.threads} threads to one | {speedup:.2f} |",
             f"| the same of reading an array that nobody writes | {bare:.2f} |",
