@@ -556,3 +556,34 @@ async def test_aget_or_load_is_single_flight() -> None:
     assert results[1:] == [1] * 4
     assert calls == ["a"]
     assert "a" not in cache
+
+
+@pytest.mark.parametrize("late_outcome", [ValueError("late"), "old"])
+async def test_an_abandoned_load_that_ends_late_leaves_the_newer_entry_alone(late_outcome: object) -> None:
+    go_on = [asyncio.Event(), asyncio.Event()]
+    calls = 0
+
+    @cached(ttl=60)
+    async def load(key: str) -> object:
+        nonlocal calls
+        number, calls = calls, calls + 1
+        await go_on[number].wait()
+        if number == 1:
+            return "new"
+        if isinstance(late_outcome, Exception):
+            raise late_outcome
+        return late_outcome
+
+    old = asyncio.ensure_future(load("k"))
+    await asyncio.sleep(0)
+    load.cache_invalidate("k")
+    new = asyncio.ensure_future(load("k"))
+    await asyncio.sleep(0)
+    go_on[1].set()
+    assert await new == "new"
+    go_on[0].set()
+    # A failure has a true value to give way to by now.
+    assert await old == ("new" if isinstance(late_outcome, Exception) else "old")
+    await asyncio.sleep(0)  # whatever the old load still has to call
+    assert await load("k") == "new"
+    assert calls == 2
