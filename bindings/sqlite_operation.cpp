@@ -1,6 +1,6 @@
 #include "sqlite_operation.h"
 
-#include <algorithm>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -41,32 +41,26 @@ class StatementTask final : public NativeOperation::Task {
 class StatementOperation final : public NativeOperation {
  public:
   StatementOperation(Endpoint* endpoint, Kind kind, PyObject* args, PyObject* keywords)
-      : endpoint_(Ref::borrow(reinterpret_cast<PyObject*>(endpoint))), kind_(kind) {
+      : kind_(kind) {
+    call_->endpoint = Ref::borrow(reinterpret_cast<PyObject*>(endpoint));
     const Py_ssize_t given = args == nullptr ? 0 : PyTuple_GET_SIZE(args);
     for (Py_ssize_t i = 0; i < given; ++i) {
-      given_.push_back(Ref::borrow(PyTuple_GET_ITEM(args, i)));
+      call_->given.push_back(Ref::borrow(PyTuple_GET_ITEM(args, i)));
     }
     if (keywords == nullptr || PyDict_GET_SIZE(keywords) == 0) return;
-    names_ = Ref::steal(PySequence_Tuple(keywords));
+    call_->names = Ref::steal(PySequence_Tuple(keywords));
     PyObject *name, *value;
     for (Py_ssize_t at = 0; PyDict_Next(keywords, &at, &name, &value) != 0;) {
-      named_.push_back(Ref::borrow(value));
+      call_->named.push_back(Ref::borrow(value));
     }
   }
 
   // A batch lets go of it wherever it ends.
   ~StatementOperation() override {
-    if (const GilAcquire gil; !gil) {  // the interpreter is gone, and what it owned with it
-      for (std::vector<Ref>* refs : {&given_, &named_}) {
-        for (Ref& ref : *refs) static_cast<void>(ref.release());
-      }
-      static_cast<void>(endpoint_.release());
-      static_cast<void>(names_.release());
-    } else {
-      given_.clear();
-      named_.clear();
-      endpoint_ = Ref();
-      names_ = Ref();
+    if (const GilAcquire gil; gil) {
+      call_.reset();
+    } else {  // the interpreter is gone, and what it owned with it
+      static_cast<void>(call_.release());
     }
   }
   StatementOperation(const StatementOperation&) = delete;
@@ -75,15 +69,15 @@ class StatementOperation final : public NativeOperation {
   [[nodiscard]] std::unique_ptr<Task> read(PyObject* item) const override {
     PyObject* all[kMostArguments];
     Py_ssize_t count = 0;
-    for (const Ref& one : given_) all[count++] = one.get();
+    for (const Ref& one : call_->given) all[count++] = one.get();
     all[count++] = item;
     Py_ssize_t last = count;
-    for (const Ref& one : named_) all[last++] = one.get();
+    for (const Ref& one : call_->named) all[last++] = one.get();
     try {
       Arguments arguments;
-      if (!read_arguments(kind_, all, count, names_.get(), arguments)) return nullptr;
-      auto task = std::make_unique<StatementTask>(reinterpret_cast<Endpoint*>(endpoint_.get()),
-                                                  kind_, arguments);
+      if (!read_arguments(kind_, all, count, call_->names.get(), arguments)) return nullptr;
+      auto task = std::make_unique<StatementTask>(
+          reinterpret_cast<Endpoint*>(call_->endpoint.get()), kind_, arguments);
       return task->begin() ? std::move(task) : nullptr;
     } catch (...) {
       set_python_error_from(std::current_exception());
@@ -92,10 +86,14 @@ class StatementOperation final : public NativeOperation {
   }
 
  private:
-  Ref endpoint_;
+  struct Call {
+    Ref endpoint;
+    std::vector<Ref> given, named;
+    Ref names;  // of `named`, a tuple
+  };
+
   const Kind kind_;
-  std::vector<Ref> given_, named_;
-  Ref names_;
+  std::unique_ptr<Call> call_ = std::make_unique<Call>();
 };
 
 // The pieces of a functools.partial; a bare function is one without arguments.

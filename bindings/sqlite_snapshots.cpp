@@ -35,8 +35,6 @@ bool same(const std::weak_ptr<sqlite::Pool>& one, const std::shared_ptr<sqlite::
 
 }  // namespace
 
-bool may_share_snapshot() noexcept { return is_later_in_tick(); }
-
 void drop_snapshots_after_tick(const std::shared_ptr<sqlite::Pool>& pool) {
   auto& pools = holders.pools;
   if (holders.generation != process_generation()) holders.drop();

@@ -10,9 +10,7 @@
 
 namespace mcp::python {
 
-// For whoever has just asked for the loop's budget: true from the second answer of a tick on.
-[[nodiscard]] bool may_share_snapshot() noexcept;
-// A connection of the pool holds one now.
+// A connection of the pool holds one now. REQUIRES: is_later_in_tick().
 void drop_snapshots_after_tick(const std::shared_ptr<sqlite::Pool>& pool);
 
 }  // namespace mcp::python

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "errors.h"
+#include "loop_budget.h"
 #include "sqlite_action.h"
 #include "sqlite_arguments.h"
 #include "sqlite_delivery.h"
@@ -78,6 +79,7 @@ class StatementAction final : public Action {
       Lease* lease = endpoint_->lease != nullptr ? endpoint_->lease->get() : nullptr;
       const bool upgrades = lease != nullptr && moves_to_writer(state, *lease, request_);
       request_.submitted = now_precise();
+      request_.share_snapshot = false;  // on this thread only
       auto job = std::make_unique<StatementJob>(
           state.current, goes_to_reader(request_) ? Access::kRead : Access::kWrite,
           std::move(operation), std::move(request_), upgrades, std::move(queue), id);
@@ -266,13 +268,11 @@ class StatementAction final : public Action {
     static const Operation unlimited;
     std::optional<Answer> answer;
     request_.share_snapshot = lease == nullptr && !endpoint_->blocking &&
-                              slot->role == sqlite::Role::kReader && may_share_snapshot();
+                              slot->role == sqlite::Role::kReader && is_later_in_tick();
     try {
       answer = pool.execute(*slot, request_, unlimited, budget, nullptr);
-      request_.share_snapshot = false;
       if (slot->connection->holds_snapshot()) drop_snapshots_after_tick(state.current);
     } catch (const Stopped&) {
-      request_.share_snapshot = false;
       give_back();
       return Outcome::kWait;
     } catch (const sqlite::NeedsWriter&) {
