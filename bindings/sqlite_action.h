@@ -13,13 +13,14 @@ namespace mcp::python {
 
 class Action {
  public:
-  enum class Outcome { kDone, kError, kWait };
+  enum class Outcome { kDone, kError, kWait, kTurn };
 
   virtual ~Action() = default;
   virtual int traverse(visitproc visit, void* arg) = 0;
 
   // What can be had at once: a cached result, or a short statement unless that is up to a worker.
-  // kWait: start() it.
+  // kWait: start() it. kTurn: not ready to, and the loop has waited long enough: once more after
+  // others had their turn.
   virtual Outcome try_now(PyObject*& result, bool leave_to_worker) = 0;
   // Hands the work to the pool. The conversion is destroyed if it never completes. False with an
   // exception set.

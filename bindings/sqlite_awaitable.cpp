@@ -121,8 +121,16 @@ PySendResult run(Awaitable* self, PyObject** result) {
   self->phase = Phase::kDone;
   const Action::Outcome outcome = action->try_now(value, late);
   self->action = action.release();
-  if (outcome != Action::Outcome::kWait) return finish(self, value, result);
-  return wait(self, result);
+  switch (outcome) {
+    case Action::Outcome::kWait:
+      return wait(self, result);
+    case Action::Outcome::kTurn:
+      self->phase = Phase::kYielded;
+      *result = Py_NewRef(Py_None);
+      return PYGEN_NEXT;
+    default:
+      return finish(self, value, result);
+  }
 }
 
 PySendResult awaitable_send(Awaitable* self, PyObject*, PyObject** result) {

@@ -64,7 +64,12 @@ PyMethodDef query_methods[] = {
     {"executemany", method<Kind::kMany>(), METH_FASTCALL | METH_KEYWORDS,
      "executemany(sql, params, *, timeout=None)\n--\n\n"
      "Run *sql* once for each item of *params*, all in one transaction, and return the number of "
-     "rows changed. Errors as for ``fetch``; after one nothing of it is in the database."},
+     "rows changed. Errors as for ``fetch``; after one nothing of it is in the database.\n\n"
+     "All items are read, and held as bytes, before the transaction begins: a slow iterable keeps "
+     "no "
+     "other writer waiting. Awaited, a millisecond at a time, with turns for other tasks in "
+     "between: "
+     "leave a list alone meanwhile. *timeout* starts when they are read."},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -10,6 +10,7 @@
 
 #include "errors.h"
 #include "loop_budget.h"
+#include "py_ref.h"
 #include "sqlite_action.h"
 #include "sqlite_arguments.h"
 #include "sqlite_delivery.h"
@@ -50,12 +51,16 @@ class StatementAction final : public Action {
   int traverse(visitproc visit, void* arg) override {
     Py_VISIT(endpoint_);
     Py_VISIT(arguments_.params);
+    Py_VISIT(rows_.get());
     return 0;
   }
 
   Outcome try_now(PyObject*& result, bool leave_to_worker) override {
     try {
       if (!prepare()) return Outcome::kError;
+      if (!pack_batch(now_precise() + kInlineBudget)) {
+        return PyErr_Occurred() != nullptr ? Outcome::kError : Outcome::kTurn;
+      }
       if ((result = cached()) != nullptr) return Outcome::kDone;
       if (PyErr_Occurred() != nullptr) return Outcome::kError;
       return leave_to_worker ? Outcome::kWait : try_inline(result);
@@ -121,7 +126,7 @@ class StatementAction final : public Action {
   // In three steps, for a batch. A result that is at hand leaves no run. False with an exception
   // set.
   bool begin(std::optional<StatementRun>& run, PyObject*& result) {
-    if (!prepare()) return false;
+    if (!prepare() || !pack_batch(kNever)) return false;
     result = cached();
     if (result == nullptr && PyErr_Occurred() != nullptr) return false;
     if (result == nullptr) {
@@ -140,6 +145,10 @@ class StatementAction final : public Action {
   PyObject* run_blocking() override {
     try {
       if (!prepare()) return nullptr;
+      while (!pack_batch(now_precise() + kTickBudget_ns)) {
+        if (PyErr_Occurred() != nullptr) return nullptr;
+        const GilRelease others;
+      }
       if (PyObject* hit = cached()) return hit;
       if (PyErr_Occurred() != nullptr) return nullptr;
       PyObject* result = nullptr;
@@ -158,19 +167,21 @@ class StatementAction final : public Action {
   }
 
  private:
-  // Reads what the call said. False with an exception set.
+  // Reads what the call said, but for the rows of a batch. False with an exception set.
   bool prepare() {
-    if (request_.profile != nullptr) return true;  // after a yield
     PoolState& state = *endpoint_->pool_state();
     Pool& pool = state.pool();
     if (pool.closed()) throw Error(ErrorKind::kPoolClosed, "the pool is closed");
     if (endpoint_->lease != nullptr && !(*endpoint_->lease)->open()) {
       throw Error(ErrorKind::kPoolClosed, "the connection was given back to its pool");
     }
+    if (request_.profile != nullptr) return true;  // after a yield
     ProfilePtr profile = state.profile_of(arguments_.sql);
     if (profile == nullptr) return false;
-    if (kind_ == Kind::kMany ? !pack_batch(state.adapters)
-                             : !pack_params(arguments_.params, state.adapters, request_.params)) {
+    if (kind_ == Kind::kMany) {
+      rows_ = Ref::steal(PyObject_GetIter(arguments_.params));
+      if (!rows_) return false;
+    } else if (!pack_params(arguments_.params, state.adapters, request_.params)) {
       return false;
     }
     row_type_ = arguments_.row_type.value_or(state.row_type);
@@ -184,18 +195,23 @@ class StatementAction final : public Action {
     return true;
   }
 
-  bool pack_batch(PyObject* adapters) {
-    PyObject* iterator = PyObject_GetIter(arguments_.params);
-    if (iterator == nullptr) return false;
-    bool good = true;
-    while (PyObject* params = PyIter_Next(iterator)) {
-      good = pack_params(params, adapters, request_.batch.row());
-      Py_DECREF(params);
-      if (!good) break;
-      request_.batch.end_row();
+  // Reads rows of a batch until the deadline. True: all are there. False without an exception set:
+  // there may be more.
+  bool pack_batch(Instant deadline) {
+    PyObject* const adapters = endpoint_->pool_state()->adapters;
+    while (rows_) {
+      for (int i = 0; i < kRowsALook; ++i) {
+        const Ref params = Ref::steal(PyIter_Next(rows_.get()));
+        if (!params) {
+          rows_ = {};
+          return PyErr_Occurred() == nullptr;
+        }
+        if (!pack_params(params.get(), adapters, request_.batch.row())) return false;
+        request_.batch.end_row();
+      }
+      if (now_precise() >= deadline) return false;
     }
-    Py_DECREF(iterator);
-    return good && PyErr_Occurred() == nullptr;
+    return true;
   }
 
   [[nodiscard]] bool on_pool() const noexcept { return endpoint_->lease == nullptr; }
@@ -315,10 +331,13 @@ class StatementAction final : public Action {
     return result_of(run);
   }
 
+  static constexpr int kRowsALook = 16;  // at the clock
+
   Endpoint* const endpoint_;
   const Kind kind_;
   const Arguments arguments_;
   Request request_;
+  Ref rows_;  // of a batch, an iterator, until all are read
   RowType row_type_ = RowType::kTuple;
   bool follows_ = false;  // waits for the same result of another caller
   std::string key_;

@@ -46,5 +46,6 @@ function(mcp_room_tests name)
   target_link_libraries(${name}_test PRIVATE mcp_${name} GTest::gtest_main)
   mcp_precompile(${name}_test ${MCP_${name}_SHARER}_test <gtest/gtest.h> <functional> <memory> <optional> <string>
                  <thread> <vector>)
-  gtest_discover_tests(${name}_test DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 120)
+  # Named by their number: the parameters themselves may be addresses, and bytes of any kind.
+  gtest_discover_tests(${name}_test NO_PRETTY_VALUES DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 120)
 endfunction()

@@ -172,16 +172,6 @@ async def test_errors_are_sqlite3s_classes_with_codes(pool: SQLitePool) -> None:
     assert await pool.fetch("SELECT 1; -- and no more\n ;") == [(1,)]
 
 
-async def test_executemany_is_one_transaction(pool: SQLitePool) -> None:
-    with pytest.raises(IntegrityError):
-        await pool.executemany("INSERT INTO item (id) VALUES (?)", [(i,) for i in (10, 11, 12, 1)])
-    assert await pool.fetchval("SELECT count(*) FROM item") == 3
-    assert await pool.executemany("INSERT INTO item (id) VALUES (?)", ((i,) for i in range(10, 3010))) == 3000
-    assert await pool.executemany("INSERT INTO item (id) VALUES (?)", []) == 0
-    with pytest.raises(QueryError, match="write"):
-        await pool.executemany("SELECT ?", [(1,)])
-
-
 async def test_a_transaction_commits_or_undoes_everything(pool: SQLitePool) -> None:
     async with pool.transaction() as connection:
         await connection.execute("DELETE FROM item WHERE id = 1")

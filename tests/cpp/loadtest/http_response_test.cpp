@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <ostream>
 #include <string>
 
 namespace mcp::loadtest {
@@ -127,6 +128,10 @@ TEST(HttpResponse, HonoursConnectionClose) {
 struct BadCase {
   std::string bytes;
   std::string error;
+
+  friend void PrintTo(const BadCase& self, std::ostream* out) {
+    *out << testing::PrintToString(self.bytes.substr(0, 100));
+  }
 };
 
 class Hostile : public testing::TestWithParam<BadCase> {};

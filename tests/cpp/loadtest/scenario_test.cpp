@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <ostream>
 #include <set>
 
 #include "base/error.h"
@@ -96,6 +97,8 @@ TEST(Scenario, RefusesWhatWouldBreakOutOfARequest) {
 struct RedirectCase {
   const char* location;
   const char* target;  // null: refused
+
+  friend void PrintTo(const RedirectCase& self, std::ostream* out) { *out << self.location; }
 };
 
 class RedirectTest : public testing::TestWithParam<RedirectCase> {};
