@@ -10,6 +10,7 @@ Rounds of all contestants are interleaved, and the median of each counts.
   floor beside it is the same ``gather`` over bare futures of the loop, set in one go: no batching at all.
 - fingerprints: 20,000 statements by ``map``, without the interpreter lock, against a Python loop.
 - queries: 100 scans of 20,000 rows by ``map`` and 10 workers, against the same calls in a Python loop.
+- requests: 2,000 GETs to nginx on one core, 10 at a time, by ``map`` of ``HttpClient.get``, against aiohttp.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from functools import partial
 
 import _native
 import _peers
+from _nginx import nginx
 
-from mcp_performance import BatchProcessor, SQLitePool, batched, fingerprint
+from mcp_performance import BatchProcessor, HttpClient, SQLitePool, batched, fingerprint
 
 ITEMS = 20_000
 CALLS = 100
 WORKERS = 10
+REQUESTS = 2_000
 ROUNDS = 7
 
 
@@ -133,12 +136,35 @@ async def measure_queries() -> dict[str, float]:
             return await measure({"ours": ours, "loop": loop})
 
 
+async def measure_requests() -> dict[str, float]:
+    _peers.add("aiohttp==3.14.5")
+    from aiohttp import ClientSession, TCPConnector  # type: ignore[import-not-found]
+
+    with nginx() as url:
+        connector = TCPConnector(limit=WORKERS)
+        async with BatchProcessor(WORKERS) as batch, ClientSession(connector=connector) as session:
+            client = HttpClient(url)
+
+            async def ours() -> None:
+                (await batch.map(client.get, ["/"] * REQUESTS)).raise_errors()
+
+            async def get() -> bytes:
+                async with session.get(url) as reply:
+                    return bytes(await reply.read())
+
+            async def theirs() -> None:
+                await asyncio.gather(*[get() for _ in range(REQUESTS)])
+
+            return await measure({"ours": ours, "aiohttp": theirs})
+
+
 def table(
     maps: dict[str, float],
     sleeps: dict[str, float],
     loads: dict[str, float],
     prints: dict[str, float],
     scans: dict[str, float],
+    gets: dict[str, float],
 ) -> str:
     def row(what: str, ours: float, name: str, theirs: float, unit: str, reach: str) -> str:
         return f"| {what} | {ours:.3f} {unit} | {name} {theirs:.3f} {unit} | {ours / theirs:.3f} | {reach} |"
@@ -173,6 +199,14 @@ def table(
                 "a fingerprint", prints["ours"] * each, "Python loop", prints["loop"] * each, "us", "below 1"
             ),
             row("100 scans", scans["ours"] * 1e3, "Python loop", scans["loop"] * 1e3, "ms", "below 1"),
+            row(
+                "2,000 GETs, 10 at a time",
+                gets["ours"] * 1e3,
+                _peers.version("aiohttp"),
+                gets["aiohttp"] * 1e3,
+                "ms",
+                "below 1",
+            ),
         ]
     )
 
@@ -183,7 +217,8 @@ def main() -> None:
     arguments = parser.parse_args()
     maps, sleeps = asyncio.run(measure_threads())
     loads, prints = asyncio.run(measure_batched()), asyncio.run(measure_fingerprints())
-    text = table(maps, sleeps, loads, prints, asyncio.run(measure_queries()))
+    scans, gets = asyncio.run(measure_queries()), asyncio.run(measure_requests())
+    text = table(maps, sleeps, loads, prints, scans, gets)
     print(text)
     if arguments.record:
         _native.record("batch", f"## Batches\n\n{_native.machine()}\n\n{text}\n")

@@ -234,7 +234,7 @@ class PyMapWork final : public batch::MapWork {
       PyEval_RestoreThread(state);
     }
     for (std::size_t i = 0; i < done && !dropped_; ++i) {
-      take_item(begin + i);
+      static_cast<void>(take_item(begin + i));
       keep_step(begin + i, steps[i]);
     }
     return done;

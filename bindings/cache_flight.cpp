@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <new>
 
+#include "base/clock.h"
+#include "gil.h"
 #include "py_ref.h"
 
 namespace mcp::python {
@@ -24,6 +26,8 @@ struct Flight {
 };
 
 namespace {
+
+constexpr Duration kSignalLook = 50 * kMillisecond;  // how often a waiting main thread looks
 
 PyTypeObject* flight_type = nullptr;
 PyObject* inside = nullptr;        // ContextVar: the Flight in whose loader a task runs
@@ -134,9 +138,10 @@ void end_load(Load& load, Outcome outcome, PyObject* result) noexcept {
 
 // True when the result is there, false with an exception set.
 bool wait_on_lock(Flight* flight) {
+  const PY_TIMEOUT_T patience_us = is_main_thread() ? kSignalLook / kMicrosecond : -1;
   for (;;) {
     PyLockStatus status;
-    Py_BEGIN_ALLOW_THREADS status = PyThread_acquire_lock_timed(flight->lock, -1, 1);
+    Py_BEGIN_ALLOW_THREADS status = PyThread_acquire_lock_timed(flight->lock, patience_us, 1);
     Py_END_ALLOW_THREADS if (status == PY_LOCK_ACQUIRED) {
       PyThread_release_lock(flight->lock);  // for the next who waits
       return true;

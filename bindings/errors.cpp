@@ -40,6 +40,10 @@ const char* class_name(ErrorKind kind) noexcept {
       return "LoadTestError";
     case ErrorKind::kTargetRefused:
       return "TargetRefused";
+    case ErrorKind::kHttp:
+      return "HttpError";
+    case ErrorKind::kHttpTimeout:
+      return "HttpTimeout";
   }
   return "Error";
 }

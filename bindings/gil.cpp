@@ -103,6 +103,16 @@ void close_gil_gate() {
   while (gate.load(std::memory_order_acquire) != kClosed) std::this_thread::yield();
 }
 
+bool is_main_thread() noexcept { return ::gettid() == ::getpid(); }
+
+bool check_signals() {
+  if (!is_main_thread()) return false;
+  const PyGILState_STATE state = PyGILState_Ensure();
+  const bool raised = PyErr_CheckSignals() != 0;  // the exception stays set for the caller
+  PyGILState_Release(state);
+  return raised;
+}
+
 void hold_thread_states_before_fork() NO_THREAD_SAFETY_ANALYSIS { states_mutex->lock(); }
 void free_thread_states_after_fork() NO_THREAD_SAFETY_ANALYSIS { states_mutex->unlock(); }
 

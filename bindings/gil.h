@@ -43,6 +43,14 @@ class GilAcquire {
 // locked waits for ever, before any handler of its own runs.
 PyGILState_STATE ensure_gil();
 
+// Handlers of signals run on the main thread alone. A signal that comes right before a wait does
+// not end it: whoever waits on this thread wakes up now and then, and looks.
+[[nodiscard]] bool is_main_thread() noexcept;
+
+// Runs pending signal handlers; true, with the exception set, when one raised. False on any thread
+// but the main one, at once. Takes the interpreter lock.
+[[nodiscard]] bool check_signals();
+
 // Around a fork, by the thread that forks; the second one in the parent only.
 void hold_thread_states_before_fork();
 void free_thread_states_after_fork();

@@ -23,6 +23,7 @@ PYBIND11_MODULE(of_main_interpreter, module) {
   bind_loop_bridge(module);
   bind_metrics(module);
   bind_loadtest(module);
+  bind_http_client(module);
   bind_sqlite(module);
   bind_analyzer(module);
   bind_redis(module);

@@ -228,13 +228,6 @@ PyObject* run_or_await(Endpoint* endpoint, What what, Access access, Body body,
 
 }  // namespace
 
-bool check_signals() {
-  const PyGILState_STATE state = PyGILState_Ensure();
-  const bool raised = PyErr_CheckSignals() != 0;  // the exception stays set for the caller
-  PyGILState_Release(state);
-  return raised;
-}
-
 PyObject* begin_lease(Endpoint* endpoint, Transaction kind, Duration timeout_ns) {
   PoolState& state = *endpoint->pool_state();
   state.pool();

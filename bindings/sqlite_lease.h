@@ -22,8 +22,4 @@ PyObject* open_pool(Endpoint* endpoint);
 PyObject* close_pool(Endpoint* endpoint);
 void close_pool_blocking(Endpoint* endpoint);
 
-// Runs pending signal handlers; true, with the exception set, when one raised. Takes the
-// interpreter lock: for threads that Python started.
-[[nodiscard]] bool check_signals();
-
 }  // namespace mcp::python

@@ -23,6 +23,8 @@ enum class ErrorKind {
   kBatch,
   kLoadTest,
   kTargetRefused,
+  kHttp,  // one request failed: no connection, no response, not HTTP
+  kHttpTimeout,
 };
 
 class Error : public std::runtime_error {

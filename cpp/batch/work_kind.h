@@ -17,6 +17,9 @@ class KindProbe {
  public:
   // Evidence shorter than this proves nothing: a page fault looks like waiting.
   static constexpr Duration kEvidence_ns = 200 * kMicrosecond;
+  // Calls that wait begin with computing (a connection is made, a page is touched for the first
+  // time): one that is not finished proves that it computes only after this long.
+  static constexpr Duration kLongEvidence_ns = 2 * kMillisecond;
   // At least this share of the time on the processor counts as computing.
   static constexpr double kCpuShare = 0.5;
 
@@ -26,21 +29,24 @@ class KindProbe {
   void record(Duration wall_ns, Duration cpu_ns) {
     wall_ns_ += wall_ns;
     cpu_ns_ += cpu_ns;
-    if (kind_ == WorkKind::kMeasured && wall_ns_ >= kEvidence_ns) decide(wall_ns_, cpu_ns_);
+    if (kind_ == WorkKind::kMeasured && wall_ns_ >= kEvidence_ns) {
+      kind_ = kind_of(wall_ns_, cpu_ns_);
+    }
   }
 
   // Looks at work that is still running. Keeps nothing of it but the decision.
   void observe(Duration wall_ns, Duration cpu_ns) {
-    if (kind_ != WorkKind::kMeasured) return;
-    if (wall_ns + wall_ns_ >= kEvidence_ns) decide(wall_ns + wall_ns_, cpu_ns + cpu_ns_);
+    if (kind_ != WorkKind::kMeasured || wall_ns + wall_ns_ < kEvidence_ns) return;
+    const WorkKind looks = kind_of(wall_ns + wall_ns_, cpu_ns + cpu_ns_);
+    if (looks == WorkKind::kBlocking || wall_ns >= kLongEvidence_ns) kind_ = looks;
   }
 
   [[nodiscard]] WorkKind kind() const noexcept { return kind_; }
 
  private:
-  void decide(Duration wall_ns, Duration cpu_ns) {
+  static WorkKind kind_of(Duration wall_ns, Duration cpu_ns) {
     const double share = static_cast<double>(cpu_ns) / static_cast<double>(wall_ns);
-    kind_ = share >= kCpuShare ? WorkKind::kCpu : WorkKind::kBlocking;
+    return share >= kCpuShare ? WorkKind::kCpu : WorkKind::kBlocking;
   }
 
   WorkKind kind_;

@@ -64,11 +64,11 @@ int HttpConnection::open(const ConnectOptions& options) {
   return 0;
 }
 
-void HttpConnection::begin(std::string_view request, bool is_head, bool keep_body) {
+void HttpConnection::begin(std::string_view request, bool is_head, Keep keep) {
   output_ = request;
   first_byte_at_ = last_byte_at_ = 0;
   bytes_received_ = 0;
-  response_.begin(is_head, options_->body_limit, keep_body);
+  response_.begin(is_head, options_->body_limit, keep);
   if (!options_->http2) return;
   request_ = std::exchange(output_, {});
   if (http2_ && !http2_->submit(request_, options_->tls != nullptr)) hung_up_ = true;
@@ -79,6 +79,17 @@ bool HttpConnection::more_output() {
   if (!http2_) return false;
   output_ = http2_->output();
   return !output_.empty();
+}
+
+bool HttpConnection::wants_to_write() const noexcept {
+  switch (state_) {
+    case State::kConnecting:
+      return true;
+    case State::kHandshaking:
+      return SSL_want_write(ssl_.get()) != 0;
+    default:
+      return !output_.empty();
+  }
 }
 
 bool HttpConnection::is_reusable() const noexcept {

@@ -1,6 +1,7 @@
 // http_connection.h: one socket to the target, carrying one request at a time, over HTTP/1.1 or 2.
-// Never blocks; the owner watches the file descriptor edge-triggered for both directions and calls
-// advance(). Thread-compatible. Invariant: idle or closed whenever no request is under way.
+// Never blocks; the owner watches the file descriptor, edge-triggered for both directions or
+// level-triggered for what it waits for, and calls advance(). Thread-compatible. Invariant: idle or
+// closed whenever no request is under way.
 #pragma once
 
 #include <cstdint>
@@ -43,7 +44,7 @@ class HttpConnection {
   int open(const ConnectOptions& options);
   // Takes the request to be sent as soon as the connection is up. `request` stays alive until the
   // next call of begin() or close().
-  void begin(std::string_view request, bool is_head, bool keep_body);
+  void begin(std::string_view request, bool is_head, Keep keep);
   // Writes what the socket takes, without looking for an answer. REQUIRES: is_connected().
   void send_now() noexcept;
   // Goes as far as the socket lets it after an event. `hung_up`: the event said that the peer has
@@ -56,6 +57,8 @@ class HttpConnection {
   [[nodiscard]] bool is_open() const noexcept { return fd_ >= 0; }
   [[nodiscard]] bool is_connected() const noexcept { return state_ == State::kUp; }
   [[nodiscard]] int fd() const noexcept { return fd_; }
+  // Whether it waits for the socket to take something; it always waits for what comes.
+  [[nodiscard]] bool wants_to_write() const noexcept;
   [[nodiscard]] const HttpResponse& response() const noexcept { return response_; }
   [[nodiscard]] const std::string& failure() const noexcept { return failure_; }
   // Of the request under way, or the last one.

@@ -3,7 +3,9 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/error.hpp>
 
+#include <cctype>
 #include <new>
+#include <utility>
 
 #include "loadtest/scenario.h"
 
@@ -97,9 +99,10 @@ class HttpResponse::Parser final : public http::basic_parser<false> {
  private:
   void on_request_impl(http::verb, string_view, string_view, int, error_code&) override {}
   void on_response_impl(int code, string_view, int, error_code&) override { owner_.status_ = code; }
-  void on_field_impl(http::field name, string_view, string_view value, error_code&) override {
+  void on_field_impl(http::field name, string_view text, string_view value, error_code&) override {
     if (name == http::field::location) owner_.location_ = view(value);
     if (name == http::field::content_encoding) owner_.body_.set_encoding(view(value));
+    if (owner_.keep_headers_) owner_.keep_header(view(text), view(value));
   }
   void on_header_impl(error_code&) override {}
   void on_body_init_impl(const boost::optional<std::uint64_t>&, error_code&) override {}
@@ -128,15 +131,17 @@ void HttpResponse::reset_parser() {
   }
 }
 
-void HttpResponse::begin(bool is_head, std::uint64_t body_limit, bool keep_body) {
+void HttpResponse::begin(bool is_head, std::uint64_t body_limit, Keep keep) {
   is_head_ = is_head;
   started_ = false;
   keep_alive_ = false;
   status_ = 0;
   pending_.clear();
   location_.clear();
+  headers_.clear();
+  keep_headers_ = keep == Keep::kBodyAndHeaders;
   error_.clear();
-  body_.begin(body_limit, keep_body);
+  body_.begin(body_limit, keep != Keep::kNothing);
   reset_parser();
 }
 
@@ -167,6 +172,7 @@ HttpResponse::State HttpResponse::parse(std::string_view& data) {
     if (parser_->is_done()) {
       const bool interim = status_ >= 100 && status_ < 200 && status_ != 101;
       if (!interim) return complete(data);
+      headers_.clear();
       reset_parser();
     } else if (error || used == 0) {
       return State::kMore;
@@ -203,14 +209,22 @@ HttpResponse::State HttpResponse::end_of_stream() {
   return state;
 }
 
+void HttpResponse::keep_header(std::string_view name, std::string_view value) {
+  std::string lower(name);
+  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  headers_.emplace_back(std::move(lower), value);
+}
+
 void HttpResponse::set_status(int status) {
   started_ = true;
+  headers_.clear();
   status_ = status;
 }
 
 void HttpResponse::add_header(std::string_view name, std::string_view value) {
   if (same_header(name, "location")) location_ = value;
   if (same_header(name, "content-encoding") && !is_head_) body_.set_encoding(value);
+  if (keep_headers_) keep_header(name, value);
 }
 
 bool HttpResponse::add_body(std::string_view data) {

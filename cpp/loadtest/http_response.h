@@ -11,10 +11,17 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace mcp::loadtest {
 
 inline constexpr std::uint32_t kMostHeaderBytes = 32 << 10;
+
+using HeaderList = std::vector<std::pair<std::string, std::string>>;
+
+// What of a response is there to be looked at, beside its status.
+enum class Keep { kNothing, kBody, kBodyAndHeaders };
 
 // Undoes Content-Encoding: gzip or deflate.
 class Inflater {
@@ -62,7 +69,7 @@ class HttpResponse {
   enum class State { kMore, kComplete, kBad };
 
   // Makes ready for the next response. `is_head`: it has no body whatever its headers say.
-  void begin(bool is_head, std::uint64_t body_limit, bool keep_body);
+  void begin(bool is_head, std::uint64_t body_limit, Keep keep);
   State feed(std::string_view data);
   // The peer closed its side: the end of a body without a length, or a failure.
   State end_of_stream();
@@ -82,6 +89,8 @@ class HttpResponse {
   // Whether the connection can carry another request. REQUIRES: complete.
   [[nodiscard]] bool keep_alive() const noexcept { return keep_alive_; }
   [[nodiscard]] const std::string& location() const noexcept { return location_; }
+  // In their order, with names in lower case; those of a body that was decoded speak of it as sent.
+  [[nodiscard]] const HeaderList& headers() const noexcept { return headers_; }
   [[nodiscard]] const std::string& body() const noexcept { return body_.kept(); }
   // After kBad: "headers too large", "body too large", "bad response: bad chunk", ...
   [[nodiscard]] const std::string& error() const noexcept { return error_; }
@@ -93,6 +102,7 @@ class HttpResponse {
   };
 
   void reset_parser();
+  void keep_header(std::string_view name, std::string_view value);
   State parse(std::string_view& data);
   State complete(std::string_view rest);
 
@@ -100,6 +110,8 @@ class HttpResponse {
   BodySink body_;
   std::string pending_;  // bytes that the parser wants to see again with more behind them
   std::string location_;
+  HeaderList headers_;
+  bool keep_headers_ = false;
   std::string error_;
   int status_ = 0;
   bool is_head_ = false;

@@ -249,8 +249,8 @@ int HttpWorker::transmit(std::uint32_t index, std::string_view bytes, bool is_he
       return code;
     }
   }
-  const bool keep_body = !scenario_.kinds()[lane.choice.kind].expectation.contains.empty();
-  lane.connection.begin(bytes, is_head, keep_body);
+  const bool checks_body = !scenario_.kinds()[lane.choice.kind].expectation.contains.empty();
+  lane.connection.begin(bytes, is_head, checks_body ? Keep::kBody : Keep::kNothing);
   if (lane.connection.is_connected()) lane.connection.send_now();
   return 0;
 }

@@ -34,21 +34,6 @@ bool has_control(std::string_view text) {
   return false;
 }
 
-void check(const HttpMessage& message) {
-  if (!is_token(message.method)) throw invalid_argument("method", message.method, "an HTTP token");
-  if (message.target.empty() || message.target.front() != '/' || has_control(message.target) ||
-      message.target.find(' ') != std::string::npos) {
-    throw invalid_argument("path", message.target,
-                           "a path that begins with / and has no spaces or control characters");
-  }
-  for (const auto& [name, value] : message.headers) {
-    if (!is_token(name)) throw invalid_argument("headers", name, "a header name");
-    if (has_control(value)) {
-      throw invalid_argument("headers", name, "a value without control characters");
-    }
-  }
-}
-
 void write_hex(char* out, std::uint64_t value, int digits) {
   constexpr std::string_view kDigits = "0123456789abcdef";
   for (int i = digits - 1; i >= 0; --i, value >>= 4) out[i] = kDigits[value & 15];
@@ -67,6 +52,21 @@ void write_uuid(char* out, std::uint64_t high, std::uint64_t low) {
 }
 
 }  // namespace
+
+void check(const HttpMessage& message) {
+  if (!is_token(message.method)) throw invalid_argument("method", message.method, "an HTTP token");
+  if (message.target.empty() || message.target.front() != '/' || has_control(message.target) ||
+      message.target.find(' ') != std::string::npos) {
+    throw invalid_argument("path", message.target,
+                           "a path that begins with / and has no spaces or control characters");
+  }
+  for (const auto& [name, value] : message.headers) {
+    if (!is_token(name)) throw invalid_argument("headers", name, "a header name");
+    if (has_control(value)) {
+      throw invalid_argument("headers", name, "a value without control characters");
+    }
+  }
+}
 
 bool same_header(std::string_view a, std::string_view b) noexcept {
   return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) {

@@ -28,6 +28,9 @@ struct HttpMessage {
   std::string body;
 };
 
+// Throws Error where a part would end a line too early, or is not what it should be.
+void check(const HttpMessage& message);
+
 // What a response must be to count as a success.
 struct Expectation {
   int status_low = 100;  // both ends count

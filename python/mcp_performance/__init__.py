@@ -26,6 +26,8 @@ from .errors import (
     DatabaseCorrupt,
     DatabaseError,
     Error,
+    HttpError,
+    HttpTimeout,
     IdempotencyError,
     InProgress,
     IntegrityError,
@@ -38,6 +40,9 @@ from .errors import (
     SerializationError,
     TargetRefused,
 )
+
+# HTTP
+from .http_client import HttpClient, HttpReply, HttpRequest
 
 # idempotency
 from .idempotency import IdempotencyMiddleware, IdempotencyStats, IdempotencyStore, idempotent
@@ -113,6 +118,11 @@ __all__ = [
     "DatabaseError",
     "Error",
     "GilBoundWarning",
+    "HttpClient",
+    "HttpError",
+    "HttpReply",
+    "HttpRequest",
+    "HttpTimeout",
     "IdempotencyError",
     "IdempotencyMiddleware",
     "IdempotencyStats",

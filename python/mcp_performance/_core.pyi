@@ -378,6 +378,39 @@ def redacted_sample(sql: str) -> str: ...
 def analyze(path: str, sql: str, numbered: Sequence[int], named: Sequence[tuple[str, int]]) -> str: ...
 def advise(path: str, workload: Sequence[tuple[str, float]], budget_s: float, measure: bool) -> str: ...
 
+# HTTP
+
+@final
+class HttpReply(tuple[int, list[tuple[str, str]], bytes]):
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> list[tuple[str, str]]: ...
+    @property
+    def body(self) -> bytes: ...
+
+@final
+class HttpService:
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int,
+        authority: str,
+        unix_socket: str,
+        prefix: str,
+        tls: bool,
+        verify: bool,
+        ca_file: str,
+        timeout_ns: int,
+        body_limit: int,
+        follow_redirects: bool,
+        headers: Sequence[tuple[str, str]],
+    ) -> None: ...
+    def get(self) -> Callable[[str], HttpReply]: ...
+    def send(self) -> Callable[[Any], HttpReply]: ...
+    def close(self) -> None: ...
+
 # batch
 BATCH_MEASURED: int
 BATCH_CPU: int

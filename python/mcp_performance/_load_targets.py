@@ -9,10 +9,11 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote
 
 from . import __name__ as package_name
 from ._core import HTTP2_BUILT_IN, CallRun, HttpRun, RequestPicker, __version__
+from ._http_url import HttpUrl
 from ._load_drive import Driven, Supervisor, drive_http, drive_tasks, drive_threads
 from ._load_options import RunOptions
 from ._load_scenario import Plan, Request, expand
@@ -76,34 +77,15 @@ class HttpTarget(Target):
     http = True
 
     def __init__(self, url: str, options: TargetOptions) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https", "http+unix"):
-            raise ConfigurationError(f"target={url!r}: expected an http:// or https:// URL")
-        if parts.username or parts.password:
-            raise ConfigurationError("target: expected no credentials in the URL; use headers=")
-        self._unix_socket = options.unix_socket or ""
-        host = parts.hostname or ""
-        if parts.scheme == "http+unix":
-            self._unix_socket, host = unquote(parts.netloc), "localhost"
-        if not host:
-            raise ConfigurationError(f"target={url!r}: expected a host")
-        try:
-            port = parts.port
-        except ValueError:
-            raise ConfigurationError(f"target={url!r}: expected a port from 1 to 65535") from None
+        self._url = HttpUrl.parse(url, name="target", unix_socket=options.unix_socket)
         if options.http2 and not HTTP2_BUILT_IN:
             raise ConfigurationError(
                 "http2=True: expected False, because this build found no libnghttp2 "
                 "(on Debian: apt-get install libnghttp2-dev, and install this package again)"
             )
-        self._tls = parts.scheme == "https"
-        self._host = host
-        self._port = port if port is not None else 443 if self._tls else 80
-        shown = f"[{host}]" if ":" in host else host
-        self._authority = shown if port is None else f"{shown}:{port}"
         self.name = url.partition("?")[0] if options.scenario else url
         self._options = options
-        self._plan = _plan(options, parts.path, parts.query)
+        self._plan = _plan(options, self._url.path, self._url.query)
         self._salt = options.salt()
 
     async def drive(self, options: RunOptions, supervisor: Supervisor) -> Driven:
@@ -118,13 +100,13 @@ class HttpTarget(Target):
         return HttpRun(
             **options.native(),
             threads=threads,
-            host=self._host,
-            port=self._port,
-            authority=self._authority,
-            tls=self._tls,
+            host=self._url.host,
+            port=self._url.port,
+            authority=self._url.authority,
+            tls=self._url.tls,
             verify=verify is not False,
             ca_file=verify if isinstance(verify, str) else "",
-            unix_socket=self._unix_socket,
+            unix_socket=self._url.unix_socket,
             allow_hosts=list(self._options.allow_hosts),
             http2=self._options.http2,
             live_kinds=live_kinds,
@@ -138,13 +120,12 @@ class HttpTarget(Target):
 
 def _plan(options: TargetOptions, path: str, query: str) -> Plan:
     headers = {"User-Agent": USER_AGENT, "Accept": "*/*", **options.headers}
-    path = quote(path, safe="%/:@!$&'()*+,;=-._~")
     if options.scenario is not None:
         return expand(options.scenario, prefix=path.rstrip("/"), headers=headers, order=options.order)
     # The path comes from a URL, in which braces mean themselves.
     only = expand([Request("GET", "/")], prefix="", headers=headers, order="weighted")
     method, _, lines, body = only.kinds[0].messages[0]
-    target = (path or "/") + (f"?{quote(query, safe='%/?:@!$&()*+,;=-._~')}" if query else "")
+    target = (path or "/") + (f"?{query}" if query else "")
     only.kinds[0].name = f"GET {path or '/'}"
     only.kinds[0].messages[0] = (method, target, lines, body)
     return only

@@ -206,8 +206,9 @@ class BatchProcessor:
             fn: a sync function, or a coroutine function. It sees the context variables of the
                 caller; what it sets stays with the item, or with the items of one chunk. Native
                 functions of this package work without the interpreter lock, a chunk at a time:
-                :func:`mcp_performance.fingerprint`, and the statements of a pool, as
-                ``functools.partial(pool.blocking.fetch, sql)`` with parameters as the items.
+                :func:`mcp_performance.fingerprint`; the statements of a pool, as
+                ``functools.partial(pool.blocking.fetch, sql)`` with parameters as the items; the
+                requests of a :class:`mcp_performance.HttpClient`, as ``client.get`` with paths.
             items: a sequence, or a lazy or asynchronous iterable. Those are read on the loop, and
                 no further ahead than the function keeps up with.
             kind: ``"cpu"`` or ``"blocking"`` where you know better than the measurement,

@@ -17,6 +17,8 @@
     ├── BatchError
     ├── LoadTestError
     │   └── TargetRefused
+    ├── HttpError (ConnectionError)
+    │   └── HttpTimeout (TimeoutError)
     └── IdempotencyError
         ├── KeyReused
         └── InProgress
@@ -34,6 +36,8 @@ __all__ = [
     "DatabaseCorrupt",
     "DatabaseError",
     "Error",
+    "HttpError",
+    "HttpTimeout",
     "IdempotencyError",
     "InProgress",
     "IntegrityError",
@@ -109,6 +113,14 @@ class LoadTestError(Error):
 
 class TargetRefused(LoadTestError):
     """The target lies outside the hosts that were allowed."""
+
+
+class HttpError(Error, ConnectionError):
+    """An HTTP request got no response: no connection, one that broke, or no HTTP."""
+
+
+class HttpTimeout(HttpError, TimeoutError):
+    """The response did not come in time."""
 
 
 class IdempotencyError(Error):

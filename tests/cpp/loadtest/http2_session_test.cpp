@@ -110,7 +110,7 @@ class Server {
 class Http2Test : public ::testing::Test {
  protected:
   void begin(std::string_view request) {
-    response_.begin(false, kBodyLimit, true);
+    response_.begin(false, kBodyLimit, Keep::kBodyAndHeaders);
     ASSERT_TRUE(client_.submit(request, true));
     send();
   }

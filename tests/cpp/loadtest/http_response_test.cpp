@@ -45,7 +45,7 @@ INSTANTIATE_TEST_SUITE_P(HttpResponse, AnyPieces, testing::Values(1, 2, 3, 7, 64
 
 TEST_P(AnyPieces, ReadsABodyWithALength) {
   HttpResponse response;
-  response.begin(false, kLimit, true);
+  response.begin(false, kLimit, Keep::kBody);
   EXPECT_EQ(feed(response, with_length("hello"), GetParam()), State::kComplete);
   EXPECT_EQ(response.status(), 200);
   EXPECT_EQ(response.body(), "hello");
@@ -54,7 +54,7 @@ TEST_P(AnyPieces, ReadsABodyWithALength) {
 
 TEST_P(AnyPieces, ReadsChunksAndTrailers) {
   HttpResponse response;
-  response.begin(false, kLimit, true);
+  response.begin(false, kLimit, Keep::kBody);
   const std::string bytes =
       "HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n"
       "5;ext=1\r\nhello\r\n7\r\n, world\r\n0\r\nX-Sum: 1\r\n\r\n";
@@ -66,7 +66,7 @@ TEST_P(AnyPieces, ReadsChunksAndTrailers) {
 TEST_P(AnyPieces, DecodesGzip) {
   const std::string text(50'000, 'x');
   HttpResponse response;
-  response.begin(false, kLimit, true);
+  response.begin(false, kLimit, Keep::kBody);
   EXPECT_EQ(feed(response, with_length(gzip(text), "Content-Encoding: gzip\r\n"), GetParam()),
             State::kComplete);
   EXPECT_EQ(response.body(), text);
@@ -74,7 +74,7 @@ TEST_P(AnyPieces, DecodesGzip) {
 
 TEST_P(AnyPieces, SkipsInterimResponses) {
   HttpResponse response;
-  response.begin(false, kLimit, true);
+  response.begin(false, kLimit, Keep::kBody);
   EXPECT_EQ(
       feed(response, "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + with_length("a"), GetParam()),
       State::kComplete);
@@ -85,7 +85,7 @@ TEST_P(AnyPieces, SkipsInterimResponses) {
 TEST_P(AnyPieces, ReadsOneResponseAfterAnother) {
   HttpResponse response;
   for (int i = 0; i < 3; ++i) {
-    response.begin(false, kLimit, true);
+    response.begin(false, kLimit, Keep::kBody);
     EXPECT_EQ(
         feed(response, with_length(std::to_string(i), "Location: /" + std::to_string(i) + "\r\n"),
              GetParam()),
@@ -97,14 +97,14 @@ TEST_P(AnyPieces, ReadsOneResponseAfterAnother) {
 
 TEST(HttpResponse, AHeadHasNoBodyWhateverItsLengthSays) {
   HttpResponse response;
-  response.begin(true, kLimit, false);
+  response.begin(true, kLimit, Keep::kNothing);
   EXPECT_EQ(response.feed("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"), State::kComplete);
   EXPECT_TRUE(response.keep_alive());
 }
 
 TEST(HttpResponse, WithoutALengthTheBodyEndsWithTheConnection) {
   HttpResponse response;
-  response.begin(false, kLimit, true);
+  response.begin(false, kLimit, Keep::kBody);
   EXPECT_EQ(response.feed("HTTP/1.1 200 OK\r\n\r\nabc"), State::kMore);
   EXPECT_EQ(response.end_of_stream(), State::kComplete);
   EXPECT_EQ(response.body(), "abc");
@@ -113,14 +113,14 @@ TEST(HttpResponse, WithoutALengthTheBodyEndsWithTheConnection) {
 
 TEST(HttpResponse, BytesBehindTheResponseEndTheConnection) {
   HttpResponse response;
-  response.begin(false, kLimit, true);
+  response.begin(false, kLimit, Keep::kBody);
   EXPECT_EQ(response.feed(with_length("a") + "HTTP/1.1 200 OK\r\n"), State::kComplete);
   EXPECT_FALSE(response.keep_alive());
 }
 
 TEST(HttpResponse, HonoursConnectionClose) {
   HttpResponse response;
-  response.begin(false, kLimit, false);
+  response.begin(false, kLimit, Keep::kNothing);
   EXPECT_EQ(response.feed(with_length("a", "Connection: close\r\n")), State::kComplete);
   EXPECT_FALSE(response.keep_alive());
 }
@@ -139,7 +139,7 @@ class Hostile : public testing::TestWithParam<BadCase> {};
 TEST_P(Hostile, IsAFailureWithAName) {
   for (const std::size_t step : {1UL, 4096UL}) {
     HttpResponse response;
-    response.begin(false, 1000, true);
+    response.begin(false, 1000, Keep::kBody);
     State state = feed(response, GetParam().bytes, step);
     if (state == State::kMore) state = response.end_of_stream();
     EXPECT_EQ(state, State::kBad);

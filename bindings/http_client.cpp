@@ -1,0 +1,258 @@
+// http_client.cpp: single HTTP requests as native operations, so that a batch runs them without the
+// interpreter lock.
+#include "loadtest/http_client.h"
+
+#include <pybind11/stl.h>
+
+#include <exception>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "errors.h"
+#include "gil.h"
+#include "native_operation.h"
+#include "py_ref.h"
+#include "rooms.h"
+
+namespace py = pybind11;
+
+namespace mcp::python {
+namespace {
+
+using loadtest::ClientOptions;
+using loadtest::HeaderList;
+using loadtest::HttpClient;
+using loadtest::HttpMessage;
+using loadtest::HttpReply;
+
+PyTypeObject* reply_type = nullptr;
+
+PyStructSequence_Field reply_fields[] = {
+    {"status", "The status code."},
+    {"headers", "(name, value) pairs in their order, names in lower case."},
+    {"body", "The body, gzip and deflate undone."},
+    {nullptr, nullptr},
+};
+PyStructSequence_Desc reply_desc = {"mcp_performance._core.HttpReply",
+                                    "What a server answered to one request.", reply_fields, 3};
+
+Ref latin1(const std::string& text) {
+  return Ref::steal(
+      PyUnicode_DecodeLatin1(text.data(), static_cast<Py_ssize_t>(text.size()), nullptr));
+}
+
+Ref to_python(const HeaderList& headers) {
+  Ref list = Ref::steal(PyList_New(static_cast<Py_ssize_t>(headers.size())));
+  for (std::size_t i = 0; list && i < headers.size(); ++i) {
+    const Ref name = latin1(headers[i].first);
+    const Ref value = latin1(headers[i].second);
+    if (!name || !value) return {};
+    PyObject* pair = PyTuple_Pack(2, name.get(), value.get());
+    if (pair == nullptr) return {};
+    PyList_SET_ITEM(list.get(), static_cast<Py_ssize_t>(i), pair);
+  }
+  return list;
+}
+
+PyObject* to_python(const HttpReply& reply) {
+  Ref status = Ref::steal(PyLong_FromLong(reply.status));
+  Ref headers = to_python(reply.headers);
+  Ref body = Ref::steal(PyBytes_FromStringAndSize(reply.body.data(),
+                                                  static_cast<Py_ssize_t>(reply.body.size())));
+  Ref result = Ref::steal(status && headers && body ? PyStructSequence_New(reply_type) : nullptr);
+  if (!result) return nullptr;
+  PyStructSequence_SET_ITEM(result.get(), 0, status.release());
+  PyStructSequence_SET_ITEM(result.get(), 1, headers.release());
+  PyStructSequence_SET_ITEM(result.get(), 2, body.release());
+  return result.release();
+}
+
+// What get() and send() share: where to, and what is added to each request.
+struct Service {
+  Service(ClientOptions options, std::string base_path, HeaderList common)
+      : client(std::move(options)), prefix(std::move(base_path)), headers(std::move(common)) {
+    loadtest::check({"GET", prefix + "/", headers, ""});
+  }
+  HttpClient client;
+  const std::string prefix;
+  const HeaderList headers;
+};
+
+class RequestTask final : public NativeOperation::Task {
+ public:
+  RequestTask(std::shared_ptr<Service> service, HttpMessage message)
+      : service_(std::move(service)), message_(std::move(message)) {}
+
+  void run() override {
+    try {
+      reply_ = service_->client.send(std::move(message_));
+    } catch (...) {
+      failure_ = std::current_exception();
+    }
+  }
+
+  PyObject* result() override {
+    if (failure_ == nullptr) return to_python(reply_);
+    if (PyErr_Occurred() != nullptr) return nullptr;  // a signal's
+    try {
+      std::rethrow_exception(failure_);
+    } catch (...) {
+      set_python_error_from_current_exception();
+    }
+    return nullptr;
+  }
+
+ private:
+  const std::shared_ptr<Service> service_;
+  HttpMessage message_;
+  HttpReply reply_;
+  std::exception_ptr failure_;
+};
+
+class RequestOperation : public NativeOperation {
+ public:
+  explicit RequestOperation(std::shared_ptr<Service> service) : service_(std::move(service)) {}
+
+ protected:
+  [[nodiscard]] std::unique_ptr<Task> task(std::string method, PyObject* path,
+                                           const HeaderList& own, std::string body) const {
+    if (!PyUnicode_Check(path)) {
+      PyErr_Format(PyExc_TypeError, "path: expected a str, not %.200s", Py_TYPE(path)->tp_name);
+      return nullptr;
+    }
+    if (!PyUnicode_IS_ASCII(path)) {
+      PyErr_Format(PyExc_ValueError, "path=%R: expected ASCII; see urllib.parse.quote()", path);
+      return nullptr;
+    }
+    HttpMessage message{std::move(method), service_->prefix, service_->headers, std::move(body)};
+    message.target.append(static_cast<const char*>(PyUnicode_DATA(path)),
+                          static_cast<std::size_t>(PyUnicode_GET_LENGTH(path)));
+    for (const auto& header : own) {
+      std::erase_if(message.headers, [&header](const auto& one) {
+        return loadtest::same_header(one.first, header.first);
+      });
+    }
+    message.headers.insert(message.headers.end(), own.begin(), own.end());
+    return std::make_unique<RequestTask>(service_, std::move(message));
+  }
+
+ private:
+  const std::shared_ptr<Service> service_;
+};
+
+class GetOperation final : public RequestOperation {
+ public:
+  using RequestOperation::RequestOperation;
+  [[nodiscard]] std::unique_ptr<Task> read(PyObject* item) const override {
+    return task("GET", item, {}, {});
+  }
+};
+
+// An item is (method, path), (method, path, body) or (method, path, body, headers).
+class SendOperation final : public RequestOperation {
+ public:
+  using RequestOperation::RequestOperation;
+  [[nodiscard]] std::unique_ptr<Task> read(PyObject* item) const override {
+    const Py_ssize_t size = PyTuple_Check(item) ? PyTuple_GET_SIZE(item) : 0;
+    if (size < 2 || size > 4) {
+      PyErr_Format(PyExc_TypeError,
+                   "request=%R: expected a tuple of method and path, and of body and headers if it "
+                   "has them",
+                   item);
+      return nullptr;
+    }
+    const auto part = [item](Py_ssize_t i) { return py::handle(PyTuple_GET_ITEM(item, i)); };
+    std::string body;
+    if (size > 2 && !read_body(part(2).ptr(), body)) return nullptr;
+    HeaderList headers;
+    if (size > 3 && !read_headers(part(3).ptr(), headers)) return nullptr;
+    if (!PyUnicode_Check(part(0).ptr())) {
+      PyErr_Format(PyExc_TypeError, "method=%R: expected a str", part(0).ptr());
+      return nullptr;
+    }
+    return task(part(0).cast<std::string>(), part(1).ptr(), headers, std::move(body));
+  }
+
+ private:
+  static bool read_body(PyObject* body, std::string& out) {
+    if (body == Py_None) return true;
+    Py_buffer view;
+    if (PyUnicode_Check(body)) {
+      Py_ssize_t size = 0;
+      const char* text = PyUnicode_AsUTF8AndSize(body, &size);
+      if (text == nullptr) return false;
+      out.assign(text, static_cast<std::size_t>(size));
+      return true;
+    }
+    if (PyObject_GetBuffer(body, &view, PyBUF_SIMPLE) != 0) {
+      PyErr_Format(PyExc_TypeError, "body: expected bytes, a str or None, not %.200s",
+                   Py_TYPE(body)->tp_name);
+      return false;
+    }
+    out.assign(static_cast<const char*>(view.buf), static_cast<std::size_t>(view.len));
+    PyBuffer_Release(&view);
+    return true;
+  }
+
+  static bool read_headers(PyObject* headers, HeaderList& out) {
+    const Ref items = Ref::steal(PyMapping_Check(headers) != 0 ? PyMapping_Items(headers) : nullptr);
+    if (items && py::detail::make_caster<HeaderList>().load(items.get(), true)) {
+      out = py::handle(items.get()).cast<HeaderList>();
+      return true;
+    }
+    PyErr_Format(PyExc_TypeError, "headers=%R: expected a mapping of str to str", headers);
+    return false;
+  }
+};
+
+template <typename Operation>
+py::object function(const char* name, const char* doc, const std::shared_ptr<Service>& service) {
+  PyObject* made = make_native_function(name, doc, std::make_shared<Operation>(service));
+  if (made == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(made);
+}
+
+std::shared_ptr<Service> make_service(const py::kwargs& arguments) {
+  ClientOptions options;
+  options.host = arguments["host"].cast<std::string>();
+  options.port = arguments["port"].cast<int>();
+  options.authority = arguments["authority"].cast<std::string>();
+  options.use_tls = arguments["tls"].cast<bool>();
+  options.tls.verify = arguments["verify"].cast<bool>();
+  options.tls.ca_file = arguments["ca_file"].cast<std::string>();
+  options.timeout_ns = arguments["timeout_ns"].cast<Duration>();
+  options.body_limit = arguments["body_limit"].cast<std::uint64_t>();
+  options.follow_redirects = arguments["follow_redirects"].cast<bool>();
+  options.interrupted = check_signals;
+  auto prefix = arguments["prefix"].cast<std::string>();
+  auto headers = arguments["headers"].cast<HeaderList>();
+  const auto unix_socket = arguments["unix_socket"].cast<std::string>();
+  const GilRelease unlocked;  // a name server may take its time
+  options.endpoints = unix_socket.empty()
+                          ? loadtest::resolve(options.host, options.port, {"*"})
+                          : std::vector{loadtest::unix_endpoint(unix_socket)};
+  return std::make_shared<Service>(std::move(options), std::move(prefix), std::move(headers));
+}
+
+}  // namespace
+
+void bind_http_client(py::module_& module) {
+  reply_type = PyStructSequence_NewType(&reply_desc);
+  if (reply_type == nullptr) throw py::error_already_set();
+  module.attr("HttpReply") = py::handle(reinterpret_cast<PyObject*>(reply_type));
+  py::class_<Service, std::shared_ptr<Service>>(module, "HttpService")
+      .def(py::init(&make_service))
+      .def("get",
+           [](const std::shared_ptr<Service>& self) {
+             return function<GetOperation>("get", "The reply to a GET of one path.", self);
+           })
+      .def("send",
+           [](const std::shared_ptr<Service>& self) {
+             return function<SendOperation>("send", "The reply to one request.", self);
+           })
+      .def("close", [](Service& self) { self.client.close(); });
+}
+
+}  // namespace mcp::python

@@ -1,0 +1,169 @@
+#include "loadtest/http_client.h"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+#include "base/fork.h"
+#include "loadtest/redirect.h"
+
+namespace mcp::loadtest {
+namespace {
+
+constexpr int kMostHops = 5;
+constexpr Duration kSignalLook = 50 * kMillisecond;
+constexpr std::size_t kBufferBytes = 16 << 10;
+constexpr std::string_view kOwnLimit = "generator-limited: ";
+
+std::string without_prefix(std::string why) {
+  return why.starts_with(kOwnLimit) ? why.substr(kOwnLimit.size()) : why;
+}
+
+std::string described(const HttpMessage& message, const std::string& authority,
+                      const std::string& why) {
+  return message.method + " " + authority + message.target.substr(0, message.target.find('?')) +
+         ": " + without_prefix(why);
+}
+
+}  // namespace
+
+HttpClient::HttpClient(ClientOptions options) : options_(std::move(options)) {
+  if (options_.endpoints.empty()) throw invalid_argument("url", "", "an address");
+  if (options_.use_tls) ssl_context_ = make_ssl_context(options_.tls);
+  for (const Endpoint& endpoint : options_.endpoints) {
+    connects_.push_back(
+        {endpoint, options_.host, ssl_context_.get(), options_.body_limit, false});
+  }
+}
+
+void HttpClient::close() noexcept {
+  for (auto& place : free_) delete place.exchange(nullptr);
+}
+
+HttpClient::LinePtr HttpClient::take_free() noexcept {
+  for (auto& place : free_) {
+    if (place.load(std::memory_order_relaxed) == nullptr) continue;
+    LinePtr line(place.exchange(nullptr, std::memory_order_acquire));
+    if (line == nullptr || line->generation != process_generation()) continue;
+    if (line->connection.still_usable()) return line;
+  }
+  return nullptr;
+}
+
+void HttpClient::give_back(LinePtr line) noexcept {
+  if (!line->connection.is_reusable()) return;
+  for (auto& place : free_) {
+    Line* none = nullptr;
+    if (place.load(std::memory_order_relaxed) == nullptr &&
+        place.compare_exchange_strong(none, line.get(), std::memory_order_release,
+                                      std::memory_order_relaxed)) {
+      static_cast<void>(line.release());
+      return;
+    }
+  }
+}
+
+HttpClient::Outcome HttpClient::wait(HttpConnection& connection, Instant deadline) const {
+  std::array<char, kBufferBytes> buffer;
+  while (true) {
+    const Duration left = deadline - now_precise();
+    if (left <= 0) return Outcome::kTimedOut;
+    pollfd event{connection.fd(), POLLIN | POLLRDHUP, 0};
+    if (connection.wants_to_write()) event.events |= POLLOUT;
+    const Duration slice = options_.interrupted != nullptr ? std::min(left, kSignalLook) : left;
+    const timespec patience{slice / kSecond, slice % kSecond};
+    const int count = ::ppoll(&event, 1, &patience, nullptr);
+    if (count <= 0) {
+      if (options_.interrupted != nullptr && options_.interrupted()) throw Interrupted{};
+      continue;
+    }
+    const bool hung_up = (event.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+    switch (connection.advance(buffer, hung_up)) {
+      case HttpConnection::Progress::kComplete:
+        return Outcome::kReply;
+      case HttpConnection::Progress::kFailed:
+        return Outcome::kFailed;
+      case HttpConnection::Progress::kPending:
+        break;
+    }
+  }
+}
+
+// On a new connection, to the first endpoint that takes one.
+HttpClient::LinePtr HttpClient::connect(std::string_view request, bool is_head, Instant deadline,
+                                        Outcome& outcome) {
+  const std::size_t first = answered_first_.load(std::memory_order_relaxed);
+  LinePtr line;
+  std::string failure;
+  for (std::size_t i = 0; i < connects_.size(); ++i) {
+    const std::size_t at = (first + i) % connects_.size();
+    line = std::make_unique<Line>();
+    line->generation = process_generation();
+    if (const int code = line->connection.open(connects_[at]); code != 0) {
+      failure = describe_errno(code);
+      continue;
+    }
+    line->connection.begin(request, is_head, Keep::kBodyAndHeaders);
+    outcome = wait(line->connection, deadline);
+    const bool was_up = line->connection.up_at() != 0;
+    if (was_up) answered_first_.store(at, std::memory_order_relaxed);
+    if (was_up || outcome == Outcome::kTimedOut) return line;
+    failure = line->connection.failure();
+  }
+  throw Error(ErrorKind::kHttp, failure);
+}
+
+HttpReply HttpClient::exchange(const HttpMessage& message, Instant deadline) {
+  const std::string request = serialize(message, options_.authority);
+  const bool is_head = message.method == "HEAD";
+  const bool repeatable = is_head || message.method == "GET";
+  LinePtr line = take_free();
+  Outcome outcome = Outcome::kFailed;
+  if (line != nullptr) {
+    line->connection.begin(request, is_head, Keep::kBodyAndHeaders);
+    line->connection.send_now();
+    outcome = wait(line->connection, deadline);
+    const bool unheard = outcome == Outcome::kFailed && line->connection.bytes_received() == 0;
+    if (unheard && repeatable) line = nullptr;
+  }
+  if (line == nullptr) line = connect(request, is_head, deadline, outcome);
+  switch (outcome) {
+    case Outcome::kTimedOut:
+      throw Error(ErrorKind::kHttpTimeout,
+                  line->connection.is_connected() ? "timeout" : "connect timeout");
+    case Outcome::kFailed:
+      throw Error(ErrorKind::kHttp, line->connection.failure());
+    case Outcome::kReply:
+      break;
+  }
+  HttpReply reply = {line->connection.response().status(), line->connection.response().headers(),
+                     line->connection.response().body()};
+  give_back(std::move(line));
+  return reply;
+}
+
+HttpReply HttpClient::send(HttpMessage message) {
+  check(message);
+  const Instant now = now_precise();
+  const Instant deadline = options_.timeout_ns < kNever - now ? now + options_.timeout_ns : kNever;
+  const Origin origin{options_.use_tls, options_.host, options_.port};
+  try {
+    for (int hops = 0;; ++hops) {
+      HttpReply reply = exchange(message, deadline);
+      if (!options_.follow_redirects || !is_redirect(reply.status)) return reply;
+      const auto location = std::find_if(reply.headers.begin(), reply.headers.end(),
+                                         [](const auto& one) { return one.first == "location"; });
+      if (location == reply.headers.end()) return reply;
+      auto target = same_origin_target(location->second, message.target, origin);
+      if (!target) return reply;
+      if (hops == kMostHops) throw Error(ErrorKind::kHttp, "too many redirects");
+      message = redirected(message, reply.status, std::move(*target));
+    }
+  } catch (const Error& error) {
+    throw Error(error.kind(), described(message, options_.authority, error.what()));
+  }
+}
+
+}  // namespace mcp::loadtest

@@ -1,0 +1,87 @@
+// http_client.h: single requests to one origin, each sent and waited for on the thread that asks.
+// A connection that came free serves whoever asks next.
+//
+// Thread-safe without a lock: a free connection waits in one of kMostFree atomic places, and who
+// takes it out owns it. A forked child leaves the connections of its parent alone.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "loadtest/address.h"
+#include "loadtest/http_connection.h"
+#include "loadtest/http_response.h"
+#include "loadtest/scenario.h"
+#include "loadtest/tls.h"
+
+namespace mcp::loadtest {
+
+struct ClientOptions {
+  std::vector<Endpoint> endpoints;  // of one server, tried in turn; at least one
+  std::string host;                 // checked against the certificate
+  int port = 0;
+  std::string authority;  // the Host header
+  bool use_tls = false;
+  TlsOptions tls;
+  Duration timeout_ns = 30 * kSecond;  // of a request, its redirects included
+  std::uint64_t body_limit = 64 << 20;
+  bool follow_redirects = true;  // within the origin; others are returned
+  // Asked now and then while a thread waits; true: its request ends with Interrupted. May be null.
+  bool (*interrupted)() = nullptr;
+};
+
+struct HttpReply {
+  int status = 0;
+  HeaderList headers;
+  std::string body;  // decoded
+};
+
+// Thrown by send() when `interrupted` said so.
+struct Interrupted {};
+
+class HttpClient {
+ public:
+  // Throws Error.
+  explicit HttpClient(ClientOptions options);
+  ~HttpClient() { close(); }
+  HttpClient(const HttpClient&) = delete;
+  HttpClient& operator=(const HttpClient&) = delete;
+
+  // Blocks. Throws Error (kConfiguration, kHttp, kHttpTimeout) and Interrupted. A GET or HEAD that
+  // met a connection which the server had given up meanwhile is sent once more on another.
+  [[nodiscard]] HttpReply send(HttpMessage message);
+
+  // Lets go of the free connections.
+  void close() noexcept;
+
+ private:
+  static constexpr std::size_t kMostFree = 64;
+
+  struct Line {
+    HttpConnection connection;
+    std::uint32_t generation;  // of the process that made it
+  };
+  using LinePtr = std::unique_ptr<Line>;
+  enum class Outcome { kReply, kFailed, kTimedOut };
+
+  [[nodiscard]] HttpReply exchange(const HttpMessage& message, Instant deadline);
+  [[nodiscard]] LinePtr take_free() noexcept;
+  void give_back(LinePtr line) noexcept;
+  [[nodiscard]] LinePtr connect(std::string_view request, bool is_head, Instant deadline,
+                                Outcome& outcome);
+  [[nodiscard]] Outcome wait(HttpConnection& connection, Instant deadline) const;
+
+  const ClientOptions options_;
+  SslContext ssl_context_;
+  std::vector<ConnectOptions> connects_;       // one for each endpoint
+  std::atomic<std::size_t> answered_first_{0};  // the endpoint that the last connection went to
+  std::array<std::atomic<Line*>, kMostFree> free_{};
+};
+
+}  // namespace mcp::loadtest
