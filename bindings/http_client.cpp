@@ -59,8 +59,8 @@ Ref to_python(const HeaderList& headers) {
 PyObject* to_python(const HttpReply& reply) {
   Ref status = Ref::steal(PyLong_FromLong(reply.status));
   Ref headers = to_python(reply.headers);
-  Ref body = Ref::steal(PyBytes_FromStringAndSize(reply.body.data(),
-                                                  static_cast<Py_ssize_t>(reply.body.size())));
+  Ref body = Ref::steal(
+      PyBytes_FromStringAndSize(reply.body.data(), static_cast<Py_ssize_t>(reply.body.size())));
   Ref result = Ref::steal(status && headers && body ? PyStructSequence_New(reply_type) : nullptr);
   if (!result) return nullptr;
   PyStructSequence_SET_ITEM(result.get(), 0, status.release());
@@ -197,7 +197,8 @@ class SendOperation final : public RequestOperation {
   }
 
   static bool read_headers(PyObject* headers, HeaderList& out) {
-    const Ref items = Ref::steal(PyMapping_Check(headers) != 0 ? PyMapping_Items(headers) : nullptr);
+    const Ref items =
+        Ref::steal(PyMapping_Check(headers) != 0 ? PyMapping_Items(headers) : nullptr);
     if (items && py::detail::make_caster<HeaderList>().load(items.get(), true)) {
       out = py::handle(items.get()).cast<HeaderList>();
       return true;
@@ -230,9 +231,8 @@ std::shared_ptr<Service> make_service(const py::kwargs& arguments) {
   auto headers = arguments["headers"].cast<HeaderList>();
   const auto unix_socket = arguments["unix_socket"].cast<std::string>();
   const GilRelease unlocked;  // a name server may take its time
-  options.endpoints = unix_socket.empty()
-                          ? loadtest::resolve(options.host, options.port, {"*"})
-                          : std::vector{loadtest::unix_endpoint(unix_socket)};
+  options.endpoints = unix_socket.empty() ? loadtest::resolve(options.host, options.port, {"*"})
+                                          : std::vector{loadtest::unix_endpoint(unix_socket)};
   return std::make_shared<Service>(std::move(options), std::move(prefix), std::move(headers));
 }
 

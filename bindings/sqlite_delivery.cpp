@@ -4,6 +4,17 @@
 #include <utility>
 
 namespace mcp::python {
+namespace {
+
+// Of a statement that the pool commits by itself.
+bool fits_shared_commit(const sqlite::Pool& pool, const sqlite::Request& request) {
+  if (!pool.shares_commits() || request.many || !request.profile->is_short_write()) return false;
+  const auto dependencies = request.profile->dependencies();
+  return request.profile->access() == sqlite::Profile::Access::kWrite && dependencies != nullptr &&
+         !dependencies->outside_transaction && !dependencies->controls_transaction;
+}
+
+}  // namespace
 
 using sqlite::Access;
 using sqlite::Answer;
@@ -22,6 +33,7 @@ StatementJob::StatementJob(std::shared_ptr<Pool> pool, sqlite::Access access,
       raw_pool_(*pool),
       request_(std::move(request)),
       upgrades_(upgrades),
+      shares_commit_(!upgrades && access == Access::kWrite && fits_shared_commit(*pool, request_)),
       queue_(std::move(queue)),
       id_(id) {}
 
@@ -42,6 +54,10 @@ sqlite::Job::After StatementJob::run(Slot& slot) {
   return After::kLease;
 }
 
+void StatementJob::run_shared(Slot& slot) {
+  payload_->answer = raw_pool_.execute(slot, request_, operation(), 0, nullptr);
+}
+
 void StatementJob::finish(std::exception_ptr failure) noexcept {
   if (handed_over_) return;
   payload_->failure = std::move(failure);
@@ -49,7 +65,7 @@ void StatementJob::finish(std::exception_ptr failure) noexcept {
 }
 
 bool StatementJob::expects_long() const noexcept {
-  return request_.many || !request_.profile->fits_inline(kMillisecond);
+  return request_.many || shares_commit_ || !request_.profile->fits_inline(kMillisecond);
 }
 
 void StatementJob::take(RowBlock&& block, const std::shared_ptr<const sqlite::ColumnNames>& names) {

@@ -38,6 +38,8 @@ class StatementJob final : public sqlite::Job, private sqlite::RowSink {
   After run(sqlite::Slot& slot) override;
   void finish(std::exception_ptr failure) noexcept override;
   [[nodiscard]] bool expects_long() const noexcept override;
+  [[nodiscard]] bool may_share_commit() const noexcept override { return shares_commit_; }
+  void run_shared(sqlite::Slot& slot) override;
   // Runs on a leased connection; if it turns out to write, the lease may move to the writer.
   void keep_lease(bool may_upgrade) noexcept {
     keeps_lease_ = true;
@@ -53,6 +55,7 @@ class StatementJob final : public sqlite::Job, private sqlite::RowSink {
   sqlite::Pool& raw_pool_;  // it joins its workers before it goes
   sqlite::Request request_;
   const bool upgrades_;
+  const bool shares_commit_;
   bool keeps_lease_ = false;
   bool may_upgrade_ = false;
   bool handed_over_ = false;  // to another job, on the writer

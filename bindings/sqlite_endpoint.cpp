@@ -223,6 +223,7 @@ py::dict counts(py::handle self) {
   out["database_seconds"] = c.database_s;
   out["wal_bytes"] = c.wal_bytes;
   out["starved_checkpoints"] = c.starved_checkpoints;
+  out["shared_commits"] = c.shared_commits;
   py::dict cache;
   cache["hits"] = kept.hits;
   cache["misses"] = kept.misses;

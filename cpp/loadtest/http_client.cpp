@@ -33,8 +33,7 @@ HttpClient::HttpClient(ClientOptions options) : options_(std::move(options)) {
   if (options_.endpoints.empty()) throw invalid_argument("url", "", "an address");
   if (options_.use_tls) ssl_context_ = make_ssl_context(options_.tls);
   for (const Endpoint& endpoint : options_.endpoints) {
-    connects_.push_back(
-        {endpoint, options_.host, ssl_context_.get(), options_.body_limit, false});
+    connects_.push_back({endpoint, options_.host, ssl_context_.get(), options_.body_limit, false});
   }
 }
 

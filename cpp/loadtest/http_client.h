@@ -79,7 +79,7 @@ class HttpClient {
 
   const ClientOptions options_;
   SslContext ssl_context_;
-  std::vector<ConnectOptions> connects_;       // one for each endpoint
+  std::vector<ConnectOptions> connects_;        // one for each endpoint
   std::atomic<std::size_t> answered_first_{0};  // the endpoint that the last connection went to
   std::array<std::atomic<Line*>, kMostFree> free_{};
 };

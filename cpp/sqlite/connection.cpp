@@ -82,6 +82,9 @@ Connection::~Connection() {
   sqlite3_finalize(begin_);
   sqlite3_finalize(begin_read_);
   sqlite3_finalize(commit_);
+  sqlite3_finalize(begin_savepoint_);
+  sqlite3_finalize(undo_savepoint_);
+  sqlite3_finalize(end_savepoint_);
   sqlite3_close_v2(db_);
 }
 
@@ -274,6 +277,18 @@ void Connection::run_prepared(sqlite3_stmt*& handle, const char* sql) {
 void Connection::begin_immediate() { run_prepared(begin_, "BEGIN IMMEDIATE"); }
 
 void Connection::commit() { run_prepared(commit_, "COMMIT"); }
+
+void Connection::begin_savepoint() { run_prepared(begin_savepoint_, "SAVEPOINT mcp_shared"); }
+
+void Connection::undo_savepoint() { run_prepared(undo_savepoint_, "ROLLBACK TO mcp_shared"); }
+
+void Connection::end_savepoint() { run_prepared(end_savepoint_, "RELEASE mcp_shared"); }
+
+bool Connection::has_deferred_violation() const noexcept {
+  int count = 0, highest = 0;
+  sqlite3_db_status(db_, SQLITE_DBSTATUS_DEFERRED_FKS, &count, &highest, 0);
+  return count != 0;
+}
 
 bool Connection::snapshot_is_newest(Freshness& freshness) const {
   Freshness::Token newest;

@@ -68,6 +68,12 @@ class Connection {
   // Takes the database's write lock, waiting for other processes within the operation's time.
   void begin_immediate();
   void commit();
+  // Around each of the statements that share a transaction. Throw Error.
+  void begin_savepoint();
+  void undo_savepoint();
+  void end_savepoint();
+  // Whether a foreign key waits for COMMIT to be checked, and does not hold yet.
+  [[nodiscard]] bool has_deferred_violation() const noexcept;
   // In one that a request asked for.
   [[nodiscard]] bool in_transaction() const noexcept {
     return !holds_snapshot_ && sqlite3_get_autocommit(db_) == 0;
@@ -138,6 +144,9 @@ class Connection {
   sqlite3_stmt* begin_ = nullptr;
   sqlite3_stmt* begin_read_ = nullptr;
   sqlite3_stmt* commit_ = nullptr;
+  sqlite3_stmt* begin_savepoint_ = nullptr;
+  sqlite3_stmt* undo_savepoint_ = nullptr;
+  sqlite3_stmt* end_savepoint_ = nullptr;
 
   // Of the Scope that is open:
   const Operation* operation_ = nullptr;

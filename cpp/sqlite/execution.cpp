@@ -101,6 +101,7 @@ void run_statement(Connection& connection, Statement& statement, const Request& 
                     !statement.dependencies()->outside_transaction &&
                     !statement.dependencies()->controls_transaction;
   WriteScope scope(connection, services, wrap);
+  const Instant begun = writes ? now_precise() : 0;
   const auto dependencies = statement.dependencies();
   if (request.many) {
     for (std::size_t row = 0; row < request.batch.size(); ++row) {
@@ -111,7 +112,10 @@ void run_statement(Connection& connection, Statement& statement, const Request& 
     request.params.bind(statement.handle());
     answer.changes = run_once(connection, statement, request, sink, answer);
   }
-  if (writes) add_writes(connection.written(), statement.dependencies()->writes);
+  if (writes) {
+    add_writes(connection.written(), statement.dependencies()->writes);
+    request.profile->note_write(now_precise() - begun);
+  }
   scope.commit();
   // What ends outside begin_transaction() and commit_transaction() is nobody's in particular.
   if ((writes || dependencies->controls_transaction) && !wrap && !connection.in_transaction()) {

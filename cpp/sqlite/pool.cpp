@@ -14,7 +14,11 @@
 
 namespace mcp::sqlite {
 Pool::Pool(PoolOptions options)
-    : options_(std::move(options)), tracker_(options_.slow_ns), profiles_(tracker_) {
+    : options_(std::move(options)),
+      shares_commits_(!options_.database.memory && (options_.database.synchronous == "FULL" ||
+                                                    options_.database.synchronous == "EXTRA")),
+      tracker_(options_.slow_ns),
+      profiles_(tracker_) {
   if (options_.size < 1) {
     throw invalid_argument("size", std::to_string(options_.size), "1 or more connections");
   }
@@ -470,6 +474,7 @@ PoolCounts Pool::counts() const {
   out.inline_runs = inline_runs_.load();
   out.inline_overruns = inline_overruns_.load();
   out.worker_runs = worker_runs_.load();
+  out.shared_commits = shared_commits_.load();
   out.reconnects = reconnects_.load();
   out.quarantined = quarantined_.load();
   out.starved_checkpoints = starved_checkpoints_.load();

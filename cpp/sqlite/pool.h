@@ -16,6 +16,7 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -74,9 +75,13 @@ class Job {
 
   // With the connection. What it throws goes to finish(). kLease keeps the connection.
   virtual After run(Slot& slot) = 0;
-  // Exactly once, after run() and after the connection was given back, or without run().
+  // Exactly once, after run() or without it, and mostly after the connection was given back.
   // `failure` is null after a run() that returned.
   virtual void finish(std::exception_ptr failure) noexcept = 0;
+  // Whether this is one short write, fit to share a transaction with others of its like. Constant.
+  [[nodiscard]] virtual bool may_share_commit() const noexcept { return false; }
+  // run() in a transaction that somebody else commits, or rolls back: then run() follows.
+  virtual void run_shared(Slot&) {}
   // Whether run() is expected to take long enough to be worth another worker for what waits.
   [[nodiscard]] virtual bool expects_long() const noexcept { return true; }
 
@@ -92,7 +97,7 @@ class Job {
 struct PoolCounts {
   int size = 0, open = 0, idle = 0, in_use = 0, waiting = 0;
   std::uint64_t reads = 0, writes = 0, errors = 0, timeouts = 0;
-  std::uint64_t inline_runs = 0, inline_overruns = 0, worker_runs = 0;
+  std::uint64_t inline_runs = 0, inline_overruns = 0, worker_runs = 0, shared_commits = 0;
   std::uint64_t reconnects = 0, quarantined = 0, starved_checkpoints = 0;
   double database_s = 0;
   std::uint64_t wal_bytes = 0;
@@ -163,6 +168,8 @@ class Pool {
     return {freshness_, options_.tracking ? &tracker_ : nullptr};
   }
   [[nodiscard]] const PoolOptions& options() const noexcept { return options_; }
+  // Whether a commit waits for the disk, so that sharing one is worth the effort.
+  [[nodiscard]] bool shares_commits() const noexcept { return shares_commits_; }
 
  private:
   struct Waiter {  // a caller's thread that waits for a connection
@@ -182,6 +189,10 @@ class Pool {
     Slot* slot = nullptr;
     bool of_lease = false;
   };
+  struct Member {  // of those that had the connection together, mostly of one
+    std::unique_ptr<Job> job;
+    std::exception_ptr failure;
+  };
   using Failed = std::vector<std::pair<std::unique_ptr<Job>, std::exception_ptr>>;
 
   void drop_idle_snapshots() noexcept REQUIRES(mutex_);
@@ -199,6 +210,14 @@ class Pool {
   void enqueue(Waiting waiting) REQUIRES(mutex_);
   void work();
   void run(Assignment& assignment);
+  [[nodiscard]] std::exception_ptr current_failure();
+  [[nodiscard]] Job::After attempt(Slot& slot, Job& job);
+  void leave(Slot& slot, std::span<Member> members);
+  [[nodiscard]] std::unique_ptr<Job> take_sharer();
+  [[nodiscard]] bool goes_on(Slot& slot, const Job& job);
+  void run_sharing(Slot& slot, std::vector<Member> members);
+  [[nodiscard]] bool run_together(Slot& slot, std::vector<Member>& members);
+  [[nodiscard]] bool run_member(Slot& slot, Member& member);
   void tidy(Slot& slot) noexcept;
   void checkpoint(Connection& connection) noexcept;
   void keep_deadlines();
@@ -208,6 +227,7 @@ class Pool {
   static void on_slow(void* self);
 
   const PoolOptions options_;
+  const bool shares_commits_;
   Tracker tracker_;
   ProfileTable profiles_;
   Freshness freshness_;
@@ -239,6 +259,7 @@ class Pool {
 
   std::atomic<std::uint64_t> reads_run_{0}, writes_run_{0}, errors_{0}, timeouts_{0};
   std::atomic<std::uint64_t> inline_runs_{0}, inline_overruns_{0}, worker_runs_{0};
+  std::atomic<std::uint64_t> shared_commits_{0};
   std::atomic<std::uint64_t> reconnects_{0}, quarantined_{0}, database_ns_{0};
   std::atomic<std::uint64_t> wal_bytes_{0}, starved_checkpoints_{0};
   std::atomic<int> open_count_{0};

@@ -49,16 +49,35 @@ void Pool::work() {
   mutex_.unlock();
 }
 
+// Of the exception that is being handled, as the caller is told of it.
+std::exception_ptr Pool::current_failure() {
+  try {
+    throw;
+  } catch (const Stopped& stopped) {
+    if (stopped.why != Stop::kDeadline) return std::current_exception();
+    timeouts_.fetch_add(1);
+    return std::make_exception_ptr(not_finished());
+  } catch (...) {
+    return std::current_exception();
+  }
+}
+
 void Pool::run(Assignment& assignment) {
   Slot& slot = *assignment.slot;
   std::unique_ptr<Job> job = std::move(assignment.job);
-  std::exception_ptr failure;
+  if (!assignment.of_lease && job->may_share_commit()) {
+    if (std::unique_ptr<Job> second = take_sharer()) {
+      std::vector<Member> members;
+      members.push_back({std::move(job), nullptr});
+      members.push_back({std::move(second), nullptr});
+      run_sharing(slot, std::move(members));
+      return;
+    }
+  }
   auto after = assignment.of_lease ? Job::After::kLease : Job::After::kRelease;
-  worker_runs_.fetch_add(1, std::memory_order_relaxed);
+  std::exception_ptr failure;
   try {
-    if (job->operation().cancelled()) throw Stopped{Stop::kCancelled};
-    connect(slot, job->operation());
-    after = job->run(slot);
+    after = attempt(slot, *job);
   } catch (const NeedsWriter&) {
     if (!assignment.of_lease) {
       tidy(slot);
@@ -71,12 +90,8 @@ void Pool::run(Assignment& assignment) {
       return;
     }
     failure = std::current_exception();
-  } catch (const Stopped& stopped) {
-    if (stopped.why == Stop::kDeadline) timeouts_.fetch_add(1);
-    failure = stopped.why == Stop::kDeadline ? std::make_exception_ptr(not_finished())
-                                             : std::current_exception();
   } catch (...) {
-    failure = std::current_exception();
+    failure = current_failure();
   }
   if (after == Job::After::kLease) {
     if (assignment.of_lease) {
@@ -87,19 +102,33 @@ void Pool::run(Assignment& assignment) {
     job->finish(failure);
     return;
   }
+  Member only{std::move(job), std::move(failure)};
+  leave(slot, {&only, 1});
+}
+
+Job::After Pool::attempt(Slot& slot, Job& job) {
+  worker_runs_.fetch_add(1, std::memory_order_relaxed);
+  if (job.operation().cancelled()) throw Stopped{Stop::kCancelled};
+  connect(slot, job.operation());
+  return job.run(slot);
+}
+
+// Gives the connection back and tells the callers, who need not wait for a checkpoint.
+void Pool::leave(Slot& slot, std::span<Member> members) {
+  const auto tell = [members] {
+    for (Member& member : members) member.job->finish(std::move(member.failure));
+  };
   tidy(slot);
-  if (checkpoint_due(slot)) {
-    job->finish(failure);  // its caller need not wait for the checkpoint
+  const bool checkpoints = checkpoint_due(slot);
+  if (checkpoints) {
+    tell();
     checkpoint(*slot.connection);
-    const MutexLock lock(mutex_);
-    release(slot);
-    return;
   }
   {
     const MutexLock lock(mutex_);
     release(slot);
   }
-  job->finish(failure);
+  if (!checkpoints) tell();
 }
 
 void Pool::checkpoint(Connection& connection) noexcept {

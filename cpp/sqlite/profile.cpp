@@ -2,7 +2,17 @@
 
 namespace mcp::sqlite {
 namespace {
+
 constexpr int kLongestBan = 4096;
+constexpr Duration kShortWrite_ns = 200 * kMicrosecond;
+
+// Falls by an eighth a run, so that one slow run (a cold page cache) is forgotten.
+void note_maximum(std::atomic<Duration>& recent_ns, Duration took) noexcept {
+  const Duration recent = recent_ns.load(std::memory_order_relaxed);
+  recent_ns.store(recent < 0 ? took : std::max(took, recent - recent / 8),
+                  std::memory_order_relaxed);
+}
+
 }  // namespace
 
 bool Profile::fits_inline(Duration budget) noexcept {
@@ -14,12 +24,14 @@ bool Profile::fits_inline(Duration budget) noexcept {
   return false;
 }
 
-void Profile::note_run(Duration took) noexcept {
-  const Duration recent = recent_ns_.load(std::memory_order_relaxed);
-  // Falls by an eighth a run, so that one slow run (a cold page cache) is forgotten.
-  recent_ns_.store(recent < 0 ? took : std::max(took, recent - recent / 8),
-                   std::memory_order_relaxed);
+void Profile::note_run(Duration took) noexcept { note_maximum(recent_ns_, took); }
+
+bool Profile::is_short_write() const noexcept {
+  const Duration recent = recent_write_ns_.load(std::memory_order_relaxed);
+  return recent >= 0 && recent <= kShortWrite_ns;
 }
+
+void Profile::note_write(Duration took) noexcept { note_maximum(recent_write_ns_, took); }
 
 void Profile::note_overrun() noexcept {
   const int ban = next_ban_.load(std::memory_order_relaxed);

@@ -48,6 +48,10 @@ class Profile {
   // workers for a number of runs that doubles each time.
   [[nodiscard]] bool fits_inline(Duration budget) noexcept;
   void note_run(Duration took) noexcept;
+  // Whether a write is so short, without its commit, that others do well to wait for it and share a
+  // commit with it.
+  [[nodiscard]] bool is_short_write() const noexcept;
+  void note_write(Duration took) noexcept;
   void note_overrun() noexcept;
 
   [[nodiscard]] std::shared_ptr<const Dependencies> dependencies() const {
@@ -63,6 +67,7 @@ class Profile {
   const std::shared_ptr<Figures> figures_;
   std::atomic<Access> access_{Access::kUnknown};
   std::atomic<Duration> recent_ns_{-1};  // a maximum that decays; -1: never run
+  std::atomic<Duration> recent_write_ns_{-1};
   std::atomic<int> banned_runs_{0};
   std::atomic<int> next_ban_{8};
   mutable Mutex mutex_;

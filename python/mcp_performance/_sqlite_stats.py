@@ -52,6 +52,8 @@ class PoolStats:
     starved_checkpoints: int = 0
     """Checkpoints after which over 4096 pages (16 MiB mostly) of the log still waited for an old reader to
     end; until it does, the log grows."""
+    shared_commits: int = 0
+    """Transactions that committed the writes of several callers together."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,5 +85,4 @@ class Server {
 
 inline const std::string kOk = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-
 }  // namespace mcp::loadtest

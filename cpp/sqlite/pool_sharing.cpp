@@ -1,0 +1,123 @@
+// pool_sharing.cpp: writes of several callers in one transaction.
+//
+// Where every commit waits for the disk, writes that wait in the queue anyway are committed
+// together, each within a savepoint of its own. Nothing tells a caller that it was not alone: what
+// fails undoes its own work only, and whatever else goes wrong (the transaction was rolled back as
+// a whole, a foreign key holds only with the others' help, COMMIT failed) undoes everything, and
+// each write runs again alone. Callers are told after the commit.
+#include <utility>
+
+#include "sqlite/pool.h"
+#include "sqlite/pool_errors.h"
+
+namespace mcp::sqlite {
+namespace {
+
+constexpr std::size_t kMostSharers = 64;
+// No more join a transaction that is this old.
+constexpr Duration kSharingTime_ns = kMillisecond;
+
+}  // namespace
+
+// The next in the writer's queue, if it may join.
+std::unique_ptr<Job> Pool::take_sharer() {
+  const MutexLock lock(mutex_);
+  if (stopping_ || paused_ || writes_.empty()) return nullptr;
+  std::unique_ptr<Job>& next = writes_.front().job;
+  if (next == nullptr || !next->may_share_commit()) return nullptr;
+  std::unique_ptr<Job> job = std::move(next);
+  writes_.pop_front();
+  return job;
+}
+
+// What terminate() is to stop. False: it was called already.
+bool Pool::goes_on(Slot& slot, const Job& job) {
+  const MutexLock lock(mutex_);
+  slot.operation_ = &job.operation();
+  return !stopping_;
+}
+
+void Pool::run_sharing(Slot& slot, std::vector<Member> members) {
+  if (run_together(slot, members)) {
+    leave(slot, members);
+    return;
+  }
+  for (Member& member : members) {
+    tidy(slot);
+    std::exception_ptr failure;
+    try {
+      if (!goes_on(slot, *member.job)) throw pool_closed();
+      static_cast<void>(attempt(slot, *member.job));
+    } catch (...) {
+      failure = current_failure();
+    }
+    member.job->finish(std::move(failure));  // the others may take long
+  }
+  leave(slot, {});
+}
+
+// False: nothing of it has happened.
+bool Pool::run_together(Slot& slot, std::vector<Member>& members) {
+  const Operation unlimited;
+  bool open = false;
+  std::uint64_t written = 0;
+  try {
+    const Operation& first = members.front().job->operation();
+    if (first.cancelled()) return false;
+    Connection& connection = connect(slot, first);
+    {
+      const Connection::Scope scope(connection, first);
+      begin_transaction(connection, services());
+      open = true;
+    }
+    const Instant begun = now_precise();
+    bool sound = true;
+    for (std::size_t i = 0; sound && i < members.size(); ++i) {
+      sound = run_member(slot, members[i]);
+      if (members[i].failure == nullptr) ++written;
+      const bool room = members.size() < kMostSharers && now_precise() - begun < kSharingTime_ns;
+      if (!sound || !room || i + 1 < members.size()) continue;
+      if (std::unique_ptr<Job> next = take_sharer()) members.push_back({std::move(next), nullptr});
+    }
+    if (sound) {
+      const Instant ended = now_precise();
+      const Connection::Scope scope(connection, unlimited);
+      commit_transaction(connection, services());
+      database_ns_.fetch_add(static_cast<std::uint64_t>(now_precise() - ended),
+                             std::memory_order_relaxed);
+      worker_runs_.fetch_add(members.size(), std::memory_order_relaxed);
+      shared_commits_.fetch_add(1, std::memory_order_relaxed);
+      return true;
+    }
+  } catch (...) {  // each will meet its own reason again
+  }
+  if (open) rollback_transaction(*slot.connection, services());
+  writes_run_.fetch_sub(written, std::memory_order_relaxed);
+  return false;
+}
+
+// False: the transaction is not what it should be after it.
+bool Pool::run_member(Slot& slot, Member& member) {
+  const Operation unlimited;
+  Connection& connection = *slot.connection;
+  {
+    const Connection::Scope scope(connection, unlimited);
+    connection.begin_savepoint();
+  }
+  try {
+    const bool goes = goes_on(slot, *member.job);
+    if (!goes || member.job->operation().cancelled()) throw Stopped{Stop::kCancelled};
+    member.job->run_shared(slot);
+  } catch (...) {
+    member.failure = current_failure();
+  }
+  if (!connection.in_transaction() || connection.broken() || connection.has_deferred_violation()) {
+    return false;
+  }
+  const Connection::Scope scope(connection, unlimited);
+  if (member.failure != nullptr) connection.undo_savepoint();
+  connection.end_savepoint();
+  return true;
+}
+
+}  // namespace mcp::sqlite
