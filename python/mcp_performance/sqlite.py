@@ -272,7 +272,8 @@ class SQLitePool(_core.SQLiteEndpoint):
         acquire_timeout: how long a request waits for a connection, in seconds.
         inline_budget: how long a statement may hold its caller's thread, in seconds; 0: none runs there. The
             budget bounds the running of a statement, not the disk reads within one step, nor its preparation.
-        synchronous: ``"OFF"``, ``"NORMAL"``, ``"FULL"`` or ``"EXTRA"``, as SQLite's pragma.
+        synchronous: ``"OFF"``, ``"NORMAL"``, ``"FULL"`` or ``"EXTRA"``, as SQLite's pragma. Under the last
+            two, where each commit waits for the disk, short writes that wait for one another share a commit.
         row_type: ``"tuple"``, ``"named"`` (tuples that answer by column name too) or ``"dict"``.
         init: called with each new connection, on the thread that opens it. The connection has
             ``execute(sql, params=())``, ``create_function(name, arguments, function, *,
