@@ -76,7 +76,7 @@ TEST(BlockingPool, LeavesWithoutWaitingWhenDestroyed) {
 TEST(BlockingPool, AForkedChildAbandonsTheParentsThreads) {
   auto pool = std::make_unique<BlockingPool>(2);
   std::promise<void> go;
-  pool->submit([&] { go.get_future().wait(); });
+  pool->submit([gone = go.get_future().share()] { gone.wait(); });
   const pid_t child = fork();
   if (child == 0) {
     pool.reset();  // for ever, if it waited for threads or for a lock that they held
@@ -85,6 +85,7 @@ TEST(BlockingPool, AForkedChildAbandonsTheParentsThreads) {
   int status = -1;
   waitpid(child, &status, 0);
   go.set_value();
+  pool->close();
   EXPECT_EQ(status, 0);
 }
 
