@@ -215,7 +215,7 @@ class Pool {
   void leave(Slot& slot, std::span<Member> members);
   [[nodiscard]] std::unique_ptr<Job> take_sharer();
   [[nodiscard]] bool goes_on(Slot& slot, const Job& job);
-  void run_sharing(Slot& slot, std::vector<Member> members);
+  void run_sharing(Slot& slot, std::unique_ptr<Job> first, std::unique_ptr<Job> second);
   [[nodiscard]] bool run_together(Slot& slot, std::vector<Member>& members);
   [[nodiscard]] bool run_member(Slot& slot, Member& member);
   void tidy(Slot& slot) noexcept;

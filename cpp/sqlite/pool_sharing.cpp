@@ -37,7 +37,11 @@ bool Pool::goes_on(Slot& slot, const Job& job) {
   return !stopping_;
 }
 
-void Pool::run_sharing(Slot& slot, std::vector<Member> members) {
+void Pool::run_sharing(Slot& slot, std::unique_ptr<Job> first, std::unique_ptr<Job> second) {
+  std::vector<Member> members;
+  members.reserve(kMostSharers);
+  members.push_back({std::move(first), nullptr});
+  members.push_back({std::move(second), nullptr});
   if (run_together(slot, members)) {
     leave(slot, members);
     return;
@@ -60,7 +64,7 @@ void Pool::run_sharing(Slot& slot, std::vector<Member> members) {
 bool Pool::run_together(Slot& slot, std::vector<Member>& members) {
   const Operation unlimited;
   bool open = false;
-  std::uint64_t written = 0;
+  const std::uint64_t written = writes_run_.load();  // nobody else writes meanwhile
   try {
     const Operation& first = members.front().job->operation();
     if (first.cancelled()) return false;
@@ -74,7 +78,6 @@ bool Pool::run_together(Slot& slot, std::vector<Member>& members) {
     bool sound = true;
     for (std::size_t i = 0; sound && i < members.size(); ++i) {
       sound = run_member(slot, members[i]);
-      if (members[i].failure == nullptr) ++written;
       const bool room = members.size() < kMostSharers && now_precise() - begun < kSharingTime_ns;
       if (!sound || !room || i + 1 < members.size()) continue;
       if (std::unique_ptr<Job> next = take_sharer()) members.push_back({std::move(next), nullptr});
@@ -92,7 +95,7 @@ bool Pool::run_together(Slot& slot, std::vector<Member>& members) {
   } catch (...) {  // each will meet its own reason again
   }
   if (open) rollback_transaction(*slot.connection, services());
-  writes_run_.fetch_sub(written, std::memory_order_relaxed);
+  writes_run_.store(written);
   return false;
 }
 
@@ -100,16 +103,21 @@ bool Pool::run_together(Slot& slot, std::vector<Member>& members) {
 bool Pool::run_member(Slot& slot, Member& member) {
   const Operation unlimited;
   Connection& connection = *slot.connection;
+  if (!goes_on(slot, *member.job)) return false;
+  if (member.job->operation().cancelled()) {
+    member.failure = std::make_exception_ptr(Stopped{Stop::kCancelled});
+    return true;
+  }
   {
     const Connection::Scope scope(connection, unlimited);
     connection.begin_savepoint();
   }
   try {
-    const bool goes = goes_on(slot, *member.job);
-    if (!goes || member.job->operation().cancelled()) throw Stopped{Stop::kCancelled};
     member.job->run_shared(slot);
+  } catch (const Stopped&) {
+    return false;
   } catch (...) {
-    member.failure = current_failure();
+    member.failure = std::current_exception();
   }
   if (!connection.in_transaction() || connection.broken() || connection.has_deferred_violation()) {
     return false;

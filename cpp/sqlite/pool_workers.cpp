@@ -67,10 +67,7 @@ void Pool::run(Assignment& assignment) {
   std::unique_ptr<Job> job = std::move(assignment.job);
   if (!assignment.of_lease && job->may_share_commit()) {
     if (std::unique_ptr<Job> second = take_sharer()) {
-      std::vector<Member> members;
-      members.push_back({std::move(job), nullptr});
-      members.push_back({std::move(second), nullptr});
-      run_sharing(slot, std::move(members));
+      run_sharing(slot, std::move(job), std::move(second));
       return;
     }
   }
