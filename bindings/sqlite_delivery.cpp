@@ -38,6 +38,7 @@ StatementJob::StatementJob(std::shared_ptr<Pool> pool, sqlite::Access access,
       id_(id) {}
 
 sqlite::Job::After StatementJob::run(Slot& slot) {
+  request_.track_later = false;
   try {
     payload_->answer =
         raw_pool_.execute(slot, request_, operation(), 0, request_.first_row_only ? nullptr : this);
@@ -55,7 +56,17 @@ sqlite::Job::After StatementJob::run(Slot& slot) {
 }
 
 void StatementJob::run_shared(Slot& slot) {
+  request_.track_later = true;
   payload_->answer = raw_pool_.execute(slot, request_, operation(), 0, nullptr);
+}
+
+// It waited for the others' statements, and like each of them for the disk.
+void StatementJob::note_commit(Instant ended, Instant began, Instant committed) {
+  Answer& answer = payload_->answer;
+  answer.execution.queue_ns += began - ended;
+  answer.execution.step_ns += committed - began;
+  answer.ended = committed;
+  if (answer.figures != nullptr) raw_pool_.tracker().record(*answer.figures, answer.execution);
 }
 
 void StatementJob::finish(std::exception_ptr failure) noexcept {

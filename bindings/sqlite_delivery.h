@@ -40,6 +40,7 @@ class StatementJob final : public sqlite::Job, private sqlite::RowSink {
   [[nodiscard]] bool expects_long() const noexcept override;
   [[nodiscard]] bool may_share_commit() const noexcept override { return shares_commit_; }
   void run_shared(sqlite::Slot& slot) override;
+  void note_commit(Instant ended, Instant began, Instant committed) override;
   // Runs on a leased connection; if it turns out to write, the lease may move to the writer.
   void keep_lease(bool may_upgrade) noexcept {
     keeps_lease_ = true;

@@ -221,6 +221,8 @@ py::dict counts(py::handle self) {
   out["reconnects"] = c.reconnects;
   out["quarantined"] = c.quarantined;
   out["database_seconds"] = c.database_s;
+  out["writer_wait_seconds"] = c.writer_wait_s;
+  out["reader_wait_seconds"] = c.reader_wait_s;
   out["wal_bytes"] = c.wal_bytes;
   out["starved_checkpoints"] = c.starved_checkpoints;
   out["shared_commits"] = c.shared_commits;

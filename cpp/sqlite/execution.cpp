@@ -210,7 +210,7 @@ Answer run_request(Connection& connection, Request& request, Services services, 
   answer.ended = now_precise();
   answer.execution.step_ns = answer.ended - start;
   request.profile->note_run(answer.execution.step_ns);
-  track(services, answer);
+  if (!request.track_later) track(services, answer);
   return answer;
 }
 

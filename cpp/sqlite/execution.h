@@ -24,6 +24,7 @@ struct Request {
   bool want_rows = true;
   bool want_proof = true;       // that the result may be kept; costs two looks at the freshness
   bool share_snapshot = false;  // with other statements; somebody drops it soon
+  bool track_later = false;     // whoever runs it records the execution, if it comes to stay
   bool may_control_transaction = false;  // on an acquired connection BEGIN and COMMIT are allowed
   Instant submitted = 0;
 };

@@ -112,6 +112,7 @@ Slot* Pool::free_slot(Access access) {
 
 void Pool::enqueue(Waiting waiting) {
   const Instant now = now_precise();
+  waiting.since = now;
   waiting.deadline = std::min(now + options_.acquire_timeout_ns, waiting.operation->deadline());
   const Instant deadline = waiting.deadline;
   queue_for(waiting.access).push_back(std::move(waiting));
@@ -129,6 +130,7 @@ bool Pool::pick_from(std::deque<Waiting>& queue, Assignment& assignment) {
   if (queue.empty() || queue.front().job == nullptr) return false;
   Slot* slot = free_slot(queue.front().access);
   if (slot == nullptr) return false;
+  count_wait(*slot, queue.front().since);
   assignment.job = std::move(queue.front().job);
   queue.pop_front();
   assignment.slot = slot;
@@ -172,6 +174,7 @@ void Pool::hand_out() {
     while (!queue->empty() && queue->front().waiter != nullptr) {
       Slot* slot = free_slot(queue->front().access);
       if (slot == nullptr) break;
+      count_wait(*slot, queue->front().since);
       Waiter& waiter = *queue->front().waiter;
       slot->held_ = true;
       slot->operation_ = queue->front().operation;
@@ -195,6 +198,11 @@ void Pool::wake_worker() {
     ++looking_;
     workers_.emplace_back([this] { work(); });
   }
+}
+
+void Pool::count_wait(const Slot& slot, Instant since) noexcept {
+  auto& total = slot.role == Role::kWriter ? writer_wait_ns_ : reader_wait_ns_;
+  total.fetch_add(static_cast<std::uint64_t>(now_precise() - since), std::memory_order_relaxed);
 }
 
 void Pool::release(Slot& slot) {
@@ -231,9 +239,8 @@ void Pool::submit(std::unique_ptr<Job> job) {
     if (!closing_) {
       const Operation* operation = job->operation_.get();
       const Access access = job->access_;
-      job->queued_at_ = now_precise();
       if (access == Access::kWrite) drop_idle_snapshots();  // it may wait for all readers to end
-      enqueue({std::move(job), nullptr, access, operation, kNever});
+      enqueue({std::move(job), nullptr, access, operation, 0, kNever});
       wake_worker();
       return;
     }
@@ -310,10 +317,10 @@ Slot& Pool::take(Access access, const Operation& operation) {
   Waiter waiter;
   const MutexLock lock(mutex_);
   if (closing_) throw pool_closed();
-  const Instant deadline =
-      std::min(now_precise() + options_.acquire_timeout_ns, operation.deadline());
+  const Instant since = now_precise();
+  const Instant deadline = std::min(since + options_.acquire_timeout_ns, operation.deadline());
   if (access == Access::kWrite) drop_idle_snapshots();
-  queue_for(access).push_back({nullptr, &waiter, access, &operation, deadline});
+  queue_for(access).push_back({nullptr, &waiter, access, &operation, since, deadline});
   wake_worker();
   while (waiter.slot == nullptr && !waiter.failed) {
     const Instant now = now_precise();
@@ -479,6 +486,8 @@ PoolCounts Pool::counts() const {
   out.quarantined = quarantined_.load();
   out.starved_checkpoints = starved_checkpoints_.load();
   out.database_s = static_cast<double>(database_ns_.load()) / kSecond;
+  out.writer_wait_s = static_cast<double>(writer_wait_ns_.load()) / kSecond;
+  out.reader_wait_s = static_cast<double>(reader_wait_ns_.load()) / kSecond;
   out.wal_bytes = wal_bytes_.load();
   return out;
 }

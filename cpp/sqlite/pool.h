@@ -82,6 +82,8 @@ class Job {
   [[nodiscard]] virtual bool may_share_commit() const noexcept { return false; }
   // run() in a transaction that somebody else commits, or rolls back: then run() follows.
   virtual void run_shared(Slot&) {}
+  // What run_shared() had done at `ended` was committed from `began` to `committed`.
+  virtual void note_commit(Instant /*ended*/, Instant /*began*/, Instant /*committed*/) {}
   // Whether run() is expected to take long enough to be worth another worker for what waits.
   [[nodiscard]] virtual bool expects_long() const noexcept { return true; }
 
@@ -91,7 +93,6 @@ class Job {
   friend class Pool;
   Access access_;
   const OperationPtr operation_;
-  Instant queued_at_ = 0;
 };
 
 struct PoolCounts {
@@ -99,7 +100,7 @@ struct PoolCounts {
   std::uint64_t reads = 0, writes = 0, errors = 0, timeouts = 0;
   std::uint64_t inline_runs = 0, inline_overruns = 0, worker_runs = 0, shared_commits = 0;
   std::uint64_t reconnects = 0, quarantined = 0, starved_checkpoints = 0;
-  double database_s = 0;
+  double database_s = 0, writer_wait_s = 0, reader_wait_s = 0;
   std::uint64_t wal_bytes = 0;
 };
 
@@ -182,6 +183,7 @@ class Pool {
     Waiter* waiter = nullptr;
     Access access = Access::kRead;
     const Operation* operation = nullptr;
+    Instant since = 0;
     Instant deadline = kNever;
   };
   struct Assignment {
@@ -192,6 +194,7 @@ class Pool {
   struct Member {  // of those that had the connection together, mostly of one
     std::unique_ptr<Job> job;
     std::exception_ptr failure;
+    Instant ended = 0;  // its own statement
   };
   using Failed = std::vector<std::pair<std::unique_ptr<Job>, std::exception_ptr>>;
 
@@ -203,6 +206,8 @@ class Pool {
   void hand_out() REQUIRES(mutex_);
   [[nodiscard]] bool runnable() REQUIRES(mutex_);
   void wake_worker() REQUIRES(mutex_);
+  // Of a request that has waited since then and has the slot, or its share of it, now.
+  void count_wait(const Slot& slot, Instant since) noexcept;
   void release(Slot& slot) REQUIRES(mutex_);
   // A worker tidies the slot up, checkpoints if that is due, and releases it.
   void leave_to_worker(Slot& slot) REQUIRES(mutex_);
@@ -213,7 +218,7 @@ class Pool {
   [[nodiscard]] std::exception_ptr current_failure();
   [[nodiscard]] Job::After attempt(Slot& slot, Job& job);
   void leave(Slot& slot, std::span<Member> members);
-  [[nodiscard]] std::unique_ptr<Job> take_sharer();
+  [[nodiscard]] std::unique_ptr<Job> take_sharer(const Slot& slot);
   [[nodiscard]] bool goes_on(Slot& slot, const Job& job);
   void run_sharing(Slot& slot, std::unique_ptr<Job> first, std::unique_ptr<Job> second);
   [[nodiscard]] bool run_together(Slot& slot, std::vector<Member>& members);
@@ -261,6 +266,7 @@ class Pool {
   std::atomic<std::uint64_t> inline_runs_{0}, inline_overruns_{0}, worker_runs_{0};
   std::atomic<std::uint64_t> shared_commits_{0};
   std::atomic<std::uint64_t> reconnects_{0}, quarantined_{0}, database_ns_{0};
+  std::atomic<std::uint64_t> writer_wait_ns_{0}, reader_wait_ns_{0};
   std::atomic<std::uint64_t> wal_bytes_{0}, starved_checkpoints_{0};
   std::atomic<int> open_count_{0};
 };

@@ -20,11 +20,12 @@ constexpr Duration kSharingTime_ns = kMillisecond;
 }  // namespace
 
 // The next in the writer's queue, if it may join.
-std::unique_ptr<Job> Pool::take_sharer() {
+std::unique_ptr<Job> Pool::take_sharer(const Slot& slot) {
   const MutexLock lock(mutex_);
   if (stopping_ || paused_ || writes_.empty()) return nullptr;
   std::unique_ptr<Job>& next = writes_.front().job;
   if (next == nullptr || !next->may_share_commit()) return nullptr;
+  count_wait(slot, writes_.front().since);
   std::unique_ptr<Job> job = std::move(next);
   writes_.pop_front();
   return job;
@@ -40,8 +41,8 @@ bool Pool::goes_on(Slot& slot, const Job& job) {
 void Pool::run_sharing(Slot& slot, std::unique_ptr<Job> first, std::unique_ptr<Job> second) {
   std::vector<Member> members;
   members.reserve(kMostSharers);
-  members.push_back({std::move(first), nullptr});
-  members.push_back({std::move(second), nullptr});
+  members.push_back({std::move(first), nullptr, 0});
+  members.push_back({std::move(second), nullptr, 0});
   if (run_together(slot, members)) {
     leave(slot, members);
     return;
@@ -74,19 +75,29 @@ bool Pool::run_together(Slot& slot, std::vector<Member>& members) {
       begin_transaction(connection, services());
       open = true;
     }
-    const Instant begun = now_precise();
+    const Instant opened = now_precise();
     bool sound = true;
     for (std::size_t i = 0; sound && i < members.size(); ++i) {
       sound = run_member(slot, members[i]);
-      const bool room = members.size() < kMostSharers && now_precise() - begun < kSharingTime_ns;
+      const bool room = members.size() < kMostSharers && now_precise() - opened < kSharingTime_ns;
       if (!sound || !room || i + 1 < members.size()) continue;
-      if (std::unique_ptr<Job> next = take_sharer()) members.push_back({std::move(next), nullptr});
+      if (std::unique_ptr<Job> next = take_sharer(slot))
+        members.push_back({std::move(next), nullptr, 0});
     }
     if (sound) {
-      const Instant ended = now_precise();
-      const Connection::Scope scope(connection, unlimited);
-      commit_transaction(connection, services());
-      database_ns_.fetch_add(static_cast<std::uint64_t>(now_precise() - ended),
+      const Instant began = now_precise();
+      {
+        const Connection::Scope scope(connection, unlimited);
+        commit_transaction(connection, services());
+      }
+      const Instant committed = now_precise();
+      for (Member& member : members) {
+        if (member.failure != nullptr) continue;
+        member.job->note_commit(member.ended, began, committed);
+        writer_wait_ns_.fetch_add(static_cast<std::uint64_t>(began - member.ended),
+                                  std::memory_order_relaxed);
+      }
+      database_ns_.fetch_add(static_cast<std::uint64_t>(committed - began),
                              std::memory_order_relaxed);
       worker_runs_.fetch_add(members.size(), std::memory_order_relaxed);
       shared_commits_.fetch_add(1, std::memory_order_relaxed);
@@ -114,6 +125,7 @@ bool Pool::run_member(Slot& slot, Member& member) {
   }
   try {
     member.job->run_shared(slot);
+    member.ended = now_precise();
   } catch (const Stopped&) {
     return false;
   } catch (...) {

@@ -66,7 +66,7 @@ void Pool::run(Assignment& assignment) {
   Slot& slot = *assignment.slot;
   std::unique_ptr<Job> job = std::move(assignment.job);
   if (!assignment.of_lease && job->may_share_commit()) {
-    if (std::unique_ptr<Job> second = take_sharer()) {
+    if (std::unique_ptr<Job> second = take_sharer(slot)) {
       run_sharing(slot, std::move(job), std::move(second));
       return;
     }
@@ -99,7 +99,7 @@ void Pool::run(Assignment& assignment) {
     job->finish(failure);
     return;
   }
-  Member only{std::move(job), std::move(failure)};
+  Member only{std::move(job), std::move(failure), 0};
   leave(slot, {&only, 1});
 }
 

@@ -38,7 +38,7 @@ class Bottleneck:
 
     ``kind`` is ``"gc"``, ``"writer"``, ``"connections"``, ``"database"``, ``"cpu"`` or ``"waiting"``.
     ``database_share`` is SQLite's part of the summed service time, ``writer_wait_share`` and
-    ``reader_wait_share`` the parts that statements which write, and others, waited for a connection;
+    ``reader_wait_share`` the parts that were waiting for the writer and for readers;
     ``gc_share`` is the garbage collector's part of the run, ``cpu`` the cores that the process used.
     ``follows`` names what p99 rose and fell with from second to second, where there were enough
     seconds to tell.
@@ -76,20 +76,13 @@ class _Reading:
     loop_lag: float
 
 
-_WRITES = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE", "BEGIN", "CREATE", "DROP", "ALTER"})
-
-
 def _waits() -> tuple[float, float]:
-    """Seconds that statements have waited for a connection so far: those that write, and the others."""
-    writers = readers = 0.0
-    for pool in pools():
-        for query in pool.query_stats():
-            verb = query.fingerprint.split(maxsplit=1)[0].upper() if query.fingerprint else ""
-            if verb in _WRITES:
-                writers += query.queue_seconds
-            else:
-                readers += query.queue_seconds
-    return writers, readers
+    """Seconds that requests have waited so far: for the writers of the pools, and for readers."""
+    stats = [pool.stats() for pool in pools()]
+    return (
+        sum(one.writer_wait_seconds for one in stats),
+        sum(one.reader_wait_seconds for one in stats),
+    )
 
 
 class Witness:

@@ -43,6 +43,10 @@ class PoolStats:
     """Of those, the ones that had met a corrupt database."""
     database_seconds: float
     """Time spent in SQLite, all threads together."""
+    writer_wait_seconds: float
+    """Time that requests waited for the writer, or for the commit that they shared, all together."""
+    reader_wait_seconds: float
+    """The same of the readers."""
     cache: CacheStats = field(default_factory=CacheStats)
     """The result cache; ``weight`` and ``maxsize`` are bytes."""
     cache_bytes: int = 0

@@ -346,7 +346,8 @@ async def test_many_writers_wait_for_the_one_writer(tmp_path: Path) -> None:
         await pool.execute("INSERT INTO seat VALUES (1, 0)")
 
         async def book() -> None:
-            await pool.execute("UPDATE seat SET taken = taken + 1 WHERE id = 1")
+            async with pool.transaction() as connection:
+                await connection.execute("UPDATE seat SET taken = taken + 1 WHERE id = 1")
 
         results = await LoadTester(book).run_load_test(400, 16)
     assert results.bottleneck is not None

@@ -80,6 +80,7 @@ async def test_a_caller_that_leaves_takes_only_its_own_write_along(pool: SQLiteP
         for _ in range(3):
             await asyncio.sleep(0)
         tasks[2].cancel()
+        await asyncio.sleep(0)
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [int, int, asyncio.CancelledError, int, int]
     assert await pool.fetch("SELECT id FROM t ORDER BY id") == [(0,), (1,), (2,), (4,), (5,)]
