@@ -58,7 +58,7 @@ class StatementAction final : public Action {
   Outcome try_now(PyObject*& result, bool leave_to_worker) override {
     try {
       if (!prepare()) return Outcome::kError;
-      if (!pack_batch(now_precise() + kInlineBudget)) {
+      if (rows_ && !pack_batch(now_precise() + kInlineBudget)) {
         return PyErr_Occurred() != nullptr ? Outcome::kError : Outcome::kTurn;
       }
       if ((result = cached()) != nullptr) return Outcome::kDone;
