@@ -283,6 +283,41 @@ asyncio.run(main())
     connection.close()
 
 
+def test_kill_9_among_writes_that_share_commits_loses_none_that_was_acknowledged(tmp_path: Path) -> None:
+    code = """
+import asyncio, itertools, sys
+from mcp_performance import SQLitePool
+async def main():
+    async with SQLitePool(sys.argv[1]) as pool:
+        await pool.execute("CREATE TABLE IF NOT EXISTS t (n INTEGER PRIMARY KEY)")
+        numbers = itertools.count(await pool.fetchval("SELECT coalesce(max(n), 0) + 1 FROM t"))
+        async def work():
+            for n in numbers:
+                await pool.execute("INSERT INTO t VALUES (?)", (n,))
+                print(n, pool.stats().shared_commits, flush=True)
+        await asyncio.gather(*(work() for _ in range(10)))
+asyncio.run(main())
+"""
+    path = tmp_path / "a.db"
+    acknowledged: set[int] = set()
+    shared = 0
+    for kill in range(max(5, KILLS // 5)):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, path], stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(20 + 7 * kill % 50)]
+        process.kill()
+        lines += process.stdout.read().split("\n")[:-1]
+        process.wait()
+        acknowledged.update(int(line.split()[0]) for line in lines)
+        shared = max(shared, *(int(line.split()[1]) for line in lines))
+        connection = sqlite3.connect(path)
+        assert acknowledged <= {n for (n,) in connection.execute("SELECT n FROM t")}
+        connection.close()
+    assert shared > 0
+
+
 def test_a_full_disk_is_an_error_and_the_pool_goes_on(tmp_path: Path) -> None:
     code = """
 import asyncio, resource, sys
