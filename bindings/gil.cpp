@@ -94,6 +94,11 @@ UserCall::~UserCall() {
   for (;;) pause();  // the process ends with the interpreter
 }
 
+GilRelease::~GilRelease() noexcept(false) {
+  const UserCall guard;
+  PyEval_RestoreThread(state_);
+}
+
 void close_gil_gate() {
   if (gate.fetch_add(kClosed, std::memory_order_acq_rel) >= kClosed) {
     gate.fetch_sub(kClosed, std::memory_order_acq_rel);  // closed before

@@ -1,6 +1,7 @@
 // gil.h: the interpreter lock, shown by two types.
 //
-// GilRelease gives it up around work of the core. GilAcquire takes it on a native thread, and only
+// GilRelease gives it up around work of the core; a thread that comes back from there to an
+// interpreter that is going down stops for good. GilAcquire takes it on a native thread, and only
 // through the gate: atexit closes the gate before the interpreter goes down, after which acquire
 // answers false for ever, because on CPython 3.11 a thread that asks for the lock of a finalizing
 // interpreter is ended on the spot, through the C++ frames above it.
@@ -15,7 +16,7 @@ namespace mcp::python {
 class GilRelease {
  public:
   GilRelease() : state_(PyEval_SaveThread()) {}
-  ~GilRelease() { PyEval_RestoreThread(state_); }
+  ~GilRelease() noexcept(false);  // CPython ends such a thread by unwinding it
   GilRelease(const GilRelease&) = delete;
   GilRelease& operator=(const GilRelease&) = delete;
 
