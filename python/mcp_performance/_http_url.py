@@ -5,9 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit
 
+from . import __name__ as package_name
+from ._core import __version__
 from .errors import ConfigurationError
 
-__all__ = ["HttpUrl"]
+__all__ = ["PRODUCT", "HttpUrl"]
+
+PRODUCT: str = f"{package_name.replace('_', '-')}/{__version__}"
+"""How requests of this package name their sender."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,11 @@ def number(name: str, value: Any, low: float, high: float, *, above: bool = Fals
     return float(value)
 
 
+def request_timeout(value: Any) -> float:
+    """The seconds that a request may take; a day where *value* is ``None``."""
+    return MAX_DURATION if value is None else number("timeout", value, 0, MAX_DURATION, above=True)
+
+
 def _think(value: float | tuple[float, float] | None) -> tuple[float, float]:
     if value is None:
         return (0.0, 0.0)
@@ -179,7 +184,7 @@ def check_run(
         stage_users=0.0 if pieces is None or open_model else pieces[0][1] if pieces[0][0] == 0 else 0.0,
         batch_size=batch,
         warmup=0.0 if warmup is None else number("warmup", warmup, 0, MAX_DURATION),
-        timeout=MAX_DURATION if timeout is None else number("timeout", timeout, 0, MAX_DURATION, above=True),
+        timeout=request_timeout(timeout),
         think=_think(think_time),
         poisson=arrivals == "poisson",
         seed=integer("seed", seed, 0, 2**63 - 1),

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from . import __name__ as package_name
-from ._core import HTTP2_BUILT_IN, CallRun, HttpRun, RequestPicker, __version__
-from ._http_url import HttpUrl
+from ._core import HTTP2_BUILT_IN, CallRun, HttpRun, RequestPicker
+from ._http_url import PRODUCT, HttpUrl
 from ._load_drive import Driven, Supervisor, drive_http, drive_tasks, drive_threads
 from ._load_options import RunOptions
 from ._load_scenario import Plan, Request, expand
@@ -21,7 +20,7 @@ from .errors import ConfigurationError, LoadTestError
 
 __all__ = ["AsgiTarget", "AsyncTarget", "HttpTarget", "SyncTarget", "Target", "TargetOptions", "make_target"]
 
-USER_AGENT = f"{package_name.replace('_', '-')}/{__version__} (load test)"
+USER_AGENT = f"{PRODUCT} (load test)"
 _NULL_CALLS = 2000
 
 Message = MutableMapping[str, Any]

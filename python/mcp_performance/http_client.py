@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TypeAlias
 
-from . import __name__ as package_name
-from ._core import HttpReply, HttpService, __version__
-from ._http_url import HttpUrl
-from ._load_options import MAX_DURATION, integer, number
+from ._core import HttpReply, HttpService
+from ._http_url import PRODUCT, HttpUrl
+from ._load_options import integer, request_timeout
 from .errors import ConfigurationError
 
 __all__ = ["HttpClient", "HttpReply", "HttpRequest"]
@@ -21,7 +20,7 @@ HttpRequest: TypeAlias = (
 )
 """Method, path, and where the request has them a body and headers."""
 
-_DEFAULT_HEADERS = {"user-agent": f"{package_name.replace('_', '-')}/{__version__}", "accept": "*/*"}
+_DEFAULT_HEADERS = {"user-agent": PRODUCT, "accept": "*/*"}
 
 
 def _lower_case(headers: Mapping[str, str]) -> dict[str, str]:
@@ -93,7 +92,6 @@ class HttpClient:
         parts = HttpUrl.parse(url, name="url", unix_socket=unix_socket)
         if parts.query:
             raise ConfigurationError(f"url={url!r}: expected no query; it belongs to the paths of requests")
-        seconds = MAX_DURATION if timeout is None else number("timeout", timeout, 0, MAX_DURATION, above=True)
         self._url = url
         self._service = HttpService(
             host=parts.host,
@@ -104,7 +102,7 @@ class HttpClient:
             tls=parts.tls,
             verify=verify is not False,
             ca_file=verify if isinstance(verify, str) else "",
-            timeout_ns=int(seconds * 1e9),
+            timeout_ns=int(request_timeout(timeout) * 1e9),
             body_limit=integer("max_body", max_body, 1, 2**62),
             follow_redirects=follow_redirects,
             headers=list({**_DEFAULT_HEADERS, **_lower_case(headers or {})}.items()),
