@@ -1,7 +1,6 @@
 #include "sqlite_statement_run.h"
 
 #include "base/error.h"
-#include "sqlite_lease.h"
 
 namespace mcp::python {
 

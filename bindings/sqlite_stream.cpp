@@ -6,7 +6,6 @@
 #include "errors.h"
 #include "sqlite/cursor.h"
 #include "sqlite_action.h"
-#include "sqlite_lease.h"
 #include "sqlite_params.h"
 #include "sqlite_result.h"
 
