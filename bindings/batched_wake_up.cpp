@@ -4,13 +4,11 @@
 #include <new>
 #include <utility>
 
-#include "base/clock.h"
+#include "base/slices.h"
 
 namespace mcp::python {
 namespace {
 
-// How long one callback of the loop goes on waking callers.
-constexpr Duration kWakeUpBudget_ns = kMillisecond;
 constexpr std::size_t kWakeUpsBetweenLooks = 16;
 
 PyTypeObject* wake_up_type = nullptr;
@@ -98,7 +96,7 @@ bool wake(PyObject* loop, const Waiter& waiter) {
 
 PyObject* wake_up_call(PyObject* object, PyObject*, PyObject*) {
   WakeUp* self = as_wake_up(object);
-  const Instant deadline = now_precise() + kWakeUpBudget_ns;
+  const Instant deadline = end_of_tick();
   while (self->waiters != nullptr && self->next < self->waiters->size()) {
     const std::size_t index = self->next++;
     Waiter waiter = std::exchange((*self->waiters)[index], Waiter{});

@@ -1,6 +1,5 @@
 #include "loop_bridge.h"
 
-#include <deque>
 #include <new>
 #include <system_error>
 #include <thread>
@@ -9,6 +8,8 @@
 #include <vector>
 
 #include "base/fork.h"
+#include "base/slices.h"
+#include "base/turn_queue.h"
 #include "errors.h"
 #include "rooms.h"
 #include "running_loop.h"
@@ -42,9 +43,10 @@ struct BridgeObject {
   struct State {
     std::shared_ptr<CompletionQueue> queue = std::make_shared<CompletionQueue>();
     std::unordered_map<std::uint64_t, Expected> expected;
-    std::deque<Completion> backlog;
+    TurnQueue<Completion> backlog;
     std::uint64_t last_id = 0;
     bool drain_scheduled = false;  // by call_soon, because a conversion was cut off
+    bool delivering = false;       // a conversion runs: code that it calls must not deliver too
     std::uint32_t generation = process_generation();
   } * state;
 };
@@ -129,34 +131,16 @@ Expected take_expected(BridgeObject* self, std::uint64_t id) {
   return node.empty() ? Expected{nullptr, nullptr} : std::move(node.mapped());
 }
 
-// One step of the oldest completion of the backlog.
-void deliver_one(BridgeObject* self, Instant deadline) {
-  BridgeObject::State& state = *self->state;
-  Completion completion = std::move(state.backlog.front());
-  state.backlog.pop_front();
-  const auto found = state.expected.find(completion.id);
-  if (found == state.expected.end()) return;  // forgotten
-  if (future_is_done(found->second.future)) {
-    if (completion.last) {
-      Expected entry = take_expected(self, completion.id);
-      Py_XDECREF(entry.future);
-    }
-    return;
-  }
-  PyObject* result = nullptr;
-  const auto progress = found->second.conversion->resume(completion, deadline, result);
-  if (progress == Conversion::Progress::kYield) {
-    state.backlog.push_back(std::move(completion));
-    return;
-  }
-  if (progress == Conversion::Progress::kNext) return;
-  Expected entry = take_expected(self, completion.id);
+// Ends what is expected under the id of `completion`, with `result`, or with the exception that is
+// set where that is null.
+void settle(BridgeObject* self, std::uint64_t id, PyObject* result) {
+  Expected entry = take_expected(self, id);
   if (entry.future == nullptr) {  // the conversion ran code that closed the bridge
     Py_XDECREF(result);
     PyErr_Clear();
     return;
   }
-  if (progress == Conversion::Progress::kError) {
+  if (result == nullptr) {
     fail_future(entry.future);
   } else {
     PyObject* done = PyObject_CallMethodOneArg(entry.future, name_set_result, result);
@@ -167,35 +151,75 @@ void deliver_one(BridgeObject* self, Instant deadline) {
   Py_DECREF(entry.future);
 }
 
-// The reader callback: drains the queue for at most one tick budget.
-PyObject* bridge_call(BridgeObject* self, PyObject*, PyObject*) {
+// One step of the answer whose turn it is. Order within an answer is the queue's promise
+// (turn_queue.h): a part that yields is the first of its answer again.
+void deliver_one(BridgeObject* self, Instant deadline) {
+  BridgeObject::State& state = *self->state;
+  const auto found = state.expected.find(state.backlog.id());
+  if (found == state.expected.end()) {  // forgotten, or failed by an earlier part
+    state.backlog.pop();
+    return;
+  }
+  if (future_is_done(found->second.future)) {
+    const Completion unused = state.backlog.pop();
+    if (!unused.last) return;
+    const Expected entry = take_expected(self, unused.id);
+    Py_XDECREF(entry.future);
+    return;
+  }
+  PyObject* result = nullptr;
+  const auto progress = found->second.conversion->resume(state.backlog.front(), deadline, result);
+  if (progress == Conversion::Progress::kYield) return state.backlog.yield();
+  const Completion used = state.backlog.pop();
+  if (progress != Conversion::Progress::kNext) settle(self, used.id, result);
+}
+
+// Moves what native threads have pushed behind the parts that are here. Throws std::bad_alloc.
+void take_completions(BridgeObject::State& state) {
+  std::vector<Completion> taken;
+  state.queue->take(taken);
+  for (Completion& completion : taken) {
+    const std::uint64_t id = completion.id;
+    const bool last = completion.last;
+    state.backlog.push(id, std::move(completion), last);
+  }
+}
+
+// Puts another drain on the loop, unless one is there. False with an exception set.
+bool schedule_drain(BridgeObject* self) {
+  if (self->state->drain_scheduled || self->call_soon == nullptr) return true;
+  PyObject* handle = PyObject_CallFunctionObjArgs(
+      self->call_soon, reinterpret_cast<PyObject*>(self), Py_True, nullptr);
+  self->state->drain_scheduled = handle != nullptr;
+  Py_XDECREF(handle);
+  return handle != nullptr;
+}
+
+// Called by the loop without arguments when the queue has become readable, and with one when a
+// drain goes on that the last tick cut off: together they get one budget a tick.
+PyObject* bridge_call(BridgeObject* self, PyObject* args, PyObject*) {
   if (self->state == nullptr || self->call_soon == nullptr) Py_RETURN_NONE;
   BridgeObject::State& state = *self->state;
   if (state.generation != process_generation()) Py_RETURN_NONE;  // the parent's descriptor
-  state.drain_scheduled = false;
+  if (PyTuple_GET_SIZE(args) != 0) state.drain_scheduled = false;
+  if (state.delivering || state.drain_scheduled) Py_RETURN_NONE;  // whoever it is takes all
   try {
-    std::vector<Completion> taken;
-    state.queue->take(taken);
-    for (Completion& completion : taken) state.backlog.push_back(std::move(completion));
+    take_completions(state);
   } catch (...) {
     set_python_error_from_current_exception();
     return nullptr;
   }
   Py_INCREF(self);
-  const Instant deadline = now_precise() + kTickBudget_ns;
+  state.delivering = true;
+  const Instant deadline = end_of_tick();
   while (!state.backlog.empty()) {
     deliver_one(self, deadline);
     if (now_precise() >= deadline) break;
   }
-  PyObject* handle = nullptr;
-  const bool again = !state.backlog.empty() && self->call_soon != nullptr;
-  if (again) {
-    state.drain_scheduled = true;
-    handle = PyObject_CallOneArg(self->call_soon, reinterpret_cast<PyObject*>(self));
-  }
+  state.delivering = false;
+  const bool scheduled = state.backlog.empty() || schedule_drain(self);
   Py_DECREF(self);
-  if (again && handle == nullptr) return nullptr;
-  Py_XDECREF(handle);
+  if (!scheduled) return nullptr;
   Py_RETURN_NONE;
 }
 
@@ -311,6 +335,17 @@ py::list wake_up_times(std::size_t count) {
   return futures;
 }
 
+// For tests: the pieces that long work is done in from here on. The old ones, as its own arguments.
+py::dict set_slices(Duration tick_ns, std::size_t part_bytes, std::size_t portion_bytes,
+                    std::size_t look_bytes) {
+  py::dict before;
+  before["tick_ns"] = slices().tick_ns.exchange(tick_ns);
+  before["part_bytes"] = slices().part_bytes.exchange(part_bytes);
+  before["portion_bytes"] = slices().portion_bytes.exchange(portion_bytes);
+  before["look_bytes"] = slices().look_bytes.exchange(look_bytes);
+  return before;
+}
+
 }  // namespace
 
 void bind_loop_bridge(py::module_& module) {
@@ -322,6 +357,8 @@ void bind_loop_bridge(py::module_& module) {
   if (bridge_type == nullptr) throw py::error_already_set();
   module.attr("LoopBridge") = py::handle(reinterpret_cast<PyObject*>(bridge_type));
   module.def("wake_up_times", &wake_up_times, py::arg("count"));
+  module.def("_set_slices", &set_slices, py::kw_only(), py::arg("tick_ns"), py::arg("part_bytes"),
+             py::arg("portion_bytes"), py::arg("look_bytes"));
 }
 
 }  // namespace mcp::python

@@ -2,10 +2,10 @@
 //
 // A job holds a shared CompletionQueue and an id, nothing of Python. The bridge of the loop holds,
 // under that id, the future and the Conversion that turns payloads into its result. The loop drains
-// the queue in its own thread; conversions share at most 1 ms a tick, and one that is cut off goes
-// behind the others. Futures that are done (cancelled, most often) are skipped. When the loop is
-// closed the bridge goes with its reader handle, and later completions are destroyed where they are
-// pushed.
+// the queue in its own thread; conversions share at most one budget a tick (slices.h), in turns
+// between answers and in order within one (turn_queue.h). Futures that are done (cancelled, most
+// often) are skipped. When the loop is closed the bridge goes with its reader handle, and later
+// completions are destroyed where they are pushed.
 //
 // Everything here is called with the interpreter lock held, on the loop's own thread.
 #pragma once
@@ -18,9 +18,6 @@
 #include "gil.h"
 
 namespace mcp::python {
-
-// How long a loop is held in one tick by conversions; loop_budget.h bounds what is done inline.
-inline constexpr Duration kTickBudget_ns = kMillisecond;
 
 // Builds one future's result. Destroyed with the interpreter lock held.
 class Conversion {

@@ -64,7 +64,9 @@ bool check(Instant now) noexcept {
     const Ref loop = running_loop();
     if (loop.get() == budget.loop) {
       budget.later = true;
-      return now - budget.since > kInlineBudget;  // then for all, until the loop has turned
+      return now - budget.since >
+             slices().tick_ns.load(
+                 std::memory_order_relaxed);  // then for all, until the loop has turned
     }
     end_tick();  // a loop of the past, closed with the callback on it
   }

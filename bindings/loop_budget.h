@@ -2,17 +2,15 @@
 //
 // An await that never suspends starves its loop: timers, sockets and the other tasks wait for ever.
 // Everything that is answered inline, by a cache or by a short statement, asks here first, and once
-// 1 ms of one tick has gone by since the first answer in it, each awaitable yields once. A tick is
-// noticed by a callback that is put on the loop, at most one per tick.
+// one budget of a tick (slices.h) has gone by since the first answer in it, each awaitable yields
+// once. A tick is noticed by a callback that is put on the loop, at most one per tick.
 //
 // State is per thread, so per running loop. REQUIRES: the interpreter lock.
 #pragma once
 
-#include "base/clock.h"
+#include "base/slices.h"
 
 namespace mcp::python {
-
-inline constexpr Duration kInlineBudget = kMillisecond;
 
 // Whether the awaitable that is about to answer inline must yield first. Never with an exception
 // set; false outside asyncio, whose bare yield other frameworks do not know.

@@ -1,5 +1,7 @@
 #include "sqlite_result.h"
 
+#include "base/slices.h"
+
 namespace mcp::python {
 namespace {
 
@@ -23,15 +25,19 @@ Collector::Step Collector::add(const RowBlock& block,
     return single_ != nullptr ? Step::kDone : Step::kError;
   }
   if (list_ == nullptr && (list_ = PyList_New(0)) == nullptr) return Step::kError;
+  const std::size_t stride = slices().look_bytes.load(std::memory_order_relaxed);
+  std::size_t looked = builder_->bytes();
   while (next_ < block.rows()) {
     PyObject* row = builder_->row(block, next_);
     if (row == nullptr) return Step::kError;
     const int appended = PyList_Append(list_, row);
     Py_DECREF(row);
     if (appended != 0) return Step::kError;
-    if ((++next_ & 63) == 0 && next_ < block.rows() && now_precise() >= deadline) {
-      return Step::kYield;
-    }
+    if (++next_ == block.rows()) break;
+    const bool looks = builder_->calls_python() || builder_->bytes() - looked >= stride;
+    if (!looks) continue;
+    if (now_precise() >= deadline) return Step::kYield;
+    looked = builder_->bytes();
   }
   next_ = 0;
   return Step::kDone;

@@ -29,7 +29,8 @@ class Collector {
 
   enum class Step { kDone, kYield, kError };
 
-  // The rows of one block, until `deadline`; called again with it, goes on where it stopped.
+  // The rows of one block, until `deadline`, one of them at least; called again, it goes on where
+  // it stopped. REQUIRES: after kYield, the same block again.
   Step add(const sqlite::RowBlock& block, const std::shared_ptr<const sqlite::ColumnNames>& names,
            Instant deadline);
   // A new reference, nullptr with an exception set. Call once.

@@ -28,6 +28,8 @@ class RowBuilder {
   [[nodiscard]] PyObject* value(const sqlite::RowBlock& block, std::size_t row, std::size_t column);
   // What the rows built so far take in memory, about.
   [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
+  // Whether a row may run Python code, and so take any time.
+  [[nodiscard]] bool calls_python() const noexcept { return converters_ != nullptr; }
 
  private:
   [[nodiscard]] PyObject* cell(const sqlite::RowBlock& block, std::size_t cell);

@@ -58,7 +58,7 @@ class StatementAction final : public Action {
   Outcome try_now(PyObject*& result, bool leave_to_worker) override {
     try {
       if (!prepare()) return Outcome::kError;
-      if (rows_ && !pack_batch(now_precise() + kInlineBudget)) {
+      if (rows_ && !pack_batch(end_of_tick())) {
         return PyErr_Occurred() != nullptr ? Outcome::kError : Outcome::kTurn;
       }
       if ((result = cached()) != nullptr) return Outcome::kDone;
@@ -145,7 +145,7 @@ class StatementAction final : public Action {
   PyObject* run_blocking() override {
     try {
       if (!prepare()) return nullptr;
-      while (!pack_batch(now_precise() + kTickBudget_ns)) {
+      while (!pack_batch(end_of_tick())) {
         if (PyErr_Occurred() != nullptr) return nullptr;
         const GilRelease others;
       }
@@ -306,8 +306,8 @@ class StatementAction final : public Action {
   PyObject* convert(const Answer& answer) {
     Collector collector(kind_, row_type_, endpoint_->pool_state()->converters);
     for (;;) {
-      const auto step = collector.add(
-          answer.rows, answer.names, endpoint_->blocking ? now_precise() + kTickBudget_ns : kNever);
+      const auto step =
+          collector.add(answer.rows, answer.names, endpoint_->blocking ? end_of_tick() : kNever);
       if (step == Collector::Step::kError) return nullptr;
       if (step == Collector::Step::kDone) break;
       const GilRelease others;  // a loop in another thread need not wait for all of it

@@ -3,6 +3,7 @@
 #include <sqlite3.h>
 
 #include "base/error.h"
+#include "base/slices.h"
 
 namespace mcp::sqlite {
 
@@ -26,7 +27,7 @@ Answer Cursor::advance(Connection& connection, Services services) {
     answer.rows = RowBlock(statement_->columns());
     while (more) {
       answer.rows.append_row(statement_->handle());
-      if (answer.rows.bytes() >= kPortion_bytes) break;
+      if (answer.rows.bytes() >= slices().portion_bytes.load(std::memory_order_relaxed)) break;
       more = connection.step(*statement_);
     }
     total_.rows += answer.rows.rows();

@@ -11,14 +11,11 @@
 
 namespace mcp::sqlite {
 
-// A portion: large enough that a row costs no hop of its own, small enough to bound memory.
-inline constexpr std::size_t kPortion_bytes = 64 * 1024;
-
 class Cursor {
  public:
   explicit Cursor(Request request) : request_(std::move(request)) {}
 
-  // The next rows; none at the end. Throws Error, Stopped. REQUIRES: a Connection::Scope is open.
+  // The next portion of rows (base/slices.h); none at the end. Throws Error, Stopped. REQUIRES: a Connection::Scope is open.
   [[nodiscard]] Answer advance(Connection& connection, Services services);
   // Gives the statement back. Nothing more comes out.
   void end(Connection& connection) noexcept;

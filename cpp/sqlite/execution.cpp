@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/slices.h"
 
 namespace mcp::sqlite {
 namespace {
@@ -73,7 +74,7 @@ void step_rows(Connection& connection, Statement& statement, const Request& requ
     answer.rows.append_row(statement.handle());
     ++answer.execution.rows;
     if (request.first_row_only) break;
-    if (sink != nullptr && answer.rows.bytes() >= kBlock_bytes) {
+    if (sink != nullptr && answer.rows.bytes() >= slices().part_bytes.load(std::memory_order_relaxed)) {
       sink->take(std::move(answer.rows), answer.names);
       answer.rows = RowBlock(columns);
     }
