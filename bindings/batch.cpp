@@ -12,11 +12,11 @@
 #include "base/fork.h"
 #include "batch/map_job.h"
 #include "batch/tbb_arena.h"
-#include "errors.h"
-#include "gil_user_code.h"
+#include "bindings/base/errors.h"
+#include "bindings/base/native_operation.h"
+#include "bindings/base/rooms.h"
+#include "bindings/base/user_code.h"
 #include "loop_bridge.h"
-#include "native_operation.h"
-#include "rooms.h"
 #include "sqlite_operation.h"
 
 namespace py = pybind11;

@@ -10,9 +10,9 @@
 
 #include "batched_future.h"
 #include "batched_queue.h"
-#include "errors.h"
-#include "py_ref.h"
-#include "rooms.h"
+#include "bindings/base/errors.h"
+#include "bindings/base/ref.h"
+#include "bindings/base/rooms.h"
 #include "running_loop.h"
 
 namespace mcp::python {

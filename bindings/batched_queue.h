@@ -10,7 +10,7 @@
 
 #include <cstddef>
 
-#include "py_ref.h"
+#include "bindings/base/ref.h"
 
 namespace mcp::python {
 

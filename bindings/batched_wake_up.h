@@ -8,7 +8,7 @@
 
 #include <vector>
 
-#include "py_ref.h"
+#include "bindings/base/ref.h"
 
 namespace mcp::python {
 

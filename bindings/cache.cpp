@@ -1,8 +1,8 @@
+#include "bindings/base/rooms.h"
 #include "cache_awaitable.h"
 #include "cache_flight.h"
 #include "cache_object.h"
 #include "cached_function.h"
-#include "rooms.h"
 
 namespace mcp::python {
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "py_ref.h"
+#include "bindings/base/ref.h"
 
 namespace mcp::python {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <array>
 
+#include "bindings/base/ref.h"
 #include "loop_budget.h"
-#include "py_ref.h"
 
 namespace mcp::python {
 namespace {

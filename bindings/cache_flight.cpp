@@ -7,8 +7,8 @@
 #include <new>
 
 #include "base/clock.h"
-#include "gil.h"
-#include "py_ref.h"
+#include "bindings/base/gil.h"
+#include "bindings/base/ref.h"
 
 namespace mcp::python {
 

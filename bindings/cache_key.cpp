@@ -1,6 +1,6 @@
 #include "cache_key.h"
 
-#include "py_ref.h"
+#include "bindings/base/ref.h"
 
 namespace mcp::python {
 namespace {

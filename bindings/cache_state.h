@@ -16,12 +16,12 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "bindings/base/ref.h"
 #include "cache/cache_core.h"
 #include "cache/invalidation_feed.h"
 #include "cache_box.h"
 #include "cache_flight.h"
 #include "cache_key.h"
-#include "py_ref.h"
 
 namespace mcp::python {
 

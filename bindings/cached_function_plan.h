@@ -15,8 +15,8 @@
 #include <memory>
 #include <vector>
 
+#include "bindings/base/ref.h"
 #include "cache_key.h"
-#include "py_ref.h"
 
 namespace mcp::python {
 

@@ -10,11 +10,11 @@
 #include <utility>
 #include <vector>
 
-#include "errors.h"
-#include "gil.h"
-#include "native_operation.h"
-#include "py_ref.h"
-#include "rooms.h"
+#include "bindings/base/errors.h"
+#include "bindings/base/gil.h"
+#include "bindings/base/native_operation.h"
+#include "bindings/base/ref.h"
+#include "bindings/base/rooms.h"
 
 namespace py = pybind11;
 

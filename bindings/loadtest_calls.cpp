@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "errors.h"
+#include "bindings/base/errors.h"
 #include "loadtest_report.h"
 
 namespace py = pybind11;

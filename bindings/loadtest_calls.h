@@ -17,7 +17,7 @@
 
 #include "base/clock.h"
 #include "base/mutex.h"
-#include "gil.h"
+#include "bindings/base/gil.h"
 #include "loadtest/call_schedule.h"
 #include "loadtest/recorder.h"
 

@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "errors.h"
+#include "bindings/base/errors.h"
 #include "loadtest/address.h"
 #include "loadtest/http2_session.h"
 #include "loadtest/http_run.h"

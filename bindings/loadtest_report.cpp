@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
-#include "errors.h"
-#include "rooms.h"
+#include "bindings/base/errors.h"
+#include "bindings/base/rooms.h"
 
 namespace py = pybind11;
 

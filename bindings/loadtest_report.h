@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "gil.h"
+#include "bindings/base/gil.h"
 #include "loadtest/call_schedule.h"
 #include "loadtest/report.h"
 

@@ -10,8 +10,8 @@
 #include "base/fork.h"
 #include "base/slices.h"
 #include "base/turn_queue.h"
-#include "errors.h"
-#include "rooms.h"
+#include "bindings/base/errors.h"
+#include "bindings/base/rooms.h"
 #include "running_loop.h"
 
 namespace py = pybind11;

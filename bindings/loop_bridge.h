@@ -15,7 +15,7 @@
 
 #include "base/clock.h"
 #include "base/completion_queue.h"
-#include "gil.h"
+#include "bindings/base/gil.h"
 
 namespace mcp::python {
 

@@ -16,10 +16,10 @@
 #include <string_view>
 #include <utility>
 
-#include "errors.h"
+#include "bindings/base/errors.h"
+#include "bindings/base/rooms.h"
 #include "metrics/process_stats.h"
 #include "metrics/request_metrics.h"
-#include "rooms.h"
 
 namespace py = pybind11;
 

@@ -7,11 +7,11 @@
 #include <utility>
 #include <vector>
 
-#include "native_operation.h"
+#include "bindings/base/native_operation.h"
+#include "bindings/base/rooms.h"
 #include "query/advisor.h"
 #include "query/analyzer.h"
 #include "query/json.h"
-#include "rooms.h"
 #include "sqlite/fingerprint.h"
 #include "sqlite/tracker.h"
 #include "sqlite_figures.h"

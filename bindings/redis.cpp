@@ -11,12 +11,12 @@
 #include <vector>
 
 #include "base/fork.h"
-#include "errors.h"
+#include "bindings/base/errors.h"
+#include "bindings/base/rooms.h"
 #include "invalidation_capsule.h"
 #include "loop_bridge.h"
 #include "redis/client.h"
 #include "redis/command.h"
-#include "rooms.h"
 
 namespace py = pybind11;
 

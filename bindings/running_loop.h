@@ -8,7 +8,7 @@
 // REQUIRES: the interpreter lock.
 #pragma once
 
-#include "py_ref.h"
+#include "bindings/base/ref.h"
 
 namespace mcp::python {
 

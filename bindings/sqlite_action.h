@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "gil.h"
+#include "bindings/base/gil.h"
 #include "loop_bridge.h"
 #include "sqlite/operation.h"
 #include "sqlite/pool.h"

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "errors.h"
+#include "bindings/base/errors.h"
 
 namespace mcp::python {
 namespace {

@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "base/clock.h"
-#include "gil.h"
+#include "bindings/base/gil.h"
 #include "sqlite_result.h"
 
 namespace mcp::python {

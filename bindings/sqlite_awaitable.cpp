@@ -5,7 +5,7 @@
 #include <new>
 #include <utility>
 
-#include "errors.h"
+#include "bindings/base/errors.h"
 #include "loop_budget.h"
 #include "sqlite_action.h"
 

@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "gil.h"
+#include "bindings/base/gil.h"
 #include "sqlite/freshness.h"
 #include "sqlite/profile.h"
 

@@ -8,8 +8,8 @@
 #include <new>
 #include <utility>
 
-#include "errors.h"
-#include "rooms.h"
+#include "bindings/base/errors.h"
+#include "bindings/base/rooms.h"
 #include "sqlite_action.h"
 #include "sqlite_figures.h"
 #include "sqlite_lease.h"

@@ -14,7 +14,7 @@
 
 #include "base/completion_queue.h"
 #include "base/fork.h"
-#include "gil.h"
+#include "bindings/base/gil.h"
 #include "sqlite/pool.h"
 #include "sqlite_cache.h"
 #include "sqlite_result.h"

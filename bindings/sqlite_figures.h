@@ -3,7 +3,7 @@
 // Everything here needs the interpreter lock.
 #pragma once
 
-#include "gil.h"
+#include "bindings/base/gil.h"
 #include "sqlite/tracker.h"
 
 namespace mcp::python {

@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "errors.h"
+#include "bindings/base/errors.h"
 #include "sqlite/sqlite_error.h"
 #include "sqlite_params.h"
 #include "sqlite_rows.h"

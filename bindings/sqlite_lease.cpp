@@ -9,7 +9,7 @@
 #include <new>
 #include <utility>
 
-#include "errors.h"
+#include "bindings/base/errors.h"
 #include "sqlite/sqlite_error.h"
 #include "sqlite_action.h"
 #include "sqlite_stream.h"

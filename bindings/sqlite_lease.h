@@ -3,7 +3,7 @@
 // or wait themselves on a blocking endpoint; nullptr with an exception set on failure.
 #pragma once
 
-#include "gil.h"
+#include "bindings/base/gil.h"
 #include "sqlite_endpoint.h"
 
 namespace mcp::python {

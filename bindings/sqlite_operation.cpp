@@ -4,7 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "py_ref.h"
+#include "bindings/base/ref.h"
 #include "sqlite_statement.h"
 
 namespace mcp::python {

@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "native_operation.h"
+#include "bindings/base/native_operation.h"
 
 namespace mcp::python {
 

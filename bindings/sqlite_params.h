@@ -1,7 +1,7 @@
 // sqlite_params.h: Python values as bindings of a statement.
 #pragma once
 
-#include "gil.h"
+#include "bindings/base/gil.h"
 #include "sqlite/params.h"
 
 namespace mcp::python {

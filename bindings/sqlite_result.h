@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "base/clock.h"
-#include "gil.h"
+#include "bindings/base/gil.h"
 #include "sqlite_rows.h"
 
 namespace mcp::python {

@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "gil.h"
+#include "bindings/base/gil.h"
 #include "sqlite/row_block.h"
 #include "sqlite/statement.h"
 

@@ -8,9 +8,9 @@
 #include <string>
 #include <utility>
 
-#include "errors.h"
+#include "bindings/base/errors.h"
+#include "bindings/base/ref.h"
 #include "loop_budget.h"
-#include "py_ref.h"
 #include "sqlite_action.h"
 #include "sqlite_arguments.h"
 #include "sqlite_delivery.h"

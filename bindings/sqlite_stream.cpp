@@ -3,7 +3,7 @@
 #include <optional>
 #include <utility>
 
-#include "errors.h"
+#include "bindings/base/errors.h"
 #include "sqlite/cursor.h"
 #include "sqlite_action.h"
 #include "sqlite_params.h"

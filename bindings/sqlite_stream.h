@@ -2,7 +2,7 @@
 // with a new connection. Everything here needs the interpreter lock.
 #pragma once
 
-#include "gil.h"
+#include "bindings/base/gil.h"
 #include "sqlite_endpoint.h"
 
 namespace mcp::python {

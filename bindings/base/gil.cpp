@@ -1,4 +1,4 @@
-#include "gil.h"
+#include "bindings/base/gil.h"
 
 #include <unistd.h>
 
@@ -6,7 +6,7 @@
 #include <thread>
 
 #include "base/mutex.h"
-#include "gil_user_code.h"
+#include "bindings/base/user_code.h"
 
 namespace mcp::python {
 namespace {

@@ -1,6 +1,6 @@
 #include <Python.h>
 
-#include "native_operation.h"
+#include "bindings/base/native_operation.h"
 
 #include <structmember.h>
 
@@ -8,9 +8,9 @@
 #include <new>
 #include <utility>
 
-#include "errors.h"
-#include "gil.h"
-#include "py_ref.h"
+#include "bindings/base/errors.h"
+#include "bindings/base/gil.h"
+#include "bindings/base/ref.h"
 
 namespace mcp::python {
 namespace {

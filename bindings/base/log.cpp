@@ -1,7 +1,7 @@
 // log.cpp: hands the core's log records to python/mcp_performance/_logging.py.
 #include "base/log.h"
 
-#include "rooms.h"
+#include "bindings/base/rooms.h"
 
 namespace py = pybind11;
 

@@ -1,7 +1,7 @@
 // rooms.h: what each binding file adds to the module.
 #pragma once
 
-#include "gil.h"
+#include "bindings/base/gil.h"
 
 namespace mcp::python {
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/error.h"
-#include "gil.h"
+#include "bindings/base/gil.h"
 
 namespace mcp::python {
 

@@ -1,4 +1,4 @@
-// py_ref.h: one owned reference to a Python object. REQUIRES: the interpreter lock, everywhere.
+// ref.h: one owned reference to a Python object. REQUIRES: the interpreter lock, everywhere.
 #pragma once
 
 #include <Python.h>

@@ -1,9 +1,9 @@
-#include "errors.h"
+#include "bindings/base/errors.h"
 
 #include <exception>
 #include <new>
 
-#include "rooms.h"
+#include "bindings/base/rooms.h"
 
 namespace py = pybind11;
 

@@ -1,6 +1,6 @@
 #include "base/log.h"
-#include "gil.h"
-#include "rooms.h"
+#include "bindings/base/gil.h"
+#include "bindings/base/rooms.h"
 
 namespace py = pybind11;
 

@@ -1,8 +1,8 @@
-// gil_user_code.h: the interpreter lock on native threads that run code of the user. The gate is
+// user_code.h: the interpreter lock on native threads that run code of the user. The gate is
 // the one of gil.h.
 #pragma once
 
-#include "gil.h"
+#include "bindings/base/gil.h"
 
 namespace mcp::python {
 
