@@ -16,7 +16,7 @@
 #include "bindings/base/native_operation.h"
 #include "bindings/base/rooms.h"
 #include "bindings/base/user_code.h"
-#include "loop_bridge.h"
+#include "bindings/loop/bridge.h"
 #include "sqlite_operation.h"
 
 namespace py = pybind11;

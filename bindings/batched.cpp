@@ -13,7 +13,7 @@
 #include "bindings/base/errors.h"
 #include "bindings/base/ref.h"
 #include "bindings/base/rooms.h"
-#include "running_loop.h"
+#include "bindings/loop/running.h"
 
 namespace mcp::python {
 namespace {

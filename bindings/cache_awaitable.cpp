@@ -3,7 +3,7 @@
 #include <array>
 
 #include "bindings/base/ref.h"
-#include "loop_budget.h"
+#include "bindings/loop/budget.h"
 
 namespace mcp::python {
 namespace {

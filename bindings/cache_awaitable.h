@@ -2,7 +2,7 @@
 //
 // It passes for a coroutine (send, throw, close, the cr_ attributes, collections.abc.Coroutine), so
 // tasks and gatherings take it, and it is single-use like one. It costs no frame: awaiting it is
-// one call of am_send. It yields to the loop once when the loop's budget is spent (loop_budget.h).
+// one call of am_send. It yields to the loop once when the loop's budget is spent (loop/budget.h).
 #pragma once
 
 #include <Python.h>

@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "bindings/base/gil.h"
-#include "loop_bridge.h"
+#include "bindings/loop/bridge.h"
 #include "sqlite/operation.h"
 #include "sqlite/pool.h"
 

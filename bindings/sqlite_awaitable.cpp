@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "bindings/base/errors.h"
-#include "loop_budget.h"
+#include "bindings/loop/budget.h"
 #include "sqlite_action.h"
 
 namespace mcp::python {

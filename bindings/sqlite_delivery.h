@@ -8,7 +8,7 @@
 #include <memory>
 #include <string>
 
-#include "loop_bridge.h"
+#include "bindings/loop/bridge.h"
 #include "sqlite/execution.h"
 #include "sqlite/pool.h"
 #include "sqlite_endpoint.h"

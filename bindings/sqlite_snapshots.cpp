@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/fork.h"
-#include "loop_budget.h"
+#include "bindings/loop/budget.h"
 
 namespace mcp::python {
 namespace {

@@ -10,7 +10,7 @@
 
 #include "bindings/base/errors.h"
 #include "bindings/base/ref.h"
-#include "loop_budget.h"
+#include "bindings/loop/budget.h"
 #include "sqlite_action.h"
 #include "sqlite_arguments.h"
 #include "sqlite_delivery.h"

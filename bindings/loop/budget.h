@@ -1,4 +1,4 @@
-// loop_budget.h: how long awaits may be answered inline before the event loop gets a turn.
+// budget.h: how long awaits may be answered inline before the event loop gets a turn.
 //
 // An await that never suspends starves its loop: timers, sockets and the other tasks wait for ever.
 // Everything that is answered inline, by a cache or by a short statement, asks here first, and once

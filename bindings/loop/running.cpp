@@ -1,4 +1,4 @@
-#include "running_loop.h"
+#include "bindings/loop/running.h"
 
 #include "base/fork.h"
 

@@ -1,8 +1,8 @@
-#include "loop_budget.h"
+#include "bindings/loop/budget.h"
 
 #include <utility>
 
-#include "running_loop.h"
+#include "bindings/loop/running.h"
 
 namespace mcp::python {
 namespace {

@@ -1,4 +1,4 @@
-// running_loop.h: the asyncio loop that runs in this thread, without asking asyncio each time.
+// running.h: the asyncio loop that runs in this thread, without asking asyncio each time.
 //
 // asyncio keeps it in the dictionary of the thread's state, and its own look-up asks the kernel for
 // the process every time. CPython up to 3.12 gives each state of each dictionary a number of its

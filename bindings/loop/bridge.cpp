@@ -1,4 +1,4 @@
-#include "loop_bridge.h"
+#include "bindings/loop/bridge.h"
 
 #include <new>
 #include <system_error>
@@ -12,7 +12,7 @@
 #include "base/turn_queue.h"
 #include "bindings/base/errors.h"
 #include "bindings/base/rooms.h"
-#include "running_loop.h"
+#include "bindings/loop/running.h"
 
 namespace py = pybind11;
 

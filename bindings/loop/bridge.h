@@ -1,4 +1,4 @@
-// loop_bridge.h: from a native job to an asyncio future.
+// bridge.h: from a native job to an asyncio future.
 //
 // A job holds a shared CompletionQueue and an id, nothing of Python. The bridge of the loop holds,
 // under that id, the future and the Conversion that turns payloads into its result. The loop drains
@@ -32,7 +32,7 @@ class Conversion {
   virtual Progress resume(Completion& completion, Instant deadline, PyObject*& result) = 0;
 };
 
-struct BridgeObject;  // the heap type behind LoopBridge, see loop_bridge.cpp
+struct BridgeObject;  // the heap type behind LoopBridge, see bridge.cpp
 
 // A borrowed view of the bridge of one loop; valid while that loop runs.
 class LoopBridge {
