@@ -13,8 +13,8 @@
 #include "base/fork.h"
 #include "bindings/base/errors.h"
 #include "bindings/base/rooms.h"
+#include "bindings/cache/feed_capsule.h"
 #include "bindings/loop/bridge.h"
-#include "invalidation_capsule.h"
 #include "redis/client.h"
 #include "redis/command.h"
 

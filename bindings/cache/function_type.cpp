@@ -7,9 +7,9 @@
 #include <new>
 #include <utility>
 
-#include "cache_arguments.h"
-#include "cache_awaitable.h"
-#include "cached_function.h"
+#include "bindings/cache/answer.h"
+#include "bindings/cache/arguments.h"
+#include "bindings/cache/function.h"
 
 namespace mcp::python {
 namespace {

@@ -1,11 +1,11 @@
-// cache_object.h: the native base of mcp_performance.Cache.
+// object.h: the native base of mcp_performance.Cache.
 #pragma once
 
 #include <Python.h>
 
 #include <exception>
 
-#include "cache_state.h"
+#include "bindings/cache/state.h"
 
 namespace mcp::python {
 
@@ -33,7 +33,7 @@ auto guarded(Act&& act, decltype(act()) failure) noexcept {
 // The figures as a dict, for CacheStats. nullptr with an exception set.
 [[nodiscard]] PyObject* figures_of(CacheState& state);
 
-// The methods that load (cache_object_load.cpp), as the method table takes them.
+// The methods that load (object_load.cpp), as the method table takes them.
 PyObject* cache_get_or_load(PyObject* cache, PyObject* const* args, Py_ssize_t nargs,
                             PyObject* kwnames);
 // For _cache_async: _join(key), _publish(flight, key, value, ttl, seconds),

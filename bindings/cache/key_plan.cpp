@@ -1,4 +1,4 @@
-#include "cached_function_plan.h"
+#include "bindings/cache/key_plan.h"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#include "cache_key.h"
+#include "bindings/cache/key.h"
 
 #include "bindings/base/ref.h"
 

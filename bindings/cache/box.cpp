@@ -1,4 +1,4 @@
-#include "cache_box.h"
+#include "bindings/cache/box.h"
 
 #include <utility>
 

@@ -1,4 +1,4 @@
-#include "cache_flight.h"
+#include "bindings/cache/flight.h"
 
 #include <pythread.h>
 

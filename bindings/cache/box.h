@@ -1,4 +1,4 @@
-// cache_box.h: what a cache's entry holds, and the tags that invalidate many entries at once.
+// box.h: what a cache's entry holds, and the tags that invalidate many entries at once.
 //
 // Most entries hold a bare value. One that needs more (tags, a stale window, a failure, the time
 // its load took) holds a Box. Both are one word to the core: trivially destructible, owned by the

@@ -1,4 +1,4 @@
-// cache_flight.h: loads under way, so that one caller loads a key and the others wait for it.
+// flight.h: loads under way, so that one caller loads a key and the others wait for it.
 //
 // A Load is the leader's side: it sits in the table of its cache from the moment the loader starts
 // until the result is there, or until an invalidation takes it out, after which nobody new joins it
@@ -16,7 +16,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "cache_key.h"
+#include "bindings/cache/key.h"
 
 namespace mcp::python {
 

@@ -1,16 +1,16 @@
 // The heap type behind mcp_performance.Cache: the methods that are called per lookup. Those that
-// load are in cache_object_load.cpp.
+// load are in object_load.cpp.
 #include <Python.h>
 
-#include "cache_object.h"
+#include "bindings/cache/object.h"
 
 #include <structmember.h>
 
 #include <cstddef>
 #include <utility>
 
-#include "cache_arguments.h"
-#include "invalidation_capsule.h"
+#include "bindings/cache/arguments.h"
+#include "bindings/cache/feed_capsule.h"
 
 namespace mcp::python {
 namespace {

@@ -1,8 +1,8 @@
 #include "bindings/base/rooms.h"
-#include "cache_awaitable.h"
-#include "cache_flight.h"
-#include "cache_object.h"
-#include "cached_function.h"
+#include "bindings/cache/answer.h"
+#include "bindings/cache/flight.h"
+#include "bindings/cache/function.h"
+#include "bindings/cache/object.h"
 
 namespace mcp::python {
 

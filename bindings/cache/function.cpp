@@ -1,10 +1,10 @@
-#include "cached_function.h"
+#include "bindings/cache/function.h"
 
 #include <cmath>
 #include <utility>
 
-#include "cache_arguments.h"
-#include "cache_awaitable.h"
+#include "bindings/cache/answer.h"
+#include "bindings/cache/arguments.h"
 
 namespace mcp::python {
 namespace {

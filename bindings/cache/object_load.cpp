@@ -3,9 +3,9 @@
 
 #include <utility>
 
-#include "cache_arguments.h"
-#include "cache_load.h"
-#include "cache_object.h"
+#include "bindings/cache/arguments.h"
+#include "bindings/cache/load.h"
+#include "bindings/cache/object.h"
 
 namespace mcp::python {
 namespace {

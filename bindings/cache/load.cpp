@@ -1,4 +1,4 @@
-#include "cache_load.h"
+#include "bindings/cache/load.h"
 
 #include <utility>
 

@@ -1,4 +1,4 @@
-// cache_key.h: keys of a Python-facing cache: how they hash, and how they compare.
+// key.h: keys of a Python-facing cache: how they hash, and how they compare.
 //
 // A key is one object, or the elements of a tuple that has not been built. Both hash and compare as
 // the object or the tuple would in a dict, so that a call's arguments find the entry that was

@@ -1,4 +1,4 @@
-// cache_arguments.h: reads the lifetimes and tags that callers pass to caches and cached functions.
+// arguments.h: reads the lifetimes and tags that callers pass to caches and cached functions.
 #pragma once
 
 #include <Python.h>

@@ -1,4 +1,4 @@
-// cache_state.h: a cache of Python objects over the native core: the single place where keys and
+// state.h: a cache of Python objects over the native core: the single place where keys and
 // values are stored for Cache, cached functions and lru_cache.
 //
 // The interpreter lock is the lock: REQUIRES it everywhere. The core never runs Python code: hashes
@@ -17,11 +17,11 @@
 
 #include "base/clock.h"
 #include "bindings/base/ref.h"
+#include "bindings/cache/box.h"
+#include "bindings/cache/flight.h"
+#include "bindings/cache/key.h"
 #include "cache/cache_core.h"
 #include "cache/invalidation_feed.h"
-#include "cache_box.h"
-#include "cache_flight.h"
-#include "cache_key.h"
 
 namespace mcp::python {
 

@@ -1,4 +1,4 @@
-// cached_function_plan.h: how the arguments of a call become a key.
+// key_plan.h: how the arguments of a call become a key.
 //
 // A plan is compiled once, from the function's signature. f(1), f(x=1) and f() with x=1 as its
 // default give the same key. Making a key runs no Python code but the arguments' __hash__ (and
@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "bindings/base/ref.h"
-#include "cache_key.h"
+#include "bindings/cache/key.h"
 
 namespace mcp::python {
 

@@ -1,7 +1,7 @@
-// cache_load.h: a synchronous load: join the one under way, or lead.
+// load.h: a synchronous load: join the one under way, or lead.
 #pragma once
 
-#include "cache_state.h"
+#include "bindings/cache/state.h"
 
 namespace mcp::python {
 

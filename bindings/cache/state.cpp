@@ -1,4 +1,4 @@
-#include "cache_state.h"
+#include "bindings/cache/state.h"
 
 #include <cmath>
 #include <utility>

@@ -1,4 +1,4 @@
-#include "cache_arguments.h"
+#include "bindings/cache/arguments.h"
 
 #include <algorithm>
 #include <utility>

@@ -1,4 +1,4 @@
-#include "cache_awaitable.h"
+#include "bindings/cache/answer.h"
 
 #include <array>
 

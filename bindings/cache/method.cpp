@@ -11,8 +11,8 @@
 #include <cstddef>
 #include <utility>
 
-#include "cache_awaitable.h"
-#include "cached_function.h"
+#include "bindings/cache/answer.h"
+#include "bindings/cache/function.h"
 
 namespace mcp::python {
 namespace {

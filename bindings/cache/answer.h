@@ -1,4 +1,4 @@
-// cache_awaitable.h: an awaitable that has its answer.
+// answer.h: an awaitable that has its answer.
 //
 // It passes for a coroutine (send, throw, close, the cr_ attributes, collections.abc.Coroutine), so
 // tasks and gatherings take it, and it is single-use like one. It costs no frame: awaiting it is

@@ -1,18 +1,18 @@
-// cached_function.h: a function with a cache in front.
+// function.h: a function with a cache in front.
 //
 // A hit is one vectorcall: no frame, no argument tuple, no allocation. The entry point is chosen at
 // construction, by the shape of the signature. Everything else (misses, stale values, failures,
 // copies) goes through answer_slowly(). A miss of a coroutine function returns the coroutine of
-// _cache_async.load; a hit returns an awaitable that has its answer (cache_awaitable.h).
+// _cache_async.load; a hit returns an awaitable that has its answer (answer.h).
 //
 // REQUIRES: the interpreter lock, everywhere.
 #pragma once
 
 #include <Python.h>
 
-#include "cache_load.h"
-#include "cache_object.h"
-#include "cached_function_plan.h"
+#include "bindings/cache/key_plan.h"
+#include "bindings/cache/load.h"
+#include "bindings/cache/object.h"
 
 namespace mcp::python {
 
@@ -78,6 +78,6 @@ void set_async_loader(PyObject* function);
 
 [[nodiscard]] bool is_cached_function(PyObject* object) noexcept;
 [[nodiscard]] bool add_cached_function_type(PyObject* module);
-[[nodiscard]] bool add_cached_method_type(PyObject* module);  // cached_function_method.cpp
+[[nodiscard]] bool add_cached_method_type(PyObject* module);  // method.cpp
 
 }  // namespace mcp::python

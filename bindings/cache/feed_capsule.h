@@ -1,4 +1,4 @@
-// invalidation_capsule.h: how a feed of invalidations goes through Python from the tier that writes
+// feed_capsule.h: how a feed of invalidations goes through Python from the tier that writes
 // it to the memory cache that follows it: a capsule that owns a
 // std::shared_ptr<cache::InvalidationFeed>.
 #pragma once
