@@ -1,4 +1,4 @@
-// batched_wake_up.h: the callers of one call of a @batched function, woken in one callback of the
+// wake_up.h: the callers of one call of a @batched function, woken in one callback of the
 // loop, for 1 ms a turn at most.
 //
 // Used on the loop's thread. REQUIRES: the interpreter lock, everywhere.

@@ -1,4 +1,4 @@
-#include "batched_queue.h"
+#include "bindings/batch/queue.h"
 
 #include <algorithm>
 #include <deque>
@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "batched_future.h"
+#include "bindings/batch/future.h"
 
 namespace mcp::python {
 namespace {

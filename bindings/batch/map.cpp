@@ -1,4 +1,4 @@
-// batch.cpp: Python functions over many items, on the threads of the batch room.
+// map.cpp: Python functions over many items, on the threads of the batch room.
 //
 // Lock order: the interpreter lock before MapJob's. What a PyMapWork holds of Python is touched
 // with the interpreter lock held, and by nobody else.

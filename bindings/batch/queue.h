@@ -1,4 +1,4 @@
-// batched_queue.h: the items that wait on one event loop for a call of a @batched function, and the
+// queue.h: the items that wait on one event loop for a call of a @batched function, and the
 // calls that run there.
 //
 // Used on that loop's thread. The queue does not keep its loop alive. REQUIRES: the interpreter

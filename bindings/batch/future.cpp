@@ -1,4 +1,4 @@
-#include "batched_future.h"
+#include "bindings/batch/future.h"
 
 #include <structmember.h>
 
@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
-#include "batched_wake_up.h"
 #include "bindings/base/ref.h"
+#include "bindings/batch/wake_up.h"
 
 namespace mcp::python {
 namespace {

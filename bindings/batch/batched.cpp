@@ -8,11 +8,11 @@
 #include <string>
 #include <utility>
 
-#include "batched_future.h"
-#include "batched_queue.h"
 #include "bindings/base/errors.h"
 #include "bindings/base/ref.h"
 #include "bindings/base/rooms.h"
+#include "bindings/batch/future.h"
+#include "bindings/batch/queue.h"
 #include "bindings/loop/running.h"
 
 namespace mcp::python {

@@ -1,4 +1,4 @@
-#include "batched_wake_up.h"
+#include "bindings/batch/wake_up.h"
 
 #include <cstddef>
 #include <new>

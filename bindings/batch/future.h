@@ -1,4 +1,4 @@
-// batched_future.h: what a caller of a @batched function awaits.
+// future.h: what a caller of a @batched function awaits.
 //
 // A future as asyncio's protocol describes it (Task, gather, wait, wait_for, shield), with less to
 // it than asyncio.Future: it is its own iterator, and it is one entry of the queue. The results of
