@@ -9,12 +9,12 @@
 
 #include "bindings/base/native_operation.h"
 #include "bindings/base/rooms.h"
+#include "bindings/sqlite/figures.h"
 #include "query/advisor.h"
 #include "query/analyzer.h"
 #include "query/json.h"
 #include "sqlite/fingerprint.h"
 #include "sqlite/tracker.h"
-#include "sqlite_figures.h"
 
 namespace py = pybind11;
 

@@ -17,7 +17,7 @@
 #include "bindings/base/rooms.h"
 #include "bindings/base/user_code.h"
 #include "bindings/loop/bridge.h"
-#include "sqlite_operation.h"
+#include "bindings/sqlite/native.h"
 
 namespace py = pybind11;
 

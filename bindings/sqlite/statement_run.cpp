@@ -1,4 +1,4 @@
-#include "sqlite_statement_run.h"
+#include "bindings/sqlite/statement_run.h"
 
 #include "base/error.h"
 

@@ -1,4 +1,4 @@
-#include "sqlite_result.h"
+#include "bindings/sqlite/result.h"
 
 #include "base/slices.h"
 

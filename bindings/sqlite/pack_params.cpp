@@ -1,4 +1,4 @@
-#include "sqlite_params.h"
+#include "bindings/sqlite/pack_params.h"
 
 #include <new>
 

@@ -1,4 +1,4 @@
-// sqlite_figures.h: the figures of a Tracker as the fields of QueryStats, SlowQuery and
+// figures.h: the figures of a Tracker as the fields of QueryStats, SlowQuery and
 // WorkloadStatistics.
 // Everything here needs the interpreter lock.
 #pragma once

@@ -1,4 +1,4 @@
-// sqlite_cache.h: results of SELECTs as Python objects, each with the proof that it needs to be
+// result_cache.h: results of SELECTs as Python objects, each with the proof that it needs to be
 // served.
 //
 // Used under the interpreter lock, which is its only lock. Values are immutable rows in a tuple, a

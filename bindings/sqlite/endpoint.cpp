@@ -1,4 +1,4 @@
-#include "sqlite_endpoint.h"
+#include "bindings/sqlite/endpoint.h"
 
 #include <dlfcn.h>
 #include <sqlite3.h>
@@ -10,10 +10,10 @@
 
 #include "bindings/base/errors.h"
 #include "bindings/base/rooms.h"
-#include "sqlite_action.h"
-#include "sqlite_figures.h"
-#include "sqlite_lease.h"
-#include "sqlite_stream.h"
+#include "bindings/sqlite/action.h"
+#include "bindings/sqlite/figures.h"
+#include "bindings/sqlite/lease.h"
+#include "bindings/sqlite/stream.h"
 
 namespace py = pybind11;
 

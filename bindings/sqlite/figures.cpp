@@ -1,4 +1,4 @@
-#include "sqlite_figures.h"
+#include "bindings/sqlite/figures.h"
 
 #include <cstdio>
 #include <string>

@@ -1,10 +1,10 @@
-// sqlite_lease.h: connections that a caller keeps for a while, and the pool's beginning and end.
+// lease.h: connections that a caller keeps for a while, and the pool's beginning and end.
 // Everything here needs the interpreter lock. Functions that return PyObject* return an awaitable,
 // or wait themselves on a blocking endpoint; nullptr with an exception set on failure.
 #pragma once
 
 #include "bindings/base/gil.h"
-#include "sqlite_endpoint.h"
+#include "bindings/sqlite/endpoint.h"
 
 namespace mcp::python {
 

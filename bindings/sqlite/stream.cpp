@@ -1,13 +1,13 @@
-#include "sqlite_stream.h"
+#include "bindings/sqlite/stream.h"
 
 #include <optional>
 #include <utility>
 
 #include "bindings/base/errors.h"
+#include "bindings/sqlite/action.h"
+#include "bindings/sqlite/pack_params.h"
+#include "bindings/sqlite/result.h"
 #include "sqlite/cursor.h"
-#include "sqlite_action.h"
-#include "sqlite_params.h"
-#include "sqlite_result.h"
 
 namespace py = pybind11;
 

@@ -1,4 +1,4 @@
-#include "sqlite_rows.h"
+#include "bindings/sqlite/rows.h"
 
 #include <cctype>
 #include <cstring>

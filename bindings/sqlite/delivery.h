@@ -1,4 +1,4 @@
-// sqlite_delivery.h: one statement on a worker, and its way back to the caller's loop.
+// delivery.h: one statement on a worker, and its way back to the caller's loop.
 //
 // StatementJob runs on a worker and holds nothing of Python; it pushes payloads into the loop's
 // queue. StatementConversion turns them into the result, on the loop, with the interpreter lock.
@@ -9,10 +9,10 @@
 #include <string>
 
 #include "bindings/loop/bridge.h"
+#include "bindings/sqlite/endpoint.h"
+#include "bindings/sqlite/result.h"
 #include "sqlite/execution.h"
 #include "sqlite/pool.h"
-#include "sqlite_endpoint.h"
-#include "sqlite_result.h"
 
 namespace mcp::python {
 

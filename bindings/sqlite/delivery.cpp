@@ -1,4 +1,4 @@
-#include "sqlite_delivery.h"
+#include "bindings/sqlite/delivery.h"
 
 #include <new>
 #include <utility>

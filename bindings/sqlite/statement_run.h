@@ -1,4 +1,4 @@
-// sqlite_statement_run.h: a statement on the thread that waits for it.
+// statement_run.h: a statement on the thread that waits for it.
 //
 // Made, asked and destroyed with the interpreter lock; run() does without.
 #pragma once
@@ -7,10 +7,10 @@
 #include <memory>
 #include <optional>
 
+#include "bindings/sqlite/endpoint.h"
 #include "sqlite/execution.h"
 #include "sqlite/operation.h"
 #include "sqlite/pool.h"
-#include "sqlite_endpoint.h"
 
 namespace mcp::python {
 

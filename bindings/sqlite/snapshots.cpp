@@ -1,4 +1,4 @@
-#include "sqlite_snapshots.h"
+#include "bindings/sqlite/snapshots.h"
 
 #include <algorithm>
 #include <utility>

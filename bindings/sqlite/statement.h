@@ -1,4 +1,4 @@
-// sqlite_statement.h: one call of fetch, fetchrow, fetchval, execute or executemany.
+// statement.h: one call of fetch, fetchrow, fetchval, execute or executemany.
 //
 // REQUIRES: the interpreter lock.
 #pragma once
@@ -11,14 +11,14 @@
 #include "bindings/base/errors.h"
 #include "bindings/base/ref.h"
 #include "bindings/loop/budget.h"
-#include "sqlite_action.h"
-#include "sqlite_arguments.h"
-#include "sqlite_delivery.h"
-#include "sqlite_endpoint.h"
-#include "sqlite_params.h"
-#include "sqlite_result.h"
-#include "sqlite_snapshots.h"
-#include "sqlite_statement_run.h"
+#include "bindings/sqlite/action.h"
+#include "bindings/sqlite/arguments.h"
+#include "bindings/sqlite/delivery.h"
+#include "bindings/sqlite/endpoint.h"
+#include "bindings/sqlite/pack_params.h"
+#include "bindings/sqlite/result.h"
+#include "bindings/sqlite/snapshots.h"
+#include "bindings/sqlite/statement_run.h"
 
 namespace mcp::python {
 

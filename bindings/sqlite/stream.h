@@ -1,9 +1,9 @@
-// sqlite_stream.h: streams over a leased connection, copies of a database, and what init= may do
+// stream.h: streams over a leased connection, copies of a database, and what init= may do
 // with a new connection. Everything here needs the interpreter lock.
 #pragma once
 
 #include "bindings/base/gil.h"
-#include "sqlite_endpoint.h"
+#include "bindings/sqlite/endpoint.h"
 
 namespace mcp::python {
 
@@ -13,7 +13,7 @@ void bind_new_connection(pybind11::module_& module);
 // Calls `init` with a new connection, on the thread that opened it. Throws what it raises.
 void run_init(PyObject* init, sqlite::Connection& connection);
 
-// Copies the database to the file `path` page by page from one snapshot. As in sqlite_lease.h an
+// Copies the database to the file `path` page by page from one snapshot. As in lease.h an
 // awaitable, or None when blocking.
 PyObject* backup_to(Endpoint* endpoint, const std::string& path);
 

@@ -1,4 +1,4 @@
-// sqlite_result.h: from native rows to what a call returns, and to what the result cache keeps of
+// result.h: from native rows to what a call returns, and to what the result cache keeps of
 // it. Everything here needs the interpreter lock.
 #pragma once
 
@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "bindings/base/gil.h"
-#include "sqlite_rows.h"
+#include "bindings/sqlite/rows.h"
 
 namespace mcp::python {
 

@@ -1,4 +1,4 @@
-#include "sqlite_arguments.h"
+#include "bindings/sqlite/arguments.h"
 
 #include <algorithm>
 #include <cmath>

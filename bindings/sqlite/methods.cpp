@@ -1,9 +1,9 @@
-// sqlite_query.cpp: fetch, fetchrow, fetchval, execute and executemany, awaited or waited for.
+// methods.cpp: fetch, fetchrow, fetchval, execute and executemany, awaited or waited for.
 #include <iterator>
 #include <memory>
 #include <new>
 
-#include "sqlite_statement.h"
+#include "bindings/sqlite/statement.h"
 
 namespace mcp::python {
 namespace {

@@ -1,4 +1,4 @@
-// sqlite_params.h: Python values as bindings of a statement.
+// pack_params.h: Python values as bindings of a statement.
 #pragma once
 
 #include "bindings/base/gil.h"

@@ -1,4 +1,4 @@
-// sqlite_init.cpp: what init= may do with a new connection: run statements, add functions and
+// init.cpp: what init= may do with a new connection: run statements, add functions and
 // collations written in Python.
 #include <sqlite3.h>
 
@@ -6,10 +6,10 @@
 #include <string>
 
 #include "bindings/base/errors.h"
+#include "bindings/sqlite/pack_params.h"
+#include "bindings/sqlite/rows.h"
+#include "bindings/sqlite/stream.h"
 #include "sqlite/sqlite_error.h"
-#include "sqlite_params.h"
-#include "sqlite_rows.h"
-#include "sqlite_stream.h"
 
 namespace py = pybind11;
 

@@ -1,4 +1,4 @@
-// sqlite_operation.h: statements of a pool as native operations, so that a batch runs a chunk of
+// native.h: statements of a pool as native operations, so that a batch runs a chunk of
 // them without the interpreter lock.
 #pragma once
 

@@ -1,4 +1,4 @@
-// sqlite_snapshots.h: the statements that are answered inline in one tick of the loop share a
+// snapshots.h: the statements that are answered inline in one tick of the loop share a
 // snapshot, which is dropped when the tick is over.
 //
 // REQUIRES: the interpreter lock.

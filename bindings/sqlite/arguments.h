@@ -1,4 +1,4 @@
-// sqlite_arguments.h: what a call of fetch() and its like said. Everything here needs the
+// arguments.h: what a call of fetch() and its like said. Everything here needs the
 // interpreter lock.
 #pragma once
 
@@ -6,7 +6,7 @@
 
 #include "base/clock.h"
 #include "bindings/base/gil.h"
-#include "sqlite_result.h"
+#include "bindings/sqlite/result.h"
 
 namespace mcp::python {
 

@@ -1,4 +1,4 @@
-// sqlite_awaitable.cpp: what `pool.fetch()` returns. It is a coroutine to asyncio: it starts at the
+// awaitable.cpp: what `pool.fetch()` returns. It is a coroutine to asyncio: it starts at the
 // first send(), ends at once when the result is at hand, and else yields one future of the running
 // loop.
 
@@ -7,7 +7,7 @@
 
 #include "bindings/base/errors.h"
 #include "bindings/loop/budget.h"
-#include "sqlite_action.h"
+#include "bindings/sqlite/action.h"
 
 namespace mcp::python {
 namespace {

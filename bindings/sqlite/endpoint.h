@@ -1,4 +1,4 @@
-// sqlite_endpoint.h: the native half of SQLitePool, its blocking twin, and their connections.
+// endpoint.h: the native half of SQLitePool, its blocking twin, and their connections.
 //
 // One heap type, Endpoint, serves all four: it runs statements on the pool or on one leased
 // connection, and either returns an awaitable or waits. The pool's own endpoint owns the PoolState;
@@ -15,10 +15,10 @@
 #include "base/completion_queue.h"
 #include "base/fork.h"
 #include "bindings/base/gil.h"
+#include "bindings/sqlite/result.h"
+#include "bindings/sqlite/result_cache.h"
+#include "bindings/sqlite/rows.h"
 #include "sqlite/pool.h"
-#include "sqlite_cache.h"
-#include "sqlite_result.h"
-#include "sqlite_rows.h"
 
 namespace mcp::python {
 

@@ -1,4 +1,4 @@
-// sqlite_rows.h: native rows as Python objects.
+// rows.h: native rows as Python objects.
 #pragma once
 
 #include <cstdint>

@@ -1,11 +1,11 @@
-#include "sqlite_operation.h"
+#include "bindings/sqlite/native.h"
 
 #include <memory>
 #include <optional>
 #include <vector>
 
 #include "bindings/base/ref.h"
-#include "sqlite_statement.h"
+#include "bindings/sqlite/statement.h"
 
 namespace mcp::python {
 namespace {

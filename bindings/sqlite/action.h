@@ -1,4 +1,4 @@
-// sqlite_action.h: one thing that a caller asked for, run at once, on the caller's thread, or on a
+// action.h: one thing that a caller asked for, run at once, on the caller's thread, or on a
 // worker while a coroutine waits.
 #pragma once
 

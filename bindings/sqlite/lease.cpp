@@ -1,6 +1,6 @@
-// sqlite_lease.cpp: taking a connection for a while, ending its transaction, and opening and
+// lease.cpp: taking a connection for a while, ending its transaction, and opening and
 // closing a pool: what is rare enough for one general kind of job.
-#include "sqlite_lease.h"
+#include "bindings/sqlite/lease.h"
 
 #include <sqlite3.h>
 
@@ -10,9 +10,9 @@
 #include <utility>
 
 #include "bindings/base/errors.h"
+#include "bindings/sqlite/action.h"
+#include "bindings/sqlite/stream.h"
 #include "sqlite/sqlite_error.h"
-#include "sqlite_action.h"
-#include "sqlite_stream.h"
 
 namespace mcp::python {
 namespace {
