@@ -9,8 +9,8 @@
 #include <cstring>
 #include <string>
 
+#include "bindings/loadtest/calls.h"
 #include "loadtest/scenario.h"
-#include "loadtest_calls.h"
 
 namespace py = pybind11;
 

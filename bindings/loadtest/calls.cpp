@@ -1,4 +1,4 @@
-#include "loadtest_calls.h"
+#include "bindings/loadtest/calls.h"
 
 #include <pybind11/stl.h>
 #include <sys/timerfd.h>
@@ -9,7 +9,7 @@
 #include <cstring>
 
 #include "bindings/base/errors.h"
-#include "loadtest_report.h"
+#include "bindings/loadtest/report_dict.h"
 
 namespace py = pybind11;
 

@@ -1,3 +1,5 @@
+#include "loadtest/http_run.h"
+
 #include <pybind11/stl.h>
 
 #include <memory>
@@ -6,11 +8,10 @@
 #include <vector>
 
 #include "bindings/base/errors.h"
+#include "bindings/loadtest/report_dict.h"
 #include "loadtest/address.h"
 #include "loadtest/http2_session.h"
-#include "loadtest/http_run.h"
 #include "loadtest/scenario.h"
-#include "loadtest_report.h"
 
 namespace py = pybind11;
 

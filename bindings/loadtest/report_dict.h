@@ -1,4 +1,4 @@
-// loadtest_report.h: what the two kinds of load test runs have in common on their way to Python:
+// report_dict.h: what the two kinds of load test runs have in common on their way to Python:
 // histograms, reports, and the arguments that say when and how much.
 #pragma once
 

@@ -1,5 +1,5 @@
-// loadtest_calls.h: a load test of something that runs in this process. A CallRun holds the
-// schedule and the recorder; lanes (see loadtest_lane.cpp) call the target, as awaitables inside
+// calls.h: a load test of something that runs in this process. A CallRun holds the
+// schedule and the recorder; lanes (see lane.cpp) call the target, as awaitables inside
 // asyncio tasks or on threads.
 //
 // Everything here is called with the interpreter lock held, which is what guards it; wait_until()

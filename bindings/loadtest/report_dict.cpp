@@ -1,4 +1,4 @@
-#include "loadtest_report.h"
+#include "bindings/loadtest/report_dict.h"
 
 #include <pybind11/stl.h>
 
