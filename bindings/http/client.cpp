@@ -1,7 +1,5 @@
-// http_client.cpp: single HTTP requests as native operations, so that a batch runs them without the
+// client.cpp: single HTTP requests as native operations, so that a batch runs them without the
 // interpreter lock.
-#include "loadtest/http_client.h"
-
 #include <pybind11/stl.h>
 
 #include <exception>
@@ -15,6 +13,7 @@
 #include "bindings/base/native_operation.h"
 #include "bindings/base/ref.h"
 #include "bindings/base/rooms.h"
+#include "loadtest/http_client.h"
 
 namespace py = pybind11;
 
