@@ -1,4 +1,4 @@
-// metrics.cpp: process statistics, and the path that every HTTP request takes through the
+// requests.cpp: process statistics, and the path that every HTTP request takes through the
 // middleware.
 //
 // RequestMetrics.watch(send) begins a request and answers a ResponseWatch: a callable that stands
