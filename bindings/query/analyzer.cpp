@@ -1,5 +1,7 @@
-// query.cpp: the analyzer for python/mcp_performance/query.py. Reports cross as JSON text, the form
-// in which the helper process hands them over too; nothing here is called once a statement.
+// analyzer.cpp: the analyzer for python/mcp_performance/query.py. Reports cross as JSON text, the
+// form in which the helper process hands them over too; nothing here is called once a statement.
+#include "query/analyzer.h"
+
 #include <pybind11/stl.h>
 
 #include <memory>
@@ -11,7 +13,6 @@
 #include "bindings/base/rooms.h"
 #include "bindings/sqlite/figures.h"
 #include "query/advisor.h"
-#include "query/analyzer.h"
 #include "query/json.h"
 #include "sqlite/fingerprint.h"
 #include "sqlite/tracker.h"
