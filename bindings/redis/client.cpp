@@ -1,6 +1,8 @@
-// redis.cpp: the Redis client for tiers.py. Commands are sequences of bytes, str, int or float;
+// client.cpp: the Redis client for tiers.py. Commands are sequences of bytes, str, int or float;
 // replies are bytes, str (statuses), int, None, lists, and exception instances for error replies,
 // which the caller raises. A round trip costs tens of microseconds, so pybind11 serves here.
+#include "redis/client.h"
+
 #include <pybind11/stl.h>
 
 #include <exception>
@@ -15,7 +17,6 @@
 #include "bindings/base/rooms.h"
 #include "bindings/cache/feed_capsule.h"
 #include "bindings/loop/bridge.h"
-#include "redis/client.h"
 #include "redis/command.h"
 
 namespace py = pybind11;
