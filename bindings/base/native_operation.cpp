@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <new>
 #include <utility>
+#include <vector>
 
 #include "bindings/base/errors.h"
 #include "bindings/base/gil.h"
@@ -23,6 +24,11 @@ struct NativeFunction {
 };
 
 PyTypeObject* function_type = nullptr;
+
+std::vector<OperationFinder>& finders() {
+  static std::vector<OperationFinder> list;
+  return list;
+}
 
 NativeFunction* as_function(PyObject* object) { return reinterpret_cast<NativeFunction*>(object); }
 
@@ -117,9 +123,14 @@ PyObject* make_native_function(const char* name, const char* doc,
   return object;
 }
 
+void add_operation_finder(OperationFinder finder) { finders().push_back(finder); }
+
 std::shared_ptr<const NativeOperation> native_operation_of(PyObject* function) noexcept {
-  if (Py_TYPE(function) != function_type) return nullptr;
-  return as_function(function)->operation;
+  if (Py_TYPE(function) == function_type) return as_function(function)->operation;
+  for (const OperationFinder finder : finders()) {
+    if (auto operation = finder(function)) return operation;
+  }
+  return nullptr;
 }
 
 bool add_native_function_type(PyObject* module) {

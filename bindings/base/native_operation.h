@@ -31,6 +31,12 @@ class NativeOperation {
 PyObject* make_native_function(const char* name, const char* doc,
                                std::shared_ptr<const NativeOperation> operation);
 
+// A room's own callables that are native operations: empty when `function` is any other. Never with
+// an exception set.
+using OperationFinder = std::shared_ptr<const NativeOperation> (*)(PyObject* function);
+// REQUIRES: while the module is being made.
+void add_operation_finder(OperationFinder finder);
+
 // What `function` runs; empty when it is any other callable.
 std::shared_ptr<const NativeOperation> native_operation_of(PyObject* function) noexcept;
 

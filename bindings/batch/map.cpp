@@ -17,7 +17,6 @@
 #include "bindings/base/rooms.h"
 #include "bindings/base/user_code.h"
 #include "bindings/loop/bridge.h"
-#include "bindings/sqlite/native.h"
 
 namespace py = pybind11;
 
@@ -69,7 +68,7 @@ class PyMapWork final : public batch::MapWork {
   // With a `pending` object, outcomes go into results() and errors(), and results() holds that
   // object where there is none yet. Without (None), take() hands them out.
   PyMapWork(py::object function, py::object pending)
-      : operation_(find_operation(function.ptr())),
+      : operation_(native_operation_of(function.ptr())),
         function_(std::move(function)),
         context_(py::reinterpret_steal<py::object>(PyContext_CopyCurrent())),
         collect_(!pending.is_none()),
@@ -189,11 +188,6 @@ class PyMapWork final : public batch::MapWork {
     py::object error;            // it could not be read
     std::exception_ptr failure;  // it was, and failed
   };
-
-  static std::shared_ptr<const NativeOperation> find_operation(PyObject* function) {
-    auto operation = native_operation_of(function);
-    return operation != nullptr ? operation : statement_operation_of(function);
-  }
 
   static PyObject* call(PyObject* function, PyObject* item) {
     PyObject* arguments[] = {nullptr, item};

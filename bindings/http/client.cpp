@@ -1,5 +1,7 @@
 // client.cpp: single HTTP requests as native operations, so that a batch runs them without the
 // interpreter lock.
+#include "http/client.h"
+
 #include <pybind11/stl.h>
 
 #include <exception>
@@ -13,18 +15,17 @@
 #include "bindings/base/native_operation.h"
 #include "bindings/base/ref.h"
 #include "bindings/base/rooms.h"
-#include "loadtest/http_client.h"
 
 namespace py = pybind11;
 
 namespace mcp::python {
 namespace {
 
-using loadtest::ClientOptions;
-using loadtest::HeaderList;
-using loadtest::HttpClient;
-using loadtest::HttpMessage;
-using loadtest::HttpReply;
+using http::Client;
+using http::ClientOptions;
+using http::HeaderList;
+using http::Message;
+using http::Reply;
 
 PyTypeObject* reply_type = nullptr;
 
@@ -42,7 +43,7 @@ Ref latin1(const std::string& text) {
       PyUnicode_DecodeLatin1(text.data(), static_cast<Py_ssize_t>(text.size()), nullptr));
 }
 
-Ref to_python(const HeaderList& headers) {
+Ref to_python(const http::HeaderList& headers) {
   Ref list = Ref::steal(PyList_New(static_cast<Py_ssize_t>(headers.size())));
   for (std::size_t i = 0; list && i < headers.size(); ++i) {
     const Ref name = latin1(headers[i].first);
@@ -55,7 +56,7 @@ Ref to_python(const HeaderList& headers) {
   return list;
 }
 
-PyObject* to_python(const HttpReply& reply) {
+PyObject* to_python(const http::Reply& reply) {
   Ref status = Ref::steal(PyLong_FromLong(reply.status));
   Ref headers = to_python(reply.headers);
   Ref body = Ref::steal(
@@ -70,18 +71,18 @@ PyObject* to_python(const HttpReply& reply) {
 
 // What get() and send() share: where to, and what is added to each request.
 struct Service {
-  Service(ClientOptions options, std::string base_path, HeaderList common)
+  Service(http::ClientOptions options, std::string base_path, http::HeaderList common)
       : client(std::move(options)), prefix(std::move(base_path)), headers(std::move(common)) {
-    loadtest::check({"GET", prefix + "/", headers, ""});
+    http::check({"GET", prefix + "/", headers, ""});
   }
-  HttpClient client;
+  http::Client client;
   const std::string prefix;
-  const HeaderList headers;
+  const http::HeaderList headers;
 };
 
 class RequestTask final : public NativeOperation::Task {
  public:
-  RequestTask(std::shared_ptr<Service> service, HttpMessage message)
+  RequestTask(std::shared_ptr<Service> service, http::Message message)
       : service_(std::move(service)), message_(std::move(message)) {}
 
   void run() override {
@@ -105,8 +106,8 @@ class RequestTask final : public NativeOperation::Task {
 
  private:
   const std::shared_ptr<Service> service_;
-  HttpMessage message_;
-  HttpReply reply_;
+  http::Message message_;
+  http::Reply reply_;
   std::exception_ptr failure_;
 };
 
@@ -116,7 +117,7 @@ class RequestOperation : public NativeOperation {
 
  protected:
   [[nodiscard]] std::unique_ptr<Task> task(std::string method, PyObject* path,
-                                           const HeaderList& own, std::string body) const {
+                                           const http::HeaderList& own, std::string body) const {
     if (!PyUnicode_Check(path)) {
       PyErr_Format(PyExc_TypeError, "path: expected a str, not %.200s", Py_TYPE(path)->tp_name);
       return nullptr;
@@ -125,12 +126,12 @@ class RequestOperation : public NativeOperation {
       PyErr_Format(PyExc_ValueError, "path=%R: expected ASCII; see urllib.parse.quote()", path);
       return nullptr;
     }
-    HttpMessage message{std::move(method), service_->prefix, service_->headers, std::move(body)};
+    http::Message message{std::move(method), service_->prefix, service_->headers, std::move(body)};
     message.target.append(static_cast<const char*>(PyUnicode_DATA(path)),
                           static_cast<std::size_t>(PyUnicode_GET_LENGTH(path)));
     for (const auto& header : own) {
       std::erase_if(message.headers, [&header](const auto& one) {
-        return loadtest::same_header(one.first, header.first);
+        return http::same_header(one.first, header.first);
       });
     }
     message.headers.insert(message.headers.end(), own.begin(), own.end());
@@ -165,7 +166,7 @@ class SendOperation final : public RequestOperation {
     const auto part = [item](Py_ssize_t i) { return py::handle(PyTuple_GET_ITEM(item, i)); };
     std::string body;
     if (size > 2 && !read_body(part(2).ptr(), body)) return nullptr;
-    HeaderList headers;
+    http::HeaderList headers;
     if (size > 3 && !read_headers(part(3).ptr(), headers)) return nullptr;
     if (!PyUnicode_Check(part(0).ptr())) {
       PyErr_Format(PyExc_TypeError, "method=%R: expected a str", part(0).ptr());
@@ -195,11 +196,11 @@ class SendOperation final : public RequestOperation {
     return true;
   }
 
-  static bool read_headers(PyObject* headers, HeaderList& out) {
+  static bool read_headers(PyObject* headers, http::HeaderList& out) {
     const Ref items =
         Ref::steal(PyMapping_Check(headers) != 0 ? PyMapping_Items(headers) : nullptr);
-    if (items && py::detail::make_caster<HeaderList>().load(items.get(), true)) {
-      out = py::handle(items.get()).cast<HeaderList>();
+    if (items && py::detail::make_caster<http::HeaderList>().load(items.get(), true)) {
+      out = py::handle(items.get()).cast<http::HeaderList>();
       return true;
     }
     PyErr_Format(PyExc_TypeError, "headers=%R: expected a mapping of str to str", headers);
@@ -215,7 +216,7 @@ py::object function(const char* name, const char* doc, const std::shared_ptr<Ser
 }
 
 std::shared_ptr<Service> make_service(const py::kwargs& arguments) {
-  ClientOptions options;
+  http::ClientOptions options;
   options.host = arguments["host"].cast<std::string>();
   options.port = arguments["port"].cast<int>();
   options.authority = arguments["authority"].cast<std::string>();
@@ -227,11 +228,11 @@ std::shared_ptr<Service> make_service(const py::kwargs& arguments) {
   options.follow_redirects = arguments["follow_redirects"].cast<bool>();
   options.interrupted = check_signals;
   auto prefix = arguments["prefix"].cast<std::string>();
-  auto headers = arguments["headers"].cast<HeaderList>();
+  auto headers = arguments["headers"].cast<http::HeaderList>();
   const auto unix_socket = arguments["unix_socket"].cast<std::string>();
   const GilRelease unlocked;  // a name server may take its time
-  options.endpoints = unix_socket.empty() ? loadtest::resolve(options.host, options.port, {"*"})
-                                          : std::vector{loadtest::unix_endpoint(unix_socket)};
+  options.endpoints = unix_socket.empty() ? http::resolve(options.host, options.port, {"*"})
+                                          : std::vector{http::unix_endpoint(unix_socket)};
   return std::make_shared<Service>(std::move(options), std::move(prefix), std::move(headers));
 }
 

@@ -8,9 +8,10 @@
 #include <vector>
 
 #include "bindings/base/errors.h"
+#include "bindings/loadtest/bind.h"
 #include "bindings/loadtest/report_dict.h"
-#include "loadtest/address.h"
-#include "loadtest/http2_session.h"
+#include "http/address.h"
+#include "http/http2_session.h"
 #include "loadtest/scenario.h"
 
 namespace py = pybind11;
@@ -18,7 +19,7 @@ namespace py = pybind11;
 namespace mcp::python {
 namespace {
 
-using loadtest::HttpMessage;
+using http::Message;
 using loadtest::HttpOptions;
 using loadtest::HttpRun;
 using loadtest::RequestSpec;
@@ -81,9 +82,9 @@ HttpOptions http_options(const py::dict& arguments) {
   if (unix_socket.empty()) {
     const auto allow_hosts = arguments["allow_hosts"].cast<std::vector<std::string>>();
     const GilRelease unlocked;  // a name server may take its time
-    options.endpoints = loadtest::resolve(options.host, options.port, allow_hosts);
+    options.endpoints = http::resolve(options.host, options.port, allow_hosts);
   } else {
-    options.endpoints = {loadtest::unix_endpoint(unix_socket)};
+    options.endpoints = {http::unix_endpoint(unix_socket)};
   }
   return options;
 }
@@ -115,7 +116,7 @@ class RequestPicker {
 }  // namespace
 
 void bind_http_run(py::module_& module) {
-  module.attr("HTTP2_BUILT_IN") = loadtest::Http2Session::built_in();
+  module.attr("HTTP2_BUILT_IN") = http::Http2Session::built_in();
   py::class_<RequestPicker>(module, "RequestPicker")
       .def(py::init<const py::kwargs&>())
       .def("choose", &RequestPicker::choose)

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <string>
 
+#include "bindings/loadtest/bind.h"
 #include "bindings/loadtest/calls.h"
 #include "loadtest/scenario.h"
 

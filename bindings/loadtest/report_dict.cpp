@@ -9,6 +9,7 @@
 
 #include "bindings/base/errors.h"
 #include "bindings/base/rooms.h"
+#include "bindings/loadtest/bind.h"
 
 namespace py = pybind11;
 
@@ -203,12 +204,6 @@ void bind_load_histogram(py::module_& module) {
                              [](const LoadHistogram& self) { return self.get().digits(); })
       .def_property_readonly(
           "highest", [](const LoadHistogram& self) { return seconds(self.get().highest_ns()); });
-}
-
-void bind_loadtest(py::module_& module) {
-  bind_load_histogram(module);
-  bind_http_run(module);
-  bind_call_run(module);
 }
 
 }  // namespace mcp::python

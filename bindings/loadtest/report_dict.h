@@ -19,8 +19,4 @@ namespace mcp::python {
 
 [[nodiscard]] Duration to_ns(double seconds) noexcept;
 
-void bind_load_histogram(pybind11::module_& module);
-void bind_http_run(pybind11::module_& module);
-void bind_call_run(pybind11::module_& module);
-
 }  // namespace mcp::python

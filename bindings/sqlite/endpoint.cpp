@@ -13,6 +13,7 @@
 #include "bindings/sqlite/action.h"
 #include "bindings/sqlite/figures.h"
 #include "bindings/sqlite/lease.h"
+#include "bindings/sqlite/native.h"
 #include "bindings/sqlite/stream.h"
 
 namespace py = pybind11;
@@ -306,6 +307,7 @@ PyType_Spec endpoint_spec = {"mcp_performance._core.SQLiteEndpoint", sizeof(Endp
 
 void bind_sqlite(py::module_& module) {
   bind_awaitable(module);
+  add_operation_finder(&statement_operation_of);
   bind_query(module);
   endpoint_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&endpoint_spec));
   if (endpoint_type == nullptr) throw py::error_already_set();

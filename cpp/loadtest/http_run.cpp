@@ -30,7 +30,7 @@ void check(const HttpOptions& options) {
   require(options.requests >= 1, "num_requests", options.requests, "1 or more");
   require(options.think_low_ns >= 0 && options.think_high_ns >= options.think_low_ns, "think_time",
           options.think_high_ns, "0 or more, the smaller one first");
-  require(!options.http2 || Http2Session::built_in(), "http2", options.http2,
+  require(!options.http2 || http::Http2Session::built_in(), "http2", options.http2,
           "false: this build has no HTTP/2, for want of libnghttp2");
   if (options.endpoints.empty()) throw invalid_argument("target", "", "an address");
   if (options.requests == kNoBudget && options.duration_ns == kNever && !options.user_ramp &&
@@ -57,9 +57,9 @@ RecorderOptions recorder_options(const HttpOptions& options, const Scenario& sce
   return result;
 }
 
-bool answers(const Endpoint& endpoint) {
-  const ConnectOptions options{endpoint, {}, nullptr, 0, false};
-  HttpConnection connection;
+bool answers(const http::Endpoint& endpoint) {
+  const http::ConnectOptions options{endpoint, {}, nullptr, 0, false};
+  http::Connection connection;
   if (connection.open(options) != 0) return false;
   pollfd poll{connection.fd(), POLLOUT, 0};
   if (::poll(&poll, 1, kProbeMs) != 1) return false;
@@ -69,7 +69,7 @@ bool answers(const Endpoint& endpoint) {
 }
 
 // "localhost" is two addresses, and most servers listen on one of them.
-const Endpoint& choose(const std::vector<Endpoint>& endpoints) {
+const http::Endpoint& choose(const std::vector<http::Endpoint>& endpoints) {
   if (endpoints.size() > 1) {
     const auto found = std::find_if(endpoints.begin(), endpoints.end(), answers);
     if (found != endpoints.end()) return *found;
@@ -85,9 +85,9 @@ HttpRun::HttpRun(HttpOptions options, std::shared_ptr<const Scenario> scenario)
       totals_(std::make_shared<Totals>(recorder_options(options_, *scenario_), options_.threads)),
       stop_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (stop_fd_ < 0)
-    throw Error(ErrorKind::kLoadTest, "cannot start a run: " + describe_errno(errno));
+    throw Error(ErrorKind::kLoadTest, "cannot start a run: " + http::describe_errno(errno));
   try {
-    if (options_.use_tls) ssl_context_ = make_ssl_context(options_.tls);
+    if (options_.use_tls) ssl_context_ = http::make_ssl_context(options_.tls);
   } catch (...) {
     ::close(stop_fd_);
     throw;
@@ -103,8 +103,8 @@ void HttpRun::stop() noexcept {
 }
 
 void HttpRun::run() {
-  const ConnectOptions connect{choose(options_.endpoints), options_.host, ssl_context_.get(),
-                               options_.body_limit, options_.http2};
+  const http::ConnectOptions connect{choose(options_.endpoints), options_.host, ssl_context_.get(),
+                                     options_.body_limit, options_.http2};
   const Instant start = now_precise();
   std::vector<std::exception_ptr> failures(static_cast<std::size_t>(options_.threads));
   const auto work = [&](int number) {

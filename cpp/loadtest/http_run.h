@@ -14,22 +14,22 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "loadtest/http_connection.h"
+#include "http/connection.h"
+#include "http/tls.h"
 #include "loadtest/pacer.h"
 #include "loadtest/recorder.h"
 #include "loadtest/scenario.h"
-#include "loadtest/tls.h"
 
 namespace mcp::loadtest {
 
 inline constexpr std::uint64_t kNoBudget = UINT64_MAX;
 
 struct HttpOptions {
-  std::vector<Endpoint> endpoints;  // of one target; the first that answers is used
+  std::vector<http::Endpoint> endpoints;  // of one target; the first that answers is used
   std::string host;
   int port = 0;
   bool use_tls = false;
-  TlsOptions tls;
+  http::TlsOptions tls;
 
   int users = 1;
   int batch_size = 1;  // closed model only
@@ -81,7 +81,7 @@ class HttpRun {
   std::shared_ptr<const Scenario> scenario_;
   std::shared_ptr<Totals> totals_;
   RunControl control_;
-  SslContext ssl_context_;
+  http::SslContext ssl_context_;
   int stop_fd_;
 };
 

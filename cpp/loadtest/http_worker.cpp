@@ -13,7 +13,7 @@
 #include <utility>
 
 #include "base/error.h"
-#include "loadtest/redirect.h"
+#include "http/redirect.h"
 
 namespace mcp::loadtest {
 namespace {
@@ -89,7 +89,7 @@ HttpWorker::HttpWorker(const Setup& setup, std::shared_ptr<Totals> totals)
   event.events = EPOLLIN;
   event.data.u32 = kStopEvent;
   if (epoll_ < 0 || ::epoll_ctl(epoll_, EPOLL_CTL_ADD, stop_fd_, &event) != 0) {
-    const std::string why = describe_errno(errno);
+    const std::string why = http::describe_errno(errno);
     if (epoll_ >= 0) ::close(epoll_);
     throw Error(ErrorKind::kLoadTest, "cannot start a generator: " + why);
   }
@@ -199,9 +199,9 @@ void HttpWorker::handle(std::uint32_t index, std::uint32_t events) {
   const bool hung_up = (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
   const auto progress = lane.connection.advance(buffer_, hung_up);
   if (!was_connected && lane.connection.is_connected()) note_connected(lane);
-  if (progress == HttpConnection::Progress::kComplete) {
+  if (progress == http::Connection::Progress::kComplete) {
     complete(index);
-  } else if (progress == HttpConnection::Progress::kFailed) {
+  } else if (progress == http::Connection::Progress::kFailed) {
     if (!was_connected && !pacer_) ++users_[lane.user].refusals;
     const Instant now = now_precise();
     fail(index, lane.connection.failure(), false, now);
@@ -250,7 +250,7 @@ int HttpWorker::transmit(std::uint32_t index, std::string_view bytes, bool is_he
     }
   }
   const bool checks_body = !scenario_.kinds()[lane.choice.kind].expectation.contains.empty();
-  lane.connection.begin(bytes, is_head, checks_body ? Keep::kBody : Keep::kNothing);
+  lane.connection.begin(bytes, is_head, checks_body ? http::Keep::kBody : http::Keep::kNothing);
   if (lane.connection.is_connected()) lane.connection.send_now();
   return 0;
 }
@@ -276,9 +276,9 @@ HttpWorker::Start HttpWorker::start(std::uint32_t index, Instant intended, Insta
     deadlines_.push(index, add(now, options_.timeout_ns));
     return Start::kSent;
   }
-  if (is_generator_limit(code)) {
+  if (http::is_generator_limit(code)) {
     recorder_.own().generator_limit =
-        describe_errno(code).substr(std::strlen("generator-limited: "));
+        http::describe_errno(code).substr(std::strlen("generator-limited: "));
     lane.opened = 0;
     // Others can carry it; when nobody can, it fails like any request.
     if (in_flight_ > 0) {
@@ -286,15 +286,16 @@ HttpWorker::Start HttpWorker::start(std::uint32_t index, Instant intended, Insta
       return Start::kGeneratorLimited;
     }
   }
-  fail(index, describe_errno(code), false, now_precise());
+  fail(index, http::describe_errno(code), false, now_precise());
   return Start::kFailed;
 }
 
 void HttpWorker::complete(std::uint32_t index) {
   Lane& lane = lanes_[index];
-  const HttpResponse& response = lane.connection.response();
+  const http::Response& response = lane.connection.response();
   const Instant done = lane.connection.last_byte_at();
-  if (options_.follow_redirects && is_redirect(response.status()) && !response.location().empty()) {
+  if (options_.follow_redirects && http::is_redirect(response.status()) &&
+      !response.location().empty()) {
     if (follow_redirect(index)) return;
     end(index, done);
     return;
@@ -317,24 +318,24 @@ void HttpWorker::complete(std::uint32_t index) {
 // True: the lane is in flight again. False: it has failed.
 bool HttpWorker::follow_redirect(std::uint32_t index) {
   Lane& lane = lanes_[index];
-  const HttpResponse& response = lane.connection.response();
+  const http::Response& response = lane.connection.response();
   const Instant done = lane.connection.last_byte_at();
-  const HttpMessage& message = scenario_.prepared(lane.choice).message;
-  const auto target = same_origin_target(response.location(), message.target,
-                                         {options_.use_tls, options_.host, options_.port});
+  const http::Message& message = scenario_.prepared(lane.choice).message;
+  const auto target = http::same_origin_target(response.location(), message.target,
+                                               {options_.use_tls, options_.host, options_.port});
   const bool keep_alive = lane.connection.is_reusable();
   if (!target || ++lane.hops > kMostHops) {
     if (!keep_alive) lane.connection.close();
     fail(index, target ? "too many redirects" : "off-host redirect refused", false, done);
     return false;
   }
-  const HttpMessage next = redirected(message, response.status(), *target);
+  const http::Message next = http::redirected(message, response.status(), *target);
   if (!keep_alive) lane.connection.close();
-  lane.own_bytes = serialize(next, scenario_.authority());
+  lane.own_bytes = http::serialize(next, scenario_.authority());
   scenario_.fill(lane.own_bytes, find_slots(lane.own_bytes), lane.number & ~kWarmupNumber);
   const int code = transmit(index, lane.own_bytes, next.method == "HEAD");
   if (code == 0) return true;
-  fail(index, describe_errno(code), false, done);
+  fail(index, http::describe_errno(code), false, done);
   return false;
 }
 

@@ -16,8 +16,8 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "http/connection.h"
 #include "loadtest/deadlines.h"
-#include "loadtest/http_connection.h"
 #include "loadtest/http_run.h"
 #include "loadtest/random.h"
 #include "loadtest/recorder.h"
@@ -30,7 +30,7 @@ class HttpWorker {
   struct Setup {
     const HttpOptions& options;
     const Scenario& scenario;
-    const ConnectOptions& connect;
+    const http::ConnectOptions& connect;
     RunControl& control;
     int stop_fd;
     int number;  // of this worker
@@ -46,7 +46,7 @@ class HttpWorker {
 
  private:
   struct Lane {  // a connection and the request that it carries
-    HttpConnection connection;
+    http::Connection connection;
     std::uint32_t user = 0;
     Scenario::Choice choice{};
     std::uint64_t number = 0;
@@ -101,7 +101,7 @@ class HttpWorker {
 
   const HttpOptions& options_;
   const Scenario& scenario_;
-  const ConnectOptions& connect_;
+  const http::ConnectOptions& connect_;
   RunControl& control_;
   std::shared_ptr<Totals> totals_;
   const int stop_fd_;

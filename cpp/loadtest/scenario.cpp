@@ -10,30 +10,6 @@
 namespace mcp::loadtest {
 namespace {
 
-constexpr std::string_view kTokenExtra = "!#$%&'*+-.^_`|~";
-
-bool is_token(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
-    return std::isalnum(c) != 0 || kTokenExtra.find(static_cast<char>(c)) != std::string_view::npos;
-  });
-}
-
-// Whether `text`, its markers apart, has a character that would end a line or the text.
-bool has_control(std::string_view text) {
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const std::string_view rest = text.substr(i);
-    if (rest.starts_with(kSequenceMarker)) {
-      i += kSequenceMarker.size() - 1;
-    } else if (rest.starts_with(kUuidMarker)) {
-      i += kUuidMarker.size() - 1;
-    } else if (const auto c = static_cast<unsigned char>(text[i]);
-               (c < 0x20 && c != '\t') || c == 0x7f) {
-      return true;
-    }
-  }
-  return false;
-}
-
 void write_hex(char* out, std::uint64_t value, int digits) {
   constexpr std::string_view kDigits = "0123456789abcdef";
   for (int i = digits - 1; i >= 0; --i, value >>= 4) out[i] = kDigits[value & 15];
@@ -51,29 +27,22 @@ void write_uuid(char* out, std::uint64_t high, std::uint64_t low) {
   for (const int dash : {8, 13, 18, 23}) out[dash] = '-';
 }
 
+// What a peer may see of `text`: without its markers, whose ends are control characters.
+std::string without_markers(std::string text) {
+  for (const Slot& slot : find_slots(text)) {
+    const std::size_t size = slot.uuid ? kUuidMarker.size() : kSequenceMarker.size();
+    text.replace(slot.offset, size, size, '0');
+  }
+  return text;
+}
+
+void check_unmarked(http::Message message) {
+  message.target = without_markers(std::move(message.target));
+  for (auto& [name, value] : message.headers) value = without_markers(std::move(value));
+  http::check(message);
+}
+
 }  // namespace
-
-void check(const HttpMessage& message) {
-  if (!is_token(message.method)) throw invalid_argument("method", message.method, "an HTTP token");
-  if (message.target.empty() || message.target.front() != '/' || has_control(message.target) ||
-      message.target.find(' ') != std::string::npos) {
-    throw invalid_argument("path", message.target,
-                           "a path that begins with / and has no spaces or control characters");
-  }
-  for (const auto& [name, value] : message.headers) {
-    if (!is_token(name)) throw invalid_argument("headers", name, "a header name");
-    if (has_control(value)) {
-      throw invalid_argument("headers", name, "a value without control characters");
-    }
-  }
-}
-
-bool same_header(std::string_view a, std::string_view b) noexcept {
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) {
-           return std::tolower(static_cast<unsigned char>(x)) ==
-                  std::tolower(static_cast<unsigned char>(y));
-         });
-}
 
 std::vector<Slot> find_slots(std::string_view text) {
   std::vector<Slot> slots;
@@ -91,27 +60,6 @@ std::vector<Slot> find_slots(std::string_view text) {
     }
   }
   return slots;
-}
-
-std::string serialize(const HttpMessage& message, std::string_view authority) {
-  std::string out = message.method + " " + message.target + " HTTP/1.1\r\n";
-  bool host = false;
-  bool length = false;
-  for (const auto& [name, value] : message.headers) {
-    host = host || same_header(name, "host");
-    length = length || same_header(name, "content-length");
-  }
-  if (!host) out.append("Host: ").append(authority).append("\r\n");
-  for (const auto& [name, value] : message.headers) {
-    out.append(name).append(": ").append(value).append("\r\n");
-  }
-  const bool carries_body = !message.body.empty() || message.method == "POST" ||
-                            message.method == "PUT" || message.method == "PATCH";
-  if (carries_body && !length) {
-    out.append("Content-Length: ").append(std::to_string(message.body.size())).append("\r\n");
-  }
-  out.append("\r\n").append(message.body);
-  return out;
 }
 
 Scenario::Scenario(std::vector<RequestSpec> specs, std::string authority, std::uint64_t seed,
@@ -133,10 +81,10 @@ Scenario::Scenario(std::vector<RequestSpec> specs, std::string authority, std::u
     if (spec.variants.empty()) throw invalid_argument("data", "[]", "at least one row");
     RequestKind kind{std::move(spec.name), spec.weight, std::move(spec.expectation), {}};
     kind.variants.reserve(spec.variants.size());
-    for (HttpMessage& message : spec.variants) {
-      check(message);
+    for (http::Message& message : spec.variants) {
+      check_unmarked(message);
       PreparedRequest prepared;
-      prepared.bytes = serialize(message, authority_);
+      prepared.bytes = http::serialize(message, authority_);
       prepared.slots = find_slots(prepared.bytes);
       prepared.is_head = message.method == "HEAD";
       prepared.message = std::move(message);

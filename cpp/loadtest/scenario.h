@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "http/message.h"
+
 namespace mcp::loadtest {
 
 // Stand in a variant's text where each request has a value of its own. The values have the length
@@ -21,16 +23,6 @@ inline constexpr std::string_view kUuidMarker = "\x01uuid-----------------------
 inline constexpr std::uint64_t kWarmupNumber = 1ULL << 63;
 static_assert(kSequenceMarker.size() == 12 && kUuidMarker.size() == 36);
 
-struct HttpMessage {
-  std::string method;  // upper case
-  std::string target;  // path and query, begins with /
-  std::vector<std::pair<std::string, std::string>> headers;
-  std::string body;
-};
-
-// Throws Error where a part would end a line too early, or is not what it should be.
-void check(const HttpMessage& message);
-
 // What a response must be to count as a success.
 struct Expectation {
   int status_low = 100;  // both ends count
@@ -41,7 +33,7 @@ struct Expectation {
 struct RequestSpec {
   std::string name;
   double weight = 1;
-  std::vector<HttpMessage> variants;  // at least one
+  std::vector<http::Message> variants;  // at least one
   Expectation expectation;
 };
 
@@ -54,7 +46,7 @@ struct Slot {
 struct PreparedRequest {
   std::string bytes;
   std::vector<Slot> slots;
-  HttpMessage message;  // as given; redirects and HTTP/2 build on it
+  http::Message message;  // as given; redirects and HTTP/2 build on it
   bool is_head = false;
 };
 
@@ -100,11 +92,5 @@ class Scenario {
 
 // Where `text` has markers, in order.
 [[nodiscard]] std::vector<Slot> find_slots(std::string_view text);
-
-// `message` as HTTP/1.1 for `authority`. Host and Content-Length are added where they are missing.
-[[nodiscard]] std::string serialize(const HttpMessage& message, std::string_view authority);
-
-// Case-insensitive comparison of header names.
-[[nodiscard]] bool same_header(std::string_view a, std::string_view b) noexcept;
 
 }  // namespace mcp::loadtest

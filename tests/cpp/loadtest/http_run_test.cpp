@@ -10,10 +10,13 @@
 #include <vector>
 
 #include "base/error.h"
-#include "loadtest/http_server.h"
+#include "http/server.h"
 
 namespace mcp::loadtest {
 namespace {
+
+using http::kOk;
+using http::Server;
 
 std::shared_ptr<const Scenario> get(const std::string& target = "/") {
   RequestSpec spec{"get", 1, {{"GET", target, {}, ""}}, {}};
@@ -22,7 +25,7 @@ std::shared_ptr<const Scenario> get(const std::string& target = "/") {
 
 HttpOptions options(int port, std::uint64_t requests, int users, int threads = 1) {
   HttpOptions result;
-  result.endpoints = resolve("127.0.0.1", port, {});
+  result.endpoints = http::resolve("127.0.0.1", port, {});
   result.host = "127.0.0.1";
   result.port = port;
   result.requests = requests;
@@ -102,16 +105,16 @@ TEST(HttpRun, RefusesBadOptions) {
 TEST(Address, OnlyLocalAndPrivateAddressesAreReachedUnasked) {
   for (const char* host :
        {"127.0.0.1", "127.9.9.9", "::1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "fd00::1"}) {
-    EXPECT_EQ(resolve(host, 80, {}).size(), 1U) << host;
+    EXPECT_EQ(http::resolve(host, 80, {}).size(), 1U) << host;
   }
   for (const char* host : {"8.8.8.8", "169.254.169.254", "172.32.0.1", "100.64.0.1", "fe80::1",
                            "2001:db8::1", "::ffff:8.8.8.8"}) {
-    EXPECT_THROW((void)resolve(host, 80, {}), Error) << host;
-    EXPECT_EQ(resolve(host, 80, {host}).size(), 1U) << host;
+    EXPECT_THROW((void)http::resolve(host, 80, {}), Error) << host;
+    EXPECT_EQ(http::resolve(host, 80, {host}).size(), 1U) << host;
   }
-  EXPECT_TRUE(host_matches("a.example.org", "*.example.org"));
-  EXPECT_FALSE(host_matches("example.org", "*.example.org"));
-  EXPECT_FALSE(host_matches("badexample.org", "*.example.org"));
+  EXPECT_TRUE(http::host_matches("a.example.org", "*.example.org"));
+  EXPECT_FALSE(http::host_matches("example.org", "*.example.org"));
+  EXPECT_FALSE(http::host_matches("badexample.org", "*.example.org"));
 }
 
 }  // namespace

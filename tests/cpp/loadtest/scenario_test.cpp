@@ -7,14 +7,13 @@
 #include <set>
 
 #include "base/error.h"
-#include "loadtest/redirect.h"
 
 namespace mcp::loadtest {
 namespace {
 
-HttpMessage get(const std::string& target) { return {"GET", target, {}, ""}; }
+http::Message get(const std::string& target) { return {"GET", target, {}, ""}; }
 
-RequestSpec spec(const std::string& name, double weight, std::vector<HttpMessage> variants) {
+RequestSpec spec(const std::string& name, double weight, std::vector<http::Message> variants) {
   return {name, weight, std::move(variants), {}};
 }
 
@@ -48,16 +47,16 @@ TEST(Scenario, FollowsASequenceRoundAndRound) {
 }
 
 TEST(Scenario, PreparesTheBytesOfARequest) {
-  const HttpMessage post{"POST", "/x?y=1", {{"Accept", "*/*"}}, "hello"};
-  EXPECT_EQ(serialize(post, "h:80"),
+  const http::Message post{"POST", "/x?y=1", {{"Accept", "*/*"}}, "hello"};
+  EXPECT_EQ(http::serialize(post, "h:80"),
             "POST /x?y=1 HTTP/1.1\r\nHost: h:80\r\nAccept: */*\r\nContent-Length: 5\r\n\r\nhello");
-  EXPECT_EQ(serialize({"GET", "/", {{"host", "other"}}, ""}, "h"),
+  EXPECT_EQ(http::serialize({"GET", "/", {{"host", "other"}}, ""}, "h"),
             "GET / HTTP/1.1\r\nhost: other\r\n\r\n");
 }
 
 TEST(Scenario, FillsEachRequestWithValuesOfItsOwn) {
   const std::string path = "/" + std::string(kSequenceMarker);
-  HttpMessage post{"POST", path, {{"Idempotency-Key", std::string(kUuidMarker)}}, ""};
+  http::Message post{"POST", path, {{"Idempotency-Key", std::string(kUuidMarker)}}, ""};
   const Scenario scenario({spec("a", 1, {post})}, "h", 1, 0);
   const PreparedRequest& prepared = scenario.prepared({0, 0});
   ASSERT_EQ(prepared.slots.size(), 2U);
@@ -78,7 +77,7 @@ TEST(Scenario, FillsEachRequestWithValuesOfItsOwn) {
 }
 
 TEST(Scenario, RefusesWhatWouldBreakOutOfARequest) {
-  const auto refuse = [](HttpMessage message) {
+  const auto refuse = [](http::Message message) {
     EXPECT_THROW(Scenario({spec("a", 1, {std::move(message)})}, "h", 0, 0), Error);
   };
   refuse({"GET", "/a\r\nX: 1", {}, ""});
@@ -92,51 +91,6 @@ TEST(Scenario, RefusesWhatWouldBreakOutOfARequest) {
   EXPECT_THROW(Scenario({spec("a", 0, {get("/")})}, "h", 0, 0), Error);
   EXPECT_THROW(Scenario({spec("a", 1, {})}, "h", 0, 0), Error);
   EXPECT_THROW(Scenario({spec("a", 1, {get("/")})}, "h", 0, 0, {{1, 0}}), Error);
-}
-
-struct RedirectCase {
-  const char* location;
-  const char* target;  // null: refused
-
-  friend void PrintTo(const RedirectCase& self, std::ostream* out) { *out << self.location; }
-};
-
-class RedirectTest : public testing::TestWithParam<RedirectCase> {};
-
-TEST_P(RedirectTest, StaysOnTheOrigin) {
-  const auto target =
-      same_origin_target(GetParam().location, "/a/b?c=1", {false, "localhost", 8000});
-  if (GetParam().target == nullptr) {
-    EXPECT_FALSE(target.has_value()) << *target;
-  } else {
-    ASSERT_TRUE(target.has_value());
-    EXPECT_EQ(*target, GetParam().target);
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(
-    Redirect, RedirectTest,
-    testing::Values(
-        RedirectCase{"/x?y", "/x?y"}, RedirectCase{"x", "/a/x"}, RedirectCase{"?q=2", "/a/b?q=2"},
-        RedirectCase{"http://localhost:8000/z#f", "/z"}, RedirectCase{"//LOCALHOST:8000", "/"},
-        RedirectCase{"http://localhost:8000?q", "/?q"}, RedirectCase{"http://localhost/z", nullptr},
-        RedirectCase{"https://localhost:8000/z", nullptr},
-        RedirectCase{"//evil.example/z", nullptr}, RedirectCase{"/\\evil.example/z", nullptr},
-        RedirectCase{"http://evil@localhost:8000/", nullptr},
-        RedirectCase{"http://localhost:8000.evil.example/", nullptr},
-        RedirectCase{"http://localhost:8000@evil.example/", nullptr},
-        RedirectCase{"javascript:alert(1)", nullptr}, RedirectCase{"/a\r\nX: 1", nullptr},
-        RedirectCase{"", nullptr}));
-
-TEST(Redirect, SeeOtherBecomesAGetWithoutABody) {
-  const HttpMessage post{"POST", "/a", {{"Content-Type", "x"}, {"Accept", "y"}}, "body"};
-  const HttpMessage next = redirected(post, 303, "/b");
-  EXPECT_EQ(next.method, "GET");
-  EXPECT_EQ(next.body, "");
-  ASSERT_EQ(next.headers.size(), 1U);
-  EXPECT_EQ(next.headers[0].first, "Accept");
-  EXPECT_EQ(redirected(post, 307, "/b").body, "body");
-  EXPECT_EQ(redirected({"HEAD", "/a", {}, ""}, 302, "/b").method, "HEAD");
 }
 
 }  // namespace

@@ -1,10 +1,10 @@
-#include "loadtest/redirect.h"
+#include "http/redirect.h"
 
 #include <algorithm>
 #include <charconv>
 #include <utility>
 
-namespace mcp::loadtest {
+namespace mcp::http {
 namespace {
 
 constexpr std::string_view kBodyHeaders[] = {"content-length", "content-type", "content-encoding",
@@ -60,8 +60,8 @@ std::optional<std::string> same_origin_target(std::string_view location, std::st
   return std::string(path.substr(0, path.rfind('/') + 1)).append(location);
 }
 
-HttpMessage redirected(const HttpMessage& message, int status, std::string target) {
-  HttpMessage next = message;
+Message redirected(const Message& message, int status, std::string target) {
+  Message next = message;
   next.target = std::move(target);
   const bool to_get = (status == 303 && message.method != "HEAD") ||
                       ((status == 301 || status == 302) && message.method == "POST");
@@ -75,4 +75,4 @@ HttpMessage redirected(const HttpMessage& message, int status, std::string targe
   return next;
 }
 
-}  // namespace mcp::loadtest
+}  // namespace mcp::http

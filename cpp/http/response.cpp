@@ -1,4 +1,4 @@
-#include "loadtest/http_response.h"
+#include "http/response.h"
 
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/error.hpp>
@@ -7,13 +7,13 @@
 #include <new>
 #include <utility>
 
-#include "loadtest/scenario.h"
+#include "http/message.h"
 
-namespace http = boost::beast::http;
+namespace beast = boost::beast::http;
 using boost::beast::error_code;
 using boost::beast::string_view;
 
-namespace mcp::loadtest {
+namespace mcp::http {
 namespace {
 
 constexpr std::size_t kInflateBytes = 16 << 10;
@@ -87,9 +87,9 @@ bool BodySink::finish() {
   return false;
 }
 
-class HttpResponse::Parser final : public http::basic_parser<false> {
+class Response::Parser final : public beast::basic_parser<false> {
  public:
-  explicit Parser(HttpResponse& owner) : owner_(owner) {
+  explicit Parser(Response& owner) : owner_(owner) {
     eager(true);
     header_limit(kMostHeaderBytes);
     body_limit(UINT64_MAX);  // BodySink limits what counts: the decoded size
@@ -97,17 +97,17 @@ class HttpResponse::Parser final : public http::basic_parser<false> {
   }
 
  private:
-  void on_request_impl(http::verb, string_view, string_view, int, error_code&) override {}
+  void on_request_impl(beast::verb, string_view, string_view, int, error_code&) override {}
   void on_response_impl(int code, string_view, int, error_code&) override { owner_.status_ = code; }
-  void on_field_impl(http::field name, string_view text, string_view value, error_code&) override {
-    if (name == http::field::location) owner_.location_ = view(value);
-    if (name == http::field::content_encoding) owner_.body_.set_encoding(view(value));
+  void on_field_impl(beast::field name, string_view text, string_view value, error_code&) override {
+    if (name == beast::field::location) owner_.location_ = view(value);
+    if (name == beast::field::content_encoding) owner_.body_.set_encoding(view(value));
     if (owner_.keep_headers_) owner_.keep_header(view(text), view(value));
   }
   void on_header_impl(error_code&) override {}
   void on_body_init_impl(const boost::optional<std::uint64_t>&, error_code&) override {}
   std::size_t on_body_impl(string_view data, error_code& error) override {
-    if (!owner_.body_.write(view(data))) error = http::error::body_limit;
+    if (!owner_.body_.write(view(data))) error = beast::error::body_limit;
     return data.size();
   }
   void on_chunk_header_impl(std::uint64_t, string_view, error_code&) override {}
@@ -116,12 +116,12 @@ class HttpResponse::Parser final : public http::basic_parser<false> {
   }
   void on_finish_impl(error_code&) override {}
 
-  HttpResponse& owner_;
+  Response& owner_;
 };
 
-void HttpResponse::ParserDelete::operator()(Parser* parser) const noexcept { delete parser; }
+void Response::ParserDelete::operator()(Parser* parser) const noexcept { delete parser; }
 
-void HttpResponse::reset_parser() {
+void Response::reset_parser() {
   // The parser cannot be reset, and its memory can be used again.
   if (Parser* const old = parser_.release(); old != nullptr) {
     std::destroy_at(old);
@@ -131,7 +131,7 @@ void HttpResponse::reset_parser() {
   }
 }
 
-void HttpResponse::begin(bool is_head, std::uint64_t body_limit, Keep keep) {
+void Response::begin(bool is_head, std::uint64_t body_limit, Keep keep) {
   is_head_ = is_head;
   started_ = false;
   keep_alive_ = false;
@@ -145,12 +145,12 @@ void HttpResponse::begin(bool is_head, std::uint64_t body_limit, Keep keep) {
   reset_parser();
 }
 
-HttpResponse::State HttpResponse::fail(std::string_view why) {
+Response::State Response::fail(std::string_view why) {
   error_ = why;
   return State::kBad;
 }
 
-HttpResponse::State HttpResponse::complete(std::string_view rest) {
+Response::State Response::complete(std::string_view rest) {
   if (!body_.finish()) return fail(body_.error());
   // Bytes behind the response answer nothing that was asked: the connection is out of step.
   keep_alive_ = parser_->keep_alive() && rest.empty();
@@ -158,15 +158,15 @@ HttpResponse::State HttpResponse::complete(std::string_view rest) {
 }
 
 // Takes what it can off the front of `data`.
-HttpResponse::State HttpResponse::parse(std::string_view& data) {
+Response::State Response::parse(std::string_view& data) {
   while (true) {
     error_code error;
     const std::size_t used =
         parser_->put(boost::asio::const_buffer(data.data(), data.size()), error);
     data.remove_prefix(used);
-    if (error && error != http::error::need_more) {
+    if (error && error != beast::error::need_more) {
       if (!body_.error().empty()) return fail(body_.error());
-      if (error == http::error::header_limit) return fail("headers too large");
+      if (error == beast::error::header_limit) return fail("headers too large");
       return fail("bad response: " + error.message());
     }
     if (parser_->is_done()) {
@@ -181,7 +181,7 @@ HttpResponse::State HttpResponse::parse(std::string_view& data) {
   }
 }
 
-HttpResponse::State HttpResponse::feed(std::string_view data) {
+Response::State Response::feed(std::string_view data) {
   started_ = true;
   if (pending_.empty()) {
     const State state = parse(data);
@@ -198,7 +198,7 @@ HttpResponse::State HttpResponse::feed(std::string_view data) {
   return State::kMore;
 }
 
-HttpResponse::State HttpResponse::end_of_stream() {
+Response::State Response::end_of_stream() {
   error_code error;
   if (parser_->got_some()) parser_->put_eof(error);
   if (!parser_->got_some() || error || !parser_->is_done()) {
@@ -209,35 +209,35 @@ HttpResponse::State HttpResponse::end_of_stream() {
   return state;
 }
 
-void HttpResponse::keep_header(std::string_view name, std::string_view value) {
+void Response::keep_header(std::string_view name, std::string_view value) {
   std::string lower(name);
   for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   headers_.emplace_back(std::move(lower), value);
 }
 
-void HttpResponse::set_status(int status) {
+void Response::set_status(int status) {
   started_ = true;
   headers_.clear();
   status_ = status;
 }
 
-void HttpResponse::add_header(std::string_view name, std::string_view value) {
+void Response::add_header(std::string_view name, std::string_view value) {
   if (same_header(name, "location")) location_ = value;
   if (same_header(name, "content-encoding") && !is_head_) body_.set_encoding(value);
   if (keep_headers_) keep_header(name, value);
 }
 
-bool HttpResponse::add_body(std::string_view data) {
+bool Response::add_body(std::string_view data) {
   if (body_.write(data)) return true;
   error_ = body_.error();
   return false;
 }
 
-HttpResponse::State HttpResponse::finish() {
+Response::State Response::finish() {
   if (status_ == 0) return fail("bad response: no status");
   if (!body_.finish()) return fail(body_.error());
   keep_alive_ = true;
   return State::kComplete;
 }
 
-}  // namespace mcp::loadtest
+}  // namespace mcp::http

@@ -1,4 +1,4 @@
-#include "loadtest/http_connection.h"
+#include "http/connection.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -11,7 +11,7 @@
 #include <memory>
 #include <utility>
 
-namespace mcp::loadtest {
+namespace mcp::http {
 
 std::string describe_errno(int code) {
   switch (code) {
@@ -45,7 +45,7 @@ bool is_generator_limit(int code) noexcept {
          code == ENOMEM;
 }
 
-int HttpConnection::open(const ConnectOptions& options) {
+int Connection::open(const ConnectOptions& options) {
   options_ = &options;
   const auto& address = reinterpret_cast<const sockaddr&>(options.endpoint.address);
   fd_ = ::socket(address.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -64,7 +64,7 @@ int HttpConnection::open(const ConnectOptions& options) {
   return 0;
 }
 
-void HttpConnection::begin(std::string_view request, bool is_head, Keep keep) {
+void Connection::begin(std::string_view request, bool is_head, Keep keep) {
   output_ = request;
   first_byte_at_ = last_byte_at_ = 0;
   bytes_received_ = 0;
@@ -75,13 +75,13 @@ void HttpConnection::begin(std::string_view request, bool is_head, Keep keep) {
 }
 
 // Whether the session has more to send; output_ is empty.
-bool HttpConnection::more_output() {
+bool Connection::more_output() {
   if (!http2_) return false;
   output_ = http2_->output();
   return !output_.empty();
 }
 
-bool HttpConnection::wants_to_write() const noexcept {
+bool Connection::wants_to_write() const noexcept {
   switch (state_) {
     case State::kConnecting:
       return true;
@@ -92,11 +92,11 @@ bool HttpConnection::wants_to_write() const noexcept {
   }
 }
 
-bool HttpConnection::is_reusable() const noexcept {
+bool Connection::is_reusable() const noexcept {
   return !hung_up_ && response_.keep_alive() && (!http2_ || http2_->is_usable());
 }
 
-void HttpConnection::close() noexcept {
+void Connection::close() noexcept {
   http2_.reset();
   ssl_.reset();
   if (fd_ >= 0) ::close(fd_);
@@ -106,13 +106,13 @@ void HttpConnection::close() noexcept {
   output_ = {};
 }
 
-HttpConnection::Progress HttpConnection::fail(std::string why) {
+Connection::Progress Connection::fail(std::string why) {
   failure_ = std::move(why);
   close();
   return Progress::kFailed;
 }
 
-HttpConnection::Progress HttpConnection::connect_or_fail() {
+Connection::Progress Connection::connect_or_fail() {
   int code = 0;
   socklen_t length = sizeof code;
   if (::getsockopt(fd_, SOL_SOCKET, SO_ERROR, &code, &length) != 0) code = errno;
@@ -134,7 +134,7 @@ HttpConnection::Progress HttpConnection::connect_or_fail() {
   return come_up();
 }
 
-HttpConnection::Progress HttpConnection::come_up() {
+Connection::Progress Connection::come_up() {
   state_ = State::kUp;
   up_at_ = now_precise();
   if (!options_->http2) return Progress::kComplete;
@@ -143,7 +143,7 @@ HttpConnection::Progress HttpConnection::come_up() {
   return fail("generator-limited: no memory for a stream");
 }
 
-HttpConnection::Progress HttpConnection::shake_hands() {
+Connection::Progress Connection::shake_hands() {
   ERR_clear_error();
   const int result = SSL_do_handshake(ssl_.get());
   if (result == 1) {
@@ -157,7 +157,7 @@ HttpConnection::Progress HttpConnection::shake_hands() {
   return fail("TLS: " + ssl_failure(ssl_.get()));
 }
 
-HttpConnection::Io HttpConnection::read(std::span<char> buffer, std::size_t& got) {
+Connection::Io Connection::read(std::span<char> buffer, std::size_t& got) {
   if (ssl_) {
     ERR_clear_error();
     const int result = SSL_read_ex(ssl_.get(), buffer.data(), buffer.size(), &got);
@@ -187,7 +187,7 @@ HttpConnection::Io HttpConnection::read(std::span<char> buffer, std::size_t& got
   }
 }
 
-HttpConnection::Io HttpConnection::write(std::string_view data, std::size_t& put) {
+Connection::Io Connection::write(std::string_view data, std::size_t& put) {
   if (ssl_) {
     ERR_clear_error();
     const int result = SSL_write_ex(ssl_.get(), data.data(), data.size(), &put);
@@ -210,7 +210,7 @@ HttpConnection::Io HttpConnection::write(std::string_view data, std::size_t& put
   }
 }
 
-void HttpConnection::send_now() noexcept {
+void Connection::send_now() noexcept {
   while (!output_.empty() || more_output()) {
     std::size_t put = 0;
     switch (write(output_, put)) {
@@ -229,13 +229,13 @@ void HttpConnection::send_now() noexcept {
   }
 }
 
-HttpConnection::Progress HttpConnection::receive(std::span<char> buffer) {
+Connection::Progress Connection::receive(std::span<char> buffer) {
   while (true) {
     std::size_t got = 0;
     const Io io = read(buffer, got);
     if (io == Io::kAgain) return Progress::kPending;
     if (io == Io::kError) return fail(describe_errno(errno_));
-    HttpResponse::State state;
+    Response::State state;
     if (io == Io::kClosed) {
       last_byte_at_ = now_precise();
       state = response_.end_of_stream();
@@ -245,8 +245,8 @@ HttpConnection::Progress HttpConnection::receive(std::span<char> buffer) {
       bytes_received_ += got;
       state = response_.feed({buffer.data(), got});
     }
-    if (state == HttpResponse::State::kBad) return fail(response_.error());
-    if (state == HttpResponse::State::kComplete) {
+    if (state == Response::State::kBad) return fail(response_.error());
+    if (state == Response::State::kComplete) {
       return Progress::kComplete;
     }
     // A short read has emptied the socket, but for the end of the stream; TLS may hold more.
@@ -255,12 +255,12 @@ HttpConnection::Progress HttpConnection::receive(std::span<char> buffer) {
 }
 
 // Beyond the end of the stream as well, since the peer may have more to say about the connection.
-HttpConnection::Progress HttpConnection::receive_http2(std::span<char> buffer) {
+Connection::Progress Connection::receive_http2(std::span<char> buffer) {
   bool complete = false;
   for (std::size_t got = buffer.size(); ssl_ || hung_up_ || got == buffer.size();) {
     const Io io = read(buffer, got);
     if (io == Io::kAgain) break;
-    HttpResponse::State state = HttpResponse::State::kBad;
+    Response::State state = Response::State::kBad;
     const Instant now = now_precise();
     if (io == Io::kDone) {
       state = http2_->feed({buffer.data(), got});
@@ -272,19 +272,19 @@ HttpConnection::Progress HttpConnection::receive_http2(std::span<char> buffer) {
     if (!complete) {
       last_byte_at_ = now;
       if (first_byte_at_ == 0 && response_.started()) first_byte_at_ = now;
-      if (state == HttpResponse::State::kBad) return fail(response_.error());
-    } else if (state == HttpResponse::State::kBad) {
+      if (state == Response::State::kBad) return fail(response_.error());
+    } else if (state == Response::State::kBad) {
       hung_up_ = true;
       break;
     }
-    complete = complete || state == HttpResponse::State::kComplete;
+    complete = complete || state == Response::State::kComplete;
   }
   send_now();  // acknowledgements, windows
   if (!complete && http2_->has_failed()) return fail(response_.error());
   return complete ? Progress::kComplete : Progress::kPending;
 }
 
-HttpConnection::Progress HttpConnection::advance(std::span<char> buffer, bool hung_up) {
+Connection::Progress Connection::advance(std::span<char> buffer, bool hung_up) {
   hung_up_ = hung_up_ || hung_up;
   if (state_ == State::kConnecting) {
     if (const Progress progress = connect_or_fail(); progress != Progress::kComplete) {
@@ -298,13 +298,13 @@ HttpConnection::Progress HttpConnection::advance(std::span<char> buffer, bool hu
   return http2_ ? receive_http2(buffer) : receive(buffer);
 }
 
-bool HttpConnection::still_usable() {
+bool Connection::still_usable() {
   if (http2_) {
     char buffer[4096];
     for (std::size_t got = 0;;) {
       const Io io = read(buffer, got);
       if (io == Io::kAgain) break;
-      if (io != Io::kDone || http2_->feed({buffer, got}) == HttpResponse::State::kBad) return false;
+      if (io != Io::kDone || http2_->feed({buffer, got}) == Response::State::kBad) return false;
     }
     send_now();
     return !hung_up_ && http2_->is_usable();
@@ -314,4 +314,4 @@ bool HttpConnection::still_usable() {
   return state_ != State::kUp || read({&byte, 1}, got) == Io::kAgain;
 }
 
-}  // namespace mcp::loadtest
+}  // namespace mcp::http

@@ -1,4 +1,4 @@
-// http_server.h: a small HTTP/1.1 server in the process of the test.
+// server.h: a small HTTP/1.1 server in the process of the test.
 #pragma once
 
 #include <arpa/inet.h>
@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-namespace mcp::loadtest {
+namespace mcp::http {
 
 // Answers request number i (from 0, of all connections) with respond(i); closes where that is
 // empty.
@@ -85,4 +85,4 @@ class Server {
 
 inline const std::string kOk = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-}  // namespace mcp::loadtest
+}  // namespace mcp::http

@@ -1,14 +1,14 @@
-#include "loadtest/http_response.h"
+#include "http/response.h"
 
 #include <gtest/gtest.h>
 
 #include <ostream>
 #include <string>
 
-namespace mcp::loadtest {
+namespace mcp::http {
 namespace {
 
-using State = HttpResponse::State;
+using State = Response::State;
 
 constexpr std::uint64_t kLimit = 1 << 20;
 
@@ -32,7 +32,7 @@ std::string with_length(const std::string& body, const std::string& headers = ""
 }
 
 // Feeds `bytes` in pieces of `step`; the state after the last one that was needed.
-State feed(HttpResponse& response, const std::string& bytes, std::size_t step) {
+State feed(Response& response, const std::string& bytes, std::size_t step) {
   State state = State::kMore;
   for (std::size_t at = 0; at < bytes.size() && state == State::kMore; at += step) {
     state = response.feed(std::string_view(bytes).substr(at, step));
@@ -41,10 +41,10 @@ State feed(HttpResponse& response, const std::string& bytes, std::size_t step) {
 }
 
 class AnyPieces : public testing::TestWithParam<std::size_t> {};
-INSTANTIATE_TEST_SUITE_P(HttpResponse, AnyPieces, testing::Values(1, 2, 3, 7, 64, 100'000));
+INSTANTIATE_TEST_SUITE_P(Response, AnyPieces, testing::Values(1, 2, 3, 7, 64, 100'000));
 
 TEST_P(AnyPieces, ReadsABodyWithALength) {
-  HttpResponse response;
+  Response response;
   response.begin(false, kLimit, Keep::kBody);
   EXPECT_EQ(feed(response, with_length("hello"), GetParam()), State::kComplete);
   EXPECT_EQ(response.status(), 200);
@@ -53,7 +53,7 @@ TEST_P(AnyPieces, ReadsABodyWithALength) {
 }
 
 TEST_P(AnyPieces, ReadsChunksAndTrailers) {
-  HttpResponse response;
+  Response response;
   response.begin(false, kLimit, Keep::kBody);
   const std::string bytes =
       "HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -65,7 +65,7 @@ TEST_P(AnyPieces, ReadsChunksAndTrailers) {
 
 TEST_P(AnyPieces, DecodesGzip) {
   const std::string text(50'000, 'x');
-  HttpResponse response;
+  Response response;
   response.begin(false, kLimit, Keep::kBody);
   EXPECT_EQ(feed(response, with_length(gzip(text), "Content-Encoding: gzip\r\n"), GetParam()),
             State::kComplete);
@@ -73,7 +73,7 @@ TEST_P(AnyPieces, DecodesGzip) {
 }
 
 TEST_P(AnyPieces, SkipsInterimResponses) {
-  HttpResponse response;
+  Response response;
   response.begin(false, kLimit, Keep::kBody);
   EXPECT_EQ(
       feed(response, "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + with_length("a"), GetParam()),
@@ -83,7 +83,7 @@ TEST_P(AnyPieces, SkipsInterimResponses) {
 }
 
 TEST_P(AnyPieces, ReadsOneResponseAfterAnother) {
-  HttpResponse response;
+  Response response;
   for (int i = 0; i < 3; ++i) {
     response.begin(false, kLimit, Keep::kBody);
     EXPECT_EQ(
@@ -95,15 +95,15 @@ TEST_P(AnyPieces, ReadsOneResponseAfterAnother) {
   }
 }
 
-TEST(HttpResponse, AHeadHasNoBodyWhateverItsLengthSays) {
-  HttpResponse response;
+TEST(Response, AHeadHasNoBodyWhateverItsLengthSays) {
+  Response response;
   response.begin(true, kLimit, Keep::kNothing);
   EXPECT_EQ(response.feed("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"), State::kComplete);
   EXPECT_TRUE(response.keep_alive());
 }
 
-TEST(HttpResponse, WithoutALengthTheBodyEndsWithTheConnection) {
-  HttpResponse response;
+TEST(Response, WithoutALengthTheBodyEndsWithTheConnection) {
+  Response response;
   response.begin(false, kLimit, Keep::kBody);
   EXPECT_EQ(response.feed("HTTP/1.1 200 OK\r\n\r\nabc"), State::kMore);
   EXPECT_EQ(response.end_of_stream(), State::kComplete);
@@ -111,15 +111,15 @@ TEST(HttpResponse, WithoutALengthTheBodyEndsWithTheConnection) {
   EXPECT_FALSE(response.keep_alive());
 }
 
-TEST(HttpResponse, BytesBehindTheResponseEndTheConnection) {
-  HttpResponse response;
+TEST(Response, BytesBehindTheResponseEndTheConnection) {
+  Response response;
   response.begin(false, kLimit, Keep::kBody);
   EXPECT_EQ(response.feed(with_length("a") + "HTTP/1.1 200 OK\r\n"), State::kComplete);
   EXPECT_FALSE(response.keep_alive());
 }
 
-TEST(HttpResponse, HonoursConnectionClose) {
-  HttpResponse response;
+TEST(Response, HonoursConnectionClose) {
+  Response response;
   response.begin(false, kLimit, Keep::kNothing);
   EXPECT_EQ(response.feed(with_length("a", "Connection: close\r\n")), State::kComplete);
   EXPECT_FALSE(response.keep_alive());
@@ -138,7 +138,7 @@ class Hostile : public testing::TestWithParam<BadCase> {};
 
 TEST_P(Hostile, IsAFailureWithAName) {
   for (const std::size_t step : {1UL, 4096UL}) {
-    HttpResponse response;
+    Response response;
     response.begin(false, 1000, Keep::kBody);
     State state = feed(response, GetParam().bytes, step);
     if (state == State::kMore) state = response.end_of_stream();
@@ -156,7 +156,7 @@ std::string endless_header() {
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    HttpResponse, Hostile,
+    Response, Hostile,
     testing::Values(
         BadCase{"SSH-2.0-OpenSSH\r\n\r\n", "bad response"},
         BadCase{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "bad response"},
@@ -181,4 +181,4 @@ INSTANTIATE_TEST_SUITE_P(
             "headers too large"}));
 
 }  // namespace
-}  // namespace mcp::loadtest
+}  // namespace mcp::http

@@ -1,4 +1,4 @@
-#include "loadtest/tls.h"
+#include "http/tls.h"
 
 #include <arpa/inet.h>
 #include <openssl/err.h>
@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 
-namespace mcp::loadtest {
+namespace mcp::http {
 namespace {
 
 bool is_address(const std::string& host) {
@@ -70,4 +70,4 @@ std::string ssl_failure(const SSL* ssl) {
   return reason == nullptr ? "the connection was closed" : reason;
 }
 
-}  // namespace mcp::loadtest
+}  // namespace mcp::http

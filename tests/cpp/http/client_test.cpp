@@ -1,6 +1,6 @@
 // The client against a small server in the same process, for the sanitizers to watch. What a user
 // relies on is in tests/python/test_http_client.py.
-#include "loadtest/http_client.h"
+#include "http/client.h"
 
 #include <gtest/gtest.h>
 
@@ -12,9 +12,9 @@
 #include <vector>
 
 #include "base/error.h"
-#include "loadtest/http_server.h"
+#include "http/server.h"
 
-namespace mcp::loadtest {
+namespace mcp::http {
 namespace {
 
 ClientOptions options(int port) {
@@ -25,10 +25,10 @@ ClientOptions options(int port) {
   return result;
 }
 
-const HttpMessage kGet{"GET", "/", {}, ""};
-const HttpMessage kPost{"POST", "/", {}, "x"};
+const Message kGet{"GET", "/", {}, ""};
+const Message kPost{"POST", "/", {}, "x"};
 
-ErrorKind failure_of(HttpClient& client, const HttpMessage& message) {
+ErrorKind failure_of(Client& client, const Message& message) {
   try {
     static_cast<void>(client.send(message));
   } catch (const Error& error) {
@@ -37,9 +37,9 @@ ErrorKind failure_of(HttpClient& client, const HttpMessage& message) {
   return ErrorKind::kCache;  // none of the client's: it succeeded
 }
 
-TEST(HttpClient, ServesManyThreadsOverAConnectionEachAtMost) {
+TEST(Client, ServesManyThreadsOverAConnectionEachAtMost) {
   Server server([](int) { return kOk; });
-  HttpClient client(options(server.port()));
+  Client client(options(server.port()));
   std::vector<std::thread> threads;
   std::atomic<int> good{0};
   for (int i = 0; i < 4; ++i) {
@@ -52,14 +52,14 @@ TEST(HttpClient, ServesManyThreadsOverAConnectionEachAtMost) {
   EXPECT_LE(server.accepted(), 4);
 }
 
-TEST(HttpClient, KeepsNoMoreFreeConnectionsThanItHasPlacesFor) {
+TEST(Client, KeepsNoMoreFreeConnectionsThanItHasPlacesFor) {
   constexpr int kThreads = 80;
   std::atomic<int> there{0};
   Server server([&there](int) {
     for (++there; there < kThreads;) std::this_thread::yield();
     return kOk;
   });
-  HttpClient client(options(server.port()));
+  Client client(options(server.port()));
   for (int round = 0; round < 2; ++round) {
     there = 0;
     std::vector<std::thread> threads;
@@ -71,16 +71,16 @@ TEST(HttpClient, KeepsNoMoreFreeConnectionsThanItHasPlacesFor) {
   EXPECT_EQ(server.accepted(), kThreads + (kThreads - 64));
 }
 
-TEST(HttpClient, AsksOnceMoreWhereARepeatDoesNoHarm) {
+TEST(Client, AsksOnceMoreWhereARepeatDoesNoHarm) {
   Server server([](int i) { return i == 1 || i == 3 ? std::string() : kOk; });
-  HttpClient client(options(server.port()));
+  Client client(options(server.port()));
   EXPECT_EQ(client.send(kGet).status, 200);
   EXPECT_EQ(client.send(kGet).status, 200);  // request 1 was closed on, 2 answered
   EXPECT_EQ(failure_of(client, kPost), ErrorKind::kHttp);
   EXPECT_EQ(server.answered(), 4);
 }
 
-TEST(HttpClient, GivesUpAtItsDeadlineAndTheConnectionWithIt) {
+TEST(Client, GivesUpAtItsDeadlineAndTheConnectionWithIt) {
   std::promise<void> go;
   const std::shared_future<void> gone = go.get_future().share();
   Server server([gone](int i) {
@@ -89,7 +89,7 @@ TEST(HttpClient, GivesUpAtItsDeadlineAndTheConnectionWithIt) {
   });
   ClientOptions hasty = options(server.port());
   hasty.timeout_ns = 20 * kMillisecond;
-  HttpClient client(hasty);
+  Client client(hasty);
   EXPECT_EQ(failure_of(client, kGet), ErrorKind::kHttpTimeout);
   go.set_value();
   while (failure_of(client, kGet) == ErrorKind::kHttpTimeout) {  // on a busy machine
@@ -97,7 +97,7 @@ TEST(HttpClient, GivesUpAtItsDeadlineAndTheConnectionWithIt) {
   EXPECT_GE(server.accepted(), 2);
 }
 
-TEST(HttpClient, TriesEachEndpointInTurnAndRemembersWhichAnswered) {
+TEST(Client, TriesEachEndpointInTurnAndRemembersWhichAnswered) {
   Server server([](int) { return kOk; });
   ClientOptions two = options(server.port());
   int taken = 0;
@@ -106,21 +106,21 @@ TEST(HttpClient, TriesEachEndpointInTurnAndRemembersWhichAnswered) {
     taken = gone.port();
   }
   two.endpoints.insert(two.endpoints.begin(), resolve("127.0.0.1", taken, {}).front());
-  HttpClient client(two);
+  Client client(two);
   EXPECT_EQ(client.send(kGet).status, 200);
   client.close();
   EXPECT_EQ(client.send(kGet).status, 200);
   two.endpoints.pop_back();
-  HttpClient none(two);
+  Client none(two);
   EXPECT_EQ(failure_of(none, kGet), ErrorKind::kHttp);
 }
 
-TEST(HttpClient, RefusesWhatIsNoRequest) {
-  HttpClient client(options(1));
+TEST(Client, RefusesWhatIsNoRequest) {
+  Client client(options(1));
   EXPECT_EQ(failure_of(client, {"GET", "x", {}, ""}), ErrorKind::kConfiguration);
   EXPECT_EQ(failure_of(client, {"GET", "/", {{"a", "b\r\nc"}}, ""}), ErrorKind::kConfiguration);
-  EXPECT_THROW(HttpClient(ClientOptions{}), Error);
+  EXPECT_THROW(Client(ClientOptions{}), Error);
 }
 
 }  // namespace
-}  // namespace mcp::loadtest
+}  // namespace mcp::http

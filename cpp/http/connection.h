@@ -1,4 +1,4 @@
-// http_connection.h: one socket to the target, carrying one request at a time, over HTTP/1.1 or 2.
+// connection.h: one socket to the target, carrying one request at a time, over HTTP/1.1 or 2.
 // Never blocks; the owner watches the file descriptor, edge-triggered for both directions or
 // level-triggered for what it waits for, and calls advance(). Thread-compatible. Invariant: idle or
 // closed whenever no request is under way.
@@ -12,12 +12,12 @@
 #include <utility>
 
 #include "base/clock.h"
-#include "loadtest/address.h"
-#include "loadtest/http2_session.h"
-#include "loadtest/http_response.h"
-#include "loadtest/tls.h"
+#include "http/address.h"
+#include "http/http2_session.h"
+#include "http/response.h"
+#include "http/tls.h"
 
-namespace mcp::loadtest {
+namespace mcp::http {
 
 struct ConnectOptions {
   Endpoint endpoint;
@@ -27,7 +27,7 @@ struct ConnectOptions {
   bool http2 = false;  // by ALPN with TLS, by prior knowledge without
 };
 
-class HttpConnection {
+class Connection {
  public:
   enum class Progress {
     kPending,   // waits for the socket
@@ -35,10 +35,10 @@ class HttpConnection {
     kFailed,    // failure() says why; the socket is closed
   };
 
-  HttpConnection() = default;
-  ~HttpConnection() { close(); }
-  HttpConnection(const HttpConnection&) = delete;
-  HttpConnection& operator=(const HttpConnection&) = delete;
+  Connection() = default;
+  ~Connection() { close(); }
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
 
   // Starts to connect. 0, or the errno of what failed. REQUIRES: closed.
   int open(const ConnectOptions& options);
@@ -59,7 +59,7 @@ class HttpConnection {
   [[nodiscard]] int fd() const noexcept { return fd_; }
   // Whether it waits for the socket to take something; it always waits for what comes.
   [[nodiscard]] bool wants_to_write() const noexcept;
-  [[nodiscard]] const HttpResponse& response() const noexcept { return response_; }
+  [[nodiscard]] const Response& response() const noexcept { return response_; }
   [[nodiscard]] const std::string& failure() const noexcept { return failure_; }
   // Of the request under way, or the last one.
   [[nodiscard]] Instant first_byte_at() const noexcept { return first_byte_at_; }
@@ -91,7 +91,7 @@ class HttpConnection {
   Ssl ssl_;
   std::string_view output_;   // what is still to be written
   std::string_view request_;  // waits for the connection to come up (HTTP/2)
-  HttpResponse response_;
+  Response response_;
   std::unique_ptr<Http2Session> http2_;
   std::string failure_;
   int errno_ = 0;
@@ -108,4 +108,4 @@ class HttpConnection {
 // Whether the failure is the generator's own: no descriptors, no local ports, no memory.
 [[nodiscard]] bool is_generator_limit(int code) noexcept;
 
-}  // namespace mcp::loadtest
+}  // namespace mcp::http

@@ -1,4 +1,4 @@
-#include "loadtest/http2_session.h"
+#include "http/http2_session.h"
 
 #include <nghttp2/nghttp2.h>
 
@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "loadtest/scenario.h"
+#include "http/message.h"
 
-namespace mcp::loadtest {
+namespace mcp::http {
 namespace {
 
 constexpr std::int32_t kWindowBytes = 1 << 20;
@@ -21,7 +21,7 @@ constexpr std::int32_t kWindowBytes = 1 << 20;
 constexpr std::array<std::string_view, 6> kConnectionHeaders = {
     "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "host"};
 
-using Response = HttpResponse::State;
+using Outcome = Response::State;
 
 std::string_view text(const std::uint8_t* data, std::size_t size) noexcept {
   return {reinterpret_cast<const char*>(data), size};
@@ -81,12 +81,12 @@ struct RequestFields {
 
 // The callbacks run inside feed() and output().
 struct Http2Session::State {
-  explicit State(HttpResponse& of);
+  explicit State(Response& of);
   ~State() { nghttp2_session_del(session); }
   State(const State&) = delete;
   State& operator=(const State&) = delete;
 
-  Response end(Response how) noexcept {
+  Outcome end(Outcome how) noexcept {
     stream = -1;
     return outcome = how;
   }
@@ -102,15 +102,15 @@ struct Http2Session::State {
   static ssize_t read_body(nghttp2_session*, std::int32_t, std::uint8_t* out, std::size_t room,
                            std::uint32_t* flags, nghttp2_data_source*, void* data);
 
-  HttpResponse& response;
+  Response& response;
   nghttp2_session* session = nullptr;
   std::int32_t stream = -1;  // under way; -1: none
   std::string_view body;     // of the request, what is still to be sent
   std::size_t header_bytes = 0;
-  Response outcome = Response::kMore;  // of the stream under way, or of the last one
+  Outcome outcome = Outcome::kMore;  // of the stream under way, or of the last one
 };
 
-Http2Session::State::State(HttpResponse& of) : response(of) {
+Http2Session::State::State(Response& of) : response(of) {
   nghttp2_session_callbacks* callbacks = nullptr;
   if (nghttp2_session_callbacks_new(&callbacks) != 0) throw std::bad_alloc();
   nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
@@ -152,7 +152,7 @@ int Http2Session::State::on_data(nghttp2_session*, std::uint8_t, std::int32_t st
                                  const std::uint8_t* bytes, std::size_t size, void* data) {
   auto& state = *static_cast<State*>(data);
   if (stream != state.stream || state.response.add_body(text(bytes, size))) return 0;
-  state.end(Response::kBad);
+  state.end(Outcome::kBad);
   return NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
@@ -191,7 +191,7 @@ ssize_t Http2Session::State::read_body(nghttp2_session*, std::int32_t, std::uint
 
 bool Http2Session::built_in() noexcept { return true; }
 
-Http2Session::Http2Session(HttpResponse& response) : state_(std::make_unique<State>(response)) {
+Http2Session::Http2Session(Response& response) : state_(std::make_unique<State>(response)) {
   const nghttp2_settings_entry settings[] = {
       {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
       {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kWindowBytes},
@@ -217,7 +217,7 @@ bool Http2Session::submit(std::string_view request, bool tls) {
   const RequestFields parts(request, tls ? "https" : "http");
   state.body = parts.body;
   state.header_bytes = 0;
-  state.outcome = Response::kMore;
+  state.outcome = Outcome::kMore;
   const nghttp2_data_provider provider{{}, State::read_body};
   state.stream =
       nghttp2_submit_request(state.session, nullptr, parts.fields.data(), parts.fields.size(),
@@ -231,12 +231,12 @@ std::string_view Http2Session::output() {
   return size > 0 ? text(bytes, static_cast<std::size_t>(size)) : std::string_view();
 }
 
-HttpResponse::State Http2Session::feed(std::string_view data) {
+Response::State Http2Session::feed(std::string_view data) {
   State& state = *state_;
   const bool under_way = state.stream >= 0;
   const ssize_t used = nghttp2_session_mem_recv(
       state.session, reinterpret_cast<const std::uint8_t*>(data.data()), data.size());
-  if (under_way && state.outcome != Response::kMore) return state.outcome;
+  if (under_way && state.outcome != Outcome::kMore) return state.outcome;
   if (used < 0) {
     const char* const why = nghttp2_strerror(static_cast<int>(used));
     return state.end(state.response.fail(std::string("bad response: ") + why));
@@ -244,17 +244,17 @@ HttpResponse::State Http2Session::feed(std::string_view data) {
   if (nghttp2_session_want_read(state.session) == 0) {  // goodbye was said
     return state.end(state.response.fail("connection closed"));
   }
-  return Response::kMore;
+  return Outcome::kMore;
 }
 
 bool Http2Session::has_failed() const noexcept {
-  return state_->stream < 0 && state_->outcome == Response::kBad;
+  return state_->stream < 0 && state_->outcome == Outcome::kBad;
 }
 
-HttpResponse::State Http2Session::end_of_stream() {
+Response::State Http2Session::end_of_stream() {
   State& state = *state_;
   return state.end(state.response.fail(state.response.started() ? "connection closed mid-response"
                                                                 : "connection closed"));
 }
 
-}  // namespace mcp::loadtest
+}  // namespace mcp::http

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-namespace mcp::loadtest {
+namespace mcp::http {
 
 struct Endpoint {
   sockaddr_storage address{};
@@ -32,4 +32,4 @@ struct Endpoint {
 
 [[nodiscard]] bool host_matches(std::string_view host, std::string_view pattern) noexcept;
 
-}  // namespace mcp::loadtest
+}  // namespace mcp::http

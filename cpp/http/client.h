@@ -1,4 +1,4 @@
-// http_client.h: single requests to one origin, each sent and waited for on the thread that asks.
+// client.h: single requests to one origin, each sent and waited for on the thread that asks.
 // A connection that came free serves whoever asks next.
 //
 // Thread-safe without a lock: a free connection waits in one of kMostFree atomic places, and who
@@ -14,13 +14,13 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "loadtest/address.h"
-#include "loadtest/http_connection.h"
-#include "loadtest/http_response.h"
-#include "loadtest/scenario.h"
-#include "loadtest/tls.h"
+#include "http/address.h"
+#include "http/connection.h"
+#include "http/message.h"
+#include "http/response.h"
+#include "http/tls.h"
 
-namespace mcp::loadtest {
+namespace mcp::http {
 
 struct ClientOptions {
   std::vector<Endpoint> endpoints;  // of one server, tried in turn; at least one
@@ -36,7 +36,7 @@ struct ClientOptions {
   bool (*interrupted)() = nullptr;
 };
 
-struct HttpReply {
+struct Reply {
   int status = 0;
   HeaderList headers;
   std::string body;  // decoded
@@ -45,17 +45,17 @@ struct HttpReply {
 // Thrown by send() when `interrupted` said so.
 struct Interrupted {};
 
-class HttpClient {
+class Client {
  public:
   // Throws Error.
-  explicit HttpClient(ClientOptions options);
-  ~HttpClient() { close(); }
-  HttpClient(const HttpClient&) = delete;
-  HttpClient& operator=(const HttpClient&) = delete;
+  explicit Client(ClientOptions options);
+  ~Client() { close(); }
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
 
   // Blocks. Throws Error (kConfiguration, kHttp, kHttpTimeout) and Interrupted. A GET or HEAD that
   // met a connection which the server had given up meanwhile is sent once more on another.
-  [[nodiscard]] HttpReply send(HttpMessage message);
+  [[nodiscard]] Reply send(Message message);
 
   // Lets go of the free connections.
   void close() noexcept;
@@ -64,18 +64,18 @@ class HttpClient {
   static constexpr std::size_t kMostFree = 64;
 
   struct Line {
-    HttpConnection connection;
+    Connection connection;
     std::uint32_t generation;  // of the process that made it
   };
   using LinePtr = std::unique_ptr<Line>;
   enum class Outcome { kReply, kFailed, kTimedOut };
 
-  [[nodiscard]] HttpReply exchange(const HttpMessage& message, Instant deadline);
+  [[nodiscard]] Reply exchange(const Message& message, Instant deadline);
   [[nodiscard]] LinePtr take_free() noexcept;
   void give_back(LinePtr line) noexcept;
   [[nodiscard]] LinePtr connect(std::string_view request, bool is_head, Instant deadline,
                                 Outcome& outcome);
-  [[nodiscard]] Outcome wait(HttpConnection& connection, Instant deadline) const;
+  [[nodiscard]] Outcome wait(Connection& connection, Instant deadline) const;
 
   const ClientOptions options_;
   SslContext ssl_context_;
@@ -84,4 +84,4 @@ class HttpClient {
   std::array<std::atomic<Line*>, kMostFree> free_{};
 };
 
-}  // namespace mcp::loadtest
+}  // namespace mcp::http

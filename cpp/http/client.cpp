@@ -1,4 +1,4 @@
-#include "loadtest/http_client.h"
+#include "http/client.h"
 
 #include <poll.h>
 
@@ -7,9 +7,9 @@
 
 #include "base/error.h"
 #include "base/fork.h"
-#include "loadtest/redirect.h"
+#include "http/redirect.h"
 
-namespace mcp::loadtest {
+namespace mcp::http {
 namespace {
 
 constexpr int kMostHops = 5;
@@ -21,7 +21,7 @@ std::string without_prefix(std::string why) {
   return why.starts_with(kOwnLimit) ? why.substr(kOwnLimit.size()) : why;
 }
 
-std::string described(const HttpMessage& message, const std::string& authority,
+std::string described(const Message& message, const std::string& authority,
                       const std::string& why) {
   return message.method + " " + authority + message.target.substr(0, message.target.find('?')) +
          ": " + without_prefix(why);
@@ -29,7 +29,7 @@ std::string described(const HttpMessage& message, const std::string& authority,
 
 }  // namespace
 
-HttpClient::HttpClient(ClientOptions options) : options_(std::move(options)) {
+Client::Client(ClientOptions options) : options_(std::move(options)) {
   if (options_.endpoints.empty()) throw invalid_argument("url", "", "an address");
   if (options_.use_tls) ssl_context_ = make_ssl_context(options_.tls);
   for (const Endpoint& endpoint : options_.endpoints) {
@@ -37,11 +37,11 @@ HttpClient::HttpClient(ClientOptions options) : options_(std::move(options)) {
   }
 }
 
-void HttpClient::close() noexcept {
+void Client::close() noexcept {
   for (auto& place : free_) delete place.exchange(nullptr);
 }
 
-HttpClient::LinePtr HttpClient::take_free() noexcept {
+Client::LinePtr Client::take_free() noexcept {
   for (auto& place : free_) {
     if (place.load(std::memory_order_relaxed) == nullptr) continue;
     LinePtr line(place.exchange(nullptr, std::memory_order_acquire));
@@ -51,7 +51,7 @@ HttpClient::LinePtr HttpClient::take_free() noexcept {
   return nullptr;
 }
 
-void HttpClient::give_back(LinePtr line) noexcept {
+void Client::give_back(LinePtr line) noexcept {
   if (!line->connection.is_reusable()) return;
   for (auto& place : free_) {
     Line* none = nullptr;
@@ -64,7 +64,7 @@ void HttpClient::give_back(LinePtr line) noexcept {
   }
 }
 
-HttpClient::Outcome HttpClient::wait(HttpConnection& connection, Instant deadline) const {
+Client::Outcome Client::wait(Connection& connection, Instant deadline) const {
   std::array<char, kBufferBytes> buffer;
   while (true) {
     const Duration left = deadline - now_precise();
@@ -80,19 +80,19 @@ HttpClient::Outcome HttpClient::wait(HttpConnection& connection, Instant deadlin
     }
     const bool hung_up = (event.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
     switch (connection.advance(buffer, hung_up)) {
-      case HttpConnection::Progress::kComplete:
+      case Connection::Progress::kComplete:
         return Outcome::kReply;
-      case HttpConnection::Progress::kFailed:
+      case Connection::Progress::kFailed:
         return Outcome::kFailed;
-      case HttpConnection::Progress::kPending:
+      case Connection::Progress::kPending:
         break;
     }
   }
 }
 
 // On a new connection, to the first endpoint that takes one.
-HttpClient::LinePtr HttpClient::connect(std::string_view request, bool is_head, Instant deadline,
-                                        Outcome& outcome) {
+Client::LinePtr Client::connect(std::string_view request, bool is_head, Instant deadline,
+                                Outcome& outcome) {
   const std::size_t first = answered_first_.load(std::memory_order_relaxed);
   LinePtr line;
   std::string failure;
@@ -114,7 +114,7 @@ HttpClient::LinePtr HttpClient::connect(std::string_view request, bool is_head, 
   throw Error(ErrorKind::kHttp, failure);
 }
 
-HttpReply HttpClient::exchange(const HttpMessage& message, Instant deadline) {
+Reply Client::exchange(const Message& message, Instant deadline) {
   const std::string request = serialize(message, options_.authority);
   const bool is_head = message.method == "HEAD";
   const bool repeatable = is_head || message.method == "GET";
@@ -137,20 +137,20 @@ HttpReply HttpClient::exchange(const HttpMessage& message, Instant deadline) {
     case Outcome::kReply:
       break;
   }
-  HttpReply reply = {line->connection.response().status(), line->connection.response().headers(),
-                     line->connection.response().body()};
+  Reply reply = {line->connection.response().status(), line->connection.response().headers(),
+                 line->connection.response().body()};
   give_back(std::move(line));
   return reply;
 }
 
-HttpReply HttpClient::send(HttpMessage message) {
+Reply Client::send(Message message) {
   check(message);
   const Instant now = now_precise();
   const Instant deadline = options_.timeout_ns < kNever - now ? now + options_.timeout_ns : kNever;
   const Origin origin{options_.use_tls, options_.host, options_.port};
   try {
     for (int hops = 0;; ++hops) {
-      HttpReply reply = exchange(message, deadline);
+      Reply reply = exchange(message, deadline);
       if (!options_.follow_redirects || !is_redirect(reply.status)) return reply;
       const auto location = std::find_if(reply.headers.begin(), reply.headers.end(),
                                          [](const auto& one) { return one.first == "location"; });
@@ -165,4 +165,4 @@ HttpReply HttpClient::send(HttpMessage message) {
   }
 }
 
-}  // namespace mcp::loadtest
+}  // namespace mcp::http

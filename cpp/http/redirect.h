@@ -6,9 +6,9 @@
 #include <string>
 #include <string_view>
 
-#include "loadtest/scenario.h"
+#include "http/message.h"
 
-namespace mcp::loadtest {
+namespace mcp::http {
 
 struct Origin {
   bool tls;
@@ -25,6 +25,6 @@ struct Origin {
 
 // The request that answers a redirect with `status`: 303, and 301 or 302 after a POST, become GET
 // without a body, as browsers do; 307 and 308 repeat the request.
-[[nodiscard]] HttpMessage redirected(const HttpMessage& message, int status, std::string target);
+[[nodiscard]] Message redirected(const Message& message, int status, std::string target);
 
-}  // namespace mcp::loadtest
+}  // namespace mcp::http

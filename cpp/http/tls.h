@@ -6,7 +6,7 @@
 #include <memory>
 #include <string>
 
-namespace mcp::loadtest {
+namespace mcp::http {
 
 struct TlsOptions {
   bool verify = true;
@@ -36,4 +36,4 @@ using Ssl = std::unique_ptr<SSL, SslDelete>;
 // The reason of the last failure on `ssl`, one line, never empty. Clears OpenSSL's error queue.
 [[nodiscard]] std::string ssl_failure(const SSL* ssl);
 
-}  // namespace mcp::loadtest
+}  // namespace mcp::http

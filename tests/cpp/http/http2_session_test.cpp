@@ -1,5 +1,5 @@
 // The client session against nghttp2's own server session, in memory.
-#include "loadtest/http2_session.h"
+#include "http/http2_session.h"
 
 #include <gtest/gtest.h>
 #include <nghttp2/nghttp2.h>
@@ -10,10 +10,10 @@
 #include <utility>
 #include <vector>
 
-namespace mcp::loadtest {
+namespace mcp::http {
 namespace {
 
-using Progress = HttpResponse::State;
+using Progress = Response::State;
 
 constexpr std::uint64_t kBodyLimit = 4 << 20;
 
@@ -130,7 +130,7 @@ class Http2Test : public ::testing::Test {
     return progress;
   }
 
-  HttpResponse response_;
+  Response response_;
   Http2Session client_{response_};
   Server server_;
 };
@@ -222,4 +222,4 @@ TEST_F(Http2Test, AnEndBeforeTheAnswerIsAClosedConnection) {
 }
 
 }  // namespace
-}  // namespace mcp::loadtest
+}  // namespace mcp::http

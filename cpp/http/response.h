@@ -1,4 +1,4 @@
-// http_response.h: one response after another. HTTP/1.1 is read from bytes as they come; the
+// response.h: one response after another. HTTP/1.1 is read from bytes as they come; the
 // grammar is Boost.Beast's parser; this adds what a load generator needs from a response, and
 // limits on what a hostile one can make it hold. Thread-compatible.
 #pragma once
@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-namespace mcp::loadtest {
+namespace mcp::http {
 
 inline constexpr std::uint32_t kMostHeaderBytes = 32 << 10;
 
@@ -64,7 +64,7 @@ class BodySink {
   std::string_view error_;
 };
 
-class HttpResponse {
+class Response {
  public:
   enum class State { kMore, kComplete, kBad };
 
@@ -119,4 +119,4 @@ class HttpResponse {
   bool keep_alive_ = false;
 };
 
-}  // namespace mcp::loadtest
+}  // namespace mcp::http

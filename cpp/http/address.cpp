@@ -1,4 +1,4 @@
-#include "loadtest/address.h"
+#include "http/address.h"
 
 #include <arpa/inet.h>
 #include <netdb.h>
@@ -10,9 +10,9 @@
 #include <memory>
 
 #include "base/error.h"
-#include "loadtest/scenario.h"
+#include "http/message.h"
 
-namespace mcp::loadtest {
+namespace mcp::http {
 namespace {
 
 bool is_local_or_private_v4(std::uint32_t address) noexcept {
@@ -115,4 +115,4 @@ Endpoint unix_endpoint(const std::string& path) {
   return endpoint;
 }
 
-}  // namespace mcp::loadtest
+}  // namespace mcp::http
