@@ -112,9 +112,6 @@ void bind_analyzer(py::module_& module) {
       make_native_function("fingerprint", kFingerprintDoc, std::make_shared<Fingerprint>());
   if (function == nullptr) throw py::error_already_set();
   module.attr("fingerprint") = py::reinterpret_steal<py::object>(function);
-  module.def(
-      "redacted_sample",
-      [](const std::string& sql) { return as_text(sqlite::redacted_sample(sql)); }, py::arg("sql"));
   module.def("analyze", &analyze, py::arg("path"), py::arg("sql"), py::arg("numbered"),
              py::arg("named"));
   module.def("advise", &advise, py::arg("path"), py::arg("workload"), py::arg("budget_s"),

@@ -104,7 +104,6 @@ class MapJob : public std::enable_shared_from_this<MapJob> {
   };
 
   void work_on_pool();
-  bool work_on_cpu_runner();
   void scout();
   bool resubmit(void (MapJob::*task)());
   bool run_one(bool on_cpu_runner);

@@ -35,8 +35,7 @@
 //   }
 //
 // Time: `expires_at` is absolute, kNever for none. With `idle_ttl` an entry also expires that long
-// after its last touch. With `grace` an expired entry stays, to be served stale, for that long
-// before expire() takes it. Readers ask expired(); expire() and insert() reclaim, up to 67 ms late.
+// after its last touch. Readers ask expired(); expire() and insert() reclaim, up to 67 ms late.
 //
 // A policy keeps Policy::Node in each entry and orders the entries: admit() makes room for a new
 // entry (victims leave through a callback) and returns a Placement for insert(); on_hit(); remove()
@@ -48,7 +47,6 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <new>
@@ -70,20 +68,16 @@ namespace mcp::cache {
 struct CacheOptions {
   std::uint64_t capacity = 1024;  // total weight; entries, where every weight is 1
   Duration idle_ttl = 0;          // 0: none
-  Duration grace = 0;             // how long an expired entry is kept to be served stale
 };
 
-template <class Key, class Value, class Policy = AdaptivePolicy, class Table = IndexTable>
+template <class Key, class Value, class Policy = AdaptivePolicy>
 class CacheCore {
  public:
   using Displaced = cache::Displaced<Key, Value>;
   static constexpr std::uint32_t kMaxWeight = 0xFFFFFFFF;  // of one entry
 
   explicit CacheCore(const CacheOptions& options)
-      : idle_ttl_(options.idle_ttl),
-        grace_(options.grace),
-        policy_(options.capacity),
-        capacity_(options.capacity) {
+      : idle_ttl_(options.idle_ttl), policy_(options.capacity), capacity_(options.capacity) {
     while ((idle_ttl_ >> idle_shift_) >= (Duration{1} << 30)) ++idle_shift_;
   }
   CacheCore(const CacheCore&) = delete;
@@ -103,10 +97,10 @@ class CacheCore {
   }
 
   // Every entry with this hash, one by one.
-  [[nodiscard]] typename Table::Cursor candidates(std::uint64_t hash) const noexcept {
+  [[nodiscard]] IndexTable::Cursor candidates(std::uint64_t hash) const noexcept {
     return table_.candidates(mix_hash(hash));
   }
-  [[nodiscard]] Index candidate(typename Table::Cursor& at) const noexcept {
+  [[nodiscard]] Index candidate(IndexTable::Cursor& at) const noexcept {
     for (;;) {
       const Index i = table_.candidate(at);
       if (i == kNone || entries_.slab[i].hash == at.hash) return i;
@@ -116,17 +110,7 @@ class CacheCore {
   // The entry was read: the policy and the idle time count it.
   void touch(Index i, Instant now) noexcept {
     policy_.on_hit(entries_, i);
-    note_access(i, now);
-  }
-
-  // The part of touch() that counts for idle expiry; readers that share the cache may call it.
-  void note_access(Index i, Instant now) noexcept {
-    if (idle_ttl_ == 0) return;
-    std::atomic_ref<std::uint32_t> accessed(entries_.slab[i].accessed);
-    const std::uint32_t tick = idle_tick(now);
-    if (accessed.load(std::memory_order_relaxed) != tick) {
-      accessed.store(tick, std::memory_order_relaxed);
-    }
+    if (idle_ttl_ != 0) entries_.slab[i].accessed = idle_tick(now);
   }
 
   [[nodiscard]] bool expired(Index i, Instant now) const noexcept {
@@ -153,18 +137,6 @@ class CacheCore {
   [[nodiscard]] std::uint32_t weight(Index i) const noexcept { return entries_.slab[i].weight; }
   // A word for the caller; 0 in a new entry, kept by replace().
   [[nodiscard]] std::uint32_t& aux(Index i) noexcept { return entries_.slab[i].aux; }
-
-  // The stored hash, mixed; is_hash() tells whether `i` still names an entry with it.
-  [[nodiscard]] std::uint64_t mixed_hash(Index i) const noexcept { return entries_.slab[i].hash; }
-  [[nodiscard]] bool is_hash(Index i, std::uint64_t mixed) const noexcept {
-    return i < used_ && entries_.slab[i].wheel.prev != kFree && entries_.slab[i].hash == mixed;
-  }
-
-  // Tells the processor that the entry will be touched soon: most touches only look, so it is not
-  // taken from other readers.
-  void prefetch(Index i) const noexcept {
-    if (i < used_) __builtin_prefetch(&entries_.slab[i], 0);
-  }
 
   // ---- changing
 
@@ -229,7 +201,6 @@ class CacheCore {
 
   void clear(Displaced& out) {
     out.reserve(size());
-    table_.exclude_readers();
     for (Index i = next(0); i != kNone; i = next(i + 1)) {
       Entry& entry = entries_.slab[i];
       out.push(std::move(entry.key), std::move(entry.value), Cause::kCleared);
@@ -238,7 +209,7 @@ class CacheCore {
     forget_all();
   }
 
-  // Takes out entries whose time (and grace) has passed; looks at `budget` at most. True if some
+  // Takes out entries whose time has passed; looks at `budget` at most. True if some
   // may be left.
   bool expire(Instant now, Displaced& out, std::size_t budget = SIZE_MAX) {
     out.reserve(1);
@@ -264,12 +235,10 @@ class CacheCore {
   // cache also lets go of the policy's history.
   void shrink_to_fit() {
     if (size_ == 0) {
-      table_.exclude_readers();
       forget_all();
       return;
     }
     if (size_ * 2 > entries_.slab.capacity() || entries_.slab.capacity() <= kFirstCapacity) return;
-    table_.exclude_readers();
     compact();
     entries_.slab.resize(std::max<std::size_t>(size_, kFirstCapacity), used_, move_entry);
     table_.rehash(size_, entries_.slab.capacity(), hash_of());
@@ -282,7 +251,6 @@ class CacheCore {
   [[nodiscard]] std::uint64_t capacity() const noexcept { return capacity_; }
   [[nodiscard]] std::uint64_t version() const noexcept { return version_; }
   [[nodiscard]] const Policy& policy() const noexcept { return policy_; }
-  [[nodiscard]] Table& table() noexcept { return table_; }
 
   // Memory held, without what keys and values own elsewhere.
   [[nodiscard]] std::size_t memory_bytes() const noexcept {
@@ -394,15 +362,14 @@ class CacheCore {
     return static_cast<std::uint32_t>(static_cast<std::uint64_t>(now) >> idle_shift_);
   }
   [[nodiscard]] Duration idle_for(const Entry& entry, Instant now) const noexcept {
-    const std::atomic_ref<std::uint32_t> accessed(entry.accessed);
-    const std::uint32_t ticks = idle_tick(now) - accessed.load(std::memory_order_relaxed);
+    const std::uint32_t ticks = idle_tick(now) - entry.accessed;
     return static_cast<Duration>(static_cast<std::uint64_t>(ticks) << idle_shift_);
   }
   // When expire() may take the entry.
   [[nodiscard]] Instant deadline(const Entry& entry, Instant now) const noexcept {
     Instant at = entry.expires_at;
     if (idle_ttl_ != 0) at = std::min(at, later(now, idle_ttl_ - idle_for(entry, now)));
-    return at == kNever ? kNever : later(at, grace_);
+    return at;
   }
 
   static void destroy(Entry& entry) noexcept {
@@ -434,7 +401,6 @@ class CacheCore {
     if (i == entries_.slab.capacity()) {
       std::size_t room = std::max(kFirstCapacity, used_ * 2);
       if (capacity_ > used_) room = std::min<std::size_t>(room, capacity_);
-      table_.exclude_readers();
       entries_.slab.resize(room, used_, move_entry);
     }
     if (table_.must_grow(hash, i)) table_.grow(hash, i, hash_of());
@@ -516,13 +482,11 @@ class CacheCore {
     ++version_;
   }
 
-  // What a hit reads, which hardly changes; it shares no line with what every insertion writes
-  // where the table is one that threads share.
+  // What a hit reads, which hardly changes.
   Entries entries_;
   Duration idle_ttl_;
-  Duration grace_;
   int idle_shift_ = 16;
-  Table table_;
+  IndexTable table_;
 
   Policy policy_;
   std::uint64_t version_ = 0;

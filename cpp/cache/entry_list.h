@@ -55,9 +55,6 @@ class EntryList {
     (node.next == kNone ? tail_ : nodes.node(node.next).prev) = to;
   }
 
-  // A member's weight changed by `delta`, modulo 2^64.
-  void add_weight(std::uint64_t delta) noexcept { weight_ += delta; }
-
   void clear() noexcept { *this = {}; }
 
   // Throws std::logic_error unless the invariants hold; calls `member(i)` for each.

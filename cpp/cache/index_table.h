@@ -157,9 +157,6 @@ class IndexTable {
     rehash(size_ >= room ? room + 1 : room, std::max<std::size_t>(index + 1, index_mask_), hash_of);
   }
 
-  // Nobody else reads: entries may move. (A table that readers share waits for them here.)
-  void exclude_readers() noexcept {}
-
   void clear() noexcept {
     groups_.resize(1);
     groups_.shrink_to_fit();

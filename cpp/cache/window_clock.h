@@ -168,7 +168,6 @@ class WindowClock {
   [[nodiscard]] std::size_t count() const noexcept {
     return window_list_.count() + main_list_.count();
   }
-  [[nodiscard]] std::size_t ghost_slots() const noexcept { return ghost_.slots(); }
   [[nodiscard]] std::size_t memory_bytes() const noexcept { return ghost_.memory_bytes(); }
 
   // Throws std::logic_error unless the invariants hold; calls `member(i)` for each entry.

@@ -201,16 +201,6 @@ TYPED_TEST(CacheCoreTest, TouchPutsOffIdleExpiry) {
   EXPECT_EQ(cache.left()[Cause::kExpired], 1);
 }
 
-TYPED_TEST(CacheCoreTest, GraceKeepsAnExpiredEntry) {
-  Fixture<TypeParam> cache({.capacity = 10, .grace = 60 * kSecond});
-  const Index i = cache.put(1, kSecond);
-  cache.core.expire(60 * kSecond, cache.out);
-  ASSERT_TRUE(cache.holds(1));
-  EXPECT_TRUE(cache.core.expired(i, 60 * kSecond));
-  cache.core.expire(62 * kSecond, cache.out);
-  EXPECT_FALSE(cache.holds(1));
-}
-
 TYPED_TEST(CacheCoreTest, InsertionReclaimsTheExpiredBeforeItEvictsTheLiving) {
   Fixture<TypeParam> cache({.capacity = 10});
   for (std::uint64_t key = 0; key < 5; ++key) cache.put(key, kSecond);

@@ -74,7 +74,6 @@ CacheOptions random_options(Random& random) {
   if (random.below(3) == 0) {
     options.idle_ttl = static_cast<Duration>(random.below(50)) * kTick + kTick / 2;
   }
-  if (random.below(3) == 0) options.grace = static_cast<Duration>(random.below(20)) * kTick;
   return options;
 }
 

@@ -335,7 +335,7 @@ class ReferenceCache {
     std::vector<Key> due;
     for (const auto& [key, entry] : entries_) {
       const Instant at = expires(entry);
-      if (at != kNever && at + options_.grace <= now) due.push_back(key);
+      if (at != kNever && at <= now) due.push_back(key);
     }
     for (const Key key : due) {
       policy_.remove(key);
