@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "base/error.h"
-#include "base/signals.h"
+#include "base/thread.h"
 #include "loadtest/http_worker.h"
 
 namespace mcp::loadtest {
@@ -118,9 +118,8 @@ void HttpRun::run() {
     }
   };
   std::vector<std::thread> threads;
-  {
-    const SignalsBlocked blocked;
-    for (int number = 1; number < options_.threads; ++number) threads.emplace_back(work, number);
+  for (int number = 1; number < options_.threads; ++number) {
+    threads.push_back(start_thread("mcp-load", work, number));
   }
   work(0);
   for (std::thread& thread : threads) thread.join();

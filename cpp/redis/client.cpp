@@ -8,7 +8,7 @@
 #include <system_error>
 
 #include "base/log.h"
-#include "base/signals.h"
+#include "base/thread.h"
 #include "redis/command.h"
 
 namespace mcp::redis {
@@ -164,8 +164,7 @@ void Client::start_thread() {
     timer_fd_ = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (timer_fd_ < 0) throw std::system_error(errno, std::generic_category(), "timerfd");
   }
-  const SignalsBlocked blocked;
-  thread_ = std::thread([this] { run(); });
+  thread_ = mcp::start_thread("mcp-redis", [this] { run(); });
 }
 
 void Client::arm_timer(Instant at) {

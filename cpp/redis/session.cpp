@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/mutex.h"
+#include "base/thread.h"
 #include "redis/command.h"
 
 namespace mcp::redis {
@@ -45,7 +46,7 @@ Session::~Session() = default;
 
 void Session::look_up() {
   look_up_ = std::make_shared<LookUp>();
-  std::thread([shared = look_up_, wake = wake_, host = options_.host, port = options_.port] {
+  const auto work = [shared = look_up_, wake = wake_, host = options_.host, port = options_.port] {
     std::vector<Address> addresses;
     std::optional<Error> failure;
     try {
@@ -61,7 +62,8 @@ void Session::look_up() {
       shared->failure = std::move(failure);
     }
     wake->wake();
-  }).detach();
+  };
+  start_thread("mcp-redis-dns", work).detach();
 }
 
 void Session::connect_data() {
