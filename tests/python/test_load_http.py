@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+import load_servers
 from load_servers import (
     Received,
     certificate_for_loopback,
@@ -466,7 +467,7 @@ async def main():
         print(results.successful > 0, results.valid, results.verdict)
 asyncio.run(main())
 """
-    folder = str(Path(__file__).parent)
+    folder = str(Path(load_servers.__file__).parent)
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=100, env={"PYTHONPATH": folder}
     )
@@ -477,7 +478,7 @@ async def test_ten_thousand_sockets() -> None:
     """A server of its own, because both ends together are more than a process may open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    program = [sys.executable, str(Path(__file__).with_name("load_servers.py"))]
+    program = [sys.executable, load_servers.__file__]
     server = subprocess.Popen(program, stdout=subprocess.PIPE)  # noqa: ASYNC220 - the loop has nothing to do
     try:
         assert server.stdout is not None
@@ -506,7 +507,7 @@ async def main():
 asyncio.run(main())
 """
     setup = "ip link set lo up && echo '40000 40007' >/proc/sys/net/ipv4/ip_local_port_range && exec \"$@\""
-    folder = str(Path(__file__).parent)
+    folder = str(Path(load_servers.__file__).parent)
     own_user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     run = subprocess.run(
         ["unshare", "--net", *own_user, "sh", "-c", setup, "sh", sys.executable, "-c", code],

@@ -7,11 +7,16 @@ import subprocess
 import sys
 import threading
 import weakref
+from pathlib import Path
 
 import pytest
 
+import wake_ups
 from mcp_performance import _core
-from mcp_performance._loop import wake_up_seconds
+from wake_ups import wake_up_seconds
+
+SUPPORT = str(Path(wake_ups.__file__).parent)
+WITH_SUPPORT = {**os.environ, "PYTHONPATH": os.pathsep.join([SUPPORT, os.environ.get("PYTHONPATH", "")])}
 
 
 async def test_each_completion_resolves_its_future() -> None:
@@ -99,7 +104,7 @@ def test_it_needs_a_running_loop() -> None:
 def test_a_forked_child_has_a_bridge_of_its_own_and_leaves_the_parents_alone() -> None:
     code = """
 import asyncio, os, sys
-from mcp_performance._loop import wake_up_seconds
+from wake_ups import wake_up_seconds
 from mcp_performance import _core
 
 async def parent():
@@ -115,7 +120,9 @@ async def parent():
 sys.exit(asyncio.run(parent()))
 """
     for _ in range(5):
-        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        run = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=WITH_SUPPORT
+        )
         assert run.returncode == 0, run.stderr
 
 
@@ -132,7 +139,7 @@ def test_no_descriptor_left_is_an_oserror_and_passes() -> None:
     code = """
 import asyncio, resource
 from mcp_performance import _core
-from mcp_performance._loop import wake_up_seconds
+from wake_ups import wake_up_seconds
 
 async def main():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -145,5 +152,7 @@ async def main():
 
 print(len(asyncio.run(main())))
 """
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=WITH_SUPPORT
+    )
     assert run.stdout == "4\n", run.stderr

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 
-from . import _core
-
-__all__ = ["wake_up_seconds"]
+from mcp_performance import _core
 
 
 async def wake_up_seconds(count: int = 1) -> list[float]:
