@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from ._admission import Refusal
-from ._asgi import Receive
+from ._base._asgi import Receive
 from .errors import ConfigurationError, DatabaseCorrupt, QueryError
 from .query import analyze_untrusted
 

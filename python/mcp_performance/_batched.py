@@ -11,7 +11,7 @@ from contextvars import Context
 from typing import Any, TypeVar, cast, overload
 
 from . import _core
-from ._checks import check_count
+from ._base._checks import check_count
 from ._core import Batched, BatchedFuture
 from .errors import BatchError, ConfigurationError
 

@@ -1,15 +1,74 @@
-"""How ``@cached(cache=backend)`` loads: through a backend that is no :class:`Cache`."""
+"""What a cache that is no :class:`Cache` must offer, and how ``@cached(cache=backend)`` loads through it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from ._cache_types import CacheBackend
+from ._base._stats import CacheStats, Ttl
 
-__all__ = ["attach", "make_loader"]
+if TYPE_CHECKING:
+    from .cache import Cache
+
+__all__ = ["CacheBackend", "attach", "make_loader"]
 
 _MISSING: Any = object()
+
+
+@runtime_checkable
+class CacheBackend(Protocol):
+    """What ``@cached(cache=...)`` needs of a cache that is not a :class:`Cache`.
+
+    :class:`TieredCache` is one. The decorator calls the plain methods for sync functions and the ones with
+    an ``a`` for coroutine functions. Keys are tuples: the function's name first, then its normalised
+    arguments. Concurrent misses of one key in one process are already folded into one load.
+    """
+
+    @property
+    def name(self) -> str | None:
+        """What to call this cache in reports."""
+        ...
+
+    @property
+    def memory(self) -> Cache[Any, Any] | None:
+        """The in-process cache in front, or ``None``.
+
+        Hits on it are answered natively, without a call of :meth:`get`. The backend keeps it filled
+        (in :meth:`get` and :meth:`set`) and coherent.
+        """
+        ...
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """The value of *key*, or *default*."""
+        ...
+
+    def set(self, key: Any, value: Any, *, ttl: Ttl = ..., tags: Iterable[str] = ()) -> None:
+        """Store *value*; without *ttl*, for the backend's own time to live."""
+        ...
+
+    def delete(self, key: Any) -> bool:
+        """Forget *key*; whether there was something to forget."""
+        ...
+
+    async def aget(self, key: Any, default: Any = None) -> Any:
+        """:meth:`get` without blocking the event loop."""
+        ...
+
+    async def aset(self, key: Any, value: Any, *, ttl: Ttl = ..., tags: Iterable[str] = ()) -> None:
+        """:meth:`set` without blocking the event loop."""
+        ...
+
+    async def adelete(self, key: Any) -> bool:
+        """:meth:`delete` without blocking the event loop."""
+        ...
+
+    def invalidate_tags(self, *tags: str) -> int:
+        """Forget every entry that carries one of *tags*; how many were known to."""
+        ...
+
+    def stats(self) -> CacheStats:
+        """Figures of the backend as a whole."""
+        ...
 
 
 class Options(Protocol):

@@ -11,12 +11,14 @@ from datetime import timedelta
 from types import EllipsisType
 from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar, overload
 
-from . import _cache_backend, _core, _registry, config
+from . import _cache_backend, _core, config
+from ._base import _registry
+from ._base._durations import nanoseconds
+from ._base._stats import CacheInfo, CacheStats, Ttl
+from ._cache_backend import CacheBackend
 from ._cache_key import Plan, compile_plan, functools_plan, signature_of
 from ._cache_tags import tag_maker
-from ._cache_types import CacheBackend, CacheInfo, CacheStats, Ttl
 from ._core import CachedFunction, CachedMethod
-from ._durations import nanoseconds
 from .cache import Cache, check_maxsize
 from .errors import ConfigurationError
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ._durations import seconds
+from ._base._durations import seconds
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:

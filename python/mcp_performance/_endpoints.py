@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from ._admission import Admission, Refusal
 from ._analyses import Analyses
-from ._asgi import Receive, Scope, Send
+from ._base._asgi import Receive, Scope, Send
 from ._prometheus import CONTENT_TYPE
 from .errors import ConfigurationError
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import config
-from ._cache_types import Ttl
-from ._durations import seconds
+from ._base._durations import seconds
+from ._base._stats import Ttl
 from ._idempotency_storage import Claimed, MemoryStorage, Record, RedisStorage, SQLiteStorage, Storage
 from ._redis_tier import RedisTier
 from ._tier_codecs import UnreadableValue, ValueCodec

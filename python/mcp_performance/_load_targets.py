@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
+from ._base._url import PRODUCT, HttpUrl
 from ._core import HTTP2_BUILT_IN, CallRun, HttpRun, RequestPicker
-from ._http_url import PRODUCT, HttpUrl
 from ._load_drive import Driven, Supervisor, drive_http, drive_tasks, drive_threads
 from ._load_options import RunOptions
 from ._load_scenario import Plan, Request, expand

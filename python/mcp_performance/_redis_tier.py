@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import _core, config
-from ._cache_types import Ttl
-from ._durations import seconds
-from ._registry import register_tier
+from ._base._durations import seconds
+from ._base._registry import register_tier
+from ._base._stats import Ttl
 from ._tier_codecs import UnreadableValue, ValueCodec
 from ._tier_keys import encode_key, spell
 from ._tier_url import parse_url

@@ -11,10 +11,10 @@ from collections.abc import Generator, Iterable
 from typing import Any
 
 from . import _core
-from ._cache_types import CacheStats, Ttl
-from ._durations import seconds
+from ._base._durations import seconds
+from ._base._registry import register_cache
+from ._base._stats import CacheStats, Ttl
 from ._redis_tier import UNSET, Commands, RedisTier, raise_errors
-from ._registry import register_cache
 from .cache import Cache
 from .errors import CacheError, ConfigurationError
 

@@ -16,13 +16,13 @@ from types import TracebackType
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast, overload
 
 from . import _core
-from ._async_functions import is_async
+from ._base._async_functions import is_async
+from ._base._checks import check_count, check_seconds
 from ._batch_feed import Consumer, Items, Run, Window, feed, known_size
 from ._batch_gil import GilBoundWarning, ThreadUse, warn_if_gil_bound
 from ._batch_progress import ProgressCallback, ProgressReport
 from ._batch_runs import AsyncRun, ExecutorRun, LoopRun
 from ._batched import Batched, BatchedFuture, batched
-from ._checks import check_count, check_seconds
 from .errors import BatchError, ConfigurationError
 
 __all__ = [

@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from types import EllipsisType
 from typing import Any, Generic, TypeVar
 
-from . import _cache_async, _core, _registry
+from . import _cache_async, _core
 from . import _housekeeping as _housekeeping  # before the first entry that expires
-from ._cache_types import CacheBackend, CacheInfo, CacheStats, Ttl
-from ._durations import nanoseconds
+from ._base import _registry
+from ._base._durations import nanoseconds
+from ._base._stats import CacheInfo, CacheStats, Ttl
+from ._cache_backend import CacheBackend
 from .errors import ConfigurationError
 
 __all__ = [

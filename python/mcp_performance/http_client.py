@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TypeAlias
 
+from ._base._url import PRODUCT, HttpUrl
 from ._core import HttpReply, HttpService
-from ._http_url import PRODUCT, HttpUrl
 from ._load_options import integer, request_timeout
 from .errors import ConfigurationError
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, MutableMapping
 from typing import Any
 
-from ._asgi import ASGIApp, Receive, Scope, Send
+from ._base._asgi import ASGIApp, Receive, Scope, Send
 from ._endpoints import Endpoints
 from ._route_names import RouteNames
 from .errors import ConfigurationError

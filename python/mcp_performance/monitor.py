@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from . import _core, _registry, config
+from . import _core, config
+from ._base import _registry
 from ._loop_lag import LoopLag
 from ._observed import observe, observe_pools, queries_of
 from ._process_window import ProcessWindow

@@ -20,9 +20,10 @@ from functools import lru_cache
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from . import _core, _logging, config
-from ._cache_types import CacheStats
-from ._registry import register_pool
+from . import _core, config
+from ._base import _logging
+from ._base._registry import register_pool
+from ._base._stats import CacheStats
 from ._sqlite_adapters import AdapterName, chosen_adapters
 from ._sqlite_indexes import (
     LIST_INDEXES,

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from cache_support import Clock
-from mcp_performance import Cache, CacheStats, ConfigurationError, _registry
+from mcp_performance import Cache, CacheStats, ConfigurationError
+from mcp_performance._base import _registry
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ import pytest
 
 import mcp_performance
 from cache_support import Clock
-from mcp_performance import Cache, CacheInfo, ConfigurationError, _registry, cached, config
+from mcp_performance import Cache, CacheInfo, ConfigurationError, cached, config
+from mcp_performance._base import _registry
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from mcp_performance import Cache, CacheBackend, CacheStats, _registry, cached
+from mcp_performance import Cache, CacheBackend, CacheStats, cached
+from mcp_performance._base import _registry
 
 
 class Backend:

@@ -115,7 +115,7 @@ def test_metrics_are_plain_json_with_the_process_as_it_is() -> None:
 
 
 def test_every_live_cache_is_found_when_none_is_named() -> None:
-    from mcp_performance import _registry
+    from mcp_performance._base import _registry
 
     cache = FakeCache("found by the registry", CacheStats())
     _registry.register_cache(cache)

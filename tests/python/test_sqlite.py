@@ -23,7 +23,7 @@ from mcp_performance import (
     QueryError,
     SQLitePool,
 )
-from mcp_performance._registry import pools
+from mcp_performance._base._registry import pools
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 
-from . import _core
+from .. import _core
 
 __all__ = ["deliver_native_logs"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .errors import ConfigurationError
+from ..errors import ConfigurationError
 
 __all__ = ["check_count", "check_seconds"]
 

@@ -7,8 +7,8 @@ import re
 from datetime import timedelta
 from typing import Any
 
-from . import _core
-from .errors import ConfigurationError
+from .. import _core
+from ..errors import ConfigurationError
 
 __all__ = ["nanoseconds", "seconds"]
 

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from . import _core
+from .. import _core
 
 __all__ = ["is_async"]
 

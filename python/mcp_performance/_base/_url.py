@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit
 
-from . import __name__ as package_name
-from ._core import __version__
-from .errors import ConfigurationError
+from .._core import __version__
+from ..errors import ConfigurationError
 
 __all__ = ["PRODUCT", "HttpUrl"]
 
-PRODUCT: str = f"{package_name.replace('_', '-')}/{__version__}"
+PRODUCT: str = f"mcp-performance/{__version__}"
 """How requests of this package name their sender."""
 
 
