@@ -20,8 +20,8 @@ from ._query_report import (
     report_from,
 )
 from ._query_untrusted import analyze_untrusted
-from ._sqlite_stats import QueryStats
 from .errors import ConfigurationError
+from .sqlite import QueryStats
 
 if TYPE_CHECKING:
     from .sqlite import SQLitePool

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import ConfigurationError, QueryError
+from ..errors import ConfigurationError, QueryError
 
 __all__ = ["LIST_INDEXES", "IndexReport", "check_index_statement", "report_created", "report_existing"]
 

@@ -1,9 +1,4 @@
-"""An asynchronous SQLite pool at the speed of the library itself, with results that are never stale.
-
-One connection writes, the others read, over write-ahead logging. Statements that are known to be short run
-on the caller's thread; all else runs on native threads that need no interpreter lock. Results of SELECTs
-are kept, and served only while it is proven that no commit, by whomever, has changed the tables they read.
-"""
+"""The pool, its connections, and the twin of both for code that blocks."""
 
 from __future__ import annotations
 
@@ -20,23 +15,22 @@ from functools import lru_cache
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from . import _core, config
-from ._base import _logging
-from ._base._registry import register_pool
-from ._base._stats import CacheStats
-from ._sqlite_adapters import AdapterName, chosen_adapters
-from ._sqlite_indexes import (
+from .. import _core, config
+from .._base import _logging
+from .._base._registry import register_pool
+from .._base._stats import CacheStats
+from ..errors import ConfigurationError, QueryError
+from ._adapters import AdapterName, chosen_adapters
+from ._indexes import (
     LIST_INDEXES,
     IndexReport,
     check_index_statement,
     report_created,
     report_existing,
 )
-from ._sqlite_rows import NamedRow
-from ._sqlite_stats import PoolStats, QueryStats, SlowQuery
-from .errors import ConfigurationError, QueryError
+from ._stats import PoolStats, QueryStats, SlowQuery
 
-__all__ = ["IndexReport", "NamedRow", "PoolStats", "QueryStats", "SQLitePool", "SlowQuery"]
+__all__ = ["SQLitePool"]
 
 RowTypeName = Literal["tuple", "named", "dict"]
 _ROW_TYPES: dict[str, int] = {"tuple": 0, "named": 1, "dict": 2}

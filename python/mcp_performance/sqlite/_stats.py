@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ._base._stats import CacheStats
+from .._base._stats import CacheStats
 
 __all__ = ["PoolStats", "QueryStats", "SlowQuery"]
 

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
-from .errors import ConfigurationError
+from ..errors import ConfigurationError
 
 __all__ = ["AdapterName", "chosen_adapters"]
 
