@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from cache_support import run_python
-from mcp_performance import Cache, _housekeeping, cached
+from mcp_performance import Cache, cached
+from mcp_performance.cache import _housekeeping
 
 # ---- the housekeeper
 
@@ -112,7 +113,8 @@ def test_a_cache_that_raises_does_not_stop_the_housekeeper(monkeypatch: pytest.M
 
 FORKED = """
 import os, sys, threading
-from mcp_performance import Cache, cached, _housekeeping
+from mcp_performance import Cache, cached
+from mcp_performance.cache import _housekeeping
 
 started, go_on = threading.Event(), threading.Event()
 @cached

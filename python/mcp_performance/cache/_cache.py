@@ -1,4 +1,4 @@
-"""Caches in the process: :class:`Cache`, :func:`cached`, :func:`cached_method`, :func:`lru_cache`."""
+"""The bounded mapping that everything else here is built on."""
 
 from __future__ import annotations
 
@@ -6,23 +6,15 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from types import EllipsisType
 from typing import Any, Generic, TypeVar
 
-from . import _cache_async, _core
+from .. import _core
+from .._base import _registry
+from .._base._durations import nanoseconds
+from .._base._stats import CacheStats, Ttl
+from ..errors import ConfigurationError
+from . import _async
 from . import _housekeeping as _housekeeping  # before the first entry that expires
-from ._base import _registry
-from ._base._durations import nanoseconds
-from ._base._stats import CacheInfo, CacheStats, Ttl
-from ._cache_backend import CacheBackend
-from .errors import ConfigurationError
 
-__all__ = [
-    "Cache",
-    "CacheBackend",
-    "CacheInfo",
-    "CacheStats",
-    "cached",
-    "cached_method",
-    "lru_cache",
-]
+__all__ = ["Cache", "check_maxsize"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -122,7 +114,7 @@ class Cache(_core.CacheBase[K, V], MutableMapping[K, V], Generic[K, V]):
         """
         value: Any = self.get(key, _MISSING)
         if value is _MISSING:
-            value = await _cache_async.load_key(self, key, loader, ttl)
+            value = await _async.load_key(self, key, loader, ttl)
         result: V = value
         return result
 
@@ -172,7 +164,3 @@ def check_maxsize(maxsize: Any) -> int | None:
     if not 0 <= maxsize < _LARGEST:
         raise ConfigurationError(f"maxsize={maxsize!r}: expected a whole number from 0 to 2**62 - 1, or None")
     return maxsize
-
-
-# The decorators are built on Cache.
-from ._cached import cached, cached_method, lru_cache  # noqa: E402

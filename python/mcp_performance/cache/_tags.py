@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from string import Formatter
 from typing import Any
 
-from .errors import ConfigurationError
+from ..errors import ConfigurationError
 
 __all__ = ["tag_maker"]
 

@@ -11,16 +11,17 @@ from datetime import timedelta
 from types import EllipsisType
 from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar, overload
 
-from . import _cache_backend, _core, config
-from ._base import _registry
-from ._base._durations import nanoseconds
-from ._base._stats import CacheInfo, CacheStats, Ttl
-from ._cache_backend import CacheBackend
-from ._cache_key import Plan, compile_plan, functools_plan, signature_of
-from ._cache_tags import tag_maker
-from ._core import CachedFunction, CachedMethod
-from .cache import Cache, check_maxsize
-from .errors import ConfigurationError
+from .. import _core, config
+from .._base import _registry
+from .._base._durations import nanoseconds
+from .._base._stats import CacheInfo, CacheStats, Ttl
+from .._core import CachedFunction, CachedMethod
+from ..errors import ConfigurationError
+from . import _backend
+from ._backend import CacheBackend
+from ._cache import Cache, check_maxsize
+from ._key import Plan, compile_plan, functools_plan, signature_of
+from ._tags import tag_maker
 
 __all__ = ["cached", "cached_method", "lru_cache"]
 
@@ -259,7 +260,7 @@ class _Options:
             function, cache, plan, self._terms(signature), self._parameters(), loader, is_async, False
         )
         if self.cache is not None and not isinstance(self.cache, Cache):
-            _cache_backend.attach(made, self.cache)
+            _backend.attach(made, self.cache)
         return _finish(made, function, self.name or name, register=self.cache is None and not method)
 
     def _storage(
@@ -270,7 +271,7 @@ class _Options:
         if isinstance(self.cache, Cache):
             return self.cache, None
         tags_of = tag_maker(self.tags, signature)
-        loader = _cache_backend.make_loader(self.cache, function, self, tags_of, is_async)
+        loader = _backend.make_loader(self.cache, function, self, tags_of, is_async)
         memory = self.cache.memory
         return (_private_cache(0, "lru") if memory is None else memory), loader
 

@@ -42,7 +42,8 @@ def test_without_a_thread_for_the_housekeeper_caches_work_and_ask_again() -> Non
     # A stack larger than any address space fails as reaching RLIMIT_NPROC does, and for root as well.
     script = """
 import threading
-from mcp_performance import Cache, _housekeeping
+from mcp_performance import Cache
+from mcp_performance.cache import _housekeeping
 threading.stack_size(1 << 46)
 cache = Cache(ttl=60)
 cache["a"] = 1

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from ._base._stats import CacheStats, Ttl
-
-if TYPE_CHECKING:
-    from .cache import Cache
+from .._base._stats import CacheStats, Ttl
+from ._cache import Cache
 
 __all__ = ["CacheBackend", "attach", "make_loader"]
 

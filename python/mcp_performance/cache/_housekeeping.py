@@ -15,7 +15,7 @@ import weakref
 from types import SimpleNamespace
 from typing import Any
 
-from . import _core
+from .. import _core
 
 __all__ = ["stop", "watch"]
 

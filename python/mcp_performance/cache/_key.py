@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import _core
-from .errors import ConfigurationError
+from .. import _core
+from ..errors import ConfigurationError
 
 __all__ = ["compile_plan", "functools_plan", "signature_of"]
 

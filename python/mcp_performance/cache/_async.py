@@ -13,7 +13,7 @@ from asyncio import AbstractEventLoop, Future
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from . import _core
+from .. import _core
 
 __all__ = ["load", "load_key"]
 
