@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ._redis_tier import RedisTier, raise_errors
-from ._tier_keys import encode_key, spell
 from .errors import ProtocolError
+from .tiers._keys import encode_key, spell
+from .tiers._redis import RedisTier, raise_errors
 
 if TYPE_CHECKING:
     from .sqlite import SQLitePool

@@ -20,9 +20,9 @@ from . import config
 from ._base._durations import seconds
 from ._base._stats import Ttl
 from ._idempotency_storage import Claimed, MemoryStorage, Record, RedisStorage, SQLiteStorage, Storage
-from ._redis_tier import RedisTier
-from ._tier_codecs import UnreadableValue, ValueCodec
 from .errors import ConfigurationError, Error, IdempotencyError, InProgress, KeyReused
+from .tiers._codecs import UnreadableValue, ValueCodec
+from .tiers._redis import RedisTier
 
 if TYPE_CHECKING:
     from .sqlite import SQLitePool

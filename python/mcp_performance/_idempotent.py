@@ -9,8 +9,8 @@ from string import Formatter
 from typing import Any, ParamSpec, TypeVar, cast
 
 from ._idempotency_store import IdempotencyStore, Replay, fingerprint_of
-from ._tier_keys import encode_key
 from .errors import ConfigurationError
+from .tiers._keys import encode_key
 
 __all__ = ["idempotent"]
 

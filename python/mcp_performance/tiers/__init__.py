@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._redis_tier import RedisTier, TierStats
-from ._tiered_cache import TieredCache
+from ._redis import RedisTier, TierStats
+from ._tiered import TieredCache
 
 __all__ = ["RedisTier", "TierStats", "TieredCache"]

@@ -13,8 +13,8 @@ import hashlib
 import uuid
 from typing import Any
 
-from . import _core
-from .errors import SerializationError
+from .. import _core
+from ..errors import SerializationError
 
 __all__ = ["KEY_VERSION", "encode_key", "spell"]
 

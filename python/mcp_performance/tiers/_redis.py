@@ -9,14 +9,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import _core, config
-from ._base._durations import seconds
-from ._base._registry import register_tier
-from ._base._stats import Ttl
-from ._tier_codecs import UnreadableValue, ValueCodec
-from ._tier_keys import encode_key, spell
-from ._tier_url import parse_url
-from .errors import BackendUnavailable, ConfigurationError, ProtocolError
+from .. import _core, config
+from .._base._durations import seconds
+from .._base._registry import register_tier
+from .._base._stats import Ttl
+from ..errors import BackendUnavailable, ConfigurationError, ProtocolError
+from ._codecs import UnreadableValue, ValueCodec
+from ._keys import encode_key, spell
+from ._url import parse_url
 
 __all__ = ["UNSET", "Commands", "RedisTier", "TierStats", "raise_errors"]
 

@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_performance import ConfigurationError, SerializationError
-from mcp_performance._tier_codecs import UnreadableValue, ValueCodec
-from mcp_performance._tier_keys import encode_key, spell
+from mcp_performance.tiers._codecs import UnreadableValue, ValueCodec
+from mcp_performance.tiers._keys import encode_key, spell
 
 SECRET = b"0123456789abcdef"
 

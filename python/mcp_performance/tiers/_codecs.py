@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import msgpack  # type: ignore[import-untyped]
 
-from .errors import ConfigurationError, SerializationError
+from ..errors import ConfigurationError, SerializationError
 
 __all__ = ["UnreadableValue", "ValueCodec"]
 

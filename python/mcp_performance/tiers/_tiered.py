@@ -10,13 +10,13 @@ import weakref
 from collections.abc import Generator, Iterable
 from typing import Any
 
-from . import _core
-from ._base._durations import seconds
-from ._base._registry import register_cache
-from ._base._stats import CacheStats, Ttl
-from ._redis_tier import UNSET, Commands, RedisTier, raise_errors
-from .cache import Cache
-from .errors import CacheError, ConfigurationError
+from .. import _core
+from .._base._durations import seconds
+from .._base._registry import register_cache
+from .._base._stats import CacheStats, Ttl
+from ..cache import Cache
+from ..errors import CacheError, ConfigurationError
+from ._redis import UNSET, Commands, RedisTier, raise_errors
 
 __all__ = ["TieredCache"]
 
