@@ -8,9 +8,9 @@ from collections.abc import Callable
 from string import Formatter
 from typing import Any, ParamSpec, TypeVar, cast
 
-from ._idempotency_store import IdempotencyStore, Replay, fingerprint_of
-from .errors import ConfigurationError
-from .tiers._keys import encode_key
+from ..errors import ConfigurationError
+from ..tiers._keys import encode_key
+from ._store import IdempotencyStore, Replay, fingerprint_of
 
 __all__ = ["idempotent"]
 

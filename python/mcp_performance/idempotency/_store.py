@@ -14,18 +14,16 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from . import config
-from ._base._durations import seconds
-from ._base._stats import Ttl
-from ._idempotency_storage import Claimed, MemoryStorage, Record, RedisStorage, SQLiteStorage, Storage
-from .errors import ConfigurationError, Error, IdempotencyError, InProgress, KeyReused
-from .tiers._codecs import UnreadableValue, ValueCodec
-from .tiers._redis import RedisTier
-
-if TYPE_CHECKING:
-    from .sqlite import SQLitePool
+from .. import config
+from .._base._durations import seconds
+from .._base._stats import Ttl
+from ..errors import ConfigurationError, Error, IdempotencyError, InProgress, KeyReused
+from ..sqlite import SQLitePool
+from ..tiers._codecs import UnreadableValue, ValueCodec
+from ..tiers._redis import RedisTier
+from ._storage import Claimed, MemoryStorage, Record, RedisStorage, SQLiteStorage, Storage
 
 __all__ = ["IdempotencyStats", "IdempotencyStore", "Replay", "Reservation", "fingerprint_of"]
 

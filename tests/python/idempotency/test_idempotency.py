@@ -24,7 +24,7 @@ from mcp_performance import (
     SQLitePool,
     idempotent,
 )
-from mcp_performance._idempotency_store import Replay, Reservation
+from mcp_performance.idempotency._store import Replay, Reservation
 from redis_server import RedisServer, eventually, free_port, redis_server
 
 DAY = 86400.0

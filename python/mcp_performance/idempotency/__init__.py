@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from ._idempotency_middleware import IdempotencyMiddleware
-from ._idempotency_store import IdempotencyStats, IdempotencyStore
-from ._idempotent import idempotent
+from ._decorator import idempotent
+from ._middleware import IdempotencyMiddleware
+from ._store import IdempotencyStats, IdempotencyStore
 
 __all__ = ["IdempotencyMiddleware", "IdempotencyStats", "IdempotencyStore", "idempotent"]

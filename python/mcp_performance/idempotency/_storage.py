@@ -11,14 +11,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from .errors import ProtocolError
-from .tiers._keys import encode_key, spell
-from .tiers._redis import RedisTier, raise_errors
-
-if TYPE_CHECKING:
-    from .sqlite import SQLitePool
+from ..errors import ProtocolError
+from ..sqlite import SQLitePool
+from ..tiers._keys import encode_key, spell
+from ..tiers._redis import RedisTier, raise_errors
 
 __all__ = ["Claimed", "MemoryStorage", "Record", "RedisStorage", "SQLiteStorage", "Storage"]
 
@@ -170,8 +168,6 @@ class SQLiteStorage:
     def __init__(
         self, database: str | os.PathLike[str] | SQLitePool, clock: Callable[[], float], max_entries: int
     ) -> None:
-        from .sqlite import SQLitePool
-
         self._owns_pool = not isinstance(database, SQLitePool)
         self._pool = (
             database

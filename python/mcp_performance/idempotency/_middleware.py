@@ -10,8 +10,8 @@ from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
 
-from ._idempotency_store import IdempotencyStore, Replay, Reservation, fingerprint_of
-from .errors import ConfigurationError, Error, InProgress, KeyReused
+from ..errors import ConfigurationError, Error, InProgress, KeyReused
+from ._store import IdempotencyStore, Replay, Reservation, fingerprint_of
 
 __all__ = ["IdempotencyMiddleware"]
 
