@@ -10,9 +10,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from . import _core
-from ._query_report import report_from
-from .errors import ConfigurationError, DatabaseCorrupt, QueryError
+from .. import _core
+from ..errors import ConfigurationError, DatabaseCorrupt, QueryError
+from ._report import report_from
 
 __all__ = ["analyze_untrusted"]
 

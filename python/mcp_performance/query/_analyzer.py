@@ -1,42 +1,24 @@
-"""Why statements are slow, and which indexes would help."""
+"""The analyzer of one database: reports on statements, advice, and what was run."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
-from . import _core, config
-from ._core import fingerprint
-from ._query_report import (
+from .. import _core, config
+from ..errors import ConfigurationError
+from ..sqlite import QueryStats, SQLitePool
+from ._report import (
     IndexAdvice,
-    Issue,
-    PlanStep,
     QueryReport,
-    Rewrite,
     WorkloadStatistics,
     advice_from,
     report_from,
 )
-from ._query_untrusted import analyze_untrusted
-from .errors import ConfigurationError
-from .sqlite import QueryStats
 
-if TYPE_CHECKING:
-    from .sqlite import SQLitePool
-
-__all__ = [
-    "IndexAdvice",
-    "Issue",
-    "PlanStep",
-    "QueryAnalyzer",
-    "QueryReport",
-    "Rewrite",
-    "WorkloadStatistics",
-    "analyze_untrusted",
-    "fingerprint",
-]
+__all__ = ["QueryAnalyzer"]
 
 Workload: TypeAlias = Sequence[str | tuple[str, float]]
 """Statements, each with a weight (how often it runs) or the weight 1."""
