@@ -25,7 +25,8 @@ from typing import Any, NoReturn, TypeAlias, cast
 
 from ._base._async_functions import is_async
 from ._base._checks import check_count, check_seconds
-from .batch import BatchProcessor, Kind
+from .batch import BatchProcessor
+from .batch._processor import Kind
 from .errors import BatchError
 
 __all__ = ["JsonRpcDispatcher", "JsonRpcError"]

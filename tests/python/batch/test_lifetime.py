@@ -8,7 +8,7 @@ import warnings
 import pytest
 
 from mcp_performance import BatchProcessor, GilBoundWarning
-from mcp_performance._batch_gil import ThreadUse, is_gil_bound, warn_if_gil_bound
+from mcp_performance.batch._gil import ThreadUse, is_gil_bound, warn_if_gil_bound
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:

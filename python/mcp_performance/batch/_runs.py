@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 from time import perf_counter
 from typing import Any, ClassVar
 
-from .errors import BatchError
+from ..errors import BatchError
 
 __all__ = ["AsyncRun", "ExecutorRun", "LoopRun"]
 

@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable, MutableMapp
 from contextvars import Context
 from typing import Any, TypeVar, cast, overload
 
-from . import _core
-from ._base._checks import check_count
-from ._core import Batched, BatchedFuture
-from .errors import BatchError, ConfigurationError
+from .. import _core
+from .._base._checks import check_count
+from .._core import Batched, BatchedFuture
+from ..errors import BatchError, ConfigurationError
 
 __all__ = ["Batched", "BatchedFuture", "batched"]
 

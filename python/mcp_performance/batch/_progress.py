@@ -8,7 +8,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import TypeAlias
 
-from ._batch_feed import Run
+from ._feed import Run
 
 __all__ = ["ProgressCallback", "ProgressReport"]
 

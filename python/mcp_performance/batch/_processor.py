@@ -1,8 +1,4 @@
-"""Batches: one function over many items, and many callers in one call.
-
-:class:`BatchProcessor` runs a function over items on native threads, on the loop or on any
-executor. :func:`batched` gathers the items of many awaiting callers into one call.
-"""
+"""The processor of batches, and what became of each item."""
 
 from __future__ import annotations
 
@@ -15,25 +11,16 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast, overload
 
-from . import _core
-from ._base._async_functions import is_async
-from ._base._checks import check_count, check_seconds
-from ._batch_feed import Consumer, Items, Run, Window, feed, known_size
-from ._batch_gil import GilBoundWarning, ThreadUse, warn_if_gil_bound
-from ._batch_progress import ProgressCallback, ProgressReport
-from ._batch_runs import AsyncRun, ExecutorRun, LoopRun
-from ._batched import Batched, BatchedFuture, batched
-from .errors import BatchError, ConfigurationError
+from .. import _core
+from .._base._async_functions import is_async
+from .._base._checks import check_count, check_seconds
+from ..errors import BatchError, ConfigurationError
+from ._feed import Consumer, Items, Run, Window, feed, known_size
+from ._gil import ThreadUse, warn_if_gil_bound
+from ._progress import ProgressCallback, ProgressReport
+from ._runs import AsyncRun, ExecutorRun, LoopRun
 
-__all__ = [
-    "BatchItem",
-    "BatchProcessor",
-    "BatchResult",
-    "Batched",
-    "BatchedFuture",
-    "GilBoundWarning",
-    "batched",
-]
+__all__ = ["BatchItem", "BatchProcessor", "BatchResult", "Kind"]
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
