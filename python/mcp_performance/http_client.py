@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 from ._base._url import PRODUCT, HttpUrl
 from ._core import HttpReply, HttpService
-from ._load_options import integer, request_timeout
 from .errors import ConfigurationError
+from .load._options import integer, request_timeout
 
 __all__ = ["HttpClient", "HttpReply", "HttpRequest"]
 

@@ -34,7 +34,7 @@ def test_every_public_name_exists_and_every_module_is_exposed() -> None:
     missing = [name for name in mcp_performance.__all__ if not hasattr(mcp_performance, name)]
     assert missing == []
     for module in pkgutil.iter_modules([str(PACKAGE)]):
-        # Importing Locust makes gevent patch the interpreter: test_load_locust.py does it in processes.
+        # Importing Locust makes gevent patch the interpreter: test_locust.py does it in processes.
         if module.name.startswith("_") or module.name in {"cli", "config", "demo", "locust"}:
             continue
         names = importlib.import_module(f"mcp_performance.{module.name}").__all__

@@ -15,11 +15,11 @@ import pytest
 
 from mcp_performance import ConfigurationError, LoadTester, LoadTestError, LoadTestResult, SQLitePool
 from mcp_performance._core import LoadHistogram
-from mcp_performance._load_bottleneck import _follows, _name, _rank_correlation
-from mcp_performance._load_compare import compare, mann_whitney
-from mcp_performance._load_study import find_capacity, measure_scalability
-from mcp_performance._load_usl import fit_usl
 from mcp_performance.load import SecondStats, WindowStats
+from mcp_performance.load._bottleneck import _follows, _name, _rank_correlation
+from mcp_performance.load._compare import compare, mann_whitney
+from mcp_performance.load._study import find_capacity, measure_scalability
+from mcp_performance.load._usl import fit_usl
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ._load_scenario import Request
-from .errors import LoadTestError
+from ..errors import LoadTestError
+from ._scenario import Request
 
 __all__ = ["McpTool", "ToolFailed", "mcp_request"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import ConfigurationError
+from ..errors import ConfigurationError
 
 __all__ = ["MAX_DURATION", "MAX_RATE", "MAX_USERS", "RunOptions", "Stage", "check_run"]
 

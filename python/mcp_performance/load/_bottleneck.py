@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ._base._registry import caches, pools
+from .._base._registry import caches, pools
 
 __all__ = ["Bottleneck", "WindowStats", "Witness", "find_bottleneck"]
 

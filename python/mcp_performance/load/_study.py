@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ._core import LoadHistogram
-from ._load_options import MAX_RATE, MAX_USERS, integer, number
-from ._load_result import LoadTestResult, _time
-from ._load_thresholds import check_thresholds
-from ._load_usl import UslFit, fit_usl
-from .errors import ConfigurationError, LoadTestError
+from .._core import LoadHistogram
+from ..errors import ConfigurationError, LoadTestError
+from ._options import MAX_RATE, MAX_USERS, integer, number
+from ._result import LoadTestResult, _time
+from ._thresholds import check_thresholds
+from ._usl import UslFit, fit_usl
 
 __all__ = [
     "Capacity",
@@ -80,7 +80,7 @@ class Scalability:
 
     def plot(self) -> Any:
         """A matplotlib figure: measured throughput, the law, and its peak."""
-        from ._load_plot import plot_scalability
+        from ._plot import plot_scalability
 
         return plot_scalability(self)
 

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ._load_result import LoadTestResult
+    from ._result import LoadTestResult
 
 __all__ = ["csv_text", "html_fragment", "html_page", "junit_text"]
 

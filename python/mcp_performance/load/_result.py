@@ -10,13 +10,13 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
-from ._core import LoadHistogram
-from ._load_options import number
-from .errors import ConfigurationError, LoadTestError
+from .._core import LoadHistogram
+from ..errors import ConfigurationError, LoadTestError
+from ._options import number
 
 if TYPE_CHECKING:
-    from ._load_bottleneck import Bottleneck
-    from ._load_compare import Comparison
+    from ._bottleneck import Bottleneck
+    from ._compare import Comparison
 
 __all__ = ["LoadTestResult", "RequestStats", "SecondStats"]
 
@@ -179,32 +179,32 @@ class LoadTestResult:
 
     def to_csv(self, path: str | Path | None = None) -> str:
         """:attr:`series` as CSV with a header line, also written to *path* if one is given."""
-        from ._load_export import csv_text
+        from ._export import csv_text
 
         return _written(csv_text(self), path)
 
     def to_html(self, path: str | Path | None = None) -> str:
         """A report as one HTML page, also written to *path* if one is given."""
-        from ._load_export import html_page
+        from ._export import html_page
 
         return _written(html_page(self), path)
 
     def to_junit(self, path: str | Path | None = None) -> str:
         """JUnit XML: one test case for :attr:`valid` and one for each threshold."""
-        from ._load_export import junit_text
+        from ._export import junit_text
 
         return _written(junit_text(self), path)
 
     def save(self, path: str | Path) -> None:
         """Write everything to *path*, for :meth:`load` and :func:`merge_results`."""
-        from ._load_file import save_result
+        from ._file import save_result
 
         save_result(self, path)
 
     @staticmethod
     def load(path: str | Path) -> LoadTestResult:
         """The result that :meth:`save` wrote to *path*. Raises :class:`LoadTestError` for anything else."""
-        from ._load_file import load_result
+        from ._file import load_result
 
         return load_result(path)
 
@@ -213,7 +213,7 @@ class LoadTestResult:
 
         See :class:`Comparison` for the test that is used.
         """
-        from ._load_compare import compare
+        from ._compare import compare
 
         return compare(self, other, min_effect=min_effect, alpha=alpha)
 
@@ -223,7 +223,7 @@ class LoadTestResult:
         Raises:
             LoadTestError: matplotlib is not installed (``pip install 'mcp-performance[notebook]'``).
         """
-        from ._load_plot import plot_result
+        from ._plot import plot_result
 
         return plot_result(self)
 
@@ -275,7 +275,7 @@ class LoadTestResult:
         return self.summary()
 
     def _repr_html_(self) -> str:
-        from ._load_export import html_fragment
+        from ._export import html_fragment
 
         return html_fragment(self)
 

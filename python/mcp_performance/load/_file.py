@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ._core import LoadHistogram
-from ._load_result import LoadTestResult, RequestStats, SecondStats
-from .errors import ConfigurationError, LoadTestError
+from .._core import LoadHistogram
+from ..errors import ConfigurationError, LoadTestError
+from ._result import LoadTestResult, RequestStats, SecondStats
 
 __all__ = ["load_result", "merge_results", "save_result"]
 

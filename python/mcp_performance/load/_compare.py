@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from .errors import ConfigurationError
+from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from ._load_result import LoadTestResult
+    from ._result import LoadTestResult
 
 __all__ = ["Comparison", "compare", "mann_whitney"]
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from ._base._url import PRODUCT, HttpUrl
-from ._core import HTTP2_BUILT_IN, CallRun, HttpRun, RequestPicker
-from ._load_drive import Driven, Supervisor, drive_http, drive_tasks, drive_threads
-from ._load_options import RunOptions
-from ._load_scenario import Plan, Request, expand
-from .errors import ConfigurationError, LoadTestError
+from .._base._url import PRODUCT, HttpUrl
+from .._core import HTTP2_BUILT_IN, CallRun, HttpRun, RequestPicker
+from ..errors import ConfigurationError, LoadTestError
+from ._drive import Driven, Supervisor, drive_http, drive_tasks, drive_threads
+from ._options import RunOptions
+from ._scenario import Plan, Request, expand
 
 __all__ = ["AsgiTarget", "AsyncTarget", "HttpTarget", "SyncTarget", "Target", "TargetOptions", "make_target"]
 
@@ -393,7 +393,7 @@ def make_target(target: Any, options: TargetOptions) -> Target:
     if options.http2 and not isinstance(target, str):
         raise ConfigurationError("http2=True: expected a URL as the target")
     if target is None:
-        from ._load_sample import SampleTarget
+        from ._sample import SampleTarget
 
         return SampleTarget(options)
     if isinstance(target, Target):

@@ -1,62 +1,28 @@
-"""Load tests: of a URL, an ASGI app, a function, from one call, with numbers that can be trusted.
-
-::
-
-    from mcp_performance import LoadTester
-
-    results = await LoadTester("http://127.0.0.1:8000/").run_load_test(num_requests=1000, concurrent_users=10)
-    print(results)
-"""
+"""The load tester: one run against one target, and the studies made of several."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ._load_bottleneck import Bottleneck, WindowStats, find_bottleneck
-from ._load_compare import Comparison
-from ._load_compare import compare as compare_runs
-from ._load_drive import Driven, Progress, ProgressCallback, supervise
-from ._load_file import merge_results
-from ._load_live import shown
-from ._load_mcp import McpTool, ToolFailed, mcp_request
-from ._load_options import RunOptions, Stage, check_run, integer
-from ._load_result import LoadTestResult, RequestStats, SecondStats
-from ._load_scenario import Request
-from ._load_study import (
+from ..errors import ConfigurationError
+from ._bottleneck import find_bottleneck
+from ._drive import Driven, ProgressCallback, supervise
+from ._live import shown
+from ._options import RunOptions, Stage, check_run, integer
+from ._result import LoadTestResult, RequestStats, SecondStats
+from ._scenario import Request
+from ._study import (
     Capacity,
-    CapacityStep,
     Scalability,
-    ScalabilityLevel,
     find_capacity,
     measure_scalability,
 )
-from ._load_targets import Target, TargetOptions, make_target
-from ._load_thresholds import Threshold, check_thresholds, hopeless
-from ._load_verdict import Evidence, judge
-from .errors import ConfigurationError
+from ._targets import Target, TargetOptions, make_target
+from ._thresholds import Threshold, check_thresholds, hopeless
+from ._verdict import Evidence, judge
 
-__all__ = [
-    "Bottleneck",
-    "Capacity",
-    "CapacityStep",
-    "Comparison",
-    "LoadTestResult",
-    "LoadTester",
-    "McpTool",
-    "Progress",
-    "Request",
-    "RequestStats",
-    "Scalability",
-    "ScalabilityLevel",
-    "SecondStats",
-    "Stage",
-    "ToolFailed",
-    "WindowStats",
-    "compare_runs",
-    "mcp_request",
-    "merge_results",
-]
+__all__ = ["LoadTester"]
 
 _INTERVAL = 0.25
 

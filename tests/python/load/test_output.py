@@ -25,9 +25,9 @@ from mcp_performance import (
     merge_results,
 )
 from mcp_performance._core import LoadHistogram
-from mcp_performance._load_live import shown
-from mcp_performance._load_verdict import Evidence, judge
 from mcp_performance.load import RequestStats, SecondStats
+from mcp_performance.load._live import shown
+from mcp_performance.load._verdict import Evidence, judge
 
 
 @pytest.fixture(scope="module")

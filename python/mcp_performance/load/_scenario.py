@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from .errors import ConfigurationError
+from ..errors import ConfigurationError
 
 __all__ = ["Request"]
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Protocol
 
-from ._core import CallLane, CallRun, HttpRun, LoadHistogram
-from ._load_bottleneck import Witness
-from ._load_options import RunOptions
+from .._core import CallLane, CallRun, HttpRun, LoadHistogram
+from ._bottleneck import Witness
+from ._options import RunOptions
 
 __all__ = [
     "Driven",

@@ -8,8 +8,8 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 
-from ._load_drive import Progress, ProgressCallback
-from .errors import ConfigurationError
+from ..errors import ConfigurationError
+from ._drive import Progress, ProgressCallback
 
 __all__ = ["shown"]
 

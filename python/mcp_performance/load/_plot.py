@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .errors import LoadTestError
+from ..errors import LoadTestError
 
 if TYPE_CHECKING:
-    from ._load_result import LoadTestResult
-    from ._load_study import Scalability
+    from ._result import LoadTestResult
+    from ._study import Scalability
 
 __all__ = ["plot_result", "plot_scalability"]
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from .errors import ConfigurationError
+from ..errors import ConfigurationError
 
 __all__ = ["UslFit", "fit_usl"]
 

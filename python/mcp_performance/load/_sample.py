@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ._load_drive import Driven
-from ._load_options import RunOptions
-from ._load_scenario import Request
-from ._load_targets import AsgiTarget, TargetOptions
-from .cache import cached
-from .errors import ConfigurationError
-from .sqlite import SQLitePool
+from ..cache import cached
+from ..errors import ConfigurationError
+from ..sqlite import SQLitePool
+from ._drive import Driven
+from ._options import RunOptions
+from ._scenario import Request
+from ._targets import AsgiTarget, TargetOptions
 
 __all__ = ["SampleTarget"]
 
