@@ -6,17 +6,15 @@ import asyncio
 import dataclasses
 import json
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl
 
+from .._base._asgi import Receive, Scope, Send
+from ..errors import ConfigurationError
 from ._admission import Admission, Refusal
 from ._analyses import Analyses
-from ._base._asgi import Receive, Scope, Send
+from ._monitor import PerformanceMonitor
 from ._prometheus import CONTENT_TYPE
-from .errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from .monitor import PerformanceMonitor
 
 __all__ = ["Endpoints"]
 

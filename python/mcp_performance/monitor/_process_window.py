@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from . import _core
+from .. import _core
 
 __all__ = ["ProcessWindow"]
 

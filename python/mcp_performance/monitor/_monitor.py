@@ -1,5 +1,4 @@
-"""Figures of a running process: what it uses, how it answers, what its caches and databases do, and
-what would help."""
+"""The monitor: every figure of this process, and the advice that follows from them."""
 
 from __future__ import annotations
 
@@ -11,16 +10,16 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from . import _core, config
-from ._base import _registry
+from .. import _core, config
+from .._base import _registry
+from ..errors import ConfigurationError
 from ._loop_lag import LoopLag
 from ._observed import observe, observe_pools, queries_of
 from ._process_window import ProcessWindow
 from ._prometheus import exposition
 from ._recommend import Recommendation, Thresholds, recommend
-from .errors import ConfigurationError
 
-__all__ = ["PerformanceMonitor", "Recommendation"]
+__all__ = ["PerformanceMonitor"]
 
 _ADVICE_SECONDS = 60.0
 _DAY = 86_400.0

@@ -7,10 +7,10 @@ import json
 import re
 from typing import Any
 
+from .._base._asgi import Receive
+from ..errors import ConfigurationError, DatabaseCorrupt, QueryError
+from ..query import analyze_untrusted
 from ._admission import Refusal
-from ._base._asgi import Receive
-from .errors import ConfigurationError, DatabaseCorrupt, QueryError
-from .query import analyze_untrusted
 
 __all__ = ["Analyses"]
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from mcp_performance import CacheStats, ConfigurationError, PerformanceMonitor, Recommendation
-from mcp_performance._loop_lag import LoopLag
-from mcp_performance._process_window import ProcessWindow
+from mcp_performance.monitor._loop_lag import LoopLag
+from mcp_performance.monitor._process_window import ProcessWindow
 
 
 @dataclass
