@@ -15,8 +15,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from mcp_performance import ConfigurationError, PerformanceMiddleware
-from mcp_performance._watch import Source, frame, make_dashboard
 from mcp_performance.cli import main
+from mcp_performance.cli._watch import Source, frame, make_dashboard
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ import pytest
 
 from load_servers import free_port
 from mcp_performance import LoadTestResult
-from mcp_performance._cli_load import exit_code
 from mcp_performance.cli import main
+from mcp_performance.cli._load import exit_code
 
 
 class Service:

@@ -14,14 +14,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
-from ._base._durations import seconds
-from .errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from .load import LoadTestResult, Request
+from .._base._durations import seconds
+from ..errors import ConfigurationError
+from ..load import LoadTester, LoadTestResult, Request
 
 __all__ = ["add_load", "exit_code", "run_load"]
 
@@ -174,8 +172,6 @@ def _check_files(options: argparse.Namespace) -> None:
 
 
 async def _run(options: argparse.Namespace) -> LoadTestResult:
-    from .load import LoadTester
-
     target, scenario = _target(options)
     tester = LoadTester(
         target,
@@ -205,8 +201,6 @@ async def _run(options: argparse.Namespace) -> LoadTestResult:
 
 def _target(options: argparse.Namespace) -> tuple[Any, list[Request] | None]:
     """The target, and the request where it is more than a GET of the URL."""
-    from .load import Request
-
     text = options.target
     has_request = options.method is not None or options.body is not None
     if text is None or "://" not in text:

@@ -11,21 +11,18 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from . import __version__
-from ._cli_load import add_load
-from .errors import ConfigurationError, Error
-
-if TYPE_CHECKING:
-    from .query import IndexAdvice
+from .._core import __version__
+from ..errors import ConfigurationError, Error
+from ..query import IndexAdvice, QueryAnalyzer
+from ._load import add_load
 
 __all__ = ["main"]
 
 
 def _demo(options: argparse.Namespace) -> int:
     try:
-        from .demo import main as run
+        from ..demo import main as run
     except ModuleNotFoundError as missing:
         raise ConfigurationError(
             f"the demo needs {missing.name}: pip install 'mcp-performance[demo]'"
@@ -34,8 +31,6 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _analyze(options: argparse.Namespace) -> int:
-    from .query import QueryAnalyzer
-
     if not options.database.is_file():
         raise ConfigurationError(f"database={str(options.database)!r}: expected a SQLite file")
     analyzer = QueryAnalyzer(options.database)

@@ -12,7 +12,7 @@ import urllib.request
 from importlib import resources
 from typing import Any
 
-from .errors import ConfigurationError, Error
+from ..errors import ConfigurationError, Error
 
 __all__ = ["Source", "frame", "make_dashboard", "serve_dashboard", "top"]
 
@@ -135,9 +135,8 @@ def make_dashboard(source: Source, port: int) -> http.server.ThreadingHTTPServer
                     self._answer(502, "application/json", json.dumps({"error": str(error)}).encode())
             elif self.path in _ASSETS:
                 name, kind = _ASSETS[self.path]
-                self._answer(
-                    200, kind, resources.files("mcp_performance").joinpath("_dashboard", name).read_bytes()
-                )
+                page = resources.files("mcp_performance.cli").joinpath("_dashboard", name)
+                self._answer(200, kind, page.read_bytes())
             else:
                 self._answer(404, "text/plain", b"not found")
 
