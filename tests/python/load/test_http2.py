@@ -17,7 +17,7 @@ import pytest
 
 from load_servers import certificate_for_loopback, free_port, responding, response, serve
 from mcp_performance import ConfigurationError, LoadTester, Request
-from mcp_performance.load import _targets
+from mcp_performance.load._targets import _http
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, CONTINUATION = 0, 1, 3, 4, 6, 7, 9
@@ -258,7 +258,7 @@ async def test_http2_is_for_urls() -> None:
 
 
 def test_a_build_without_http2_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_targets, "HTTP2_BUILT_IN", False)
+    monkeypatch.setattr(_http, "HTTP2_BUILT_IN", False)
     with pytest.raises(ConfigurationError, match="libnghttp2-dev"):
         LoadTester("http://127.0.0.1/", http2=True)
     LoadTester("http://127.0.0.1/")

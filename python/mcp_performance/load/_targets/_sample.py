@@ -9,13 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..cache import cached
-from ..errors import ConfigurationError
-from ..sqlite import SQLitePool
-from ._drive import Driven
-from ._options import RunOptions
-from ._scenario import Request
-from ._targets import AsgiTarget, TargetOptions
+from ...cache import cached
+from ...errors import ConfigurationError
+from ...sqlite import SQLitePool
+from .._drive import Driven
+from .._options import RunOptions
+from .._scenario import Request
+from ._asgi import AsgiTarget
+from ._target import TargetOptions
 
 __all__ = ["SampleTarget"]
 
