@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TypeAlias
 
+from ._base._checks import integer, request_timeout
 from ._base._url import PRODUCT, HttpUrl
 from ._core import HttpReply, HttpService
 from .errors import ConfigurationError
-from .load._options import integer, request_timeout
 
 __all__ = ["HttpClient", "HttpReply", "HttpRequest"]
 

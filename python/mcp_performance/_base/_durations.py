@@ -10,7 +10,7 @@ from typing import Any
 from .. import _core
 from ..errors import ConfigurationError
 
-__all__ = ["nanoseconds", "seconds"]
+__all__ = ["nanoseconds", "seconds", "short"]
 
 LONGEST = 3.2e9
 """The longest lifetime, seconds: a hundred years."""
@@ -52,6 +52,14 @@ def nanoseconds(name: str, value: Any, *, zero: bool = False) -> int | None:
     """:func:`seconds` as the native core takes it."""
     number = seconds(name, value, zero=zero)
     return None if number is None else max(round(number * 1e9), 0 if zero else 1)
+
+
+def short(value: float) -> str:
+    """*value*, seconds, with three digits and a unit that fits."""
+    for unit, scale in (("s", 1.0), ("ms", 1e3)):
+        if value * scale >= 1:
+            return f"{value * scale:.3g} {unit}"
+    return f"{value * 1e6:.3g} us"
 
 
 _core._set_ttl_parser(nanoseconds)

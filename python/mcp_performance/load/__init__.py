@@ -14,11 +14,12 @@ from ._bottleneck import Bottleneck, WindowStats
 from ._compare import Comparison
 from ._compare import compare as compare_runs
 from ._drive import Progress
-from ._file import merge_results
 from ._mcp import McpTool, ToolFailed, mcp_request
+from ._merge import merge_results
 from ._options import Stage
-from ._result import LoadTestResult, RequestStats, SecondStats
+from ._result import LoadTestResult
 from ._scenario import Request
+from ._stats import RequestStats, SecondStats
 from ._study import Capacity, CapacityStep, Scalability, ScalabilityLevel
 from ._tester import LoadTester
 

@@ -1,4 +1,4 @@
-"""Results in files, and runs of several generators as one.
+"""Results in files.
 
 The format is JSON (docs in :func:`save_result`): figures that add up, and histograms as counts of
 slots, so that merging files loses nothing: a percentile of the merged run is that of all its requests.
@@ -6,23 +6,21 @@ slots, so that merging files loses nothing: a percentile of the merged run is th
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._core import LoadHistogram
-from ..errors import ConfigurationError, LoadTestError
-from ._result import LoadTestResult, RequestStats, SecondStats
+from ..errors import LoadTestError
+from ._stats import RequestStats, SecondStats
 
-__all__ = ["load_result", "merge_results", "save_result"]
+if TYPE_CHECKING:
+    from ._result import LoadTestResult
+
+__all__ = ["load_result", "save_result"]
 
 FORMAT = "mcp-performance/load-test"
 VERSION = 1
-
-_ADD_UP = ("total_requests", "successful", "failed", "waited_for_user", "not_sent", "abandoned")
-_ADD_UP_TOO = ("warmup_requests", "bytes_received", "bytes_sent", "concurrent_users")
 
 
 def _histogram_to_plain(histogram: LoadHistogram) -> dict[str, Any]:
@@ -73,129 +71,22 @@ def save_result(result: LoadTestResult, path: str | Path) -> None:
     Path(path).write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
 
 
-def load_result(path: str | Path) -> LoadTestResult:
-    """The result that :func:`save_result` wrote. Raises :class:`LoadTestError` for anything else."""
+def load_result(kind: type[LoadTestResult], path: str | Path) -> LoadTestResult:
+    """The *kind* that :func:`save_result` wrote. Raises :class:`LoadTestError` for anything else."""
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
         if document["format"] != FORMAT or document["version"] != VERSION:
             raise LoadTestError(f"{path}: not a load test result of version {VERSION}")
-        return _from_document(document)
+        return _from_document(kind, document)
     except (KeyError, TypeError, ValueError) as error:
         raise LoadTestError(f"{path}: not a load test result: {error!r}") from error
 
 
-def _from_document(document: dict[str, Any]) -> LoadTestResult:
+def _from_document(kind: type[LoadTestResult], document: dict[str, Any]) -> LoadTestResult:
     plain = dict(document["result"])
     histograms = {name: _histogram_from_plain(value) for name, value in document["histograms"].items()}
     plain["notes"] = tuple(plain["notes"])
     plain["series"] = tuple(SecondStats(**second) for second in plain["series"])
     plain["requests"] = {name: RequestStats(**stats) for name, stats in plain["requests"].items()}
     plain["bottleneck"] = None  # it was about a process that is gone
-    return LoadTestResult(**plain, histogram=histograms["response"], service_histogram=histograms["service"])
-
-
-def merge_results(results: Sequence[LoadTestResult | str | Path]) -> LoadTestResult:
-    """One result from runs, or files of runs, that several generators made at the same time.
-
-    Counts, rates and users add up and histograms merge exactly. A second's percentiles, and those of
-    one kind of request, cannot be had from their parts: each is the highest of them, which the true
-    one does not exceed.
-
-    Raises:
-        ConfigurationError: no results, or an open and a closed model among them.
-        LoadTestError: a file is not a result.
-    """
-    runs = [item if isinstance(item, LoadTestResult) else load_result(item) for item in results]
-    if not runs:
-        raise ConfigurationError("results=[]: expected at least one")
-    if len({run.model for run in runs}) > 1:
-        raise ConfigurationError("results: expected runs of one model, open or closed")
-    first = runs[0]
-    response, service = first.histogram.copy(), first.service_histogram.copy()
-    for run in runs[1:]:
-        response.merge(run.histogram)
-        service.merge(run.service_histogram)
-    sums = {name: sum(getattr(run, name) for run in runs) for name in (*_ADD_UP, *_ADD_UP_TOO)}
-    errors: dict[str, int] = {}
-    for run in runs:
-        for kind, count in run.errors.items():
-            errors[kind] = errors.get(kind, 0) + count
-    invalid = [run.verdict for run in runs if not run.valid]
-    rates = [run.target_rate for run in runs if run.target_rate is not None]
-    return dataclasses.replace(
-        first,
-        **sums,
-        target=" + ".join(dict.fromkeys(run.target for run in runs)),
-        requests_per_second=sum(run.requests_per_second for run in runs),
-        success_rate=sums["successful"] / sums["total_requests"] if sums["total_requests"] else 0.0,
-        **_times(response, service),
-        first_byte_p50=_highest(run.first_byte_p50 for run in runs),
-        first_byte_p99=_highest(run.first_byte_p99 for run in runs),
-        connect_avg=_highest(run.connect_avg for run in runs),
-        errors=dict(sorted(errors.items(), key=lambda item: -item[1])),
-        valid=not invalid,
-        verdict="; ".join(dict.fromkeys(invalid)) or first.verdict,
-        notes=tuple(dict.fromkeys(note for run in runs for note in run.notes)),
-        elapsed=max(run.elapsed for run in runs),
-        target_rate=sum(rates) if rates else None,
-        send_lag_p99=max(run.send_lag_p99 for run in runs),
-        interrupted=any(run.interrupted for run in runs),
-        generator_cpu=_highest(run.generator_cpu for run in runs),
-        loop_lag_p99=_highest(run.loop_lag_p99 for run in runs),
-        thresholds={},
-        requests=_merge_requests(runs),
-        series=_merge_series(runs),
-        bottleneck=None,
-        histogram=response,
-        service_histogram=service,
-        exceptions={},
-    )
-
-
-def _highest(values: Any) -> float | None:
-    return max((value for value in values if value is not None), default=None)
-
-
-def _times(response: LoadHistogram, service: LoadHistogram) -> dict[str, Any]:
-    return {
-        "avg_response_time": response.mean,
-        "p50": response.percentile(50),
-        "p95": response.percentile(95),
-        "p99": response.percentile(99),
-        "p999": response.percentile(99.9),
-        "max": response.max,
-        "service_avg": service.mean,
-        "service_p50": service.percentile(50),
-        "service_p95": service.percentile(95),
-        "service_p99": service.percentile(99),
-    }
-
-
-def _merge_series(runs: Sequence[LoadTestResult]) -> tuple[SecondStats, ...]:
-    merged = []
-    for second in range(max(len(run.series) for run in runs)):
-        parts = [run.series[second] for run in runs if second < len(run.series)]
-        counts = [sum(getattr(part, name) for part in parts) for name in ("successful", "failed", "bytes")]
-        times = [max(getattr(part, name) for part in parts) for name in ("p50", "p95", "p99", "max")]
-        merged.append(SecondStats(second, *counts, *times))
-    return tuple(merged)
-
-
-def _merge_requests(runs: Sequence[LoadTestResult]) -> dict[str, RequestStats]:
-    merged: dict[str, RequestStats] = {}
-    for name in dict.fromkeys(name for run in runs for name in run.requests):
-        parts = [run.requests[name] for run in runs if name in run.requests]
-        successful = sum(part.successful for part in parts)
-        average = sum(part.avg * part.successful for part in parts) / successful if successful else 0.0
-        merged[name] = RequestStats(
-            name,
-            successful,
-            sum(part.failed for part in parts),
-            sum(part.bytes for part in parts),
-            average,
-            max(part.p50 for part in parts),
-            max(part.p95 for part in parts),
-            max(part.p99 for part in parts),
-            max(part.max for part in parts),
-        )
-    return merged
+    return kind(**plain, histogram=histograms["response"], service_histogram=histograms["service"])

@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .._base._checks import MAX_DURATION, integer, number, request_timeout
 from ..errors import ConfigurationError
 
-__all__ = ["MAX_DURATION", "MAX_RATE", "MAX_USERS", "RunOptions", "Stage", "check_run"]
+__all__ = ["MAX_RATE", "MAX_USERS", "RunOptions", "Stage", "check_run"]
 
 MAX_RATE = 1_000_000.0
 """Highest arrival rate that a run accepts, requests a second."""
 MAX_USERS = 100_000
 """Most users (and with them connections) that a run accepts."""
-MAX_DURATION = 86_400.0
-"""Longest run, seconds. A run without a duration of its own is stopped there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,30 +67,6 @@ class RunOptions:
             "stage_users": self.stage_users,
             "seed": self.seed,
         }
-
-
-def integer(name: str, value: Any, low: int, high: int) -> int:
-    """*value* if it is a whole number from *low* to *high*."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}={value!r}: expected a whole number")
-    if not low <= value <= high:
-        raise ConfigurationError(f"{name}={value!r}: expected a whole number from {low} to {high}")
-    return value
-
-
-def number(name: str, value: Any, low: float, high: float, *, above: bool = False) -> float:
-    """*value* if it is a number from *low* (or *above* it) to *high*."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name}={value!r}: expected a number")
-    if math.isnan(value) or not (low < value if above else low <= value) or value > high:
-        span = f"above {low:g} up to {high:g}" if above else f"from {low:g} to {high:g}"
-        raise ConfigurationError(f"{name}={value!r}: expected a number {span}")
-    return float(value)
-
-
-def request_timeout(value: Any) -> float:
-    """The seconds that a request may take; a day where *value* is ``None``."""
-    return MAX_DURATION if value is None else number("timeout", value, 0, MAX_DURATION, above=True)
 
 
 def _think(value: float | tuple[float, float] | None) -> tuple[float, float]:

@@ -8,46 +8,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .._base._checks import number
+from .._base._durations import short
 from .._core import LoadHistogram
-from ..errors import ConfigurationError, LoadTestError
-from ._options import number
+from ..errors import ConfigurationError
+from ._bottleneck import Bottleneck
+from ._compare import Comparison, compare
+from ._export import csv_text, html_fragment, html_page, junit_text
+from ._file import load_result, save_result
+from ._plot import plot_result
+from ._stats import RequestStats, SecondStats
 
-if TYPE_CHECKING:
-    from ._bottleneck import Bottleneck
-    from ._compare import Comparison
-
-__all__ = ["LoadTestResult", "RequestStats", "SecondStats"]
-
-
-@dataclass(frozen=True, slots=True)
-class SecondStats:
-    """One second of a run; times in seconds."""
-
-    second: int
-    successful: int
-    failed: int
-    bytes: int
-    p50: float
-    p95: float
-    p99: float
-    max: float
-
-
-@dataclass(frozen=True, slots=True)
-class RequestStats:
-    """The figures of one kind of request of a scenario; times in seconds."""
-
-    name: str
-    successful: int
-    failed: int
-    bytes: int
-    avg: float
-    p50: float
-    p95: float
-    p99: float
-    max: float
+__all__ = ["LoadTestResult"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,42 +153,30 @@ class LoadTestResult:
 
     def to_csv(self, path: str | Path | None = None) -> str:
         """:attr:`series` as CSV with a header line, also written to *path* if one is given."""
-        from ._export import csv_text
-
         return _written(csv_text(self), path)
 
     def to_html(self, path: str | Path | None = None) -> str:
         """A report as one HTML page, also written to *path* if one is given."""
-        from ._export import html_page
-
         return _written(html_page(self), path)
 
     def to_junit(self, path: str | Path | None = None) -> str:
         """JUnit XML: one test case for :attr:`valid` and one for each threshold."""
-        from ._export import junit_text
-
         return _written(junit_text(self), path)
 
     def save(self, path: str | Path) -> None:
         """Write everything to *path*, for :meth:`load` and :func:`merge_results`."""
-        from ._file import save_result
-
         save_result(self, path)
 
     @staticmethod
     def load(path: str | Path) -> LoadTestResult:
         """The result that :meth:`save` wrote to *path*. Raises :class:`LoadTestError` for anything else."""
-        from ._file import load_result
-
-        return load_result(path)
+        return load_result(LoadTestResult, path)
 
     def compare(self, other: LoadTestResult, *, min_effect: float = 0.05, alpha: float = 0.05) -> Comparison:
         """Whether *other* differs from this run by more than chance and by more than *min_effect*.
 
         See :class:`Comparison` for the test that is used.
         """
-        from ._compare import compare
-
         return compare(self, other, min_effect=min_effect, alpha=alpha)
 
     def plot(self) -> Any:
@@ -223,8 +185,6 @@ class LoadTestResult:
         Raises:
             LoadTestError: matplotlib is not installed (``pip install 'mcp-performance[notebook]'``).
         """
-        from ._plot import plot_result
-
         return plot_result(self)
 
     def summary(self) -> str:
@@ -242,8 +202,8 @@ class LoadTestResult:
             ("throughput", f"{self.requests_per_second:,.1f} requests/s over {self.elapsed:.2f} s"),
             (
                 "response time",
-                f"mean {_time(self.avg_response_time)}  p50 {_time(self.p50)}  p95 {_time(self.p95)}  "
-                f"p99 {_time(self.p99)}  p99.9 {_time(self.p999)}  max {_time(self.max)}",
+                f"mean {short(self.avg_response_time)}  p50 {short(self.p50)}  p95 {short(self.p95)}  "
+                f"p99 {short(self.p99)}  p99.9 {short(self.p999)}  max {short(self.max)}",
             ),
         ]
         if self.histogram.count:
@@ -252,8 +212,8 @@ class LoadTestResult:
             rows.append(
                 (
                     "service time",
-                    f"mean {_time(self.service_avg)}  p50 {_time(self.service_p50)}  "
-                    f"p95 {_time(self.service_p95)}  p99 {_time(self.service_p99)}",
+                    f"mean {short(self.service_avg)}  p50 {short(self.service_p50)}  "
+                    f"p95 {short(self.service_p95)}  p99 {short(self.service_p99)}",
                 )
             )
         if self.errors:
@@ -269,14 +229,12 @@ class LoadTestResult:
         for name, percent in (("p50", 50.0), ("p95", 95.0), ("p99", 99.0), ("p99.9", 99.9)):
             low, high = self.interval(percent)
             if math.isfinite(high):
-                yield f"{name} {_time(low)} .. {_time(high)}"
+                yield f"{name} {short(low)} .. {short(high)}"
 
     def __str__(self) -> str:
         return self.summary()
 
     def _repr_html_(self) -> str:
-        from ._export import html_fragment
-
         return html_fragment(self)
 
 
@@ -284,14 +242,6 @@ def _written(text: str, path: str | Path | None) -> str:
     if path is not None:
         Path(path).write_text(text, encoding="utf-8")
     return text
-
-
-def _time(seconds: float) -> str:
-    """*seconds* with three digits and a unit that fits."""
-    for unit, scale in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
-        if seconds * scale >= 1 or unit == "us":
-            return f"{seconds * scale:.3g} {unit}"
-    raise LoadTestError(f"not a time: {seconds!r}")
 
 
 def _fields(item: Any) -> dict[str, Any]:

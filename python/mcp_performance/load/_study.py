@@ -8,10 +8,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .._base._checks import integer, number
+from .._base._durations import short
 from .._core import LoadHistogram
 from ..errors import ConfigurationError, LoadTestError
-from ._options import MAX_RATE, MAX_USERS, integer, number
-from ._result import LoadTestResult, _time
+from ._options import MAX_RATE, MAX_USERS
+from ._plot import plot_scalability
+from ._result import LoadTestResult
 from ._thresholds import check_thresholds
 from ._usl import UslFit, fit_usl
 
@@ -80,8 +83,6 @@ class Scalability:
 
     def plot(self) -> Any:
         """A matplotlib figure: measured throughput, the law, and its peak."""
-        from ._plot import plot_scalability
-
         return plot_scalability(self)
 
     def to_dict(self) -> dict[str, Any]:
@@ -106,7 +107,7 @@ class Scalability:
         lines = [self.verdict, f"{'users':>8}{'requests/s':>14}{'law':>14}{'p50':>12}{'p99':>12}"]
         lines += [
             f"{level.users:>8}{level.throughput:>14,.1f}{self.predict(level.users):>14,.1f}"
-            f"{_time(level.p50):>12}{_time(level.p99):>12}{'' if level.valid else '  INVALID'}"
+            f"{short(level.p50):>12}{short(level.p99):>12}{'' if level.valid else '  INVALID'}"
             for level in self.levels
         ]
         return "\n".join(lines)
@@ -271,7 +272,7 @@ class Capacity:
         lines = [self.verdict]
         lines += [
             f"{step.rate:>12,.1f}/s  {'held' if step.held else 'missed':<6}  "
-            f"p99 {_time(step.p99):>9}  {step.why}"
+            f"p99 {short(step.p99):>9}  {step.why}"
             for step in self.steps
         ]
         return "\n".join(lines)

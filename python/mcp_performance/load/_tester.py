@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from .._base._checks import integer
 from ..errors import ConfigurationError
 from ._bottleneck import find_bottleneck
 from ._drive import Driven, ProgressCallback, supervise
 from ._live import shown
-from ._options import RunOptions, Stage, check_run, integer
-from ._result import LoadTestResult, RequestStats, SecondStats
+from ._options import RunOptions, Stage, check_run
+from ._result import LoadTestResult
 from ._scenario import Request
+from ._stats import RequestStats, SecondStats
 from ._study import (
     Capacity,
     Scalability,
