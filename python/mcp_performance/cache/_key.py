@@ -11,7 +11,7 @@ from ..errors import ConfigurationError
 
 __all__ = ["compile_plan", "functools_plan", "signature_of"]
 
-# KeyPlan::Shape in bindings/cached_function_plan.h.
+# KeyPlan::Shape in bindings/cache/key_plan.h.
 NONE, ONE, FIXED, VARIADIC, FUNCTOOLS, CALLABLE = range(6)
 
 Plan = tuple[Any, ...]
