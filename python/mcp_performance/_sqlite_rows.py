@@ -1,7 +1,7 @@
-"""Where earlier pickles of rows look for ``_restore``, and the bindings for ``row_class``."""
+"""Where pickles of rows look for ``_restore`` that were made before rows had a room of their own."""
 
 from __future__ import annotations
 
-from .sqlite._rows import _restore, row_class
+from .sqlite._rows import _restore
 
-__all__ = ["_restore", "row_class"]
+__all__ = ["_restore"]
