@@ -31,7 +31,7 @@ from _native import build, machine, record
 from _nginx import nginx
 
 from mcp_performance import LoadTester, __version__
-from mcp_performance._load_usl import fit_usl
+from mcp_performance.load._usl import fit_usl
 
 HERE = Path(__file__).resolve().parent
 PEERS = HERE.parent / ".cache" / "bench-venv"

@@ -81,7 +81,7 @@ bool RowBuilder::prepare_names() {
   if (keys_ != nullptr) return true;
   keys_ = keys_of(names_->names);
   if (keys_ == nullptr || type_ != RowType::kNamed) return keys_ != nullptr;
-  PyObject* module = PyImport_ImportModule("mcp_performance._sqlite_rows");
+  PyObject* module = PyImport_ImportModule("mcp_performance.sqlite._rows");
   if (module == nullptr) return false;
   row_class_ = PyObject_CallMethod(module, "row_class", "(O)", keys_);
   Py_DECREF(module);

@@ -6,9 +6,10 @@ Everything public is exposed here.
 
 from __future__ import annotations
 
-# Native log records and the interpreter lock's gate are wired first.
-from . import _logging as _logging
 from . import config
+
+# Native log records and the interpreter lock's gate are wired first.
+from ._base import _logging as _logging
 from ._core import __version__
 
 # batch

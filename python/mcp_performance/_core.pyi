@@ -16,7 +16,7 @@ from collections.abc import (
 from contextvars import Context, ContextVar
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, final, overload
 
-from ._cache_types import CacheInfo, CacheStats
+from ._base._stats import CacheInfo, CacheStats
 
 __version__: str
 

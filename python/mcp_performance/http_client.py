@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TypeAlias
 
+from ._base._checks import integer, request_timeout
+from ._base._url import PRODUCT, HttpUrl
 from ._core import HttpReply, HttpService
-from ._http_url import PRODUCT, HttpUrl
-from ._load_options import integer, request_timeout
 from .errors import ConfigurationError
 
 __all__ = ["HttpClient", "HttpReply", "HttpRequest"]

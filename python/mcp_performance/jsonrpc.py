@@ -23,9 +23,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn, TypeAlias, cast
 
-from ._async_functions import is_async
-from ._checks import check_count, check_seconds
-from .batch import BatchProcessor, Kind
+from ._base._async_functions import is_async
+from ._base._checks import check_count, check_seconds
+from .batch import BatchProcessor
+from .batch._processor import Kind
 from .errors import BatchError
 
 __all__ = ["JsonRpcDispatcher", "JsonRpcError"]

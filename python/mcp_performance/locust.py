@@ -24,10 +24,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ._load_options import MAX_DURATION, check_run
-from ._load_scenario import Request
-from ._load_targets import HttpTarget, TargetOptions
+from ._base._checks import MAX_DURATION
 from .errors import ConfigurationError
+from .load._options import check_run
+from .load._scenario import Request
+from .load._targets import HttpTarget, TargetOptions
 
 __all__ = ["EngineUser"]
 

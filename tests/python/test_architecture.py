@@ -1,15 +1,28 @@
-"""The rooms and the arrows between them are what ARCHITECTURE.md says."""
+"""The rooms and the arrows between them are what scripts/arrows.toml says, on every floor."""
 
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 ARROWS = ROOT / "scripts" / "arrows.py"
 
 
-def test_every_include_follows_an_arrow_of_the_table() -> None:
-    run = subprocess.run([sys.executable, ARROWS], capture_output=True, text=True)
+def check(root: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, ARROWS, root], capture_output=True, text=True)
+
+
+def write(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def test_every_include_and_import_follows_an_arrow_of_the_table() -> None:
+    run = check(ROOT)
     assert run.returncode == 0, run.stdout
 
 
@@ -17,7 +30,86 @@ def test_a_forbidden_arrow_and_python_in_the_core_are_both_found(tmp_path: Path)
     room = tmp_path / "cpp" / "cache"
     room.mkdir(parents=True)
     (room / "bad.h").write_text('#include "sqlite/pool.h"\n#include <Python.h>\n')
-    run = subprocess.run([sys.executable, ARROWS, tmp_path], capture_output=True, text=True)
+    run = check(tmp_path)
     assert run.returncode == 1
     assert "cpp/cache/bad.h:1: cache may not include sqlite" in run.stdout
     assert "cpp/cache/bad.h:2: Python.h and pybind11 belong in bindings/" in run.stdout
+
+
+P = "python/mcp_performance"
+PACKAGE = {f"{P}/__init__.py": "", f"{P}/query/__init__.py": "", f"{P}/query/_report.py": ""}
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ({"bindings/cache/a.cpp": '#include "bindings/redis/b.h"\n'}, "cache may not include redis"),
+        ({"bindings/cache/a.cpp": '#include "redis/b.h"\n'}, "cache may not include redis"),
+        ({"bindings/cellar/a.cpp": '#include "base/b.h"\n'}, "cellar is not a room of the table"),
+        ({f"{P}/cache/_a.py": "from ..query import x\n"}, "cache may not import query"),
+        ({f"{P}/cache/_a.py": "from ..query._report import x\n"}, "cache may not import query"),
+        ({f"{P}/cache/_a.py": "from .. import query\n"}, "cache may not import query"),
+        ({f"{P}/cache/_a.py": "import mcp_performance.query._report\n"}, "cache may not import query"),
+        ({f"{P}/cache/_a.py": "def f():\n    from ..query import x\n"}, "cache may not import query"),
+        (
+            {f"{P}/cache/_a.py": "if TYPE_CHECKING:\n    from ..query import x\n"},
+            "cache may not import query",
+        ),
+        ({f"{P}/cache/_a.py": "from mcp_performance import x\n"}, "cache may not import the whole package"),
+        ({f"{P}/errors.py": "from .query import x\n"}, "base may not import query"),
+        ({f"{P}/cellar.py": "from .query import x\n"}, "cellar is not a room of the table"),
+    ],
+)
+def test_a_forbidden_arrow_of_the_other_floors_is_found(
+    tmp_path: Path, files: dict[str, str], sentence: str
+) -> None:
+    write(tmp_path, PACKAGE | files)
+    run = check(tmp_path)
+    assert run.returncode == 1
+    where = next(iter(files))
+    assert run.stdout.startswith(f"{where}:")
+    assert run.stdout.endswith(f": {sentence}\n")
+
+
+@pytest.mark.parametrize(
+    ("files", "circle"),
+    [
+        (
+            {"cpp/cache/a.h": '#include "cache/b.h"\n', "cpp/cache/b.h": '#include "cache/a.h"\n'},
+            "cpp/cache/a.h -> cpp/cache/b.h -> cpp/cache/a.h",
+        ),
+        (
+            {
+                "bindings/sqlite/a.h": '#include "bindings/sqlite/b.h"\n',
+                "bindings/sqlite/b.h": '#include "bindings/sqlite/a.h"\n',
+            },
+            "bindings/sqlite/a.h -> bindings/sqlite/b.h -> bindings/sqlite/a.h",
+        ),
+        (
+            {
+                f"{P}/query/_a.py": "if x:\n    from . import _b\n",
+                f"{P}/query/_b.py": "from ._a import f\n",
+            },
+            f"{P}/query/_a.py -> {P}/query/_b.py -> {P}/query/_a.py",
+        ),
+    ],
+)
+def test_a_circle_within_a_room_is_found(tmp_path: Path, files: dict[str, str], circle: str) -> None:
+    write(tmp_path, PACKAGE | files)
+    run = check(tmp_path)
+    assert (run.returncode, run.stdout) == (1, f"a circle: {circle}\n")
+
+
+def test_what_only_a_type_checker_follows_makes_no_circle(tmp_path: Path) -> None:
+    later = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ._b import x\n"
+    write(tmp_path, PACKAGE | {f"{P}/query/_a.py": later, f"{P}/query/_b.py": "from ._a import f\n"})
+    assert check(tmp_path).returncode == 0
+
+
+def test_a_room_that_cmake_links_to_another_than_the_table_is_found(tmp_path: Path) -> None:
+    write(tmp_path, {"CMakeLists.txt": "mcp_room(metrics ROOMS base)\nmcp_room(cache ROOMS base LINK x)\n"})
+    run = check(tmp_path)
+    assert run.returncode == 1
+    assert run.stdout == (
+        "CMakeLists.txt: cache links ['base', 'cache'], and the table says ['base', 'cache', 'metrics']\n"
+    )

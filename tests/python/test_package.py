@@ -14,7 +14,8 @@ import pytest
 
 import mcp_performance
 import mcp_performance_v2
-from mcp_performance import _core, _logging, errors
+from mcp_performance import _core, errors
+from mcp_performance._base import _logging
 
 PACKAGE = Path(mcp_performance.__file__).parent
 
@@ -33,7 +34,7 @@ def test_every_public_name_exists_and_every_module_is_exposed() -> None:
     missing = [name for name in mcp_performance.__all__ if not hasattr(mcp_performance, name)]
     assert missing == []
     for module in pkgutil.iter_modules([str(PACKAGE)]):
-        # Importing Locust makes gevent patch the interpreter: test_load_locust.py does it in processes.
+        # Importing Locust makes gevent patch the interpreter: test_locust.py does it in processes.
         if module.name.startswith("_") or module.name in {"cli", "config", "demo", "locust"}:
             continue
         names = importlib.import_module(f"mcp_performance.{module.name}").__all__
@@ -125,7 +126,8 @@ def test_native_log_records_reach_logging() -> None:
 def test_the_process_and_a_forked_child_end_with_the_log_thread_running() -> None:
     run = run_python(
         "import os, sys\n"
-        "from mcp_performance import _logging, _core\n"
+        "from mcp_performance._base import _logging\n"
+        "from mcp_performance import _core\n"
         "_logging.deliver_native_logs()\n"
         "child = os.fork()\n"
         "_logging.deliver_native_logs()\n"

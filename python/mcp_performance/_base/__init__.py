@@ -1,0 +1,1 @@
+"""What every room stands on: the checks of arguments, durations, figures, the registry, the log."""

@@ -1,0 +1,52 @@
+"""Progress of a batch: a line on standard error, or calls of a function."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from time import perf_counter
+from typing import TypeAlias
+
+from ._feed import Run
+
+__all__ = ["ProgressCallback", "ProgressReport"]
+
+ProgressCallback: TypeAlias = Callable[[int, int | None], object]
+_INTERVAL_SECONDS = 0.1
+
+
+class ProgressReport:
+    """Reports ten times a second from the running loop, and once more at the end."""
+
+    def __init__(self, run: Run, total: int | None, show: bool | ProgressCallback) -> None:
+        self._run = run
+        self._total = total
+        self._show = self._print if show is True else show
+        self._loop = asyncio.get_running_loop()
+        self._started = perf_counter()
+        self._last = -1
+        self._timer = self._loop.call_later(_INTERVAL_SECONDS, self._tick)
+
+    def close(self) -> None:
+        """Report the end."""
+        self._timer.cancel()
+        self._report()
+        if self._show == self._print:
+            print(file=sys.stderr, flush=True)
+
+    def _tick(self) -> None:
+        self._timer = self._loop.call_later(_INTERVAL_SECONDS, self._tick)
+        self._report()
+
+    def _report(self) -> None:
+        done = self._run.finished
+        if done != self._last and callable(self._show):
+            self._last = done
+            self._show(done, self._total)
+
+    def _print(self, done: int, total: int | None) -> None:
+        seconds = perf_counter() - self._started
+        share = f" of {total} ({done / total:.0%})" if total else ""
+        text = f"{done}{share} items, {done / seconds:,.0f} items/s"
+        print(f"\r{text:<60}", end="", file=sys.stderr, flush=True)

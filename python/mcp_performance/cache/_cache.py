@@ -1,0 +1,166 @@
+"""The bounded mapping that everything else here is built on."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from types import EllipsisType
+from typing import Any, Generic, TypeVar
+
+from .. import _core
+from .._base import _registry
+from .._base._durations import nanoseconds
+from .._base._stats import CacheStats, Ttl
+from ..errors import ConfigurationError
+from . import _async
+from . import _housekeeping as _housekeeping  # before the first entry that expires
+
+__all__ = ["Cache", "check_maxsize"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+POLICIES = ("adaptive", "lru")
+_LARGEST = 2**62
+_MISSING: Any = object()
+
+
+class Cache(_core.CacheBase[K, V], MutableMapping[K, V], Generic[K, V]):
+    """A bounded mapping whose entries can expire.
+
+    Compares and hashes by identity. Safe from any thread and any event loop. Keys compare as those of a
+    ``dict`` do; values are kept as they are, so a caller who changes a mutable one changes it for
+    everybody. Looking up counts in :meth:`stats`; ``in``, iteration and :meth:`expires_in` do not.
+    Iterating walks a list of the keys that were alive when it began.
+
+    Args:
+        maxsize: capacity in entries, or in weight with a *weigher*; ``None`` for no bound, 0 to store
+            nothing.
+        ttl: lifetime of entries that are stored without one: seconds, a ``timedelta``, ``"5m"``, or ``None``.
+        idle_ttl: lifetime since the last read, likewise.
+        policy: which entries make room: ``"adaptive"`` (best hit ratio) or ``"lru"`` (exact).
+        weigher: ``weigher(key, value) -> int``, the room an entry takes, at least 0.
+        on_evict: ``on_evict(key, value, cause)``, called after an entry or a value left, with *cause* one of
+            ``"evicted"``, ``"expired"``, ``"replaced"``, ``"removed"``, ``"invalidated"`` (by a tag) and
+            ``"cleared"``. It may use the cache. What it raises goes to :func:`sys.unraisablehook`.
+        name: what reports call this cache.
+        clock: ``clock() -> seconds``, never going back, instead of the monotonic clock (4 ms steps).
+
+    Raises:
+        ConfigurationError: an option is out of range; the message names it.
+        TypeError: an option has the wrong type.
+    """
+
+    __slots__ = ("_name", "_policy")
+
+    def __init__(
+        self,
+        maxsize: int | None = 1024,
+        *,
+        ttl: Ttl = None,
+        idle_ttl: Ttl = None,
+        policy: str = "adaptive",
+        weigher: Callable[[K, V], int] | None = None,
+        on_evict: Callable[[K, V, str], object] | None = None,
+        name: str | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        if policy not in POLICIES:
+            raise ConfigurationError(f"policy={policy!r}: expected one of {', '.join(map(repr, POLICIES))}")
+        for option, hook in (("weigher", weigher), ("on_evict", on_evict), ("clock", clock)):
+            if hook is not None and not callable(hook):
+                raise TypeError(f"{option}={hook!r}: expected a callable or None")
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name={name!r}: expected a str or None")
+        self._name = name
+        self._policy = policy
+        self._configure(
+            check_maxsize(maxsize),
+            policy == "lru",
+            nanoseconds("ttl", ttl),
+            nanoseconds("idle_ttl", idle_ttl),
+            weigher,
+            on_evict,
+            clock,
+        )
+        _registry.register_cache(self)
+
+    def __hash__(self) -> int:
+        return id(self) >> 4
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __repr__(self) -> str:
+        named = "" if self._name is None else f" {self._name!r}"
+        return f"<{type(self).__name__}{named} {self.currsize} of {self.maxsize}, policy {self._policy}>"
+
+    @property
+    def name(self) -> str | None:
+        """What reports call this cache."""
+        return self._name
+
+    @property
+    def policy(self) -> str:
+        """Which entries make room: ``"adaptive"`` or ``"lru"``."""
+        return self._policy
+
+    async def aget_or_load(
+        self, key: K, loader: Callable[[K], V | Awaitable[V]], *, ttl: Ttl | EllipsisType = ...
+    ) -> V:
+        """The value of *key*; a miss awaits ``loader(key)``, a sync or async function, once at a time.
+
+        Cancelling one caller does not disturb the others. What the loader raises reaches every caller that
+        waits, and nothing is stored. A key that is deleted, set or cleared meanwhile stays as that left it.
+        """
+        value: Any = self.get(key, _MISSING)
+        if value is _MISSING:
+            value = await _async.load_key(self, key, loader, ttl)
+        result: V = value
+        return result
+
+    def get_many(self, keys: Iterable[K]) -> dict[K, V]:
+        """The keys among *keys* that are here, with their values."""
+        found: dict[K, V] = {}
+        for key in keys:
+            value: Any = self.get(key, _MISSING)
+            if value is not _MISSING:
+                found[key] = value
+        return found
+
+    def set_many(
+        self, items: Mapping[K, V], *, ttl: Ttl | EllipsisType = ..., tags: Iterable[str] = ()
+    ) -> None:
+        """:meth:`set` for each of *items*."""
+        labels = tuple(tags) if not isinstance(tags, str) else tags
+        for key, value in items.items():
+            self.set(key, value, ttl=ttl, tags=labels)
+
+    def delete_many(self, keys: Iterable[K]) -> int:
+        """:meth:`delete` for each of *keys*; how many were here."""
+        return sum(self.delete(key) for key in keys)
+
+    def resize(self, maxsize: int | None) -> None:
+        """Change the capacity; entries that no longer fit are evicted."""
+        self._resize(check_maxsize(maxsize))
+
+    def stats(self) -> CacheStats:
+        """Figures since the cache was made."""
+        return CacheStats(**self._figures())
+
+
+def check_maxsize(maxsize: Any) -> int | None:
+    """*maxsize* if it is a capacity.
+
+    Raises:
+        ConfigurationError: it is negative or 2**62 and more.
+        TypeError: it is no int.
+    """
+    if maxsize is None:
+        return None
+    if isinstance(maxsize, bool) or not isinstance(maxsize, int):
+        if isinstance(maxsize, float):
+            raise ConfigurationError(f"maxsize={maxsize!r}: expected a whole number, 0 or more, or None")
+        raise TypeError(f"maxsize={maxsize!r}: expected an int or None")
+    if not 0 <= maxsize < _LARGEST:
+        raise ConfigurationError(f"maxsize={maxsize!r}: expected a whole number from 0 to 2**62 - 1, or None")
+    return maxsize

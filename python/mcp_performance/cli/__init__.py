@@ -1,0 +1,125 @@
+"""The ``mcp-performance`` command: ``demo | load | analyze | top | dashboard``.
+
+Exit codes: 0 done, 2 the arguments or the target were refused, 130 Ctrl-C. Those of ``load``: also 1 a
+threshold was crossed and 3 the run is invalid.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .._core import __version__
+from ..errors import ConfigurationError, Error
+from ..query import IndexAdvice, QueryAnalyzer
+from ._load import add_load
+
+__all__ = ["main"]
+
+
+def _demo(options: argparse.Namespace) -> int:
+    try:
+        from ..demo import main as run
+    except ModuleNotFoundError as missing:
+        raise ConfigurationError(
+            f"the demo needs {missing.name}: pip install 'mcp-performance[demo]'"
+        ) from None
+    return run(options.rest)
+
+
+def _analyze(options: argparse.Namespace) -> int:
+    if not options.database.is_file():
+        raise ConfigurationError(f"database={str(options.database)!r}: expected a SQLite file")
+    analyzer = QueryAnalyzer(options.database)
+    reports = [analyzer.analyze(sql) for sql in options.sql]
+    advice = analyzer.advise(options.sql) if options.advise else []
+    if options.json:
+        found = {
+            "queries": [report.to_dict() for report in reports],
+            "advice": [item.to_dict() for item in advice],
+        }
+        print(json.dumps(found, indent=2))
+        return 0
+    for report in reports:
+        print(report.fingerprint)
+        for line in report.plan:
+            print(f"  plan   {line}")
+        for issue in report.issues:
+            print(f"  {issue.severity:6} {issue.code}: {issue.message}")
+    for item in advice:
+        print(f"{item.ddl}\n  {_proof(item)}")
+    return 0
+
+
+def _proof(item: IndexAdvice) -> str:
+    if item.cost_before is None or item.cost_after is None:
+        return "confirmed by the planner"
+    return f"{item.cost_before:,.0f} -> {item.cost_after:,.0f} steps, tried on a copy"
+
+
+def _top(options: argparse.Namespace) -> int:
+    from ._watch import top
+
+    return top(options.url, token=options.token, interval=options.interval, once=options.once)
+
+
+def _dashboard(options: argparse.Namespace) -> int:
+    from ._watch import serve_dashboard
+
+    return serve_dashboard(options.url, token=options.token, port=options.port)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mcp-performance", description="Caches, SQLite, load tests and monitoring for Python services."
+    )
+    parser.add_argument("--version", action="version", version=f"mcp-performance {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="a real service, load-tested before and after", add_help=False)
+    demo.add_argument("rest", nargs=argparse.REMAINDER)
+    demo.set_defaults(run=_demo)
+
+    add_load(commands)
+
+    analyze = commands.add_parser("analyze", help="say why queries are slow, and which index would help")
+    analyze.add_argument("database", type=Path, metavar="DATABASE")
+    analyze.add_argument("sql", nargs="+", metavar="SQL")
+    analyze.add_argument("--advise", action="store_true", help="try indexes for these queries")
+    analyze.add_argument("--json", action="store_true", help="print the findings as JSON")
+    analyze.set_defaults(run=_analyze)
+
+    for name, run, text in (
+        ("top", _top, "watch a running service in the terminal"),
+        ("dashboard", _dashboard, "watch a running service in a browser"),
+    ):
+        watch = commands.add_parser(name, help=text)
+        watch.add_argument("url", metavar="URL", help="of the service, or of its performance endpoints")
+        watch.add_argument("--token", help="the bearer token of its performance endpoints")
+        watch.set_defaults(run=run)
+        if name == "top":
+            watch.add_argument("--interval", type=float, default=1.0, help="seconds between looks")
+            watch.add_argument("--once", action="store_true", help="look once and stop")
+        else:
+            watch.add_argument("--port", type=int, default=8080, help="of the page, on loopback")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["demo"]:  # its options are its own
+        options = argparse.Namespace(run=_demo, rest=words[1:])
+    else:
+        options = _parser().parse_args(words)
+    try:
+        code: int = options.run(options)
+    except Error as error:
+        print(f"mcp-performance: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return code

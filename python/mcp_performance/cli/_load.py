@@ -1,0 +1,244 @@
+"""``mcp-performance load``: one load test from the command line.
+
+Exit codes: 0 valid and every threshold held, 1 a threshold was crossed, 2 the arguments or the target
+were refused, 3 the thresholds held but the run is invalid (its verdict says why), 130 Ctrl-C ended the
+run, whose results so far are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from .._base._durations import seconds
+from ..errors import ConfigurationError
+from ..load import LoadTester, LoadTestResult, Request
+
+__all__ = ["add_load", "exit_code", "run_load"]
+
+CROSSED, INVALID, INTERRUPTED = 1, 3, 130
+_STANDARD_OUTPUT = "-"
+
+
+def _duration(text: str) -> float:
+    """Seconds, as ``30``, ``30s`` or ``1m30s``."""
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        return seconds("duration", text, zero=True) or 0.0
+    except ConfigurationError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected seconds, or text such as 30s") from None
+
+
+def _stages(text: str) -> list[tuple[float, float]]:
+    try:
+        pairs = [piece.split(":") for piece in text.split(",")]
+        return [(_duration(time), float(target)) for time, target in pairs]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected DURATION:TARGET,... such as 10s:50") from None
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected 'Name: value'")
+    return name.strip(), value.strip()
+
+
+def _think(text: str) -> float | tuple[float, float]:
+    low, dash, high = text.partition("-")
+    return (_duration(low), _duration(high)) if dash else _duration(low)
+
+
+def add_load(commands: Any) -> None:
+    """Add the command to *commands*, what ``add_subparsers`` returned."""
+    load = commands.add_parser(
+        "load",
+        help="load-test a URL, an ASGI app or a function",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    load.add_argument(
+        "target",
+        nargs="?",
+        metavar="URL",
+        help="or module:name of an ASGI app or a function; the built-in sample service without one",
+    )
+    _add_model(load.add_argument_group("how much"))
+    _add_request(load.add_argument_group("what is sent"))
+    _add_output(load.add_argument_group("judgement and output"))
+    load.set_defaults(run=run_load)
+
+
+def _add_model(group: Any) -> None:
+    group.add_argument("-n", "--requests", type=int, help="how many; 1000 unless --duration or --stages")
+    group.add_argument("-c", "--users", type=int, default=10, help="concurrent users; 10 by default")
+    group.add_argument("--duration", type=_duration, help="how long, such as 30 or 1m30s")
+    group.add_argument("--rate", type=float, help="requests a second, whatever the target does (open model)")
+    group.add_argument("--poisson", action="store_true", help="random arrivals at --rate")
+    group.add_argument(
+        "--stages",
+        type=_stages,
+        metavar="DURATION:TARGET,...",
+        help="a profile of users, or with --rate of rates: 10s:50,1m:50,0:200,10s:200",
+    )
+    group.add_argument("--batch-size", type=int, default=1, help="requests that a user sends together")
+    group.add_argument(
+        "--think-time", type=_think, help="a user's pause between requests, or 1-3 for a range"
+    )
+    group.add_argument("--warmup", type=_duration, help="time that does not count")
+    group.add_argument(
+        "--timeout", type=_duration, default=30.0, help="that a request may take; 30 by default"
+    )
+    group.add_argument("--threads", type=int, default=1, help="generator threads; 1 by default")
+
+
+def _add_request(group: Any) -> None:
+    group.add_argument(
+        "-H", "--header", type=_header, action="append", default=[], help="'Name: value'; may be repeated"
+    )
+    group.add_argument("-X", "--method", help="GET by default, POST with --body")
+    group.add_argument("--body", metavar="TEXT", help="of the request; @FILE for the content of a file")
+    group.add_argument("--http2", action="store_true", help="by TLS, or to http:// from the first byte")
+    group.add_argument("--insecure", action="store_true", help="do not check the certificate")
+    group.add_argument("--ca", type=Path, metavar="FILE", help="PEM file to check the certificate with")
+    group.add_argument("--unix-socket", metavar="PATH", help="through which to reach the host")
+    group.add_argument(
+        "--allow-host", action="append", default=[], help="a host outside this machine's networks"
+    )
+
+
+def _add_output(group: Any) -> None:
+    group.add_argument("--threshold", action="append", default=[], help='such as "p99<50ms"; may be repeated')
+    group.add_argument(
+        "--json",
+        nargs="?",
+        const=_STANDARD_OUTPUT,
+        metavar="FILE",
+        help="write the result as JSON; to standard output, instead of the summary, without FILE",
+    )
+    group.add_argument("--csv", metavar="FILE", help="write the figures of each second")
+    group.add_argument("--html", metavar="FILE", help="write a report")
+    group.add_argument("--junit", metavar="FILE", help="write a JUnit test suite, one case a threshold")
+    group.add_argument("--save", metavar="FILE", help="write everything, for merge_results()")
+    group.add_argument("--quiet", action="store_true", help="no progress in the terminal")
+
+
+def exit_code(result: LoadTestResult) -> int:
+    """What a run of the command ends with, see this module."""
+    if result.interrupted:
+        return INTERRUPTED
+    if not result.passed:
+        return CROSSED
+    return 0 if result.valid else INVALID
+
+
+def run_load(options: argparse.Namespace) -> int:
+    """Run the load test that *options* describe, print and write its result."""
+    _check_files(options)
+    result = asyncio.run(_run(options))
+    print(result.to_json() if options.json == _STANDARD_OUTPUT else result)
+    writers: Sequence[tuple[str | None, Callable[[str], Any]]] = (
+        (None if options.json == _STANDARD_OUTPUT else options.json, result.to_json),
+        (options.csv, result.to_csv),
+        (options.html, result.to_html),
+        (options.junit, result.to_junit),
+        (options.save, result.save),
+    )
+    for path, write in writers:
+        if path is not None:
+            write(path)
+    return exit_code(result)
+
+
+def _check_files(options: argparse.Namespace) -> None:
+    """A result that could not be written would be found out after the run."""
+    for name in ("json", "csv", "html", "junit", "save"):
+        path = getattr(options, name)
+        if path is None or path == _STANDARD_OUTPUT:
+            continue
+        folder = Path(path).parent
+        if not folder.is_dir() or not os.access(folder, os.W_OK) or Path(path).is_dir():
+            raise ConfigurationError(f"--{name}={path!r}: expected a file in a folder that can be written to")
+
+
+async def _run(options: argparse.Namespace) -> LoadTestResult:
+    target, scenario = _target(options)
+    tester = LoadTester(
+        target,
+        headers=dict(options.header),
+        scenario=scenario,
+        think_time=options.think_time,
+        verify=False if options.insecure else str(options.ca) if options.ca else True,
+        unix_socket=options.unix_socket,
+        allow_hosts=options.allow_host,
+        http2=options.http2,
+        threads=options.threads,
+    )
+    return await tester.run_load_test(
+        num_requests=options.requests,
+        concurrent_users=options.users,
+        duration=options.duration,
+        rate=options.rate,
+        stages=options.stages,
+        batch_size=options.batch_size,
+        warmup=options.warmup,
+        timeout=options.timeout,
+        thresholds=options.threshold or None,
+        progress=not options.quiet and sys.stderr.isatty(),
+        arrivals="poisson" if options.poisson else "uniform",
+    )
+
+
+def _target(options: argparse.Namespace) -> tuple[Any, list[Request] | None]:
+    """The target, and the request where it is more than a GET of the URL."""
+    text = options.target
+    has_request = options.method is not None or options.body is not None
+    if text is None or "://" not in text:
+        if has_request:
+            raise ConfigurationError("--method and --body need a URL")
+        return (None if text is None else _imported(text)), None
+    if not has_request:
+        return text, None
+    parts = urlsplit(text)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    body = _body(options.body)
+    method = options.method or ("GET" if body is None else "POST")
+    return f"{parts.scheme}://{parts.netloc}", [Request(method, path, body=body)]
+
+
+def _body(text: str | None) -> str | bytes | None:
+    if text is None or not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"--body={text!r}: {error.strerror}") from None
+
+
+def _imported(text: str) -> Any:
+    """What ``module:name`` names; modules are looked for in the current folder as well."""
+    module, colon, name = text.partition(":")
+    expected = "expected a URL, or module:name of an ASGI app or a function"
+    if not colon or not name:
+        raise ConfigurationError(f"target={text!r}: {expected}")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f"target={text!r}: {expected} ({error})") from None
+    if not callable(found):
+        raise ConfigurationError(f"target={text!r}: {expected}, not {found!r}")
+    return found

@@ -1,0 +1,168 @@
+"""Watching a running service through its performance endpoints: ``mcp-performance top`` and ``dashboard``."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from importlib import resources
+from typing import Any
+
+from ..errors import ConfigurationError, Error
+
+__all__ = ["Source", "frame", "make_dashboard", "serve_dashboard", "top"]
+
+_PREFIX = "/api/mcp/performance"
+_TIMEOUT_SECONDS = 5.0
+_CLEAR = "\x1b[H\x1b[2J"
+_ASSETS = {
+    "/": ("dashboard.html", "text/html; charset=utf-8"),
+    "/dashboard.js": ("dashboard.js", "text/javascript; charset=utf-8"),
+    "/dashboard.css": ("dashboard.css", "text/css; charset=utf-8"),
+}
+
+
+class Source:
+    """The performance endpoints of one service.
+
+    Args:
+        url: of the service, or of the endpoints themselves when they have another prefix.
+        token: the bearer token, if the service asks for one.
+
+    Raises:
+        ConfigurationError: *url* is not an ``http`` or ``https`` URL.
+    """
+
+    def __init__(self, url: str, *, token: str | None = None) -> None:
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise ConfigurationError(f"url={url!r}: expected http://host:port or https://host:port")
+        path = parts.path.rstrip("/") or _PREFIX
+        self._base = f"{parts.scheme}://{parts.netloc}{path}"
+        self._headers = {"Accept": "application/json"}
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {token}"
+
+    def report(self) -> dict[str, Any]:
+        """What ``GET /report`` answers.
+
+        Raises:
+            Error: the service cannot be reached, refuses, or answers something else.
+        """
+        request = urllib.request.Request(f"{self._base}/report", headers=self._headers)
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
+                answer: dict[str, Any] = json.load(response)
+                return answer
+        except urllib.error.HTTPError as refusal:
+            raise Error(f"{self._base}/report answered {refusal.code} {refusal.reason}") from None
+        except (OSError, ValueError) as failure:
+            raise Error(f"{self._base}/report: {failure}") from None
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3:,.1f} ms"
+
+
+def _hit_rate(report: dict[str, Any]) -> str:
+    caches = [*report["caches"], *(pool["cache"] for pool in report["pools"])]
+    hits = sum(cache["hits"] for cache in caches)
+    asked = hits + sum(cache["misses"] for cache in caches)
+    return f"{hits / asked:.1%} of {asked:,}" if asked else "none asked"
+
+
+def frame(report: dict[str, Any], routes: int = 12) -> str:
+    """One look at a service as lines of text; *routes* rows of requests at most, the busiest first."""
+    process, requests, minute = report["process"], report["requests"], report["requests"]["last_minute"]
+    rate = minute["count"] / max(minute["length_seconds"], 1e-9)
+    database = sum(pool["database_seconds"] for pool in report["pools"])
+    lines = [
+        f"cpu {process['cpu_percent']:.0f} %   memory {process['memory_percent']:.0f} %"
+        f" ({process['resident_bytes'] / 2**20:,.0f} MiB resident)   files {process['open_fds']}",
+        f"requests {rate:,.1f} /s   p95 {_milliseconds(minute['p95_seconds'])}"
+        f"   p99 {_milliseconds(minute['p99_seconds'])}   active {requests['active']}"
+        f"   errors {minute['errors']} in the last minute",
+        f"cache hits {_hit_rate(report)}   database {database:,.2f} s in all",
+        "",
+        f"{'route':<44} {'status':>6} {'count':>10} {'mean':>12} {'p95':>12} {'p99':>12}",
+    ]
+    for route in sorted(requests["routes"], key=lambda item: -item["count"])[:routes]:
+        name = f"{route['method']} {route['route']}"
+        cells = [_milliseconds(route[f"{figure}_seconds"]) for figure in ("mean", "p95", "p99")]
+        shown = " ".join(f"{cell:>12}" for cell in cells)
+        lines.append(f"{name[:44]:<44} {route['status']:>6} {route['count']:>10,} {shown}")
+    if report["slow_queries"]:
+        lines += ["", "slow queries"]
+        for query in report["slow_queries"][:5]:
+            p95 = _milliseconds(query["p95_seconds"])
+            lines.append(f"  {query['calls']:>8,} calls  p95 {p95:>12}  {query['sample'][:80]}")
+    if report["recommendations"]:
+        lines += ["", "recommendations"] + [
+            f"  - {item['message']}" for item in report["recommendations"][:5]
+        ]
+    return "\n".join(lines)
+
+
+def top(url: str, *, token: str | None = None, interval: float = 1.0, once: bool = False) -> int:
+    """Print what a service does, again and again until Ctrl-C; return the exit code."""
+    if not 0 < interval < 3600:
+        raise ConfigurationError(f"interval={interval!r}: expected more than 0 and less than 3600 seconds")
+    source = Source(url, token=token)
+    while True:
+        shown = frame(source.report())
+        print(shown if once or not sys.stdout.isatty() else _CLEAR + shown, flush=True)
+        if once:
+            return 0
+        time.sleep(interval)
+
+
+def make_dashboard(source: Source, port: int) -> http.server.ThreadingHTTPServer:
+    """A server on loopback for the page and, under ``/data``, the report of *source*."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            # A name that was made to resolve to loopback must not read what the token opens.
+            if self.headers.get("Host", "").partition(":")[0] not in ("127.0.0.1", "localhost"):
+                self._answer(403, "text/plain", b"forbidden host")
+            elif self.path == "/data":
+                try:
+                    self._answer(200, "application/json", json.dumps(source.report()).encode())
+                except Error as error:
+                    self._answer(502, "application/json", json.dumps({"error": str(error)}).encode())
+            elif self.path in _ASSETS:
+                name, kind = _ASSETS[self.path]
+                page = resources.files("mcp_performance.cli").joinpath("_dashboard", name)
+                self._answer(200, kind, page.read_bytes())
+            else:
+                self._answer(404, "text/plain", b"not found")
+
+        def _answer(self, status: int, kind: str, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Security-Policy", "default-src 'self'")
+            self.send_header("Cache-Control", "no-store")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """The terminal is for people."""
+
+    try:
+        return http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    except (OSError, OverflowError) as failure:
+        raise ConfigurationError(f"port={port!r}: {failure}") from None
+
+
+def serve_dashboard(url: str, *, token: str | None = None, port: int = 8080) -> int:
+    """Serve the page until Ctrl-C; return the exit code."""
+    source = Source(url, token=token)
+    source.report()  # a wrong URL or token is said at once
+    with make_dashboard(source, port) as server:
+        print(f"The dashboard is at http://127.0.0.1:{server.server_port}/; Ctrl-C ends it.", flush=True)
+        server.serve_forever()
+    return 0

@@ -1,0 +1,246 @@
+"""Idempotency keys for HTTP: a pure ASGI middleware."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+import msgpack  # type: ignore[import-untyped]
+
+from ..errors import ConfigurationError, Error, InProgress, KeyReused
+from ._store import IdempotencyStore, Replay, Reservation, fingerprint_of
+
+__all__ = ["IdempotencyMiddleware"]
+
+_logger = logging.getLogger("mcp_performance.idempotency")
+_Message = MutableMapping[str, Any]
+_Scope = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[_Message]]
+_Send = Callable[[_Message], Awaitable[None]]
+_App = Callable[[_Scope, _Receive, _Send], Awaitable[None]]
+
+_LONGEST_KEY = 255
+
+
+class IdempotencyMiddleware:
+    """Answers a repeated request with the first one's response: status, headers and body.
+
+    Requests of *methods* that carry the header are identified by their key, their route (method, path and
+    query) and their principal. What the application answers with a status below 500 is stored before its
+    last byte goes out, and replayed for the store's time to live, with ``idempotency-replayed: true``. An
+    error of the server's, an exception or a disconnect before the end leaves no record.
+
+    ==== ==================================================================================
+    400  the key is empty, too long or not printable, or it is missing though *required*
+    409  the first request is being served by another process, or (unless *wait*) by this one
+    413  the request's body is larger than *max_body_bytes*
+    422  the key was used with another body
+    503  the store cannot be used: nothing was executed
+    ==== ==================================================================================
+
+    Args:
+        app: the ASGI application.
+        store: where responses are kept; one in this process's memory if not given.
+        header: the header that carries the key.
+        methods: the methods that it is read on.
+        principal: tells callers apart by the ASGI scope. If not given: a digest of the ``Authorization``
+            header, else of ``Cookie``; requests with neither are one principal. Cookies that change between
+            a request and its repeat make two principals of one caller: such services pass their own.
+        required: refuse requests of *methods* without a key.
+        wait: let a repeat wait for the first request in this process.
+        max_body_bytes: the largest request body, which is read as a whole, bytes.
+        max_response_bytes: the largest response that is stored, bytes; a larger one passes unstored.
+    """
+
+    def __init__(
+        self,
+        app: _App,
+        *,
+        store: IdempotencyStore | None = None,
+        header: str = "Idempotency-Key",
+        methods: Iterable[str] = ("POST", "PATCH"),
+        principal: Callable[[_Scope], str] | None = None,
+        required: bool = False,
+        wait: bool = True,
+        max_body_bytes: int = 1 << 20,
+        max_response_bytes: int = 1 << 20,
+    ) -> None:
+        if isinstance(methods, str):
+            raise TypeError(f"methods={methods!r}: expected a sequence of str, not one str")
+        if not header or not header.isascii() or not header.replace("-", "").isalnum():
+            raise ConfigurationError(f"header={header!r}: expected the name of a header")
+        for name, value in (("max_body_bytes", max_body_bytes), ("max_response_bytes", max_response_bytes)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise ConfigurationError(f"{name}={value!r}: expected a whole number of bytes")
+        self.app = app
+        self.store = IdempotencyStore() if store is None else store
+        self._header = header.lower().encode()
+        self._methods = frozenset(method.upper() for method in methods)
+        self._principal = principal or _credentials
+        self._required = required
+        self._wait = wait
+        self._max_body_bytes = max_body_bytes
+        self._max_response_bytes = max_response_bytes
+
+    async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] != "http" or scope["method"] not in self._methods:
+            return await self.app(scope, receive, send)
+        keys = [value for name, value in scope["headers"] if name == self._header]
+        if not keys:
+            if not self._required:
+                return await self.app(scope, receive, send)
+            return await _refuse(send, 400, f"the header {self._header.decode()} is missing")
+        if len(keys) > 1 or not _is_key(keys[0]):
+            return await _refuse(
+                send, 400, f"an idempotency key has 1 to {_LONGEST_KEY} printable characters"
+            )
+        body = await self._read_body(scope, receive)
+        if body is None:
+            return await _refuse(send, 413, f"the body is larger than {self._max_body_bytes} bytes")
+        if isinstance(body, _Disconnected):
+            return None
+        return await self._serve(scope, receive, send, keys[0], body)
+
+    async def _serve(self, scope: _Scope, receive: _Receive, send: _Send, key: bytes, body: bytes) -> None:
+        route = (
+            scope["method"].encode(),
+            scope["path"].encode("utf-8", "surrogatepass"),
+            scope["query_string"],
+        )
+        kinds = [value for name, value in scope["headers"] if name == b"content-type"]
+        name = fingerprint_of(self._principal(scope).encode(), *route, key)
+        try:
+            found = await self.store.abegin(name, fingerprint_of(body, *kinds), wait=self._wait)
+        except KeyReused:
+            return await _refuse(send, 422, "this idempotency key was used with another request")
+        except InProgress:
+            return await _refuse(send, 409, "the first request with this key is being served", retry_after=1)
+        except Error as error:
+            _logger.error("a request was refused: %s", error)
+            return await _refuse(send, 503, "idempotency keys cannot be checked now", retry_after=1)
+        if isinstance(found, Replay):
+            return await _replay(send, found.result)
+        return await self._execute(scope, _Replayed(body, receive), send, found)
+
+    async def _execute(self, scope: _Scope, receive: _Receive, send: _Send, reservation: Reservation) -> None:
+        recorder = _Recorder(send, reservation, self._max_response_bytes)
+        try:
+            await self.app(scope, receive, recorder)
+        finally:
+            if not recorder.is_stored:
+                await reservation.arelease()
+
+    async def _read_body(self, scope: _Scope, receive: _Receive) -> bytes | _Disconnected | None:
+        """The whole body; ``None`` if it is too large."""
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return _Disconnected()
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self._max_body_bytes:
+                return None
+            if not message.get("more_body", False):
+                return b"".join(parts)
+
+
+class _Disconnected:
+    """The client left before its request was complete."""
+
+
+class _Replayed:
+    """``receive`` for the application: the body that was read already, then what comes."""
+
+    def __init__(self, body: bytes, receive: _Receive) -> None:
+        self._body: bytes | None = body
+        self._receive = receive
+
+    async def __call__(self) -> _Message:
+        if self._body is None:
+            return await self._receive()
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}
+
+
+class _Recorder:
+    """``send`` for the application: passes the response on, and stores it before its last byte."""
+
+    def __init__(self, send: _Send, reservation: Reservation, limit: int) -> None:
+        self._send = send
+        self._reservation = reservation
+        self._limit = limit
+        self._start: _Message | None = None
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._is_storable = True
+        self.is_stored = False
+
+    async def __call__(self, message: _Message) -> None:
+        kind = message["type"]
+        if kind == "http.response.start":
+            self._start = message
+            self._is_storable = message["status"] < 500 and not message.get("trailers", False)
+        elif kind == "http.response.body" and self._is_storable:
+            await self._record(message)
+        elif kind not in ("http.response.body", "http.response.debug"):
+            self._is_storable = False  # an extension that sends what is not seen here
+        await self._send(message)
+
+    async def _record(self, message: _Message) -> None:
+        part = bytes(message.get("body", b""))
+        self._size += len(part)
+        if self._size > self._limit:
+            self._is_storable = False
+            self._parts.clear()
+            return
+        self._parts.append(part)
+        if message.get("more_body", False) or self._start is None or self.is_stored:
+            return
+        headers = [[bytes(name), bytes(value)] for name, value in self._start.get("headers", ())]
+        response = msgpack.packb([self._start["status"], headers, b"".join(self._parts)])
+        self.is_stored = True
+        await asyncio.shield(asyncio.ensure_future(self._reservation.acomplete(response)))
+
+
+async def _replay(send: _Send, stored: bytes) -> None:
+    try:
+        status, headers, body = msgpack.unpackb(stored, use_list=False)
+        start: dict[str, Any] = {"type": "http.response.start", "status": int(status)}
+        start["headers"] = [(bytes(name), bytes(value)) for name, value in headers]
+        start["headers"].append((b"idempotency-replayed", b"true"))
+        message = {"type": "http.response.body", "body": bytes(body)}
+    except Exception as error:  # the storage may hold anything
+        _logger.error("a stored response cannot be read: %r", error)
+        return await _refuse(send, 503, "the stored response cannot be read")
+    await send(start)
+    await send(message)
+    return None
+
+
+async def _refuse(send: _Send, status: int, detail: str, *, retry_after: int | None = None) -> None:
+    body = json.dumps({"status": status, "detail": detail}).encode()
+    headers = [(b"content-type", b"application/problem+json"), (b"content-length", b"%d" % len(body))]
+    if retry_after is not None:
+        headers.append((b"retry-after", b"%d" % retry_after))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _is_key(key: bytes) -> bool:
+    return 0 < len(key) <= _LONGEST_KEY and all(0x21 <= byte <= 0x7E for byte in key)
+
+
+def _credentials(scope: _Scope) -> str:
+    """A digest that tells callers apart and says nothing about their credentials."""
+    headers = scope["headers"]
+    for wanted in (b"authorization", b"cookie"):
+        values = [value for name, value in headers if name == wanted]
+        if values:
+            return fingerprint_of(wanted, *values)
+    return ""

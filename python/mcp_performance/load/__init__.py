@@ -1,0 +1,46 @@
+"""Load tests: of a URL, an ASGI app, a function, from one call, with numbers that can be trusted.
+
+::
+
+    from mcp_performance import LoadTester
+
+    results = await LoadTester("http://127.0.0.1:8000/").run_load_test(num_requests=1000, concurrent_users=10)
+    print(results)
+"""
+
+from __future__ import annotations
+
+from ._bottleneck import Bottleneck, WindowStats
+from ._compare import Comparison
+from ._compare import compare as compare_runs
+from ._drive import Progress
+from ._mcp import McpTool, ToolFailed, mcp_request
+from ._merge import merge_results
+from ._options import Stage
+from ._result import LoadTestResult
+from ._scenario import Request
+from ._stats import RequestStats, SecondStats
+from ._study import Capacity, CapacityStep, Scalability, ScalabilityLevel
+from ._tester import LoadTester
+
+__all__ = [
+    "Bottleneck",
+    "Capacity",
+    "CapacityStep",
+    "Comparison",
+    "LoadTestResult",
+    "LoadTester",
+    "McpTool",
+    "Progress",
+    "Request",
+    "RequestStats",
+    "Scalability",
+    "ScalabilityLevel",
+    "SecondStats",
+    "Stage",
+    "ToolFailed",
+    "WindowStats",
+    "compare_runs",
+    "mcp_request",
+    "merge_results",
+]

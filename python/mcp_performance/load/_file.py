@@ -1,0 +1,92 @@
+"""Results in files.
+
+The format is JSON (docs in :func:`save_result`): figures that add up, and histograms as counts of
+slots, so that merging files loses nothing: a percentile of the merged run is that of all its requests.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .._core import LoadHistogram
+from ..errors import LoadTestError
+from ._stats import RequestStats, SecondStats
+
+if TYPE_CHECKING:
+    from ._result import LoadTestResult
+
+__all__ = ["load_result", "save_result"]
+
+FORMAT = "mcp-performance/load-test"
+VERSION = 1
+
+
+def _histogram_to_plain(histogram: LoadHistogram) -> dict[str, Any]:
+    digits, highest, total, low, high, slots = histogram.state()
+    return {
+        "digits": digits,
+        "highest_ns": highest,
+        "sum_ns": total,
+        "min_ns": low,
+        "max_ns": high,
+        "slots": [list(slot) for slot in slots],
+    }
+
+
+def _histogram_from_plain(plain: dict[str, Any]) -> LoadHistogram:
+    slots = [(int(slot), int(count)) for slot, count in plain["slots"]]
+    return LoadHistogram.from_state(
+        (
+            plain["digits"],
+            plain["highest_ns"],
+            float(plain["sum_ns"]),
+            plain["min_ns"],
+            plain["max_ns"],
+            slots,
+        )
+    )
+
+
+def save_result(result: LoadTestResult, path: str | Path) -> None:
+    """Write *result* to *path*.
+
+    One JSON object: ``format`` and ``version``; ``result``, which is :meth:`LoadTestResult.to_dict`
+    without its histogram; and ``histograms`` with ``response`` and ``service``. A histogram has
+    ``digits`` and ``highest_ns`` (its layout, that of HdrHistogram: buckets that double, each cut
+    into equal slots), ``sum_ns``, ``min_ns``, ``max_ns`` and ``slots``, pairs of slot and samples.
+    """
+    plain = result.to_dict()
+    del plain["histogram"]
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "result": plain,
+        "histograms": {
+            "response": _histogram_to_plain(result.histogram),
+            "service": _histogram_to_plain(result.service_histogram),
+        },
+    }
+    Path(path).write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
+
+
+def load_result(kind: type[LoadTestResult], path: str | Path) -> LoadTestResult:
+    """The *kind* that :func:`save_result` wrote. Raises :class:`LoadTestError` for anything else."""
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        if document["format"] != FORMAT or document["version"] != VERSION:
+            raise LoadTestError(f"{path}: not a load test result of version {VERSION}")
+        return _from_document(kind, document)
+    except (KeyError, TypeError, ValueError) as error:
+        raise LoadTestError(f"{path}: not a load test result: {error!r}") from error
+
+
+def _from_document(kind: type[LoadTestResult], document: dict[str, Any]) -> LoadTestResult:
+    plain = dict(document["result"])
+    histograms = {name: _histogram_from_plain(value) for name, value in document["histograms"].items()}
+    plain["notes"] = tuple(plain["notes"])
+    plain["series"] = tuple(SecondStats(**second) for second in plain["series"])
+    plain["requests"] = {name: RequestStats(**stats) for name, stats in plain["requests"].items()}
+    plain["bottleneck"] = None  # it was about a process that is gone
+    return kind(**plain, histogram=histograms["response"], service_histogram=histograms["service"])

@@ -1,0 +1,125 @@
+"""Runs of several generators as one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .._core import LoadHistogram
+from ..errors import ConfigurationError
+from ._result import LoadTestResult
+from ._stats import RequestStats, SecondStats
+
+__all__ = ["merge_results"]
+
+_ADD_UP = ("total_requests", "successful", "failed", "waited_for_user", "not_sent", "abandoned")
+_ADD_UP_TOO = ("warmup_requests", "bytes_received", "bytes_sent", "concurrent_users")
+
+
+def merge_results(results: Sequence[LoadTestResult | str | Path]) -> LoadTestResult:
+    """One result from runs, or files of runs, that several generators made at the same time.
+
+    Counts, rates and users add up and histograms merge exactly. A second's percentiles, and those of
+    one kind of request, cannot be had from their parts: each is the highest of them, which the true
+    one does not exceed.
+
+    Raises:
+        ConfigurationError: no results, or an open and a closed model among them.
+        LoadTestError: a file is not a result.
+    """
+    runs = [item if isinstance(item, LoadTestResult) else LoadTestResult.load(item) for item in results]
+    if not runs:
+        raise ConfigurationError("results=[]: expected at least one")
+    if len({run.model for run in runs}) > 1:
+        raise ConfigurationError("results: expected runs of one model, open or closed")
+    first = runs[0]
+    response, service = first.histogram.copy(), first.service_histogram.copy()
+    for run in runs[1:]:
+        response.merge(run.histogram)
+        service.merge(run.service_histogram)
+    sums = {name: sum(getattr(run, name) for run in runs) for name in (*_ADD_UP, *_ADD_UP_TOO)}
+    errors: dict[str, int] = {}
+    for run in runs:
+        for kind, count in run.errors.items():
+            errors[kind] = errors.get(kind, 0) + count
+    invalid = [run.verdict for run in runs if not run.valid]
+    rates = [run.target_rate for run in runs if run.target_rate is not None]
+    return dataclasses.replace(
+        first,
+        **sums,
+        target=" + ".join(dict.fromkeys(run.target for run in runs)),
+        requests_per_second=sum(run.requests_per_second for run in runs),
+        success_rate=sums["successful"] / sums["total_requests"] if sums["total_requests"] else 0.0,
+        **_times(response, service),
+        first_byte_p50=_highest(run.first_byte_p50 for run in runs),
+        first_byte_p99=_highest(run.first_byte_p99 for run in runs),
+        connect_avg=_highest(run.connect_avg for run in runs),
+        errors=dict(sorted(errors.items(), key=lambda item: -item[1])),
+        valid=not invalid,
+        verdict="; ".join(dict.fromkeys(invalid)) or first.verdict,
+        notes=tuple(dict.fromkeys(note for run in runs for note in run.notes)),
+        elapsed=max(run.elapsed for run in runs),
+        target_rate=sum(rates) if rates else None,
+        send_lag_p99=max(run.send_lag_p99 for run in runs),
+        interrupted=any(run.interrupted for run in runs),
+        generator_cpu=_highest(run.generator_cpu for run in runs),
+        loop_lag_p99=_highest(run.loop_lag_p99 for run in runs),
+        thresholds={},
+        requests=_merge_requests(runs),
+        series=_merge_series(runs),
+        bottleneck=None,
+        histogram=response,
+        service_histogram=service,
+        exceptions={},
+    )
+
+
+def _highest(values: Any) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _times(response: LoadHistogram, service: LoadHistogram) -> dict[str, Any]:
+    return {
+        "avg_response_time": response.mean,
+        "p50": response.percentile(50),
+        "p95": response.percentile(95),
+        "p99": response.percentile(99),
+        "p999": response.percentile(99.9),
+        "max": response.max,
+        "service_avg": service.mean,
+        "service_p50": service.percentile(50),
+        "service_p95": service.percentile(95),
+        "service_p99": service.percentile(99),
+    }
+
+
+def _merge_series(runs: Sequence[LoadTestResult]) -> tuple[SecondStats, ...]:
+    merged = []
+    for second in range(max(len(run.series) for run in runs)):
+        parts = [run.series[second] for run in runs if second < len(run.series)]
+        counts = [sum(getattr(part, name) for part in parts) for name in ("successful", "failed", "bytes")]
+        times = [max(getattr(part, name) for part in parts) for name in ("p50", "p95", "p99", "max")]
+        merged.append(SecondStats(second, *counts, *times))
+    return tuple(merged)
+
+
+def _merge_requests(runs: Sequence[LoadTestResult]) -> dict[str, RequestStats]:
+    merged: dict[str, RequestStats] = {}
+    for name in dict.fromkeys(name for run in runs for name in run.requests):
+        parts = [run.requests[name] for run in runs if name in run.requests]
+        successful = sum(part.successful for part in parts)
+        average = sum(part.avg * part.successful for part in parts) / successful if successful else 0.0
+        merged[name] = RequestStats(
+            name,
+            successful,
+            sum(part.failed for part in parts),
+            sum(part.bytes for part in parts),
+            average,
+            max(part.p50 for part in parts),
+            max(part.p95 for part in parts),
+            max(part.p99 for part in parts),
+            max(part.max for part in parts),
+        )
+    return merged

@@ -1,0 +1,247 @@
+"""What a load test sends: weighted requests, filled from data rows, drawn the same way by every run."""
+
+from __future__ import annotations
+
+import csv
+import json as jsonlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ..errors import ConfigurationError
+
+__all__ = ["Request"]
+
+# The markers that the native core fills for each request, see cpp/loadtest/scenario.h.
+_SEQUENCE_MARKER = "\x01sequence--\x01"
+_UUID_MARKER = "\x01uuid------------------------------\x01"
+_BUILT_IN = {"seq": _SEQUENCE_MARKER, "uuid": _UUID_MARKER}
+
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_MOST_KINDS = 64
+
+Row = Mapping[str, Any]
+Message = tuple[str, str, list[tuple[str, str]], bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """What makes a response a success."""
+
+    low: int
+    high: int
+    contains: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One kind of request of a scenario.
+
+    ``{column}`` in the path, in header values and in the body is filled from the rows of *data*;
+    ``{seq}`` (twelve digits) and ``{uuid}`` differ in every request of a run. Values are
+    percent-encoded in the path. In a ``json`` value, a string that is one placeholder and nothing
+    else takes the row's value with its type; braces around anything else are left alone in bodies.
+
+    Example:
+        ``Request("POST", "/bookings", json={"seat": "{seat}"}, headers={"Idempotency-Key": "{uuid}"},
+        data=[{"seat": "12A"}, {"seat": "12B"}], weight=3)``
+
+    Args:
+        method: the HTTP method.
+        path: path and query, from the target's base path on; begins with ``/``.
+        headers: of this request, on top of the tester's.
+        body: bytes, or text that is sent as UTF-8.
+        json: instead of *body*: a value that is sent as JSON.
+        data: rows, or the path of a CSV file with a header line or of a JSON file with a list of
+            objects. Each row makes a variant of the request; variants are drawn evenly.
+        weight: how often it is drawn, relative to the other requests.
+        name: under which its figures are reported; the method and the path without query by default.
+        expect_status: the status, or the lowest and highest one, of a success; anything below 400
+            by default.
+        expect_body: text that the body of a success contains.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    body: bytes | str | None = field(default=None, kw_only=True)
+    json: Any = field(default=None, kw_only=True)
+    data: Sequence[Row] | str | Path | None = field(default=None, kw_only=True)
+    weight: float = field(default=1, kw_only=True)
+    name: str | None = field(default=None, kw_only=True)
+    expect_status: int | tuple[int, int] | None = field(default=None, kw_only=True)
+    expect_body: str | bytes | None = field(default=None, kw_only=True)
+
+    @property
+    def label(self) -> str:
+        """The name under which figures are reported."""
+        return self.name if self.name is not None else f"{self.method.upper()} {self.path.partition('?')[0]}"
+
+
+@dataclass(slots=True)
+class Kind:
+    """Requests that are reported together, ready for the native core."""
+
+    name: str
+    weight: float
+    check: Check
+    messages: list[Message] = field(default_factory=list)
+
+    def native(self) -> tuple[str, float, list[Message], int, int, bytes]:
+        return (self.name, self.weight, self.messages, self.check.low, self.check.high, self.check.contains)
+
+
+@dataclass(slots=True)
+class Plan:
+    """A scenario, expanded: kinds with their messages, and the order where there is one."""
+
+    kinds: list[Kind]
+    sequence: list[tuple[int, int]]
+
+
+def expand(scenario: Sequence[Request], *, prefix: str, headers: Mapping[str, str], order: str) -> Plan:
+    """Fill every request from its data and group the messages by name and check."""
+    if not scenario:
+        raise ConfigurationError("scenario=[]: expected at least one Request")
+    # Within a kind messages are drawn evenly, so only those of the same weight share one.
+    kinds: dict[tuple[str, Check, float], int] = {}
+    plan = Plan([], [])
+    for request in scenario:
+        if not isinstance(request, Request):
+            raise TypeError(f"scenario: expected Request objects, not {type(request).__name__}")
+        _positive_weight(request.weight)
+        check = _check(request)
+        messages = [_message(request, row, prefix, headers) for row in _rows(request.data)]
+        share = 0.0 if order == "sequential" else request.weight / len(messages)
+        key = (request.label, check, share)
+        if key not in kinds and len(kinds) >= _MOST_KINDS:
+            key = ("other requests", check, share)
+        if key not in kinds:
+            kinds[key] = len(plan.kinds)
+            plan.kinds.append(Kind(key[0], 0.0, check))
+        number = kinds[key]
+        kind = plan.kinds[number]
+        if order == "sequential":
+            plan.sequence.extend((number, len(kind.messages) + i) for i in range(len(messages)))
+        kind.messages.extend(messages)
+        kind.weight += request.weight
+    return plan
+
+
+def _positive_weight(weight: float) -> None:
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
+        raise ConfigurationError(f"weight={weight!r}: expected a number above 0")
+
+
+def _check(request: Request) -> Check:
+    expected = request.expect_status
+    if expected is None:
+        low, high = 100, 399
+    elif isinstance(expected, int) and not isinstance(expected, bool):
+        low = high = expected
+    elif isinstance(expected, tuple) and len(expected) == 2:
+        low, high = expected
+    else:
+        raise ConfigurationError(f"expect_status={expected!r}: expected a status or a pair of them")
+    if not 100 <= low <= high <= 599:
+        raise ConfigurationError(f"expect_status={expected!r}: expected statuses from 100 to 599")
+    contains = request.expect_body or b""
+    return Check(low=low, high=high, contains=contains.encode() if isinstance(contains, str) else contains)
+
+
+def _rows(data: Sequence[Row] | str | Path | None) -> Sequence[Row]:
+    if data is None:
+        return [{}]
+    if isinstance(data, str | Path):
+        path = Path(data)
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                rows: Any = jsonlib.load(file) if path.suffix == ".json" else list(csv.DictReader(file))
+        except OSError as error:
+            raise ConfigurationError(f"data={str(data)!r}: {error.strerror}") from error
+        except ValueError as error:
+            raise ConfigurationError(f"data={str(data)!r}: {error}") from error
+    else:
+        rows = data
+    if not rows or not all(isinstance(row, Mapping) for row in rows):
+        raise ConfigurationError(f"data={data!r}: expected at least one row, each a mapping")
+    result: Sequence[Row] = rows
+    return result
+
+
+def _message(request: Request, row: Row, prefix: str, headers: Mapping[str, str]) -> Message:
+    method = request.method.upper()
+    if not request.path.startswith("/"):
+        raise ConfigurationError(f"path={request.path!r}: expected a path that begins with /")
+    target = prefix + _fill_strict(request.path, row, quoted=True, where="path")
+    merged = {name.lower(): (name, value) for name, value in headers.items()}
+    merged.update({name.lower(): (name, value) for name, value in request.headers.items()})
+    body = _body(request, row)
+    if request.json is not None and "content-type" not in merged:
+        merged["content-type"] = ("Content-Type", "application/json")
+    lines = [
+        (name, _fill_strict(value, row, quoted=False, where="headers")) for name, value in merged.values()
+    ]
+    return (method, target, lines, body)
+
+
+def _clean(text: str, where: str) -> str:
+    if any(ord(character) < 0x20 and character != "\t" for character in text):
+        raise ConfigurationError(f"{where}={text!r}: expected no control characters")
+    return text
+
+
+def _fill_strict(text: str, row: Row, *, quoted: bool, where: str) -> str:
+    _clean(text, where)
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        if name in row:
+            filled = str(row[name])
+            return quote(filled, safe="") if quoted else _clean(filled, where)
+        if name in _BUILT_IN:
+            return _BUILT_IN[name]
+        raise ConfigurationError(f"{where}={text!r}: no column {name!r} in data")
+
+    filled = _PLACEHOLDER.sub(value, text)
+    if quoted:  # what is not ASCII, and spaces, never reach the request line as they are
+        filled = quote(filled, safe="\x01%/?:@!$&'()*+,;=-._~[]")
+    return filled
+
+
+def _fill_loose(text: str, row: Row) -> str:
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        if name in row:
+            return str(row[name])
+        return _BUILT_IN.get(name, match[0])
+
+    return _PLACEHOLDER.sub(value, text)
+
+
+def _fill_json(value: Any, row: Row) -> Any:
+    if isinstance(value, str):
+        whole = _PLACEHOLDER.fullmatch(value)
+        return row[whole[1]] if whole and whole[1] in row else _fill_loose(value, row)
+    if isinstance(value, Mapping):
+        return {key: _fill_json(item, row) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_fill_json(item, row) for item in value]
+    return value
+
+
+def _body(request: Request, row: Row) -> bytes:
+    if request.json is not None:
+        if request.body is not None:
+            raise ConfigurationError(f"json={request.json!r}: expected either body or json, not both")
+        text = jsonlib.dumps(_fill_json(request.json, row), separators=(",", ":"))
+        # json escapes the markers' control character.
+        return text.replace("\\u0001", "\x01").encode()
+    if request.body is None:
+        return b""
+    if isinstance(request.body, bytes):
+        return _fill_loose(request.body.decode("latin-1"), row).encode("latin-1") if row else request.body
+    return _fill_loose(request.body, row).encode()

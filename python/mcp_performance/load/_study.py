@@ -1,0 +1,398 @@
+"""Studies made of several load tests: how a target scales with users, and what rate it sustains."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._base._checks import integer, number
+from .._base._durations import short
+from .._core import LoadHistogram
+from ..errors import ConfigurationError, LoadTestError
+from ._options import MAX_RATE, MAX_USERS
+from ._plot import plot_scalability
+from ._result import LoadTestResult
+from ._thresholds import check_thresholds
+from ._usl import UslFit, fit_usl
+
+__all__ = [
+    "Capacity",
+    "CapacityStep",
+    "Scalability",
+    "ScalabilityLevel",
+    "find_capacity",
+    "measure_scalability",
+]
+
+_GENERATOR = "generator-limited"
+
+
+# LoadTester.run_load_test, or what behaves like it.
+Runner = Callable[..., Awaitable[LoadTestResult]]
+
+
+@dataclass(frozen=True, slots=True)
+class ScalabilityLevel:
+    """One number of users: the mean over its rounds, times in seconds."""
+
+    users: int
+    throughput: float
+    p50: float
+    p99: float
+    success_rate: float
+    valid: bool
+    rounds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scalability:
+    """Throughput by users, and the Universal Scalability Law through it.
+
+    ``contention`` is the share of the work that only one user can do at a time, ``coherency`` what
+    each pair of users costs; ``peak_users`` is where more users stop helping. ``results`` has the last
+    run of each level.
+    """
+
+    levels: tuple[ScalabilityLevel, ...]
+    fit: UslFit
+    verdict: str
+    results: tuple[LoadTestResult, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def contention(self) -> float:
+        return self.fit.contention
+
+    @property
+    def coherency(self) -> float:
+        return self.fit.coherency
+
+    @property
+    def peak_users(self) -> float:
+        return self.fit.peak_users
+
+    @property
+    def peak_throughput(self) -> float:
+        return self.fit.peak_throughput
+
+    def predict(self, users: float) -> float:
+        """Requests a second that the law expects under *users* users."""
+        return self.fit.predict(users)
+
+    def plot(self) -> Any:
+        """A matplotlib figure: measured throughput, the law, and its peak."""
+        return plot_scalability(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; an infinite peak is None."""
+        finite = {
+            name: value
+            for name in ("peak_users", "peak_throughput")
+            if math.isfinite(value := getattr(self, name))
+        }
+        return {
+            "verdict": self.verdict,
+            "fit": {name: getattr(self.fit, name) for name in UslFit.__dataclass_fields__},
+            "peak_users": finite.get("peak_users"),
+            "peak_throughput": finite.get("peak_throughput"),
+            "levels": [
+                {name: getattr(level, name) for name in ScalabilityLevel.__dataclass_fields__}
+                for level in self.levels
+            ],
+        }
+
+    def __str__(self) -> str:
+        lines = [self.verdict, f"{'users':>8}{'requests/s':>14}{'law':>14}{'p50':>12}{'p99':>12}"]
+        lines += [
+            f"{level.users:>8}{level.throughput:>14,.1f}{self.predict(level.users):>14,.1f}"
+            f"{short(level.p50):>12}{short(level.p99):>12}{'' if level.valid else '  INVALID'}"
+            for level in self.levels
+        ]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<pre>{escape(str(self))}</pre>"
+
+
+# Requests cut off at the end of a run blur its throughput by one part in as many as a user sends.
+_REQUESTS_IN_A_RUN = 50
+_FEWEST_LEVELS = 4
+_SHORTEST_RUN, _LONGEST_RUN = 0.1, 10.0
+
+
+async def measure_scalability(
+    run: Runner,
+    users: Sequence[int],
+    *,
+    duration: float | None,
+    rounds: int,
+    timeout: float | None,  # noqa: ASYNC109 - of each request
+    progress: Callable[[str], None] | None,
+) -> Scalability:
+    """Run every level *rounds* times, in turns so that drift hits all alike, and fit the law."""
+    levels = [integer("users", n, 1, MAX_USERS) for n in users]
+    if len(set(levels)) < _FEWEST_LEVELS:
+        raise ConfigurationError(
+            f"users={tuple(users)!r}: expected at least four different numbers; six or more fit well"
+        )
+    if duration is not None:
+        number("duration", duration, 0.01, 3600)
+    integer("rounds", rounds, 1, 1000)
+    runs: dict[int, _Runs] = {}
+    warm = await run(None, max(levels), duration=min(duration or 0.2, 0.2), timeout=timeout)
+    if duration is None:
+        duration = min(max(_SHORTEST_RUN, _REQUESTS_IN_A_RUN * warm.p50), _LONGEST_RUN)
+    for turn in range(rounds):
+        for n in sorted(set(levels)):
+            if progress is not None:
+                progress(f"{n} users, round {turn + 1} of {rounds}")
+            result = await run(None, n, duration=duration, timeout=timeout)
+            if result.interrupted:
+                return _study(runs)
+            if n in runs:
+                runs[n].add(result)
+            else:
+                runs[n] = _Runs(result)
+    return _study(runs)
+
+
+def _study(runs: Mapping[int, _Runs]) -> Scalability:
+    """What the runs say. Raises ``KeyboardInterrupt`` if Ctrl-C left too few levels to say anything."""
+    if len(runs) < _FEWEST_LEVELS:
+        raise KeyboardInterrupt
+    points = [(float(n), rate) for n, of_level in runs.items() for rate in of_level.rates]
+    if not all(throughput > 0 for _, throughput in points):
+        failed = next(why for of_level in runs.values() if (why := of_level.nothing_succeeded) is not None)
+        raise LoadTestError(f"no request succeeded at some level: {failed}")
+    fit = fit_usl(points)
+    summaries = tuple(of_level.summary(n) for n, of_level in runs.items())
+    return Scalability(
+        summaries,
+        fit,
+        _scalability_verdict(fit, summaries, runs),
+        tuple(of_level.latest for of_level in runs.values()),
+    )
+
+
+class _Runs:
+    """The runs of one level, added up: memory does not grow with the rounds."""
+
+    def __init__(self, first: LoadTestResult) -> None:
+        self.rates: list[float] = []
+        self.verdicts: set[str] = set()  # of runs that are not valid
+        self.nothing_succeeded: str | None = None
+        self.latest = first
+        self._times = LoadHistogram(digits=first.histogram.digits, highest=first.histogram.highest)
+        self._successful = self._total = 0
+        self.add(first)
+
+    def add(self, result: LoadTestResult) -> None:
+        self.rates.append(result.requests_per_second)
+        if not result.valid:
+            self.verdicts.add(result.verdict)
+        if not result.successful:
+            self.nothing_succeeded = ", ".join(result.errors) or result.verdict
+        self._times.merge(result.histogram)
+        self._successful += result.successful
+        self._total += result.total_requests
+        self.latest = result
+
+    def summary(self, users: int) -> ScalabilityLevel:
+        return ScalabilityLevel(
+            users,
+            sum(self.rates) / len(self.rates),
+            self._times.percentile(50),
+            self._times.percentile(99),
+            self._successful / max(1, self._total),
+            not self.verdicts,
+            tuple(self.rates),
+        )
+
+
+def _scalability_verdict(fit: UslFit, levels: Sequence[ScalabilityLevel], runs: Mapping[int, _Runs]) -> str:
+    most = levels[-1].users
+    if fit.peak_users <= most:
+        verdict = (
+            f"stops scaling at {max(1, round(fit.peak_users))} users ({fit.peak_throughput:,.0f} requests/s)"
+        )
+    elif math.isinf(fit.peak_users):
+        limit = (
+            f", towards {fit.peak_throughput:,.0f} requests/s" if math.isfinite(fit.peak_throughput) else ""
+        )
+        verdict = f"no peak up to {most} users{limit}"
+    else:
+        verdict = f"peak expected at {fit.peak_users:.0f} users, beyond the {most} that were measured"
+    causes = []
+    if fit.contention > 0.01:
+        causes.append(f"{fit.contention:.1%} of the work is done one at a time")
+    if fit.coherency > 1e-6:
+        causes.append(f"users slow each other down (coherency {fit.coherency:.2g})")
+    if causes:
+        verdict += ": " + " and ".join(causes)
+    bottleneck = runs[most].latest.bottleneck
+    if bottleneck is not None:
+        verdict += f"; under {most} users {bottleneck.verdict}"
+    limited = [n for n, of_level in runs.items() if any(_GENERATOR in why for why in of_level.verdicts)]
+    if limited:
+        verdict += f"; the generator was the limit under {', '.join(map(str, limited))} users"
+    return verdict
+
+
+@dataclass(frozen=True, slots=True)
+class CapacityStep:
+    """One rate that was tried."""
+
+    rate: float
+    held: bool
+    why: str
+    p99: float
+    success_rate: float
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """The highest rate, in requests a second, at which the objective was met; 0 if at none.
+
+    ``limited_by`` is ``"target"``, or ``"generator"`` when the search ended because no more load could
+    be made, so that the target may be able to do more.
+    """
+
+    rate: float
+    limited_by: str
+    slo: tuple[str, ...]
+    verdict: str
+    steps: tuple[CapacityStep, ...]
+    result: LoadTestResult | None = field(default=None, repr=False, compare=False)
+
+    def __str__(self) -> str:
+        lines = [self.verdict]
+        lines += [
+            f"{step.rate:>12,.1f}/s  {'held' if step.held else 'missed':<6}  "
+            f"p99 {short(step.p99):>9}  {step.why}"
+            for step in self.steps
+        ]
+        return "\n".join(lines)
+
+
+class _Interrupted(Exception):
+    """Ctrl-C ended a run of the search."""
+
+
+class _Search:
+    """Doubles until the objective is missed, bisects, and confirms, in the open model."""
+
+    def __init__(
+        self, run: Runner, slo: tuple[str, ...], duration: float, users: int, options: dict[str, Any]
+    ) -> None:
+        self._run = run
+        self._slo = slo
+        self._duration = duration
+        self._users = users
+        self._options = options
+        self.steps: list[CapacityStep] = []
+        self.generator_limited = False
+        self.best: LoadTestResult | None = None
+        self.best_rate = 0.0
+
+    async def holds(self, rate: float, stretch: float = 1.0) -> bool:
+        result = await self._run(
+            None,
+            self._users,
+            rate=rate,
+            duration=self._duration * stretch,
+            thresholds=self._slo,
+            **self._options,
+        )
+        if result.interrupted:
+            raise _Interrupted
+        missed = [expression for expression, held in result.thresholds.items() if not held]
+        why = ", ".join(missed)
+        if not missed and not result.valid:
+            why = result.verdict
+            self.generator_limited = self.generator_limited or _GENERATOR in result.verdict
+        self.steps.append(CapacityStep(rate, not why, why, result.p99, result.success_rate))
+        if not why and rate >= self.best_rate:
+            self.best, self.best_rate = result, rate
+        return not why
+
+    async def highest(self, start: float, tolerance: float) -> float:
+        """The highest rate that is held, to the relative *tolerance*, confirmed by a longer run."""
+        low, high = await self.bracket(start)
+        while 0 < low < high < math.inf and high - low > tolerance * low:
+            middle = math.sqrt(low * high)
+            if await self.holds(middle):
+                low = middle
+            else:
+                high = middle
+        # A short run may hold by luck: a longer one decides, a little lower each time it does not.
+        while low > 0.1 and not await self.holds(low, stretch=2):
+            low *= 1 - tolerance
+            self.best, self.best_rate = None, 0.0
+        return low
+
+    async def bracket(self, start: float) -> tuple[float, float]:
+        """A rate that held (0: none did) and one that did not (inf: none)."""
+        rate, held = start, 0.0
+        if not await self.holds(rate):
+            while rate > 0.1:
+                rate, missed = rate / 2, rate
+                if await self.holds(rate):
+                    return rate, missed
+            return 0.0, rate
+        while rate < MAX_RATE:
+            held, rate = rate, min(rate * 2, MAX_RATE)
+            if not await self.holds(rate):
+                return held, rate
+        return rate, math.inf
+
+
+async def find_capacity(
+    run: Runner,
+    slo: str | Sequence[str],
+    *,
+    start: float | None,
+    duration: float,
+    tolerance: float,
+    max_in_flight: int,
+    timeout: float | None,  # noqa: ASYNC109 - of each request
+) -> Capacity:
+    """The highest rate at which *slo* holds, to a relative *tolerance*."""
+    conditions = (slo,) if isinstance(slo, str) else tuple(slo)
+    check_thresholds(conditions)
+    if not conditions:
+        raise ConfigurationError("slo=(): expected at least one condition, such as 'p99<50ms'")
+    number("tolerance", tolerance, 0.001, 1)
+    number("duration", duration, 0.05, 3600)
+    if start is None:
+        alone = await run(None, 1, duration=min(duration, 0.5), timeout=timeout)
+        start = alone.requests_per_second
+        if not start:
+            raise LoadTestError("no request succeeded: " + (", ".join(alone.errors) or alone.verdict))
+    number("start", start, 0, MAX_RATE, above=True)
+    search = _Search(run, conditions, duration, max_in_flight, {"timeout": timeout})
+    try:
+        rate = await search.highest(start, tolerance)
+    except _Interrupted:
+        found = _capacity(search, search.best_rate, conditions)
+        return dataclasses.replace(found, verdict=f"interrupted; so far {found.verdict}")
+    return _capacity(search, rate, conditions)
+
+
+def _capacity(search: _Search, rate: float, conditions: tuple[str, ...]) -> Capacity:
+    limited_by = "generator" if search.generator_limited else "target"
+    if search.best is None or rate <= 0.1:
+        verdict = f"{', '.join(conditions)} was met at no rate"
+        return Capacity(0.0, limited_by, conditions, verdict, tuple(search.steps))
+    missed = min(
+        (step for step in search.steps if not step.held and step.rate > rate),
+        key=lambda s: s.rate,
+        default=None,
+    )
+    verdict = f"{rate:,.1f} requests/s while {', '.join(conditions)}"
+    if missed is not None:
+        verdict += f"; at {missed.rate:,.1f}: {missed.why}"
+    return Capacity(rate, limited_by, conditions, verdict, tuple(search.steps), search.best)

@@ -1,0 +1,218 @@
+"""An ASGI app in this process as a target."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import unquote
+
+from ..._core import CallRun, RequestPicker
+from ...errors import LoadTestError
+from .._drive import Driven, Supervisor, drive_tasks
+from .._options import RunOptions
+from .._scenario import Plan
+from ._callable import median_cost
+from ._target import Target, TargetOptions, name_of, plan
+
+__all__ = ["AsgiTarget"]
+
+Message = MutableMapping[str, Any]
+AsgiApp = Callable[
+    [MutableMapping[str, Any], Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]],
+    Awaitable[None],
+]
+
+
+class AsgiTarget(Target):
+    """An ASGI app in this process: no sockets, no HTTP parsing, the app's own cost and nothing else."""
+
+    def __init__(self, app: AsgiApp, options: TargetOptions, name: str | None = None) -> None:
+        self.name = name or f"ASGI app {name_of(app)}"
+        self._app = app
+        self._plan = plan(options, "", "")
+        picker = RequestPicker(
+            scenario=[kind.native() for kind in self._plan.kinds],
+            sequence=self._plan.sequence,
+            authority="testserver",
+            seed=options.seed_number,
+            salt=options.salt(),
+        )
+        self._call = _AsgiCall(app, picker, self._plan)
+
+    async def drive(self, options: RunOptions, supervisor: Supervisor) -> Driven:
+        kinds = [kind.name for kind in self._plan.kinds]
+        run = CallRun(**options.native(), kinds=kinds, first_byte=True, threaded=False)
+        async with _Lifespan(self._app):
+            driven = await drive_tasks(run, self._call, options, supervisor, with_number=True)
+        driven.exceptions.update(self._call.exceptions)
+        return driven
+
+    async def null_cost(self) -> float | None:
+        async def nothing(scope: Any, receive: Any, send: Any) -> None:
+            await send(_NULL_START)
+            await send(_NULL_BODY)
+
+        call = _AsgiCall(nothing, self._call.picker, self._plan)
+        return await median_cost(call, with_number=True)
+
+
+_NULL_START: Message = {"type": "http.response.start", "status": 200, "headers": []}
+_NULL_BODY: Message = {"type": "http.response.body", "body": b""}
+
+
+class _Lifespan:
+    """The app's startup and shutdown around a run, for apps that take part in the protocol."""
+
+    def __init__(self, app: AsgiApp) -> None:
+        self._app = app
+        self._to_app: asyncio.Queue[Message] = asyncio.Queue()
+        self._from_app: asyncio.Queue[Message] = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
+        self._supported = False
+
+    async def _run(self) -> None:
+        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": {}}
+        await self._app(scope, self._to_app.get, self._from_app.put)
+
+    async def _exchange(self, kind: str) -> Message | None:
+        """Send lifespan.*kind* and wait for its answer; None when the app has left the protocol."""
+        if self._task is None:
+            return None
+        await self._to_app.put({"type": f"lifespan.{kind}"})
+        answer = asyncio.ensure_future(self._from_app.get())
+        await asyncio.wait({answer, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        if answer.done():
+            return answer.result()
+        answer.cancel()
+        return None
+
+    async def __aenter__(self) -> None:
+        self._task = asyncio.create_task(self._run())
+        answer = await self._exchange("startup")
+        if answer is not None and answer["type"] == "lifespan.startup.failed":
+            await asyncio.wait({self._task})
+            raise LoadTestError(f"the app's startup failed: {answer.get('message', '')}")
+        self._supported = answer is not None
+        if self._task.done() and not self._task.cancelled():
+            self._task.exception()  # an app without lifespan raises here, as the protocol allows
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is None:
+            return
+        if self._supported:
+            await self._exchange("shutdown")
+        if not self._task.done():
+            self._task.cancel()
+        await asyncio.wait({self._task})
+        if not self._task.cancelled():
+            self._task.exception()
+
+
+class _Timeline:
+    """The app's side of one request: what it sends, and when the first byte came."""
+
+    __slots__ = ("body", "bytes", "first_byte", "keep", "messages", "status")
+
+    def __init__(self, messages: list[Message], keep: bool) -> None:
+        self.messages = messages
+        self.status = 0
+        self.bytes = 0
+        self.first_byte = 0.0
+        self.keep = keep
+        self.body = b""
+
+    async def receive(self) -> Message:
+        if self.messages:
+            return self.messages.pop()
+        # The client stays connected and has nothing more to say.
+        await asyncio.get_running_loop().create_future()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "http.response.body":
+            body = message.get("body", b"")
+            if not self.first_byte:
+                self.first_byte = time.monotonic()
+            self.bytes += len(body)
+            if self.keep:
+                self.body += body
+        elif kind == "http.response.start":
+            self.status = message["status"]
+
+
+class _AsgiCall:
+    """Carries request number *n* of the scenario into the app; its outcome goes to the lane."""
+
+    def __init__(self, app: AsgiApp, picker: RequestPicker, plan: Plan) -> None:
+        self._app = app
+        self.picker = picker
+        self.exceptions: dict[str, BaseException] = {}
+        self._checks = [kind.check for kind in plan.kinds]
+        self._scopes = [[_scope(*message) for message in kind.messages] for kind in plan.kinds]
+
+    async def __call__(self, number: int) -> tuple[str | None, int, int, float]:
+        began = time.monotonic()
+        kind, variant = self.picker.choose(number)
+        scope, body, varies = self._scopes[kind][variant]
+        scope = dict(scope)
+        if varies:
+            body = _vary(self.picker, scope, body, number)
+        else:
+            scope["headers"] = list(scope["headers"])
+        check = self._checks[kind]
+        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        timeline = _Timeline(messages, bool(check.contains))
+        try:
+            await self._app(scope, timeline.receive, timeline.send)
+        except Exception as error:
+            name = type(error).__name__
+            self.exceptions.setdefault(name, error)
+            return name, kind, timeline.bytes, -1.0
+        first_byte = timeline.first_byte - began if timeline.first_byte else -1.0
+        failure: str | None = None
+        if timeline.status == 0:
+            failure = "no response"
+        elif not check.low <= timeline.status <= check.high:
+            failure = f"status {timeline.status}"
+        elif check.contains and check.contains not in timeline.body:
+            failure = "check failed: body"
+        return failure, kind, timeline.bytes, first_byte
+
+
+def _scope(
+    method: str, target: str, headers: list[tuple[str, str]], body: bytes
+) -> tuple[dict[str, Any], bytes, bool]:
+    path, _, query = target.partition("?")
+    lines = [(b"host", b"testserver")]
+    lines += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    if body:
+        lines.append((b"content-length", str(len(body)).encode()))
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": unquote(path),
+        "raw_path": path.encode("ascii"),
+        "query_string": query.encode("ascii"),
+        "root_path": "",
+        "headers": lines,
+        "client": ("127.0.0.1", 0),
+        "server": ("testserver", 80),
+    }
+    varies = "\x01" in target or b"\x01" in body or any(b"\x01" in value for _, value in lines)
+    return scope, body, varies
+
+
+def _vary(picker: RequestPicker, scope: dict[str, Any], body: bytes, number: int) -> bytes:
+    """Fill the markers of *scope* and *body* for request *number*; the body that results."""
+    raw = picker.fill(scope["raw_path"], number)
+    scope["raw_path"] = raw
+    scope["path"] = unquote(raw.decode("ascii"))
+    scope["query_string"] = picker.fill(scope["query_string"], number)
+    scope["headers"] = [(name, picker.fill(value, number)) for name, value in scope["headers"]]
+    return picker.fill(body, number)

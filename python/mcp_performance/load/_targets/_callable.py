@@ -1,0 +1,77 @@
+"""Functions without arguments as targets, and what a call of nothing costs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ..._core import CallRun
+from .._drive import Driven, Supervisor, drive_tasks, drive_threads
+from .._options import RunOptions
+from ._target import Target, name_of
+
+__all__ = ["AsyncTarget", "SyncTarget", "median_cost"]
+
+_NULL_CALLS = 2000
+
+
+class AsyncTarget(Target):
+    """A coroutine function without arguments, awaited on the running loop."""
+
+    lag_is_ours = True
+
+    def __init__(self, function: Callable[[], Awaitable[Any]]) -> None:
+        self.name = name_of(function)
+        self._function = function
+
+    async def drive(self, options: RunOptions, supervisor: Supervisor) -> Driven:
+        run = CallRun(**options.native(), kinds=[self.name], first_byte=False, threaded=False)
+        return await drive_tasks(run, self._function, options, supervisor, with_number=False)
+
+    async def null_cost(self) -> float | None:
+        async def nothing() -> None:
+            pass
+
+        return await median_cost(nothing, with_number=False)
+
+
+class SyncTarget(Target):
+    """A function without arguments, called on one thread for each user."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self.name = name_of(function)
+        self._function = function
+
+    async def drive(self, options: RunOptions, supervisor: Supervisor) -> Driven:
+        run = CallRun(**options.native(), kinds=[self.name], first_byte=False, threaded=True)
+        return await drive_threads(run, self._function, options, supervisor)
+
+    async def null_cost(self) -> float | None:
+        def nothing() -> None:
+            pass
+
+        run = CallRun(**_null_options().native(), kinds=["nothing"], first_byte=False, threaded=True)
+        driven = await drive_threads(run, nothing, _null_options(), _plain)
+        return float(driven.report["response"].percentile(50))
+
+
+async def _plain(run: Any, work: Awaitable[None], stop: Callable[[], None]) -> bool:
+    await work
+    return False
+
+
+def _null_options() -> RunOptions:
+    return RunOptions(
+        requests=_NULL_CALLS, users=1, duration=None, rate=None, stages=None, stage_users=0.0, batch_size=1,
+        warmup=0.0, timeout=60.0, think=(0.0, 0.0), poisson=False, seed=0,
+    )  # fmt: skip
+
+
+async def median_cost(function: Callable[..., Awaitable[Any]], *, with_number: bool) -> float:
+    """Seconds that half the calls of *function*, which does nothing, take at most."""
+    kinds = 64 if with_number else 1
+    run = CallRun(
+        **_null_options().native(), kinds=[str(i) for i in range(kinds)], first_byte=False, threaded=False
+    )
+    driven = await drive_tasks(run, function, _null_options(), _plain, with_number=with_number)
+    return float(driven.report["response"].percentile(50))

@@ -1,0 +1,155 @@
+"""The performance endpoints as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+from urllib.parse import parse_qsl
+
+from .._base._asgi import Receive, Scope, Send
+from ..errors import ConfigurationError
+from ._admission import Admission, Refusal
+from ._analyses import Analyses
+from ._monitor import PerformanceMonitor
+from ._prometheus import CONTENT_TYPE
+
+__all__ = ["Endpoints"]
+
+_JSON = b"application/json"
+_SAFE = [
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+]
+
+
+def _quality(accept: str, *types: str) -> float:
+    """The weight that an ``Accept`` header gives to the best of *types*, named as such (RFC 9110, 12.5.1)."""
+    best = 0.0
+    for item in accept.split(","):
+        name, *parameters = (part.strip() for part in item.split(";"))
+        if name.lower() not in types:
+            continue
+        weight = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                try:
+                    weight = float(parameter[2:])
+                except ValueError:
+                    weight = 0.0
+        best = max(best, weight)
+    return best
+
+
+def _wants_prometheus(headers: dict[bytes, bytes]) -> bool:
+    accept = headers.get(b"accept", b"").decode("latin-1")
+    text = _quality(accept, "text/plain", "application/openmetrics-text")
+    return text > 0 and text >= _quality(accept, "application/json")
+
+
+def _limit(query: bytes) -> int:
+    given = dict(parse_qsl(query.decode("latin-1"))).get("limit", "20")
+    if not given.isdecimal() or not 1 <= int(given[:6]) <= 1000:
+        raise Refusal(422, "limit: expected a whole number from 1 to 1000")
+    return int(given)
+
+
+class Endpoints:
+    """Serves figures, report, slow queries and cache statistics of *monitor* below any path, and analyzes
+    statements.
+
+    Answers 404 to everything unless there is a *token* or *expose* is true. See
+    :class:`PerformanceMiddleware` for the arguments.
+    """
+
+    def __init__(
+        self,
+        monitor: PerformanceMonitor,
+        *,
+        token: str | None = None,
+        expose: bool = False,
+        allow_hosts: Iterable[str] = (),
+        allow_origins: Iterable[str] = (),
+        rate_limit: float = 20.0,
+    ) -> None:
+        if not isinstance(expose, bool):
+            raise ConfigurationError(f"expose={expose!r}: expected True or False")
+        self._monitor = monitor
+        self.enabled = expose or token is not None
+        self._admission = Admission(
+            token=token, allow_hosts=allow_hosts, allow_origins=allow_origins, rate=rate_limit
+        )
+        self._analyses = Analyses()
+        self._gets: dict[str, Callable[[Scope, dict[bytes, bytes]], Awaitable[tuple[bytes, bytes]]]] = {
+            "/metrics": self._metrics,
+            "/report": self._report,
+            "/slow-queries": self._slow_queries,
+            "/cache-stats": self._cache_stats,
+        }
+
+    async def serve(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request; *path* is what comes after the prefix."""
+        try:
+            content, body = await self._answer(path, scope, receive)
+            await _respond(scope, send, 200, content, body)
+        except Refusal as refusal:
+            body = json.dumps({"error": refusal.detail}).encode()
+            await _respond(scope, send, refusal.status, _JSON, body, refusal.headers)
+
+    async def _answer(self, path: str, scope: Scope, receive: Receive) -> tuple[bytes, bytes]:
+        if not self.enabled:
+            raise Refusal(404, "not found")
+        headers = dict(scope["headers"])
+        self._admission.check(headers)
+        if path.rstrip("/") == "/analyze":
+            _only(scope, "POST")
+            return _JSON, _json(await self._analyses.answer(self._monitor.database, headers, receive))
+        get = self._gets.get(path.rstrip("/"))
+        if get is None:
+            raise Refusal(404, "not found")
+        _only(scope, "GET", "HEAD")
+        return await get(scope, headers)
+
+    async def _metrics(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[bytes, bytes]:
+        if _wants_prometheus(headers):
+            return CONTENT_TYPE.encode(), self._monitor.prometheus().encode()
+        return _JSON, _json(self._monitor.metrics())
+
+    async def _report(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[bytes, bytes]:
+        # Index advice takes its time; the loop goes on meanwhile.
+        return _JSON, _json(await asyncio.to_thread(self._monitor.report))
+
+    async def _slow_queries(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[bytes, bytes]:
+        queries = self._monitor.slow_queries(_limit(scope.get("query_string", b"")))
+        threshold = self._monitor.thresholds.slow_query_seconds
+        found = [dataclasses.asdict(query) for query in queries]
+        return _JSON, _json({"threshold_seconds": threshold, "queries": found})
+
+    async def _cache_stats(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[bytes, bytes]:
+        return _JSON, _json(self._monitor.cache_stats())
+
+
+def _only(scope: Scope, *methods: str) -> None:
+    if scope["method"] not in methods:
+        raise Refusal(405, "method not allowed", [(b"allow", ", ".join(methods).encode())])
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, default=str).encode()
+
+
+async def _respond(
+    scope: Scope,
+    send: Send,
+    status: int,
+    content: bytes,
+    body: bytes,
+    headers: Iterable[tuple[bytes, bytes]] = (),
+) -> None:
+    fields = [(b"content-type", content), (b"content-length", str(len(body)).encode()), *_SAFE, *headers]
+    await send({"type": "http.response.start", "status": status, "headers": fields})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

@@ -1,0 +1,239 @@
+"""Measures the requests of an ASGI application, and serves the figures."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterable, MutableMapping
+from typing import Any
+
+from .._base._asgi import ASGIApp, Receive, Scope, Send
+from ..errors import ConfigurationError
+from ._endpoints import Endpoints
+from ._monitor import PerformanceMonitor
+from ._routes import RouteNames
+
+__all__ = ["PerformanceMiddleware", "performance_app"]
+
+_logger = logging.getLogger("mcp_performance.middleware")
+_METHODS = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"}
+)
+_OTHER = "_OTHER"
+_REQUESTS_A_CHECK = 64  # whether the loop's timer runs
+
+
+def _checked_prefix(prefix: str) -> str:
+    if not isinstance(prefix, str):
+        raise TypeError(f"prefix={prefix!r}: expected text")
+    if not prefix.startswith("/") or prefix.rstrip("/") == "":
+        raise ConfigurationError(f"prefix={prefix!r}: expected a path such as '/performance'")
+    return prefix.rstrip("/")
+
+
+def _route_path(scope: Scope) -> str:
+    """The path without what a server or a mount has taken off its front."""
+    path: str = scope["path"]
+    root = scope.get("root_path", "")
+    return path[len(root) :] if root and path.startswith(root + "/") else path
+
+
+class PerformanceMiddleware:
+    """Wraps an ASGI application: records every HTTP request by method, route template and status, serves
+    the performance endpoints below *prefix*, and closes *resources* when the application shuts down.
+
+    WebSockets pass through. The application's own errors are never masked. A response's start, the last
+    piece of its body and the application's return are timed apart, so that background tasks and slow
+    streams show as what they are.
+
+    ``GET {prefix}/metrics`` (JSON, or Prometheus text where ``Accept`` asks for it), ``/report``,
+    ``/slow-queries?limit=20``, ``/cache-stats`` and ``POST {prefix}/analyze`` (``{"sql": "..."}``, at most
+    64 KiB and 5 seconds; the statement is explained, never run): none is served without *token* or *expose*.
+
+    Args:
+        app: the application.
+        monitor: where requests are recorded; ``None`` makes one.
+        prefix: where the endpoints are.
+        token: what ``Authorization: Bearer`` must carry.
+        expose: serve the endpoints without a token, to whoever reaches the port.
+        resources: objects with ``aclose()`` or ``close()``, sync or async; closed at lifespan shutdown,
+            after the application has shut down, the last first.
+        allow_hosts: ``Host`` names to accept besides addresses and names without a dot (other names could
+            be rebound to this address by a hostile page).
+        allow_origins: origins to accept besides the endpoints' own.
+        rate_limit: requests to the endpoints a second on average, ``5 * rate_limit`` at once.
+
+    Raises:
+        ConfigurationError: a bad argument, by name.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        monitor: PerformanceMonitor | None = None,
+        prefix: str = "/api/mcp/performance",
+        token: str | None = None,
+        expose: bool = False,
+        resources: Iterable[Any] = (),
+        allow_hosts: Iterable[str] = (),
+        allow_origins: Iterable[str] = (),
+        rate_limit: float = 20.0,
+    ) -> None:
+        self.app = app
+        self.monitor = PerformanceMonitor() if monitor is None else monitor
+        self._prefix = _checked_prefix(prefix)
+        self._below = self._prefix + "/"
+        self._resources = list(resources)
+        for resource in self._resources:
+            if not callable(getattr(resource, "aclose", None) or getattr(resource, "close", None)):
+                raise ConfigurationError(f"resources: {resource!r} has neither aclose() nor close()")
+        self._endpoints = Endpoints(
+            self.monitor,
+            token=token,
+            expose=expose,
+            allow_hosts=allow_hosts,
+            allow_origins=allow_origins,
+            rate_limit=rate_limit,
+        )
+        self._serves = self._endpoints.enabled
+        routes = RouteNames()
+        self._known, self._resolve = routes.known, routes.name
+        self._watch = self.monitor.requests.watch
+        self._until_check = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI entry."""
+        if scope["type"] != "http":
+            await self._pass(scope, receive, send)
+            return
+        if self._serves and self._below in scope["path"]:
+            path = _route_path(scope)
+            if path.startswith(self._below):
+                await self._endpoints.serve(path[len(self._prefix) :], scope, receive, send)
+                return
+        # One frame for everything else: this is what each request pays.
+        self._until_check -= 1
+        if self._until_check < 0:  # asking for the running loop is a system call
+            self._until_check = _REQUESTS_A_CHECK
+            self.monitor.loop_lag.watch()
+        root_path = scope.get("root_path", "")
+        watch = self._watch(send)
+        error = ""
+        try:
+            await self.app(scope, receive, watch)
+        except BaseException as raised:
+            error = type(raised).__name__
+            raise
+        finally:
+            watch.finish(scope, root_path, error, self._known, self._resolve)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _Lifespan(self, receive, send).run(scope)
+        else:
+            await self.app(scope, receive, send)
+
+    async def close(self) -> list[Exception]:
+        """Close the resources, the last first; what failed. A failing one does not keep the others open."""
+        failures: list[Exception] = []
+        while self._resources:
+            resource = self._resources.pop()
+            try:
+                closed = (getattr(resource, "aclose", None) or resource.close)()
+                if inspect.isawaitable(closed):
+                    await closed
+            except Exception as failure:
+                _logger.exception("%r could not be closed", resource)
+                failures.append(failure)
+        return failures
+
+
+class _Lifespan:
+    """One lifespan conversation: the application's own, with our shutdown at its end.
+
+    An application that does not speak the protocol (it raises or returns before it has said a word) is
+    spoken for, so that resources are closed all the same.
+    """
+
+    def __init__(self, owner: PerformanceMiddleware, receive: Receive, send: Send) -> None:
+        self._owner = owner
+        self._receive = receive
+        self._send = send
+        self._received = ""
+        self._spoke = False
+
+    async def run(self, scope: Scope) -> None:
+        try:
+            await self._owner.app(scope, self.receive, self.send)
+        except Exception:
+            if self._spoke or not self._owner._resources:
+                raise
+            _logger.debug("the application does not take part in the lifespan protocol", exc_info=True)
+        if not self._spoke and self._owner._resources:
+            await self._speak()
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        message = await self._receive()
+        self._received = message["type"]
+        return message
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        self._spoke = True
+        kind = message["type"]
+        if kind == "lifespan.startup.complete":
+            self._owner.monitor.loop_lag.watch()
+        elif kind in ("lifespan.shutdown.complete", "lifespan.shutdown.failed", "lifespan.startup.failed"):
+            self._owner.monitor.loop_lag.stop()
+            failures = await self._owner.close()
+            if failures and kind == "lifespan.shutdown.complete":
+                message = {"type": "lifespan.shutdown.failed", "message": f"closing failed: {failures[0]!r}"}
+        await self._send(message)
+
+    async def _speak(self) -> None:
+        if self._received == "":
+            await self.receive()
+        if self._received == "lifespan.startup":
+            await self.send({"type": "lifespan.startup.complete"})
+            await self.receive()
+        await self.send({"type": "lifespan.shutdown.complete"})
+
+
+def performance_app(
+    monitor: PerformanceMonitor,
+    *,
+    token: str | None = None,
+    expose: bool = False,
+    allow_hosts: Iterable[str] = (),
+    allow_origins: Iterable[str] = (),
+    rate_limit: float = 20.0,
+) -> ASGIApp:
+    """The endpoints of :class:`PerformanceMiddleware` as an application to mount or to serve by itself.
+
+    Returns:
+        An ASGI application that answers ``/metrics``, ``/report``, ``/slow-queries``, ``/cache-stats`` and
+        ``/analyze`` below the path it is mounted at; 404 to all of them without *token* or *expose*.
+
+    Raises:
+        ConfigurationError: a bad argument, by name.
+    """
+    endpoints = Endpoints(
+        monitor,
+        token=token,
+        expose=expose,
+        allow_hosts=allow_hosts,
+        allow_origins=allow_origins,
+        rate_limit=rate_limit,
+    )
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            while (message := await receive())["type"] != "lifespan.shutdown":
+                await send({"type": message["type"] + ".complete"})
+            await send({"type": "lifespan.shutdown.complete"})
+        elif scope["type"] == "http":
+            await endpoints.serve(_route_path(scope), scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1000})
+
+    return app

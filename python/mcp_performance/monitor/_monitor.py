@@ -1,0 +1,200 @@
+"""The monitor: every figure of this process, and the advice that follows from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from .. import _core, config
+from .._base import _registry
+from ..errors import ConfigurationError
+from ._loop_lag import LoopLag
+from ._observed import observe, observe_pools, queries_of
+from ._process_window import ProcessWindow
+from ._prometheus import exposition
+from ._recommend import Recommendation, Thresholds, recommend
+
+__all__ = ["PerformanceMonitor"]
+
+_ADVICE_SECONDS = 60.0
+_DAY = 86_400.0
+
+
+def _limit(name: str, value: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}={value!r}: expected a number")
+    if not 0 <= value <= high or math.isnan(value):
+        raise ConfigurationError(f"{name}={value!r}: expected a number from 0 to {high:g}")
+    return float(value)
+
+
+class PerformanceMonitor:
+    """Reads every cache, pool and tier of this process, its CPU, memory and files, and the requests that
+    a :class:`PerformanceMiddleware` hands it.
+
+    Safe from any thread. Starts nothing by itself; the middleware starts a timer in its event loop that
+    measures how late the loop runs. CPU and memory are the container's where its cgroup (v2) sets limits,
+    the machine's otherwise.
+
+    Args:
+        caches: the caches to report on; ``None`` for all that are alive.
+        pools: the :class:`SQLitePool` objects to report on; ``None`` for all that are alive.
+        tiers: the :class:`RedisTier` objects to report on; ``None`` for all that are alive.
+        analyzer: a :class:`QueryAnalyzer`; with it, slow queries come with the index that would help.
+        database: the SQLite file that ``POST /analyze`` explains statements against; without it, that of
+            the only pool.
+        high_cpu: percent of the cores that this process may use, above which to advise.
+        high_memory: percent of the memory that it may use, above which to advise.
+        low_cache_hit: hit ratio (0 to 1) below which to advise.
+        slow_query: seconds above which a statement is slow.
+
+    Raises:
+        ConfigurationError: a threshold is out of its range; the message names it.
+    """
+
+    def __init__(
+        self,
+        *,
+        caches: Iterable[Any] | None = None,
+        pools: Iterable[Any] | None = None,
+        tiers: Iterable[Any] | None = None,
+        analyzer: Any = None,
+        database: str | os.PathLike[str] | None = None,
+        high_cpu: float | None = None,
+        high_memory: float | None = None,
+        low_cache_hit: float | None = None,
+        slow_query: float | None = None,
+    ) -> None:
+        self._caches = None if caches is None else list(caches)
+        self._pools = None if pools is None else list(pools)
+        self._tiers = None if tiers is None else list(tiers)
+        self._analyzer = analyzer
+        self._database = None if database is None else os.fspath(database)
+
+        def chosen(name: str, value: float | None, default: float, high: float) -> float:
+            return _limit(name, default if value is None else value, high)
+
+        self.thresholds = Thresholds(
+            cpu_percent=chosen("high_cpu", high_cpu, config.HIGH_CPU_THRESHOLD, 100),
+            memory_percent=chosen("high_memory", high_memory, config.HIGH_MEMORY_THRESHOLD, 100),
+            hit_rate=chosen("low_cache_hit", low_cache_hit, config.LOW_CACHE_HIT_THRESHOLD, 1),
+            slow_query_seconds=chosen("slow_query", slow_query, config.SLOW_QUERY_THRESHOLD, _DAY),
+        )
+        self._requests = _core.RequestMetrics()
+        self._process = ProcessWindow()
+        self._lag = LoopLag(self._tick)
+        self._advice: tuple[float, list[Any]] = (-math.inf, [])
+
+    def _tick(self, lag_seconds: float) -> None:
+        self._requests.record_lag(lag_seconds)
+        self._process.note()
+
+    def _sources(self, given: list[Any] | None, alive: Callable[[], list[Any]]) -> list[Any]:
+        return alive() if given is None else given
+
+    @property
+    def requests(self) -> _core.RequestMetrics:
+        """Where requests are recorded."""
+        return self._requests
+
+    @property
+    def loop_lag(self) -> LoopLag:
+        """The timer that measures the event loop."""
+        return self._lag
+
+    @property
+    def database(self) -> str | None:
+        """The SQLite file (or ``file:`` URI) that statements are explained against, or ``None``."""
+        if self._database is not None:
+            return self._database
+        pools = self._sources(self._pools, _registry.pools)
+        return str(pools[0].path) if len(pools) == 1 else None
+
+    def metrics(self) -> dict[str, Any]:
+        """All figures, as plain dictionaries that :mod:`json` takes. Times are seconds, sizes bytes.
+
+        Returns:
+            ``process`` (``cpu_percent`` and ``cpu_used_cores`` over the last minute, ``cpu_seconds``,
+            ``memory_percent``, ``resident_bytes``, ``open_fds``, ...), ``requests`` (``count``,
+            ``mean_seconds``, ``p50_seconds``, ``p95_seconds``, ``p99_seconds``, ``max_seconds``,
+            ``active``, ``errors``; the same of the ``last_minute``; ``routes``, one for each method,
+            route template and status), ``loop_lag``, ``gc`` (one for each generation), ``caches``,
+            ``pools`` and ``tiers`` (the fields of their ``stats()`` and a ``name``).
+        """
+        requests = self._requests.snapshot()
+        return {
+            "time": time.time(),
+            "process": self._process.look(),
+            "loop_lag": requests.pop("loop_lag"),
+            "requests": requests,
+            "gc": gc.get_stats(),
+            "caches": observe("cache", self._sources(self._caches, _registry.caches)),
+            "pools": observe_pools(self._sources(self._pools, _registry.pools)),
+            "tiers": observe("tier", self._sources(self._tiers, _registry.tiers)),
+        }
+
+    def cache_stats(self) -> dict[str, Any]:
+        """The parts ``caches``, ``tiers`` and, of each pool, ``query_caches`` of :meth:`metrics`."""
+        pools = observe("pool", self._sources(self._pools, _registry.pools))
+        return {
+            "caches": observe("cache", self._sources(self._caches, _registry.caches)),
+            "query_caches": [{"name": pool["name"], **pool["cache"]} for pool in pools],
+            "tiers": observe("tier", self._sources(self._tiers, _registry.tiers)),
+        }
+
+    def slow_queries(self, limit: int = 20) -> list[Any]:
+        """The statements that took longer than ``slow_query`` at least once.
+
+        Args:
+            limit: how many at most.
+
+        Returns:
+            ``list[QueryStats]``, those with the most time in total first. Values are not kept, only the
+            shape of a statement.
+        """
+        if isinstance(limit, bool) or not isinstance(limit, int):
+            raise TypeError(f"limit={limit!r}: expected a whole number")
+        if limit < 1:
+            raise ConfigurationError(f"limit={limit!r}: expected 1 or more")
+        queries = queries_of(self._sources(self._pools, _registry.pools))
+        slow = [query for query in queries if query.max_seconds > self.thresholds.slow_query_seconds]
+        return slow[:limit]
+
+    def recommendations(self) -> list[Recommendation]:
+        """What the figures say should change, the critical first; empty when nothing does.
+
+        With an ``analyzer`` this may take seconds: it tries indexes. Its advice is kept for a minute.
+        """
+        return self._recommendations(self.metrics(), self.slow_queries())
+
+    def _recommendations(self, metrics: dict[str, Any], slow: Sequence[Any]) -> list[Recommendation]:
+        return recommend(metrics, slow, self.thresholds, self._index_advice(slow))
+
+    def _index_advice(self, slow: Sequence[Any]) -> list[Any]:
+        if self._analyzer is None or not slow:
+            return []
+        made, advice = self._advice
+        if time.monotonic() - made > _ADVICE_SECONDS:
+            advice = self._analyzer.advise([(query.sample, float(query.calls)) for query in slow])
+            self._advice = (time.monotonic(), advice)
+        return advice
+
+    def report(self) -> dict[str, Any]:
+        """:meth:`metrics`, and with it ``slow_queries``, ``recommendations`` and ``thresholds``."""
+        metrics = self.metrics()
+        slow = self.slow_queries()
+        return {
+            **metrics,
+            "slow_queries": [dataclasses.asdict(query) for query in slow],
+            "recommendations": [item.to_dict() for item in self._recommendations(metrics, slow)],
+            "thresholds": dataclasses.asdict(self.thresholds),
+        }
+
+    def prometheus(self) -> str:
+        """:meth:`metrics` as Prometheus text (exposition format 0.0.4)."""
+        return exposition(self.metrics())

@@ -1,0 +1,141 @@
+"""@cached(cache=backend): a backend that is no Cache, and frameworks that insist on a function."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from mcp_performance import Cache, CacheBackend, CacheStats, cached
+from mcp_performance._base import _registry
+
+
+class Backend:
+    """A shared store, with or without a cache in this process in front of it."""
+
+    name = "backend"
+
+    def __init__(self, memory: Cache[Any, Any] | None = None) -> None:
+        self.memory = memory
+        self.store: dict[Any, Any] = {}
+        self.calls: list[Any] = []
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        self.calls.append("get")
+        value = self.store.get(key, default)
+        if self.memory is not None and key in self.store:
+            self.memory.set(key, value)
+        return value
+
+    def set(self, key: Any, value: Any, *, ttl: Any = ..., tags: Iterable[str] = ()) -> None:
+        self.calls.append(("set", ttl, tuple(tags)))
+        self.store[key] = value
+        if self.memory is not None:
+            self.memory.set(key, value, tags=tags)
+
+    def delete(self, key: Any) -> bool:
+        self.calls.append("delete")
+        if self.memory is not None:
+            self.memory.delete(key)
+        return self.store.pop(key, self) is not self
+
+    async def aget(self, key: Any, default: Any = None) -> Any:
+        await asyncio.sleep(0)
+        return self.get(key, default)
+
+    async def aset(self, key: Any, value: Any, *, ttl: Any = ..., tags: Iterable[str] = ()) -> None:
+        await asyncio.sleep(0)
+        self.set(key, value, ttl=ttl, tags=tags)
+
+    async def adelete(self, key: Any) -> bool:
+        return self.delete(key)
+
+    def invalidate_tags(self, *tags: str) -> int:
+        return 0
+
+    def stats(self) -> CacheStats:
+        return CacheStats(hits=len(self.calls))
+
+
+def test_the_protocol_is_what_backends_have() -> None:
+    assert isinstance(Backend(), CacheBackend)
+    assert not isinstance({}, CacheBackend)
+
+
+@pytest.mark.parametrize("memory", [None, Cache()])
+def test_a_function_loads_through_its_backend(memory: Cache[Any, Any] | None) -> None:
+    backend = Backend(memory)
+    calls: list[int] = []
+
+    @cached(cache=backend, ttl="1m", tags=("item:{x}",), condition=lambda result: result > 0)
+    def f(x: int) -> int:
+        calls.append(x)
+        return x
+
+    assert f(1) == 1
+    assert backend.calls == ["get", ("set", 60.0, ("item:1",))]
+    assert f(x=1) == 1
+    assert backend.calls[2:] == ([] if memory is not None else ["get"])
+    f(-1)
+    f(-1)
+    assert calls == [1, -1, -1]
+    key = f.cache_key(1)
+    assert key[1:] == (1,)
+    assert "f" in key[0]
+    assert key in backend.store
+    assert f.cache is backend
+    assert f.cache_invalidate(1)
+    assert key not in backend.store
+    assert f(1) == 1
+    assert f.cache_refresh(1) == 1
+    assert calls == [1, -1, -1, 1, 1]
+    assert f.stats().hits == len(backend.calls)
+    assert f not in _registry.caches()
+
+
+async def test_a_coroutine_function_loads_through_its_backend_once() -> None:
+    backend = Backend(Cache())
+    calls: list[int] = []
+
+    @cached(cache=backend)
+    async def f(x: int) -> int:
+        calls.append(x)
+        await asyncio.sleep(0)
+        return x
+
+    assert await asyncio.gather(*(f(1) for _ in range(5))) == [1] * 5
+    assert calls == [1]
+    assert backend.calls == ["get", ("set", ..., ())]
+    assert await f(1) == 1
+    assert len(backend.calls) == 2  # answered by its memory
+    backend.memory = None
+    assert f.cache_invalidate(1)
+    assert await f(1) == 1
+    assert calls == [1, 1]
+
+
+def test_pydantic_takes_a_cached_function_as_function() -> None:
+    import pydantic
+
+    calls: list[int] = []
+
+    @pydantic.validate_call
+    @cached(as_function=True)
+    def f(x: int, y: str = "a") -> str:
+        calls.append(x)
+        return y * x
+
+    assert f("2", y="b") == f(2, "b") == "bb"  # type: ignore[arg-type]
+    assert calls == [2]
+    with pytest.raises(pydantic.ValidationError):
+        f("x")  # type: ignore[arg-type]
+
+    @cached(as_function=True)
+    async def tool(x: int) -> int:
+        """A tool."""
+        return x
+
+    schema = pydantic.TypeAdapter(tool).json_schema()
+    assert schema["properties"]["x"]["type"] == "integer"

@@ -1,0 +1,41 @@
+"""Named rows outside the process that read them."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from mcp_performance import NamedRow, SQLitePool
+
+MADE_BY_0_1_0 = {
+    2: b"\x80\x02cmcp_performance._sqlite_rows\n_restore\nq\x00"
+    b"X\x02\x00\x00\x00idq\x01X\x04\x00\x00\x00nameq\x02\x86q\x03"
+    b"K\x07X\x05\x00\x00\x00sevenq\x04\x86q\x05\x86q\x06Rq\x07.",
+    5: b"\x80\x05\x95K\x00\x00\x00\x00\x00\x00\x00"
+    b"\x8c\x1cmcp_performance._sqlite_rows\x94\x8c\x08_restore\x94\x93\x94"
+    b"\x8c\x02id\x94\x8c\x04name\x94\x86\x94K\x07\x8c\x05seven\x94\x86\x94\x86\x94R\x94.",
+}
+
+
+@pytest.mark.parametrize("protocol", MADE_BY_0_1_0)
+def test_a_pickle_of_an_earlier_version_still_loads(protocol: int) -> None:
+    row = pickle.loads(MADE_BY_0_1_0[protocol])
+    assert isinstance(row, NamedRow)
+    assert row == (7, "seven")
+    assert row.as_dict() == {"id": 7, "name": "seven"}
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_row_survives_pickling_and_its_pickle_names_no_private_module(
+    tmp_path: Path, protocol: int
+) -> None:
+    with SQLitePool(tmp_path / "a.db").blocking as pool:
+        row = pool.fetchrow("SELECT 7 AS id, 'seven' AS name", row_type="named")
+    data = pickle.dumps(row, protocol)
+    assert b"mcp_performance.sqlite" in data
+    assert b"mcp_performance._" not in data
+    assert b"mcp_performance.sqlite._" not in data
+    back = pickle.loads(data)
+    assert isinstance(back, NamedRow)
+    assert back == row
+    assert back["name"] == "seven"
