@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TypeAlias
 
-from ._base._checks import integer, request_timeout
+from ._base._checks import flag, integer, request_timeout
 from ._base._url import PRODUCT, HttpUrl
 from ._core import HttpReply, HttpService
 from .errors import ConfigurationError
@@ -104,7 +104,7 @@ class HttpClient:
             ca_file=verify if isinstance(verify, str) else "",
             timeout_ns=int(request_timeout(timeout) * 1e9),
             body_limit=integer("max_body", max_body, 1, 2**62),
-            follow_redirects=follow_redirects,
+            follow_redirects=flag("follow_redirects", follow_redirects),
             headers=list({**_DEFAULT_HEADERS, **_lower_case(headers or {})}.items()),
         )
         self.get = self._service.get()

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, NoReturn, TypeAlias, cast
 
 from ._base._async_functions import is_async
-from ._base._checks import check_count, check_seconds
+from ._base._checks import integer, number
 from .batch import BatchProcessor
 from .batch._processor import Kind
 from .errors import BatchError
@@ -117,10 +117,11 @@ class JsonRpcDispatcher:
         timeout: float | None = None,
         expose_errors: bool = False,
     ) -> None:
-        check_count("concurrency", concurrency, 1000)
-        check_count("max_calls", max_calls, 1_000_000)
-        check_count("max_bytes", max_bytes, 1 << 40)
-        check_seconds("timeout", timeout)
+        integer("concurrency", concurrency, 1, 1000)
+        integer("max_calls", max_calls, 1, 1_000_000)
+        integer("max_bytes", max_bytes, 1, 1 << 40)
+        if timeout is not None:
+            number("timeout", timeout, unit="seconds")
         self._methods: dict[str, Method] = {}
         for name, function in (methods or {}).items():
             self.add(name, function)

@@ -1,65 +1,122 @@
-"""Options that are counts, numbers or seconds."""
+"""What an option may be: the one place that decides, and says so, for every public function.
+
+A value of the wrong type is a ``TypeError``, a wrong value of the right type a ``ConfigurationError``
+(a ``ValueError``); both name the option and the value. ``True`` is no number and 1 is no flag. Each check
+returns the value, so that it stands where the value is used.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, TypeVar
 
 from ..errors import ConfigurationError
 
-__all__ = ["MAX_DURATION", "check_count", "check_seconds", "integer", "number", "request_timeout"]
+__all__ = [
+    "MAX_DURATION",
+    "choice",
+    "flag",
+    "function",
+    "integer",
+    "number",
+    "request_timeout",
+    "text",
+    "texts",
+]
 
 MAX_DURATION = 86_400.0
 """The longest that a request or a load test may take, seconds."""
 
-
-def check_count(name: str, value: object, most: int) -> None:
-    """Raise unless *value* is a whole number from 1 to *most*.
-
-    Raises:
-        TypeError: it is no whole number.
-        ConfigurationError: it is another one.
-    """
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}={value!r}: expected a whole number")
-    if not 1 <= value <= most:
-        raise ConfigurationError(f"{name}={value!r}: expected a whole number from 1 to {most}")
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def check_seconds(name: str, value: object) -> None:
-    """Raise unless *value* is ``None`` or a number of seconds, infinity among them.
-
-    Raises:
-        TypeError: it is no number.
-        ConfigurationError: it is negative, or not a number.
-    """
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name}={value!r}: expected seconds, or None")
-    if math.isnan(value) or value < 0:
-        raise ConfigurationError(f"{name}={value!r}: expected seconds, 0 or more, or None")
-
-
-def integer(name: str, value: Any, low: int, high: int) -> int:
+def integer(name: str, value: Any, low: int = 0, high: int = 2**63 - 1) -> int:
     """*value* if it is a whole number from *low* to *high*."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name}={value!r}: expected a whole number")
     if not low <= value <= high:
-        raise ConfigurationError(f"{name}={value!r}: expected a whole number from {low} to {high}")
+        span = f"{low} or more" if high >= 2**62 else f"from {low} to {high}"
+        raise ConfigurationError(f"{name}={value!r}: expected a whole number {span}")
     return value
 
 
-def number(name: str, value: Any, low: float, high: float, *, above: bool = False) -> float:
-    """*value* if it is a number from *low* (or *above* it) to *high*."""
+def number(
+    name: str,
+    value: Any,
+    low: float = 0.0,
+    high: float = math.inf,
+    *,
+    above: bool = False,
+    below: bool = False,
+    unit: str = "",
+) -> float:
+    """*value* if it is a number from *low* (or *above* it) to *high* (or *below* it).
+
+    Infinity is one where *high* is; what is not a number never is.
+    """
+    of = f" of {unit}" if unit else ""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name}={value!r}: expected a number")
-    if math.isnan(value) or not (low < value if above else low <= value) or value > high:
-        span = f"above {low:g} up to {high:g}" if above else f"from {low:g} to {high:g}"
-        raise ConfigurationError(f"{name}={value!r}: expected a number {span}")
-    return float(value)
+        raise TypeError(f"{name}={value!r}: expected a number{of}")
+    inside = (low < value if above else low <= value) and (value < high if below else value <= high)
+    if math.isnan(value) or not inside:
+        if high == math.inf:
+            span = f"above {low:g}" if above else f"{low:g} or more"
+        else:
+            span = f"{'above' if above else 'from'} {low:g} {'and below' if below else 'to'} {high:g}"
+        raise ConfigurationError(f"{name}={value!r}: expected a number{of} {span}")
+    try:
+        return float(value)
+    except OverflowError:  # a whole number beyond any float, where infinity is allowed
+        return math.inf
+
+
+def flag(name: str, value: Any) -> bool:
+    """*value* if it is ``True`` or ``False``."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}={value!r}: expected True or False")
+    return value
+
+
+def text(
+    name: str, value: Any, expected: str = "text, not empty", *, fits: Callable[[str], bool] = bool
+) -> str:
+    """*value* if it is a ``str`` that *fits*; *expected* says what would."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}={value!r}: expected {expected}")
+    if not fits(value):
+        raise ConfigurationError(f"{name}={value!r}: expected {expected}")
+    return value
+
+
+def texts(name: str, value: Any) -> list[str]:
+    """*value* as a list if it is an iterable of ``str`` and not one ``str``."""
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise TypeError(f"{name}={value!r}: expected a list of texts")
+    items = list(value)
+    for item in items:
+        if not isinstance(item, str):
+            raise TypeError(f"{name}: {item!r}: expected a text")
+    return items
+
+
+def choice(name: str, value: Any, choices: Collection[str]) -> str:
+    """*value* if it is one of *choices*."""
+    expected = "one of " + ", ".join(map(repr, choices))
+    return text(name, value, expected, fits=lambda one: one in choices)
+
+
+def function(name: str, value: _F) -> _F:
+    """*value* if it can be called."""
+    if not callable(value):
+        raise TypeError(f"{name}={value!r}: expected a function")
+    return value
 
 
 def request_timeout(value: Any) -> float:
     """The seconds that a request may take; a day where *value* is ``None``."""
-    return MAX_DURATION if value is None else number("timeout", value, 0, MAX_DURATION, above=True)
+    return (
+        MAX_DURATION
+        if value is None
+        else number("timeout", value, 0, MAX_DURATION, above=True, unit="seconds")
+    )

@@ -11,7 +11,7 @@ from contextvars import Context
 from typing import Any, TypeVar, cast, overload
 
 from .. import _core
-from .._base._checks import check_count
+from .._base._checks import integer
 from .._core import Batched, BatchedFuture
 from ..errors import BatchError, ConfigurationError
 
@@ -143,9 +143,9 @@ def batched(
         ConfigurationError: an option is out of its range.
         TypeError: the function, or an option, is of the wrong type.
     """
-    check_count("max_size", max_size, 1_000_000)
+    integer("max_size", max_size, 1, 1_000_000)
     if max_concurrency is not None:
-        check_count("max_concurrency", max_concurrency, 1_000_000)
+        integer("max_concurrency", max_concurrency, 1, 1_000_000)
     if isinstance(max_wait, bool) or not isinstance(max_wait, int | float):
         raise TypeError(f"max_wait={max_wait!r}: expected seconds")
     if not 0 <= max_wait < math.inf:

@@ -13,7 +13,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast, overload
 
 from .. import _core
 from .._base._async_functions import is_async
-from .._base._checks import check_count, check_seconds
+from .._base._checks import integer, number
 from ..errors import BatchError, ConfigurationError
 from ._feed import Consumer, Items, Run, Window, feed, known_size
 from ._gil import ThreadUse, warn_if_gil_bound
@@ -134,7 +134,7 @@ class BatchProcessor:
 
     def __init__(self, max_workers: int | None = None, *, executor: Executor | None = None) -> None:
         if max_workers is not None:
-            check_count("max_workers", max_workers, _MOST_WORKERS)
+            integer("max_workers", max_workers, 1, _MOST_WORKERS)
         if executor is not None and not isinstance(executor, Executor):
             raise TypeError(f"executor={executor!r}: expected a concurrent.futures.Executor")
         self._given_workers = max_workers
@@ -217,7 +217,8 @@ class BatchProcessor:
             ConfigurationError: an option is out of its range.
             BaseException: whatever reading *items* raised; nothing more is started then.
         """
-        check_seconds("timeout", timeout)
+        if timeout is not None:
+            number("timeout", timeout, unit="seconds")
         started = perf_counter()
         run, window = self._start(fn, kind, concurrency, chunk_size, _PENDING)
         if size := known_size(items):
@@ -265,7 +266,7 @@ class BatchProcessor:
             BatchError, ConfigurationError, BaseException: as :meth:`map`.
         """
         if buffer is not None:
-            check_count("buffer", buffer, 1_000_000)
+            integer("buffer", buffer, 1, 1_000_000)
         run, window = self._start(fn, kind, concurrency, chunk_size, None)
         window.limit = buffer or window.limit
         window.size = min(window.size, window.limit)
@@ -320,9 +321,9 @@ class BatchProcessor:
         if kind not in {None, "cpu", "blocking", "async"}:
             raise ConfigurationError(f'kind={kind!r}: expected "cpu", "blocking", "async" or None')
         if chunk_size is not None:
-            check_count("chunk_size", chunk_size, 1_000_000_000)
+            integer("chunk_size", chunk_size, 1, 1_000_000_000)
         if concurrency is not None:
-            check_count("concurrency", concurrency, 1_000_000)
+            integer("concurrency", concurrency, 1, 1_000_000)
         run: Run
         if kind == "async" or (kind is None and is_async(fn)):
             concurrency = concurrency or self._given_workers or _ASYNC_CONCURRENCY

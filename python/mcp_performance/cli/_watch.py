@@ -12,6 +12,7 @@ import urllib.request
 from importlib import resources
 from typing import Any
 
+from .._base._checks import number
 from ..errors import ConfigurationError, Error
 
 __all__ = ["Source", "frame", "make_dashboard", "serve_dashboard", "top"]
@@ -109,8 +110,7 @@ def frame(report: dict[str, Any], routes: int = 12) -> str:
 
 def top(url: str, *, token: str | None = None, interval: float = 1.0, once: bool = False) -> int:
     """Print what a service does, again and again until Ctrl-C; return the exit code."""
-    if not 0 < interval < 3600:
-        raise ConfigurationError(f"interval={interval!r}: expected more than 0 and less than 3600 seconds")
+    number("interval", interval, 0, 3600, above=True, unit="seconds")
     source = Source(url, token=token)
     while True:
         shown = frame(source.report())

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
 
-from ..errors import ConfigurationError, Error, InProgress, KeyReused
+from .._base._checks import flag, function, integer, text, texts
+from ..errors import Error, InProgress, KeyReused
 from ._store import IdempotencyStore, Replay, Reservation, fingerprint_of
 
 __all__ = ["IdempotencyMiddleware"]
@@ -68,20 +69,23 @@ class IdempotencyMiddleware:
         max_body_bytes: int = 1 << 20,
         max_response_bytes: int = 1 << 20,
     ) -> None:
-        if isinstance(methods, str):
-            raise TypeError(f"methods={methods!r}: expected a sequence of str, not one str")
-        if not header or not header.isascii() or not header.replace("-", "").isalnum():
-            raise ConfigurationError(f"header={header!r}: expected the name of a header")
-        for name, value in (("max_body_bytes", max_body_bytes), ("max_response_bytes", max_response_bytes)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise ConfigurationError(f"{name}={value!r}: expected a whole number of bytes")
+        text(
+            "header",
+            header,
+            "the name of a header",
+            fits=lambda name: name.isascii() and name.replace("-", "").isalnum(),
+        )
+        integer("max_body_bytes", max_body_bytes)
+        integer("max_response_bytes", max_response_bytes)
+        if principal is not None:
+            function("principal", principal)
         self.app = app
         self.store = IdempotencyStore() if store is None else store
         self._header = header.lower().encode()
-        self._methods = frozenset(method.upper() for method in methods)
+        self._methods = frozenset(method.upper() for method in texts("methods", methods))
         self._principal = principal or _credentials
-        self._required = required
-        self._wait = wait
+        self._required = flag("required", required)
+        self._wait = flag("wait", wait)
         self._max_body_bytes = max_body_bytes
         self._max_response_bytes = max_response_bytes
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import config
+from .._base._checks import integer
 from .._base._durations import seconds
 from .._base._stats import Ttl
 from ..errors import ConfigurationError, Error, IdempotencyError, InProgress, KeyReused
@@ -104,11 +105,8 @@ class IdempotencyStore:
         held = seconds("lease", lease)
         if lifetime is None or held is None:
             raise ConfigurationError(f"ttl={ttl!r}, lease={lease!r}: expected a number of seconds, not None")
-        for name, value in (("max_entries", max_entries), ("max_bytes", max_bytes)):
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name}={value!r}: expected an int")
-            if value < 1:
-                raise ConfigurationError(f"{name}={value!r}: expected 1 or more")
+        integer("max_entries", max_entries, 1)
+        integer("max_bytes", max_bytes, 1)
         self._ttl = lifetime
         self._lease = held
         self._storage: Storage = _make_storage(storage, clock, max_entries, max_bytes)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from .._base._checks import number
 from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -54,8 +55,7 @@ def compare(
         alpha: p-value below which a difference is taken to be real.
     """
     for name, value in (("min_effect", min_effect), ("alpha", alpha)):
-        if not 0 <= value < 1:
-            raise ConfigurationError(f"{name}={value!r}: expected a number from 0 to 1")
+        number(name, value, 0, 1, below=True)
     first = list(baseline) if isinstance(baseline, Sequence) else [baseline]
     second = list(candidate) if isinstance(candidate, Sequence) else [candidate]
     if not first or not second:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from .._base._checks import number
 from ..errors import ConfigurationError
 
 __all__ = ["Request"]
@@ -132,8 +133,7 @@ def expand(scenario: Sequence[Request], *, prefix: str, headers: Mapping[str, st
 
 
 def _positive_weight(weight: float) -> None:
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
-        raise ConfigurationError(f"weight={weight!r}: expected a number above 0")
+    number("weight", weight, 0, 1e12, above=True)
 
 
 def _check(request: Request) -> Check:

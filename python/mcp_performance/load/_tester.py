@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .._base._checks import integer
-from ..errors import ConfigurationError
+from .._base._checks import choice, flag, integer, texts
 from ._bottleneck import find_bottleneck
 from ._drive import Driven, ProgressCallback, supervise
 from ._live import shown
@@ -77,10 +76,7 @@ class LoadTester:
         threads: int = 1,
         seed: int | None = None,
     ) -> None:
-        if order not in ("weighted", "sequential"):
-            raise ConfigurationError(f"order={order!r}: expected 'weighted' or 'sequential'")
-        if isinstance(allow_hosts, str):
-            raise TypeError(f"allow_hosts={allow_hosts!r}: expected a sequence of names")
+        choice("order", order, ("weighted", "sequential"))
         self._seed = 0 if seed is None else integer("seed", seed, 0, 2**63 - 1)
         self._threads = integer("threads", threads, 1, 256)
         self._think_time = think_time
@@ -92,9 +88,9 @@ class LoadTester:
                 order=order,
                 verify=verify,
                 unix_socket=unix_socket,
-                allow_hosts=tuple(allow_hosts),
-                http2=bool(http2),
-                follow_redirects=follow_redirects,
+                allow_hosts=tuple(texts("allow_hosts", allow_hosts)),
+                http2=flag("http2", http2),
+                follow_redirects=flag("follow_redirects", follow_redirects),
                 max_body=integer("max_body", max_body, 1, 2**62),
                 threads=self._threads,
                 seed=seed,

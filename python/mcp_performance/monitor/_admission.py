@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
+from .._base._checks import number, texts
 from ..errors import ConfigurationError
 
 __all__ = ["Admission", "Refusal", "TokenBucket"]
@@ -62,6 +63,9 @@ def _cannot_be_rebound(name: str) -> bool:
     return True
 
 
+_TOKEN = "ASCII text without white space around it, not empty"
+
+
 class Admission:
     """Decides over a request by its headers.
 
@@ -84,17 +88,14 @@ class Admission:
         rate: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if token is not None and not (
-            isinstance(token, str) and token.isascii() and token.strip() == token != ""
-        ):
-            raise ConfigurationError("token: expected ASCII text without white space around it, not empty")
-        if isinstance(allow_hosts, str) or isinstance(allow_origins, str):
-            raise TypeError("allow_hosts, allow_origins: expected a list of strings, not one string")
-        if not 0 < rate <= 1e6:
-            raise ConfigurationError(f"rate_limit={rate!r}: expected a number of requests a second above 0")
+        if token is not None and not isinstance(token, str):
+            raise TypeError(f"token: expected {_TOKEN}, not {type(token).__name__}")
+        if token is not None and not (token.isascii() and token.strip() == token != ""):
+            raise ConfigurationError(f"token: expected {_TOKEN}")  # a secret: it is not shown
+        number("rate_limit", rate, 0, 1e6, above=True, unit="requests a second")
         self._token = None if token is None else token.encode()
-        self._hosts = {host.lower() for host in allow_hosts}
-        self._origins = {origin.lower().rstrip("/") for origin in allow_origins}
+        self._hosts = {host.lower() for host in texts("allow_hosts", allow_hosts)}
+        self._origins = {origin.lower().rstrip("/") for origin in texts("allow_origins", allow_origins)}
         self._bucket = TokenBucket(rate, 5 * rate, clock=clock)
         self._refused = TokenBucket(rate, 5 * rate, clock=clock)
 

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from .._base._asgi import Receive, Scope, Send
-from ..errors import ConfigurationError
+from .._base._checks import flag
 from ._admission import Admission, Refusal
 from ._analyses import Analyses
 from ._monitor import PerformanceMonitor
@@ -76,8 +76,7 @@ class Endpoints:
         allow_origins: Iterable[str] = (),
         rate_limit: float = 20.0,
     ) -> None:
-        if not isinstance(expose, bool):
-            raise ConfigurationError(f"expose={expose!r}: expected True or False")
+        flag("expose", expose)
         self._monitor = monitor
         self.enabled = expose or token is not None
         self._admission = Admission(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, MutableMapping
 from typing import Any
 
 from .._base._asgi import ASGIApp, Receive, Scope, Send
-from ..errors import ConfigurationError
+from .._base._checks import text
 from ._endpoints import Endpoints
 from ._monitor import PerformanceMonitor
 from ._routes import RouteNames
@@ -23,12 +23,13 @@ _OTHER = "_OTHER"
 _REQUESTS_A_CHECK = 64  # whether the loop's timer runs
 
 
+def _is_path(path: str) -> bool:
+    return path.startswith("/") and path.strip("/") != ""
+
+
 def _checked_prefix(prefix: str) -> str:
-    if not isinstance(prefix, str):
-        raise TypeError(f"prefix={prefix!r}: expected text")
-    if not prefix.startswith("/") or prefix.rstrip("/") == "":
-        raise ConfigurationError(f"prefix={prefix!r}: expected a path such as '/performance'")
-    return prefix.rstrip("/")
+    path = text("prefix", prefix, "a path such as '/performance'", fits=_is_path)
+    return path.rstrip("/")
 
 
 def _route_path(scope: Scope) -> str:
@@ -87,7 +88,7 @@ class PerformanceMiddleware:
         self._resources = list(resources)
         for resource in self._resources:
             if not callable(getattr(resource, "aclose", None) or getattr(resource, "close", None)):
-                raise ConfigurationError(f"resources: {resource!r} has neither aclose() nor close()")
+                raise TypeError(f"resources: {resource!r} has neither aclose() nor close()")
         self._endpoints = Endpoints(
             self.monitor,
             token=token,

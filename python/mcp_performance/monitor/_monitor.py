@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import _core, config
 from .._base import _registry
-from ..errors import ConfigurationError
+from .._base._checks import integer, number
 from ._loop_lag import LoopLag
 from ._observed import observe, observe_pools, queries_of
 from ._process_window import ProcessWindow
@@ -23,14 +23,6 @@ __all__ = ["PerformanceMonitor"]
 
 _ADVICE_SECONDS = 60.0
 _DAY = 86_400.0
-
-
-def _limit(name: str, value: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name}={value!r}: expected a number")
-    if not 0 <= value <= high or math.isnan(value):
-        raise ConfigurationError(f"{name}={value!r}: expected a number from 0 to {high:g}")
-    return float(value)
 
 
 class PerformanceMonitor:
@@ -77,7 +69,7 @@ class PerformanceMonitor:
         self._database = None if database is None else os.fspath(database)
 
         def chosen(name: str, value: float | None, default: float, high: float) -> float:
-            return _limit(name, default if value is None else value, high)
+            return number(name, default if value is None else value, 0, high)
 
         self.thresholds = Thresholds(
             cpu_percent=chosen("high_cpu", high_cpu, config.HIGH_CPU_THRESHOLD, 100),
@@ -157,10 +149,7 @@ class PerformanceMonitor:
             ``list[QueryStats]``, those with the most time in total first. Values are not kept, only the
             shape of a statement.
         """
-        if isinstance(limit, bool) or not isinstance(limit, int):
-            raise TypeError(f"limit={limit!r}: expected a whole number")
-        if limit < 1:
-            raise ConfigurationError(f"limit={limit!r}: expected 1 or more")
+        integer("limit", limit, 1)
         queries = queries_of(self._sources(self._pools, _registry.pools))
         slow = [query for query in queries if query.max_seconds > self.thresholds.slow_query_seconds]
         return slow[:limit]

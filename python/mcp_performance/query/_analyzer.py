@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from .. import _core, config
+from .._base._checks import integer, number
 from ..errors import ConfigurationError
 from ..sqlite import QueryStats, SQLitePool
 from ._report import (
@@ -148,9 +149,7 @@ class QueryAnalyzer:
             raise ConfigurationError(
                 "record: expected an analyzer of a file; this one's pool counts by itself"
             )
-        if isinstance(rows, bool) or not isinstance(rows, int) or not 0 <= rows < 2**63:
-            raise ConfigurationError(f"rows={rows!r}: expected a whole number, 0 or more")
-        self._log.record(_checked(sql), _seconds("seconds", seconds), rows)
+        self._log.record(_checked(sql), _seconds("seconds", seconds), integer("rows", rows))
 
     def queries(self) -> list[QueryStats]:
         """Figures by statement, most total time first: of the pool, or of what was recorded."""
@@ -165,8 +164,7 @@ class QueryAnalyzer:
         Raises:
             ConfigurationError: *limit* is not a whole number of 1 or more.
         """
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-            raise ConfigurationError(f"limit={limit!r}: expected a whole number, 1 or more")
+        integer("limit", limit, 1)
         slow = [query for query in self.queries() if query.max_seconds > self._threshold]
         return slow[:limit]
 
@@ -188,9 +186,7 @@ class QueryAnalyzer:
 
 
 def _seconds(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LONGEST_SECONDS:
-        raise ConfigurationError(f"{name}={value!r}: expected a number of seconds, 0 or more")
-    return float(value)
+    return number(name, value, 0, _LONGEST_SECONDS, unit="seconds")
 
 
 def _checked(sql: object) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import _core
+from .._base._checks import MAX_DURATION, integer, number
 from ..errors import ConfigurationError, DatabaseCorrupt, QueryError
 from ._report import report_from
 
@@ -25,8 +26,7 @@ _MOST_BYTES = 1 << 20
 def _encoded(sql: str, max_bytes: int) -> bytes:
     if not isinstance(sql, str):
         raise TypeError(f"sql={sql!r}: expected a str")
-    if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or not 1 <= max_bytes <= _MOST_BYTES:
-        raise ConfigurationError(f"max_bytes={max_bytes!r}: expected a whole number from 1 to {_MOST_BYTES}")
+    integer("max_bytes", max_bytes, 1, _MOST_BYTES)
     # A character is a byte at least: a long text is refused before it is encoded.
     size = len(sql)
     if size <= max_bytes:
@@ -66,8 +66,7 @@ async def analyze_untrusted(
             time or the memory ran out.
         DatabaseCorrupt: the file is not a sound database.
     """
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < math.inf:
-        raise ConfigurationError(f"timeout={timeout!r}: expected a positive number of seconds")
+    number("timeout", timeout, 0, MAX_DURATION, above=True, unit="seconds")
     statement = _encoded(sql, max_bytes)
     helper = await asyncio.create_subprocess_exec(
         _HELPER,

@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import msgpack  # type: ignore[import-untyped]
 
+from .._base._checks import choice
 from ..errors import ConfigurationError, SerializationError
 
 __all__ = ["UnreadableValue", "ValueCodec"]
@@ -144,8 +145,7 @@ class ValueCodec:
         max_value_bytes: int,
         compress_above: int | None,
     ) -> None:
-        if not isinstance(name, str) or name not in _CODECS:
-            raise ConfigurationError(f"codec={name!r}: expected one of {', '.join(_CODECS)}")
+        choice("codec", name, _CODECS)
         if name == "pickle" and signing_key is None:
             raise ConfigurationError("codec='pickle': expected a signing_key as well")
         if signing_key is not None and not isinstance(signing_key, bytes):

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import atexit
-import math
 import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .. import _core, config
+from .._base._checks import integer, number, text
 from .._base._durations import seconds
 from .._base._registry import register_tier
 from .._base._stats import Ttl
-from ..errors import BackendUnavailable, ConfigurationError, ProtocolError
+from ..errors import BackendUnavailable, ProtocolError
 from ._codecs import UnreadableValue, ValueCodec
 from ._keys import encode_key, spell
 from ._url import parse_url
@@ -126,17 +126,17 @@ class RedisTier:
         name: str | None = None,
     ) -> None:
         self._address = parse_url(url)
-        if not isinstance(namespace, str) or not namespace.isprintable() or not 0 < len(namespace) <= 100:
-            raise ConfigurationError(f"namespace={namespace!r}: expected 1 to 100 printable characters")
-        _check_number("timeout", timeout, 0.001, 3600)
-        _check_number("max_value_bytes", max_value_bytes, 1, 512 << 20)
-        _check_number("max_in_flight", max_in_flight, 1, 1_000_000)
         if compress_above is not None:
-            _check_number("compress_above", compress_above, 0, math.inf)
-        self._namespace = namespace
-        self._timeout = float(timeout)
-        self._max_in_flight = max_in_flight
-        self._max_value_bytes = max_value_bytes
+            integer("compress_above", compress_above)
+        self._namespace = text(
+            "namespace",
+            namespace,
+            "1 to 100 printable characters",
+            fits=lambda name: name.isprintable() and 0 < len(name) <= 100,
+        )
+        self._timeout = number("timeout", timeout, 0.001, 3600, unit="seconds")
+        self._max_in_flight = integer("max_in_flight", max_in_flight, 1, 1_000_000)
+        self._max_value_bytes = integer("max_value_bytes", max_value_bytes, 1, 512 << 20)
         self._ttl = seconds("ttl", config.CACHE_TTL if ttl is UNSET else ttl)
         self._codec = ValueCodec(
             codec,
@@ -352,19 +352,16 @@ _SUMMED = (
 )
 
 
+def _is_namespace(name: str) -> bool:
+    return name.isprintable() and 0 < len(name) <= 100
+
+
 def raise_errors(replies: list[Any]) -> list[Any]:
     """*replies*, unless one of them is an error of the server's: then that is raised."""
     for reply in replies:
         if isinstance(reply, Exception):
             raise reply
     return replies
-
-
-def _check_number(name: str, value: Any, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name}={value!r}: expected a number")
-    if not low <= value <= high:
-        raise ConfigurationError(f"{name}={value!r}: expected {low:g} to {high:g}")
 
 
 _tiers: weakref.WeakSet[RedisTier] = weakref.WeakSet()

@@ -382,12 +382,12 @@ async def test_a_failed_startup_stays_the_applications_and_closes_resources() ->
         ({"prefix": "performance"}, ConfigurationError, "prefix='performance'"),
         ({"prefix": "/"}, ConfigurationError, "prefix='/'"),
         ({"prefix": 3}, TypeError, "prefix=3"),
-        ({"expose": "yes"}, ConfigurationError, "expose='yes'"),
+        ({"expose": "yes"}, TypeError, "expose='yes'"),
         ({"token": ""}, ConfigurationError, "token: expected"),
         ({"token": "schlüssel"}, ConfigurationError, "token: expected"),
         ({"rate_limit": 0}, ConfigurationError, "rate_limit=0"),
         ({"allow_hosts": "example.com"}, TypeError, "expected a list"),
-        ({"resources": [object()]}, ConfigurationError, "neither aclose"),
+        ({"resources": [object()]}, TypeError, "neither aclose"),
     ],
 )
 def test_a_bad_argument_is_an_error_that_names_it(

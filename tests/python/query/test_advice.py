@@ -230,5 +230,5 @@ def test_a_bad_workload_is_named(database: Path, workload: list[object]) -> None
 
 @pytest.mark.parametrize("budget", [-1, float("inf"), True, "5"])
 def test_a_bad_budget_is_named(database: Path, budget: float) -> None:
-    with pytest.raises(ConfigurationError, match="budget="):
+    with pytest.raises(TypeError if budget in (True, "5") else ConfigurationError, match="budget="):
         QueryAnalyzer(database).advise(["SELECT 1"], budget=budget)
