@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from string import Formatter
+from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
-from ..errors import ConfigurationError
+from .._base._async_functions import is_async
+from .._base._templates import check_template
 from ..tiers._keys import encode_key
 from ._store import IdempotencyStore, Replay, fingerprint_of
 
@@ -55,7 +55,7 @@ def idempotent(
         inside = f"{function.__module__}.{function.__qualname__}" if scope is None else scope
         signature = inspect.signature(function)
         if isinstance(key, str):
-            _check_template(key, signature)
+            check_template("key", key, signature)
 
         def identify(*args: Any, **kwargs: Any) -> tuple[str, str]:
             bound = signature.bind(*args, **kwargs)
@@ -66,7 +66,8 @@ def idempotent(
             same = payload(*args, **kwargs) if payload is not None else _plain(bound)
             return fingerprint_of(inside.encode(), own.encode()), fingerprint_of(encode_key(same))
 
-        if inspect.iscoroutinefunction(function):
+        if is_async(function):
+            coroutine_function = cast(Callable[..., Awaitable[Any]], function)
 
             @functools.wraps(function)
             async def arun(*args: Any, **kwargs: Any) -> Any:
@@ -75,7 +76,7 @@ def idempotent(
                 if isinstance(found, Replay):
                     return kept.unpack(found.result)
                 try:
-                    result = await function(*args, **kwargs)
+                    result = await coroutine_function(*args, **kwargs)
                     packed = kept.pack(result)
                 except BaseException:
                     await found.arelease()
@@ -110,16 +111,6 @@ def _shared_store() -> IdempotencyStore:
     if _default_store is None:
         _default_store = IdempotencyStore()
     return _default_store
-
-
-def _check_template(template: str, signature: inspect.Signature) -> None:
-    try:
-        fields = [field for _, field, _, _ in Formatter().parse(template) if field is not None]
-    except ValueError as error:
-        raise ConfigurationError(f"key={template!r}: {error}") from None
-    for field in fields:
-        if field.partition(".")[0].partition("[")[0] not in signature.parameters:
-            raise ConfigurationError(f"key={template!r}: {field!r} is no parameter of the function")
 
 
 def _plain(bound: inspect.BoundArguments) -> tuple[Any, ...]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
 
+from .._base._asgi import ASGIApp, BodyTooLarge, Disconnected, Message, Receive, Scope, Send, read_body
 from .._base._checks import flag, function, integer, text, texts
 from ..errors import Error, InProgress, KeyReused
 from ._store import IdempotencyStore, Replay, Reservation, fingerprint_of
@@ -17,12 +18,6 @@ from ._store import IdempotencyStore, Replay, Reservation, fingerprint_of
 __all__ = ["IdempotencyMiddleware"]
 
 _logger = logging.getLogger("mcp_performance.idempotency")
-_Message = MutableMapping[str, Any]
-_Scope = MutableMapping[str, Any]
-_Receive = Callable[[], Awaitable[_Message]]
-_Send = Callable[[_Message], Awaitable[None]]
-_App = Callable[[_Scope, _Receive, _Send], Awaitable[None]]
-
 _LONGEST_KEY = 255
 
 
@@ -58,12 +53,12 @@ class IdempotencyMiddleware:
 
     def __init__(
         self,
-        app: _App,
+        app: ASGIApp,
         *,
         store: IdempotencyStore | None = None,
         header: str = "Idempotency-Key",
         methods: Iterable[str] = ("POST", "PATCH"),
-        principal: Callable[[_Scope], str] | None = None,
+        principal: Callable[[Scope], str] | None = None,
         required: bool = False,
         wait: bool = True,
         max_body_bytes: int = 1 << 20,
@@ -89,7 +84,7 @@ class IdempotencyMiddleware:
         self._max_body_bytes = max_body_bytes
         self._max_response_bytes = max_response_bytes
 
-    async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
         if scope["type"] != "http" or scope["method"] not in self._methods:
             return await self.app(scope, receive, send)
@@ -102,14 +97,15 @@ class IdempotencyMiddleware:
             return await _refuse(
                 send, 400, f"an idempotency key has 1 to {_LONGEST_KEY} printable characters"
             )
-        body = await self._read_body(scope, receive)
-        if body is None:
+        try:
+            body = await read_body(scope, receive, self._max_body_bytes)
+        except BodyTooLarge:
             return await _refuse(send, 413, f"the body is larger than {self._max_body_bytes} bytes")
-        if isinstance(body, _Disconnected):
+        except Disconnected:
             return None
         return await self._serve(scope, receive, send, keys[0], body)
 
-    async def _serve(self, scope: _Scope, receive: _Receive, send: _Send, key: bytes, body: bytes) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, key: bytes, body: bytes) -> None:
         route = (
             scope["method"].encode(),
             scope["path"].encode("utf-8", "surrogatepass"),
@@ -130,7 +126,7 @@ class IdempotencyMiddleware:
             return await _replay(send, found.result)
         return await self._execute(scope, _Replayed(body, receive), send, found)
 
-    async def _execute(self, scope: _Scope, receive: _Receive, send: _Send, reservation: Reservation) -> None:
+    async def _execute(self, scope: Scope, receive: Receive, send: Send, reservation: Reservation) -> None:
         recorder = _Recorder(send, reservation, self._max_response_bytes)
         try:
             await self.app(scope, receive, recorder)
@@ -138,34 +134,15 @@ class IdempotencyMiddleware:
             if not recorder.is_stored:
                 await reservation.arelease()
 
-    async def _read_body(self, scope: _Scope, receive: _Receive) -> bytes | _Disconnected | None:
-        """The whole body; ``None`` if it is too large."""
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] != "http.request":
-                return _Disconnected()
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > self._max_body_bytes:
-                return None
-            if not message.get("more_body", False):
-                return b"".join(parts)
-
-
-class _Disconnected:
-    """The client left before its request was complete."""
-
 
 class _Replayed:
     """``receive`` for the application: the body that was read already, then what comes."""
 
-    def __init__(self, body: bytes, receive: _Receive) -> None:
+    def __init__(self, body: bytes, receive: Receive) -> None:
         self._body: bytes | None = body
         self._receive = receive
 
-    async def __call__(self) -> _Message:
+    async def __call__(self) -> Message:
         if self._body is None:
             return await self._receive()
         body, self._body = self._body, None
@@ -175,17 +152,17 @@ class _Replayed:
 class _Recorder:
     """``send`` for the application: passes the response on, and stores it before its last byte."""
 
-    def __init__(self, send: _Send, reservation: Reservation, limit: int) -> None:
+    def __init__(self, send: Send, reservation: Reservation, limit: int) -> None:
         self._send = send
         self._reservation = reservation
         self._limit = limit
-        self._start: _Message | None = None
+        self._start: Message | None = None
         self._parts: list[bytes] = []
         self._size = 0
         self._is_storable = True
         self.is_stored = False
 
-    async def __call__(self, message: _Message) -> None:
+    async def __call__(self, message: Message) -> None:
         kind = message["type"]
         if kind == "http.response.start":
             self._start = message
@@ -196,7 +173,7 @@ class _Recorder:
             self._is_storable = False  # an extension that sends what is not seen here
         await self._send(message)
 
-    async def _record(self, message: _Message) -> None:
+    async def _record(self, message: Message) -> None:
         part = bytes(message.get("body", b""))
         self._size += len(part)
         if self._size > self._limit:
@@ -212,7 +189,7 @@ class _Recorder:
         await asyncio.shield(asyncio.ensure_future(self._reservation.acomplete(response)))
 
 
-async def _replay(send: _Send, stored: bytes) -> None:
+async def _replay(send: Send, stored: bytes) -> None:
     try:
         status, headers, body = msgpack.unpackb(stored, use_list=False)
         start: dict[str, Any] = {"type": "http.response.start", "status": int(status)}
@@ -227,7 +204,7 @@ async def _replay(send: _Send, stored: bytes) -> None:
     return None
 
 
-async def _refuse(send: _Send, status: int, detail: str, *, retry_after: int | None = None) -> None:
+async def _refuse(send: Send, status: int, detail: str, *, retry_after: int | None = None) -> None:
     body = json.dumps({"status": status, "detail": detail}).encode()
     headers = [(b"content-type", b"application/problem+json"), (b"content-length", b"%d" % len(body))]
     if retry_after is not None:
@@ -240,7 +217,7 @@ def _is_key(key: bytes) -> bool:
     return 0 < len(key) <= _LONGEST_KEY and all(0x21 <= byte <= 0x7E for byte in key)
 
 
-def _credentials(scope: _Scope) -> str:
+def _credentials(scope: Scope) -> str:
     """A digest that tells callers apart and says nothing about their credentials."""
     headers = scope["headers"]
     for wanted in (b"authorization", b"cookie"):

@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from .._base._asgi import Receive
+from .._base._asgi import BodyTooLarge, Disconnected, Receive, Scope, read_body
 from ..errors import ConfigurationError, DatabaseCorrupt, QueryError
 from ..query import analyze_untrusted
 from ._admission import Refusal
@@ -20,26 +20,6 @@ _AT_ONCE = 2
 
 # SQLite quotes the piece of the statement that it stumbled over; a literal stays with its sender.
 _QUOTED_LITERAL = re.compile(r"(near |unrecognized token: )\"(?!\w+\").*", re.DOTALL)
-
-
-async def _body(headers: dict[bytes, bytes], receive: Receive) -> bytes:
-    declared = headers.get(b"content-length", b"0")
-    if declared.isdigit() and int(declared[:20]) > _MAX_BYTES:
-        raise _too_large()
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise Refusal(400, "the request ended early")
-        body += message.get("body", b"")
-        if len(body) > _MAX_BYTES:
-            raise _too_large()
-        if not message.get("more_body", False):
-            return bytes(body)
-
-
-def _too_large() -> Refusal:
-    return Refusal(413, f"a body of at most {_MAX_BYTES} bytes is taken")
 
 
 def _statement(body: bytes) -> str:
@@ -60,7 +40,7 @@ class Analyses:
         self._running = 0
 
     async def answer(
-        self, database: str | None, headers: dict[bytes, bytes], receive: Receive
+        self, database: str | None, scope: Scope, headers: dict[bytes, bytes], receive: Receive
     ) -> dict[str, Any]:
         """What the analyzer says of the statement in the request's body.
 
@@ -79,9 +59,13 @@ class Analyses:
         self._running += 1
         try:
             try:
-                body = await asyncio.wait_for(_body(headers, receive), _SECONDS)
+                body = await asyncio.wait_for(read_body(scope, receive, _MAX_BYTES), _SECONDS)
             except TimeoutError:
                 raise Refusal(408, "the body took too long") from None
+            except BodyTooLarge:
+                raise Refusal(413, f"a body of at most {_MAX_BYTES} bytes is taken") from None
+            except Disconnected:
+                raise Refusal(400, "the request ended early") from None
             return await _analyze(database, _statement(body))
         finally:
             self._running -= 1

@@ -106,7 +106,7 @@ class Endpoints:
         self._admission.check(headers)
         if path.rstrip("/") == "/analyze":
             _only(scope, "POST")
-            return _JSON, _json(await self._analyses.answer(self._monitor.database, headers, receive))
+            return _JSON, _json(await self._analyses.answer(self._monitor.database, scope, headers, receive))
         get = self._gets.get(path.rstrip("/"))
         if get is None:
             raise Refusal(404, "not found")

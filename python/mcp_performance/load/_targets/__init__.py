@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from ..._base._async_functions import is_async
 from ...errors import ConfigurationError
 from ._asgi import AsgiTarget
 from ._callable import AsyncTarget, SyncTarget
@@ -35,15 +36,7 @@ def make_target(target: Any, options: TargetOptions) -> Target:
             raise ConfigurationError(
                 f"{name}={value!r}: expected none with a callable, which is called without arguments"
             )
-    return AsyncTarget(function) if _is_async(function) else SyncTarget(function)
-
-
-def _is_async(target: Any) -> bool:
-    while hasattr(target, "func"):  # functools.partial
-        target = target.func
-    if inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(type(target).__call__):
-        return True
-    return inspect.iscoroutinefunction(getattr(target, "__wrapped__", None))
+    return AsyncTarget(function) if is_async(function, wrapped=True) else SyncTarget(function)
 
 
 def _takes_asgi(target: Any) -> bool:
