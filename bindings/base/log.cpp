@@ -1,4 +1,4 @@
-// log.cpp: hands the core's log records to python/mcp_performance/_logging.py.
+// log.cpp: hands the core's log records to the Python package (_base/_logging.py).
 #include "base/log.h"
 
 #include "bindings/base/rooms.h"

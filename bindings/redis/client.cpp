@@ -1,4 +1,4 @@
-// client.cpp: the Redis client for tiers.py. Commands are sequences of bytes, str, int or float;
+// client.cpp: the Redis client for the tiers. Commands are sequences of bytes, str, int or float;
 // replies are bytes, str (statuses), int, None, lists, and exception instances for error replies,
 // which the caller raises. A round trip costs tens of microseconds, so pybind11 serves here.
 #include "redis/client.h"

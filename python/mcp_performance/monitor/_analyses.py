@@ -39,9 +39,7 @@ class Analyses:
     def __init__(self) -> None:
         self._running = 0
 
-    async def answer(
-        self, database: str | None, scope: Scope, headers: dict[bytes, bytes], receive: Receive
-    ) -> dict[str, Any]:
+    async def answer(self, database: str | None, scope: Scope, receive: Receive) -> dict[str, Any]:
         """What the analyzer says of the statement in the request's body.
 
         Raises:
@@ -51,7 +49,7 @@ class Analyses:
         """
         if database is None:
             raise Refusal(404, "the monitor has no database to explain statements against")
-        content = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        content = dict(scope["headers"]).get(b"content-type", b"").partition(b";")[0].strip().lower()
         if content != b"application/json":
             raise Refusal(415, "expected content-type: application/json")
         if self._running >= _AT_ONCE:

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import json
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from .._base._asgi import Receive, Scope, Send
@@ -16,7 +16,7 @@ from ._analyses import Analyses
 from ._monitor import PerformanceMonitor
 from ._prometheus import CONTENT_TYPE
 
-__all__ = ["Endpoints"]
+__all__ = ["ENDPOINTS", "Endpoints"]
 
 _JSON = b"application/json"
 _SAFE = [
@@ -83,12 +83,6 @@ class Endpoints:
             token=token, allow_hosts=allow_hosts, allow_origins=allow_origins, rate=rate_limit
         )
         self._analyses = Analyses()
-        self._gets: dict[str, Callable[[Scope, dict[bytes, bytes]], Awaitable[tuple[bytes, bytes]]]] = {
-            "/metrics": self._metrics,
-            "/report": self._report,
-            "/slow-queries": self._slow_queries,
-            "/cache-stats": self._cache_stats,
-        }
 
     async def serve(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request; *path* is what comes after the prefix."""
@@ -102,39 +96,57 @@ class Endpoints:
     async def _answer(self, path: str, scope: Scope, receive: Receive) -> tuple[bytes, bytes]:
         if not self.enabled:
             raise Refusal(404, "not found")
-        headers = dict(scope["headers"])
-        self._admission.check(headers)
-        if path.rstrip("/") == "/analyze":
-            _only(scope, "POST")
-            return _JSON, _json(await self._analyses.answer(self._monitor.database, scope, headers, receive))
-        get = self._gets.get(path.rstrip("/"))
-        if get is None:
+        self._admission.check(dict(scope["headers"]))
+        endpoint = ENDPOINTS.get(path.rstrip("/"))
+        if endpoint is None:
             raise Refusal(404, "not found")
-        _only(scope, "GET", "HEAD")
-        return await get(scope, headers)
+        if scope["method"] not in endpoint.methods:
+            allowed = ", ".join(endpoint.methods).encode()
+            raise Refusal(405, "method not allowed", [(b"allow", allowed)])
+        return await endpoint.answer(self, scope, receive)
 
-    async def _metrics(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[bytes, bytes]:
-        if _wants_prometheus(headers):
+    async def _metrics(self, scope: Scope, receive: Receive) -> tuple[bytes, bytes]:
+        if _wants_prometheus(dict(scope["headers"])):
             return CONTENT_TYPE.encode(), self._monitor.prometheus().encode()
         return _JSON, _json(self._monitor.metrics())
 
-    async def _report(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[bytes, bytes]:
+    async def _report(self, scope: Scope, receive: Receive) -> tuple[bytes, bytes]:
         # Index advice takes its time; the loop goes on meanwhile.
         return _JSON, _json(await asyncio.to_thread(self._monitor.report))
 
-    async def _slow_queries(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[bytes, bytes]:
+    async def _slow_queries(self, scope: Scope, receive: Receive) -> tuple[bytes, bytes]:
         queries = self._monitor.slow_queries(_limit(scope.get("query_string", b"")))
         threshold = self._monitor.thresholds.slow_query_seconds
         found = [dataclasses.asdict(query) for query in queries]
         return _JSON, _json({"threshold_seconds": threshold, "queries": found})
 
-    async def _cache_stats(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[bytes, bytes]:
+    async def _cache_stats(self, scope: Scope, receive: Receive) -> tuple[bytes, bytes]:
         return _JSON, _json(self._monitor.cache_stats())
 
+    async def _analyze(self, scope: Scope, receive: Receive) -> tuple[bytes, bytes]:
+        return _JSON, _json(await self._analyses.answer(self._monitor.database, scope, receive))
 
-def _only(scope: Scope, *methods: str) -> None:
-    if scope["method"] not in methods:
-        raise Refusal(405, "method not allowed", [(b"allow", ", ".join(methods).encode())])
+
+class Endpoint(NamedTuple):
+    """What is served below one path."""
+
+    methods: tuple[str, ...]
+    answer: Callable[[Endpoints, Scope, Receive], Awaitable[tuple[bytes, bytes]]]
+    """The type of the content, and the content."""
+    summary: str
+
+
+_GET = ("GET", "HEAD")
+
+ENDPOINTS: dict[str, Endpoint] = {
+    "/metrics": Endpoint(_GET, Endpoints._metrics, "all figures: JSON, or Prometheus text if Accept asks"),
+    "/report": Endpoint(_GET, Endpoints._report, "figures, slow queries with advice, recommendations"),
+    "/slow-queries": Endpoint(_GET, Endpoints._slow_queries, "the slowest statements; ?limit=20"),
+    "/cache-stats": Endpoint(_GET, Endpoints._cache_stats, "hits and misses of caches, results and tiers"),
+    "/analyze": Endpoint(("POST",), Endpoints._analyze, 'what is wrong with {"sql": "..."}, up to 64 KiB'),
+}
+"""By the path behind the prefix. A new one is a method above and a line here; a test asks that README and the
+docstring of :class:`~mcp_performance.PerformanceMiddleware` name it."""
 
 
 def _json(value: Any) -> bytes:

@@ -19,6 +19,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
 from mcp_performance import CacheStats, PerformanceMiddleware, PerformanceMonitor, performance_app
+from mcp_performance.monitor._endpoints import ENDPOINTS
 
 PREFIX = "/api/mcp/performance"
 PATHS = ("metrics", "report", "slow-queries", "cache-stats")
@@ -439,3 +440,10 @@ async def test_a_file_that_is_no_database_is_said_to_be_unreadable(tmp_path: Pat
     broken = tmp_path / "broken.db"
     broken.write_bytes(b"not a database at all" * 400)
     assert (await analyze(analyzing(broken), "SELECT 1 FROM orders")).status_code == 503
+
+
+@pytest.mark.parametrize("path", ENDPOINTS)
+def test_every_endpoint_is_documented(path: str) -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    assert path in (PerformanceMiddleware.__doc__ or "")
+    assert path in readme
