@@ -123,6 +123,10 @@ class Endpoints:
     async def _cache_stats(self, scope: Scope, receive: Receive) -> tuple[bytes, bytes]:
         return _JSON, _json(self._monitor.cache_stats())
 
+    async def _health(self, scope: Scope, receive: Receive) -> tuple[bytes, bytes]:
+        critical = [one.code for one in self._monitor.recommendations() if one.severity == "critical"]
+        return _JSON, _json({"status": "critical" if critical else "ok", "critical": critical})
+
     async def _analyze(self, scope: Scope, receive: Receive) -> tuple[bytes, bytes]:
         return _JSON, _json(await self._analyses.answer(self._monitor.database, scope, receive))
 
@@ -143,6 +147,7 @@ ENDPOINTS: dict[str, Endpoint] = {
     "/report": Endpoint(_GET, Endpoints._report, "figures, slow queries with advice, recommendations"),
     "/slow-queries": Endpoint(_GET, Endpoints._slow_queries, "the slowest statements; ?limit=20"),
     "/cache-stats": Endpoint(_GET, Endpoints._cache_stats, "hits and misses of caches, results and tiers"),
+    "/health": Endpoint(_GET, Endpoints._health, "ok, or the codes of what is critical; always 200"),
     "/analyze": Endpoint(("POST",), Endpoints._analyze, 'what is wrong with {"sql": "..."}, up to 64 KiB'),
 }
 """By the path behind the prefix. A new one is a method above and a line here; a test asks that README and the

@@ -48,8 +48,8 @@ class PerformanceMiddleware:
     streams show as what they are.
 
     ``GET {prefix}/metrics`` (JSON, or Prometheus text where ``Accept`` asks for it), ``/report``,
-    ``/slow-queries?limit=20``, ``/cache-stats`` and ``POST {prefix}/analyze`` (``{"sql": "..."}``, at most
-    64 KiB and 5 seconds; the statement is explained, never run): none is served without *token* or *expose*.
+    ``/slow-queries?limit=20``, ``/cache-stats``, ``/health`` and ``POST {prefix}/analyze``
+    (``{"sql": "..."}``, at most 64 KiB and 5 seconds; the statement is explained, never run): none is served without *token* or *expose*.
 
     Args:
         app: the application.
@@ -212,8 +212,9 @@ def performance_app(
     """The endpoints of :class:`PerformanceMiddleware` as an application to mount or to serve by itself.
 
     Returns:
-        An ASGI application that answers ``/metrics``, ``/report``, ``/slow-queries``, ``/cache-stats`` and
-        ``/analyze`` below the path it is mounted at; 404 to all of them without *token* or *expose*.
+        An ASGI application that answers ``/metrics``, ``/report``, ``/slow-queries``, ``/cache-stats``,
+        ``/health`` and ``/analyze`` below the path it is mounted at; 404 to all of them without *token*
+        or *expose*.
 
     Raises:
         ConfigurationError: a bad argument, by name.

@@ -447,3 +447,28 @@ def test_every_endpoint_is_documented(path: str) -> None:
     readme = (Path(__file__).parents[3] / "README.md").read_text()
     assert path in (PerformanceMiddleware.__doc__ or "")
     assert path in readme
+
+
+async def test_health_names_what_is_critical() -> None:
+    monitor = PerformanceMonitor(caches=[], pools=[], tiers=[])
+    app = performance_app(monitor, expose=True)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        assert (await client.get("/health")).json() == {"status": "ok", "critical": []}
+        for _ in range(1000):  # half of the requests fail
+            for status in (200, 500):
+                await _record(monitor, status)
+        answer = (await client.get("/health")).json()
+    assert answer["status"] == "critical"
+    assert answer["critical"] == [one.code for one in monitor.recommendations() if one.severity == "critical"]
+
+
+async def _record(monitor: PerformanceMonitor, status: int) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def send(message: Any) -> None:
+        pass
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "scheme": "http"}
+    await PerformanceMiddleware(app, monitor=monitor)(scope, None, send)  # type: ignore[arg-type]
