@@ -49,7 +49,8 @@ class PerformanceMiddleware:
 
     ``GET {prefix}/metrics`` (JSON, or Prometheus text where ``Accept`` asks for it), ``/report``,
     ``/slow-queries?limit=20``, ``/cache-stats``, ``/health`` and ``POST {prefix}/analyze``
-    (``{"sql": "..."}``, at most 64 KiB and 5 seconds; the statement is explained, never run): none is served without *token* or *expose*.
+    (``{"sql": "..."}``, at most 64 KiB and 5 seconds; the statement is explained, never run): none is
+    served without *token* or *expose*.
 
     Args:
         app: the application.
