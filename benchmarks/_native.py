@@ -24,6 +24,20 @@ def build(name: str) -> Path:
     return directory / "benchmarks" / name
 
 
+def program(name: str, quick: bool) -> Path:
+    """The program of benchmarks/<name>.cpp; a *quick* run takes the one that was built with the tests."""
+    with_tests = ROOT / "build" / "python" / "benchmarks" / name
+    return with_tests if quick and with_tests.exists() else build(name)
+
+
+def output_of(*command: str | Path, keys: bytes = b"") -> str:
+    """What a native program prints. A program that finds a wrong answer says so, and ends this one."""
+    done = subprocess.run(command, input=keys, stdout=subprocess.PIPE)
+    if done.returncode:
+        raise SystemExit(f"{Path(command[0]).name} ended with status {done.returncode}: see above")
+    return done.stdout.decode()
+
+
 def machine() -> str:
     """The processor, its number of cores, and the day."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()

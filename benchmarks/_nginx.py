@@ -1,17 +1,20 @@
-"""nginx on one core, as the HTTP target of the benchmarks."""
+"""nginx on one core, as the HTTP target of the benchmarks. It counts what it was asked."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+BODY = b"hello world"
 NGINX = """
 daemon off; worker_processes 1; worker_cpu_affinity 01; pid {folder}/pid; error_log {folder}/error.log;
 events {{ worker_connections 4096; }}
@@ -19,7 +22,12 @@ http {{
   access_log off; keepalive_requests 1000000000;
   client_body_temp_path {folder}/a; proxy_temp_path {folder}/b; fastcgi_temp_path {folder}/c;
   uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;
-  server {{ listen 127.0.0.1:{port}; location / {{ return 200 "hello world"; }} }}
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{ return 200 "hello world"; }}
+    location /echo/ {{ return 200 "$uri"; }}
+    location = /status {{ stub_status; }}
+  }}
 }}
 """
 
@@ -30,17 +38,36 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def program() -> str | None:
+    """The path of nginx, if it is installed."""
+    return shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin:/bin")
+
+
+class Server:
+    """Answers eleven bytes at `/`, and the path itself below `/echo/`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._looks = 0
+
+    def requests(self) -> int:
+        """How many requests it has seen, but for those that asked this."""
+        with urllib.request.urlopen(f"{self.url}status") as reply:
+            found = re.search(r"requests\s+\d+ \d+ (\d+)", reply.read().decode())
+        assert found is not None
+        self._looks += 1
+        return int(found[1]) - self._looks
+
+
 @contextmanager
-def nginx() -> Iterator[str]:
-    """The URL of an nginx that answers eleven bytes, with one worker on the first core."""
-    program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin:/bin") or sys.exit(
-        "nginx is not installed"
-    )
+def nginx() -> Iterator[Server]:
+    """An nginx with one worker on the first core."""
+    found = program() or sys.exit("nginx is not installed")
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
         configuration = Path(folder) / "nginx.conf"
         configuration.write_text(NGINX.format(folder=folder, port=port))
-        server = subprocess.Popen([program, "-c", str(configuration)], stderr=subprocess.DEVNULL)
+        server = subprocess.Popen([found, "-c", str(configuration)], stderr=subprocess.DEVNULL)
         try:
             for _ in range(100):
                 try:
@@ -48,7 +75,7 @@ def nginx() -> Iterator[str]:
                     break
                 except OSError:
                     time.sleep(0.05)
-            yield f"http://127.0.0.1:{port}/"
+            yield Server(f"http://127.0.0.1:{port}/")
         finally:
             server.terminate()
             server.wait()

@@ -1,10 +1,12 @@
 """Batches beside their peers, in one run.
 
-    python benchmarks/batch.py [--record]
+    python benchmarks/batch.py [--record] [--quick]
 
-Rounds of all contestants are interleaved, and the median of each counts.
+Rounds of all contestants are interleaved, and the median of each counts. Once the clock has stopped, what
+each returned is compared item by item; a wrong answer ends the run. --quick: a small round of what is there.
 
-- map: an empty sync function over 20,000 items, against ``ThreadPoolExecutor.map``; reach 0.25 of its time.
+- map: a sync function that returns its argument over 20,000 items, against ``ThreadPoolExecutor.map``; reach
+  0.25 of its time.
 - sleeps: 100 sleeps of 10 ms on 10 workers; reach 105 ms.
 - batched: 20,000 items from one ``gather`` in calls of 100, against aiodataloader; reach 0.3 of its time. The
   floor beside it is the same ``gather`` over bare futures of the loop, set in one go: no batching at all.
@@ -24,10 +26,12 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import _native
+import _nginx
 import _peers
-from _nginx import nginx
+from _check import same, within
 
 from mcp_performance import BatchProcessor, HttpClient, SQLitePool, batched, fingerprint
 
@@ -38,124 +42,184 @@ REQUESTS = 2_000
 ROUNDS = 7
 
 
-def empty(item: int) -> None:
-    """Nothing."""
+Contestants = dict[str, Callable[[], Awaitable[object]]]
 
 
-def sleep(item: int) -> None:
+class Size:
+    """How much is done: less in a quick run."""
+
+    items = ITEMS
+    requests = REQUESTS
+    rounds = ROUNDS
+
+
+def empty(item: int) -> int:
+    return item
+
+
+def sleep(item: int) -> int:
     time.sleep(0.01)
+    return item
 
 
-async def measure(contestants: dict[str, Callable[[], Awaitable[object]]]) -> dict[str, float]:
-    """Median seconds of each, over interleaved rounds; the first round warms up."""
+async def measure(
+    what: str, contestants: Contestants, want: object, plain: Callable[[Any], object] = lambda got: got
+) -> dict[str, float]:
+    """Median seconds of each, over interleaved rounds; the first round warms up.
+
+    What each returned has to be *want*, once *plain* has made it plain values.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for number in range(ROUNDS + 1):
+    for number in range(Size.rounds + 1):
         for name, run in contestants.items():
             gc.collect()  # what one leaves behind is not for the next one to clear away
             started = time.perf_counter()
-            await run()
+            got = await run()
+            took = time.perf_counter() - started
+            same(f"{what}, {name}, round {number}", plain(got), want)
+            del got
             if number:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(took)
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+async def results_of(batch: BatchProcessor, fn: Callable[[Any], object], items: Any) -> list[Any]:
+    found = await batch.map(fn, items)
+    found.raise_errors()
+    return found.results
 
 
 async def measure_threads() -> tuple[dict[str, float], dict[str, float]]:
     with ThreadPoolExecutor(WORKERS) as executor:
         async with BatchProcessor(WORKERS) as batch:
 
-            async def ours(fn: Callable[[int], None], count: int) -> None:
-                (await batch.map(fn, range(count))).raise_errors()
+            async def theirs(fn: Callable[[int], int], count: int) -> list[int]:
+                return list(executor.map(fn, range(count)))
 
-            async def theirs(fn: Callable[[int], None], count: int) -> None:
-                list(executor.map(fn, range(count)))
-
-            maps = await measure({"ours": lambda: ours(empty, ITEMS), "pool": lambda: theirs(empty, ITEMS)})
-            sleeps = await measure({"ours": lambda: ours(sleep, CALLS), "pool": lambda: theirs(sleep, CALLS)})
+            maps = await measure(
+                "map",
+                {
+                    "ours": lambda: results_of(batch, empty, range(Size.items)),
+                    "pool": lambda: theirs(empty, Size.items),
+                },
+                list(range(Size.items)),
+            )
+            sleeps = await measure(
+                "sleeps",
+                {
+                    "ours": lambda: results_of(batch, sleep, range(CALLS)),
+                    "pool": lambda: theirs(sleep, CALLS),
+                },
+                list(range(CALLS)),
+            )
     return maps, sleeps
 
 
 async def measure_batched() -> dict[str, float]:
-    _peers.add("aiodataloader==0.4.2")
-    from aiodataloader import DataLoader  # type: ignore[import-not-found]
+    async def double(items: list[int]) -> list[int]:
+        return [2 * item for item in items]
 
-    async def same(items: list[int]) -> list[int]:
-        return items
+    async def ours() -> list[int]:
+        load = batched(max_size=100)(double)
+        return await asyncio.gather(*[load(item) for item in range(Size.items)])
 
-    async def ours() -> None:
-        load = batched(max_size=100)(same)
-        await asyncio.gather(*[load(item) for item in range(ITEMS)])
+    async def theirs() -> list[int]:
+        from aiodataloader import DataLoader  # type: ignore[import-not-found]
 
-    async def theirs() -> None:
-        loader = DataLoader(same, max_batch_size=100)
-        await asyncio.gather(*[loader.load(item) for item in range(ITEMS)])
+        loader = DataLoader(double, max_batch_size=100)
+        return list(await asyncio.gather(*[loader.load(item) for item in range(Size.items)]))
 
-    async def floor() -> None:
+    async def floor() -> list[int]:
         loop = asyncio.get_running_loop()
-        futures = [loop.create_future() for _ in range(ITEMS)]
+        futures = [loop.create_future() for _ in range(Size.items)]
 
         def set_all() -> None:
             for item, future in enumerate(futures):
-                future.set_result(item)
+                future.set_result(2 * item)
 
         loop.call_soon(set_all)
-        await asyncio.gather(*futures)
+        return await asyncio.gather(*futures)
 
-    return await measure({"ours": ours, "aiodataloader": theirs, "floor": floor})
+    contestants: Contestants = {"ours": ours, "floor": floor}
+    if _peers.has("aiodataloader"):
+        contestants["aiodataloader"] = theirs
+    return await measure("batched", contestants, [2 * item for item in range(Size.items)])
 
 
 async def measure_fingerprints() -> dict[str, float]:
+    # A hundred shapes, so that a fingerprint in another's place shows.
     statements = [
-        f"SELECT a.id, b.name FROM a JOIN b ON a.id = b.a_id WHERE a.x = {n} AND b.y IN (1, 2, {n}) LIMIT 10"
-        for n in range(ITEMS)
+        f"SELECT a.id, b.name FROM a JOIN b ON a.id = b.a_id WHERE a.x{n % 100} = {n} AND b.y IN (1, 2, {n})"
+        for n in range(Size.items)
     ]
+    shapes = [fingerprint(sql) for sql in statements[:100]]
+    within("shapes of statements", len({str(shape) for shape in shapes}), 100, 100)
     async with BatchProcessor(WORKERS) as batch:
 
-        async def ours() -> None:
-            (await batch.map(fingerprint, statements)).raise_errors()
+        async def loop() -> list[object]:
+            return [fingerprint(sql) for sql in statements]
 
-        async def loop() -> None:
-            [fingerprint(sql) for sql in statements]
-
-        return await measure({"ours": ours, "loop": loop})
+        contestants: Contestants = {
+            "ours": lambda: results_of(batch, fingerprint, statements),
+            "loop": loop,
+        }
+        return await measure("fingerprints", contestants, [shapes[n % 100] for n in range(Size.items)])
 
 
 async def measure_queries() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         async with SQLitePool(f"{folder}/b.db") as pool, BatchProcessor(WORKERS) as batch:
+            names = [f"name {n}" for n in range(Size.items)]
             await pool.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT)")
-            await pool.executemany("INSERT INTO t VALUES (?, ?)", [(n, f"name {n}") for n in range(20_000)])
+            await pool.executemany("INSERT INTO t VALUES (?, ?)", list(enumerate(names)))
             count = partial(pool.blocking.fetchval, "SELECT count(*) FROM t WHERE name LIKE ?", cache=False)
             patterns = [(f"%{n}%",) for n in range(CALLS)]
 
-            async def ours() -> None:
-                (await batch.map(count, patterns)).raise_errors()
+            async def loop() -> list[object]:
+                return [count(pattern) for pattern in patterns]
 
-            async def loop() -> None:
-                [count(pattern) for pattern in patterns]
-
-            return await measure({"ours": ours, "loop": loop})
+            contestants: Contestants = {
+                "ours": lambda: results_of(batch, count, patterns),
+                "loop": loop,
+            }
+            want = [sum(str(n) in name for name in names) for n in range(CALLS)]
+            return await measure("queries", contestants, want)
 
 
 async def measure_requests() -> dict[str, float]:
-    _peers.add("aiohttp==3.14.5")
+    if not _peers.has("aiohttp") or not _nginx.program():
+        print("requests: left out, without aiohttp or nginx")
+        return {}
     from aiohttp import ClientSession, TCPConnector  # type: ignore[import-not-found]
 
-    with nginx() as url:
+    paths = [f"/echo/{number}" for number in range(Size.requests)]
+
+    def plain(replies: list[Any]) -> list[tuple[int, bytes]]:
+        return [reply if type(reply) is tuple else (reply.status, reply.body) for reply in replies]
+
+    with _nginx.nginx() as server:
         connector = TCPConnector(limit=WORKERS)
-        async with BatchProcessor(WORKERS) as batch, ClientSession(connector=connector) as session:
-            client = HttpClient(url)
+        async with (
+            BatchProcessor(WORKERS) as batch,
+            ClientSession(server.url, connector=connector) as session,
+        ):
+            client = HttpClient(server.url)
 
-            async def ours() -> None:
-                (await batch.map(client.get, ["/"] * REQUESTS)).raise_errors()
+            async def get(path: str) -> tuple[int, bytes]:
+                async with session.get(path) as reply:
+                    return reply.status, bytes(await reply.read())
 
-            async def get() -> bytes:
-                async with session.get(url) as reply:
-                    return bytes(await reply.read())
+            async def theirs() -> list[tuple[int, bytes]]:
+                return await asyncio.gather(*[get(path) for path in paths])
 
-            async def theirs() -> None:
-                await asyncio.gather(*[get() for _ in range(REQUESTS)])
-
-            return await measure({"ours": ours, "aiohttp": theirs})
+            contestants: Contestants = {
+                "ours": lambda: results_of(batch, client.get, paths),
+                "aiohttp": theirs,
+            }
+            found = await measure("requests", contestants, [(200, path.encode()) for path in paths], plain)
+        sent = Size.requests * 2 * (Size.rounds + 1)
+        within("requests, as the server counts them", server.requests(), sent, sent)
+        return found
 
 
 def table(
@@ -175,7 +239,14 @@ def table(
         [
             "| what | ours | peer | ratio | reach |",
             "|---|--:|--:|--:|---|",
-            row("empty sync function, an item", maps["ours"] * each, pool, maps["pool"] * each, "us", "0.25"),
+            row(
+                "sync function that returns its argument, an item",
+                maps["ours"] * each,
+                pool,
+                maps["pool"] * each,
+                "us",
+                "0.25",
+            ),
             row(
                 "100 sleeps of 10 ms, 10 workers",
                 sleeps["ours"] * 1e3,
@@ -214,10 +285,19 @@ def table(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--record", action="store_true", help="write the table into RESULTS.md")
+    parser.add_argument("--quick", action="store_true", help="one small round of what is installed: no table")
     arguments = parser.parse_args()
+    _peers.add("aiodataloader==0.4.2", "aiohttp==3.14.5", install=not arguments.quick)
+    if arguments.quick:
+        Size.items, Size.requests, Size.rounds = 2_000, 200, 1
+    elif not _nginx.program():
+        parser.error("nginx is not installed")
     maps, sleeps = asyncio.run(measure_threads())
     loads, prints = asyncio.run(measure_batched()), asyncio.run(measure_fingerprints())
     scans, gets = asyncio.run(measure_queries()), asyncio.run(measure_requests())
+    if arguments.quick:
+        print(maps, sleeps, loads, prints, scans, gets, sep="\n")
+        return
     text = table(maps, sleeps, loads, prints, scans, gets)
     print(text)
     if arguments.record:

@@ -1,27 +1,37 @@
 """Hit ratios on real access traces, beside what other libraries and policies reach on them.
 
-    python benchmarks/hit_ratio.py [--record] [--all]
+    python benchmarks/hit_ratio.py [--record] [--all] [--quick]
 
 The traces are optional and are looked for in ../shared/traces: NAME.u64.gz (keys as little-endian unsigned
 64-bit integers, one an access) and hit_ratios.csv (what others reach, measured beforehand). Every access
 counts; the cache starts cold; a miss stores the key; the capacity is exact.
+
+The program follows each replay with a plain set. Here its accesses are counted again, its LRU is compared
+with one in plain Python, hit for hit, and no policy may hit more often than Belady's optimum. --quick: that
+alone, on a small trace made here.
 """
 
 from __future__ import annotations
 
 import argparse
+import array
 import csv
 import gzip
-import subprocess
+import heapq
+import random
 import sys
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
 import _native
+from _check import same, within
 
 TRACES = _native.ROOT.parent / "shared" / "traces"
 SIMULATED = {"OPT", "reference"}  # no library: Belady's optimum, and the design simulated beforehand
+
+LONG = 150_000  # accesses
 
 Cell = tuple[str, int]
 
@@ -35,19 +45,114 @@ def read_peers(path: Path) -> dict[Cell, dict[str, float]]:
     return cells
 
 
-def replay(program: Path, policy: str, cells: list[Cell], traces: Path) -> dict[Cell, float]:
+def hits_of(program: Path, policy: str, keys: array.array[int], sizes: list[int]) -> dict[int, int]:
+    """Hits by capacity, of a replay of all *keys*."""
+    hits = {}
+    for line in _native.output_of(program, policy, *map(str, sizes), keys=keys.tobytes()).splitlines():
+        capacity, hits[int(capacity)], accesses = line.split()[0], int(line.split()[1]), int(line.split()[2])
+        within(f"{policy}, {capacity}: accesses", accesses, len(keys), len(keys))
+    same(f"{policy}, capacities", list(hits), sizes)
+    return hits
+
+
+def lru_hits(keys: Sequence[int], capacity: int) -> int:
+    """Least recently used, in plain Python."""
+    inside: OrderedDict[int, None] = OrderedDict()
+    hits = 0
+    for key in keys:
+        if key in inside:
+            hits += 1
+            inside.move_to_end(key)
+        else:
+            inside[key] = None
+            if len(inside) > capacity:
+                inside.popitem(last=False)
+    return hits
+
+
+def next_uses(keys: Sequence[int]) -> list[int]:
+    """When each access's key is accessed again; beyond the end, if it is not."""
+    later: dict[int, int] = {}
+    found = [0] * len(keys)
+    for at in range(len(keys) - 1, -1, -1):
+        found[at] = later.get(keys[at], 2 * len(keys))
+        later[keys[at]] = at
+    return found
+
+
+def belady_hits(keys: Sequence[int], uses: list[int], capacity: int) -> int:
+    """Belady's optimum of a cache that stores every miss: what is needed last leaves for it."""
+    inside: dict[int, int] = {}
+    farthest: list[tuple[int, int]] = []
+    hits = 0
+    for key, use in zip(keys, uses, strict=True):
+        if key in inside:
+            hits += 1
+        else:
+            while len(inside) >= capacity:
+                when, candidate = heapq.heappop(farthest)
+                if inside.get(candidate) == -when:
+                    del inside[candidate]
+        inside[key] = use
+        heapq.heappush(farthest, (-use, key))
+    return hits
+
+
+def check(
+    trace: str,
+    keys: array.array[int],
+    adaptive: dict[int, int],
+    lru: dict[int, int],
+    optimum: dict[int, int] | None = None,
+) -> None:
+    """Hits of both policies by capacity, against the same replay in plain Python.
+
+    Belady's takes a while: of a long trace the *optimum* is believed, if it is known.
+    """
+    accesses = keys.tolist()
+    believed = optimum is not None and len(keys) > LONG
+    uses = [] if believed else next_uses(accesses)
+    for capacity in lru:
+        cell = f"{trace}, {capacity}"
+        same(f"{cell}, hits of LRU", lru[capacity], lru_hits(accesses, capacity))
+        most = optimum[capacity] if optimum and believed else belady_hits(accesses, uses, capacity)
+        if optimum:
+            same(f"{cell}, hits of Belady's optimum", most, optimum[capacity])
+        within(f"{cell}, hits of LRU beside Belady's", lru[capacity], 0, most)
+        within(f"{cell}, hits beside Belady's", adaptive[capacity], 0, most)
+
+
+def replay(
+    program: Path, peers: dict[Cell, dict[str, float]], traces: Path
+) -> tuple[dict[Cell, float], dict[Cell, float]]:
+    """The hit ratios of the adaptive policy and of LRU, checked."""
     capacities: dict[str, list[int]] = defaultdict(list)
-    for trace, capacity in cells:
+    for trace, capacity in peers:
         capacities[trace].append(capacity)
-    ratios = {}
+    ours: dict[Cell, float] = {}
+    lru: dict[Cell, float] = {}
     for trace, sizes in capacities.items():
-        keys = gzip.decompress((traces / f"{trace}.u64.gz").read_bytes())
-        command = [str(program), policy, *map(str, sizes)]
-        output = subprocess.run(command, input=keys, capture_output=True, check=True).stdout
-        for line in output.decode().splitlines():
-            capacity, hits, accesses = map(int, line.split())
-            ratios[trace, capacity] = hits / accesses
-    return ratios
+        keys = array.array("Q", gzip.decompress((traces / f"{trace}.u64.gz").read_bytes()))
+        by = {policy: hits_of(program, policy, keys, sizes) for policy in ("adaptive", "lru")}
+        optimum = {size: round(peers[trace, size]["OPT"] * len(keys)) for size in sizes}
+        check(trace, keys, by["adaptive"], by["lru"], optimum)
+        for size in sizes:
+            ours[trace, size] = by["adaptive"][size] / len(keys)
+            lru[trace, size] = by["lru"][size] / len(keys)
+    return ours, lru
+
+
+def check_small(program: Path) -> None:
+    """Both policies on a small trace: skewed reads, with a loop now and then."""
+    draw = random.Random(3)
+    keys = array.array("Q")
+    for _ in range(20):
+        keys.extend(int(draw.paretovariate(0.6)) for _ in range(1000))
+        keys.extend(range(10**12, 10**12 + 300))
+    sizes = [1, 10, 100, 500]
+    adaptive, lru = (hits_of(program, policy, keys, sizes) for policy in ("adaptive", "lru"))
+    check("a small trace", keys, adaptive, lru)
+    print(f"hits of {len(keys)}: {adaptive}, LRU {lru}")
 
 
 def best_library(peers: dict[str, float]) -> tuple[float, str]:
@@ -87,15 +192,17 @@ def main() -> int:
     parser.add_argument("--record", action="store_true", help="write the table into RESULTS.md")
     parser.add_argument("--all", action="store_true", help="print every cell")
     parser.add_argument("--traces", type=Path, default=TRACES)
+    parser.add_argument("--quick", action="store_true", help="only check a small trace")
     options = parser.parse_args()
+    if options.quick:
+        check_small(_native.program("hit_ratio", quick=True))
+        return 0
     peers_file = options.traces / "hit_ratios.csv"
     if not peers_file.exists():
         print(f"hit_ratio: skipped, there are no traces in {options.traces}")
         return 0
     peers = read_peers(peers_file)
-    program = _native.build("hit_ratio")
-    ours = replay(program, "adaptive", list(peers), options.traces)
-    lru = replay(program, "lru", list(peers), options.traces)
+    ours, lru = replay(_native.program("hit_ratio", quick=False), peers, options.traces)
     drift = max(abs(lru[cell] - peers[cell]["LRU"]) for cell in peers)
     text = report(ours, peers, options.all or options.record)
     text += f"\n\nThe `lru` policy is within {100 * drift:.4f} points of the simulated LRU in every cell."

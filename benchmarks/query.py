@@ -1,17 +1,21 @@
 """The analyzer beside its peers: fingerprints a second, and what its index advice gains.
 
-    python benchmarks/query.py [--record]
+    python benchmarks/query.py [--record] [--quick]
 
 Fingerprints: the same statements normalised by sqlparse and sqlglot, installed into an environment of their
 own (.cache/bench-venv). Rounds are interleaved; the medians count. Advice: a generated shop of 200,000 orders
 and twelve queries. The indexes that this package advises, and those of the SQLite shell's .expert (one query
 at a time), are each made on a copy, and the same statements are run on it.
+
+Every normal form is checked: statements of one shape have the same, of two shapes have two. Every query
+returns on each copy the rows that it returns without an index. --quick: one small round of what is installed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import re
 import shutil
@@ -23,13 +27,23 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import _peers
+from _check import same, within, wrong
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ("sqlparse==0.5.3", "sqlglot==26.12.0")
 ROUNDS = 5
-ORDERS = 200_000
+
+
+class Size:
+    """How much is done: less in a quick run."""
+
+    statements = 2_000
+    rounds = ROUNDS
+    orders = 200_000
+
 
 SHAPES = (
     "SELECT id, name, email FROM users WHERE id = {n}",
@@ -43,14 +57,25 @@ SHAPES = (
 )
 
 
-def statements(count: int) -> list[str]:
-    """Statements of six shapes with values of their own."""
+def statements(count: int) -> list[tuple[str, int]]:
+    """Statements of six shapes with values of their own, and which shape each has."""
     draw = random.Random(1)
     word = "abcdefghijklmnopqrstuvwxyz"
-    return [
-        draw.choice(SHAPES).format(n=draw.randint(1, 99_999), s="".join(draw.choices(word, k=12)))
-        for _ in range(count)
-    ]
+    found = []
+    for _ in range(count):
+        shape = draw.choice(SHAPES)
+        values = {"n": draw.randint(1, 99_999), "s": "".join(draw.choices(word, k=12))}
+        found.append((shape.format(**values), SHAPES.index(shape)))
+    return found
+
+
+def check_forms(what: str, forms: Sequence[object], shapes: Sequence[int]) -> None:
+    """Statements have one normal form exactly where they have one shape."""
+    form_of: dict[int, object] = {}
+    for number, (form, shape) in enumerate(zip(forms, shapes, strict=True)):
+        same(f"{what}, normal form of statement {number}", form, form_of.setdefault(shape, form))
+    distinct = len({repr(form) for form in form_of.values()})
+    within(f"{what}, normal forms", distinct, len(form_of), len(form_of))
 
 
 # --- peers: run by the interpreter of their own environment ---
@@ -89,34 +114,39 @@ def _sqlglot() -> Callable[[str], str]:
 
 def run_peer(name: str, file: str) -> None:
     """Print the seconds that one peer takes over the statements in *file*."""
-    _peers.add(*PEERS)
+    _peers.add(*PEERS, install=False)
     normalise = {"sqlparse": _sqlparse, "sqlglot": _sqlglot}[name]()
-    corpus = json.loads(Path(file).read_text())
+    corpus, shapes = json.loads(Path(file).read_text())
     start = time.perf_counter()
-    for sql in corpus:
-        normalise(sql)
-    print(time.perf_counter() - start)
+    forms = [normalise(sql) for sql in corpus]
+    taken = time.perf_counter() - start
+    check_forms(name, forms, shapes)
+    print(taken)
 
 
-def fingerprints() -> list[str]:
+def fingerprints(quick: bool) -> list[str]:
     """The table of the first part."""
     from mcp_performance import _core
 
-    corpus = statements(2_000)
+    texts = statements(Size.statements)
+    corpus, shapes = [sql for sql, _ in texts], [shape for _, shape in texts]
     size = sum(len(sql.encode()) for sql in corpus)
-    _peers.add(*PEERS)
-    seconds: dict[str, list[float]] = {"this package": [], "sqlparse": [], "sqlglot": []}
+    _peers.add(*PEERS, install=not quick)
+    peers = [peer for peer in ("sqlparse", "sqlglot") if _peers.has(peer)]
+    seconds: dict[str, list[float]] = {name: [] for name in ("this package", *peers)}
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "corpus.json"
-        file.write_text(json.dumps(corpus))
-        for _ in range(ROUNDS):
+        file.write_text(json.dumps([corpus, shapes]))
+        for _ in range(Size.rounds):
             start = time.perf_counter()
-            for sql in corpus:
-                _core.fingerprint(sql)
+            forms = [_core.fingerprint(sql) for sql in corpus]
             seconds["this package"].append(time.perf_counter() - start)
-            for peer in ("sqlparse", "sqlglot"):
+            check_forms("this package", forms, shapes)
+            for peer in peers:
                 command = [sys.executable, __file__, "--peer", peer, str(file)]
-                found = subprocess.run(command, check=True, capture_output=True, text=True)
+                found = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+                if found.returncode:
+                    raise SystemExit(f"{peer} ended with status {found.returncode}: see above")
                 seconds[peer].append(float(found.stdout))
     own = statistics.median(seconds["this package"])
     lines = ["| fingerprint of a statement | µs each | MB/s | ours is faster by |", "|---|---|---|---|"]
@@ -126,8 +156,9 @@ def fingerprints() -> list[str]:
         lines.append(f"| {name} | {each:.1f} | {rate:.2f} | {middle / own:.0f} x |")
     hostile = "a in (" + "12345," * (10 << 20 >> 3) + "1)"
     start = time.perf_counter()
-    _core.fingerprint(hostile)
+    form = _core.fingerprint(hostile)
     taken_s = time.perf_counter() - start
+    same("normal form of a long list", form, _core.fingerprint("a in (1)"))
     lines.append(f"\nOne text of {len(hostile) / 1e6:.0f} MB: {len(hostile) / taken_s / 1e6:.0f} MB/s.")
     return lines
 
@@ -172,12 +203,12 @@ def build_shop(path: Path) -> None:
                 draw.random() * 1000,
                 f"2024-{draw.randint(1, 12):02}-{draw.randint(1, 28):02}",
             )
-            for _ in range(ORDERS)
+            for _ in range(Size.orders)
         ),
     )
     connection.executemany(
         "INSERT INTO items VALUES (?, ?, ?)",
-        ((n // 2 + 1, draw.randint(1, 5_000), draw.randint(1, 9)) for n in range(2 * ORDERS)),
+        ((n // 2 + 1, draw.randint(1, 5_000), draw.randint(1, 9)) for n in range(2 * Size.orders)),
     )
     connection.commit()
     connection.close()
@@ -194,10 +225,14 @@ VALUES: dict[str, Sequence[object]] = {
 }
 
 
-def weighted_seconds(path: Path) -> float:
-    """One pass over the workload's reads with three values each, weighted."""
+Answers = list[tuple[str, list[tuple[object, ...]]]]
+
+
+def weighted_seconds(path: Path) -> tuple[float, Answers]:
+    """One pass over the workload's reads with three values each, weighted; and what each returned."""
     connection = sqlite3.connect(path)
     total = 0.0
+    answers: Answers = []
     for sql, weight in QUERIES.items():
         if sql.startswith("INSERT"):
             continue
@@ -206,12 +241,25 @@ def weighted_seconds(path: Path) -> float:
         taken = []
         for _ in range(3):
             start = time.perf_counter()
-            for parameters in choices:
-                connection.execute(sql, parameters).fetchall()
+            found = [connection.execute(sql, parameters).fetchall() for parameters in choices]
             taken.append((time.perf_counter() - start) / len(choices))
+            answers += [(sql, plain(sql, rows)) for rows in found]
         total += weight * min(taken)
     connection.close()
-    return total
+    return total, answers
+
+
+ORDERED_BY = {"ORDER BY at DESC": 4, "ORDER BY total DESC": 1}
+
+
+def plain(sql: str, rows: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    """*rows* in an order of their own, sums rounded: SQLite chooses the order of equal rows and of terms."""
+    for clause, column in ORDERED_BY.items():
+        values: list[Any] = [row[column] for row in rows] if clause in sql else []
+        if values != sorted(values, reverse=True):
+            wrong(sql, "the rows are not in order")
+    rounded = [tuple(float(f"{one:.9g}") if isinstance(one, float) else one for one in row) for row in rows]
+    return sorted(rounded, key=repr)
 
 
 def seconds_of_inserts(path: Path) -> float:
@@ -223,6 +271,9 @@ def seconds_of_inserts(path: Path) -> float:
     connection.executemany("INSERT INTO orders (user_id, status, total, at) VALUES (?, ?, ?, ?)", rows)
     connection.commit()
     taken = time.perf_counter() - start
+    last = "SELECT user_id, status, total, at FROM orders WHERE id > ? ORDER BY id"
+    same("inserted orders", connection.execute(last, (Size.orders,)).fetchall(), rows)
+    same("integrity", connection.execute("PRAGMA integrity_check").fetchall(), [("ok",)])
     connection.close()
     return taken
 
@@ -259,6 +310,7 @@ def advice() -> list[str]:
             "|---|---|---|---|---|---|",
         ]
         none = bytes_before = inserts_before = 0.0
+        expected: Answers = []
         for name, ddl in plans.items():
             copy = Path(directory) / "copy.db"
             shutil.copy(original, copy)
@@ -267,9 +319,14 @@ def advice() -> list[str]:
                 connection.execute(statement)
             connection.commit()
             connection.close()
-            size, reads, inserts = copy.stat().st_size, weighted_seconds(copy), seconds_of_inserts(copy)
+            size, (reads, answers) = copy.stat().st_size, weighted_seconds(copy)
+            inserts = seconds_of_inserts(copy)
             if name == "no index":
+                expected = answers
+                within("rows that the queries return", sum(len(rows) for _, rows in answers), 100, math.inf)
                 none, bytes_before, inserts_before = reads, size, inserts
+            for (sql, got), (_, want) in zip(answers, expected, strict=True):
+                same(f"indexes of {name}, {sql}", got, want)
             lines.append(
                 f"| {name} | {len(ddl)} | {reads:.4f} | {none / reads:.0f} x"
                 f" | +{(size / bytes_before - 1) * 100:.0f} % | {inserts / inserts_before:.1f} x |"
@@ -286,13 +343,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--record", action="store_true", help="write the tables to benchmarks/RESULTS.md")
     parser.add_argument("--peer", nargs=2, metavar=("NAME", "FILE"), help=argparse.SUPPRESS)
+    parser.add_argument("--quick", action="store_true", help="one small round of what is installed")
     options = parser.parse_args()
     if options.peer:
         run_peer(*options.peer)
         return
-    table = "\n".join([*fingerprints(), "", *advice()])
+    if options.quick:
+        Size.statements, Size.rounds, Size.orders = 100, 1, 20_000
+    table = "\n".join([*fingerprints(options.quick), "", *advice()])
     print(table)
-    if options.record:
+    if options.record and not options.quick:
         sys.path.insert(0, str(ROOT / "benchmarks"))
         from _native import machine, record
 

@@ -1,17 +1,20 @@
 """The SQLite pool against aiosqlite, apsw, the standard library and SQLAlchemy's asyncio, in one run.
 
+    python benchmarks/sqlite.py [--record] [--quick] [--rounds N] [--cases A,B]
+
 Each contender runs in a process of its own, because some wheels bring their own SQLite and two copies
 must not share a file in one process. The rounds of all contenders are interleaved; figures are medians.
-A result lives until its clock has stopped: dropping 200,000 rows costs everybody the same.
+A result lives until its clock has stopped: dropping 200,000 rows costs everybody the same. Then it is
+compared in full (_sqlite_work.py); a wrong answer ends the run.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
-import random
 import sqlite3
 import statistics
 import subprocess
@@ -19,126 +22,36 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import _check
 import _peers
+import _sqlite_work as work
+from _sqlite_work import (
+    ALL,
+    HOT,
+    INSERT,
+    POINT,
+    SCAN,
+    SIZE,
+    UPDATE,
+    busy,
+    in_flight,
+    keys,
+    lag_during,
+    mixed,
+    new_rows,
+    row_of,
+    sequential,
+    timed,
+    writing,
+)
 
 PEERS = ("aiosqlite==0.22.1", "apsw==3.54.1.0", "sqlalchemy[asyncio]==2.1.9")
-ROWS = 200_000
-POINT = "SELECT * FROM u WHERE id = ?"
-ALL = "SELECT * FROM u"
-SCAN = "SELECT count(*) FROM u WHERE email LIKE '%zz%'"
-INSERT = "INSERT INTO w VALUES (?, ?, ?)"
-UPDATE = "UPDATE u SET score = score + 1 WHERE id = ?"
 
 Case = Callable[[], Any]
-
-
-def make_database(path: Path) -> None:
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute(
-        "CREATE TABLE u (id INTEGER PRIMARY KEY, name TEXT, email TEXT, score REAL, age INTEGER)"
-    )
-    connection.execute("CREATE TABLE w (a, b, c)")
-    connection.executemany(
-        "INSERT INTO u VALUES (?, ?, ?, ?, ?)",
-        ((i, f"name {i}", f"user{i}@example.org", i * 0.5, i % 90) for i in range(ROWS)),
-    )
-    connection.commit()
-    connection.close()
-
-
-def keys(count: int) -> list[int]:
-    chosen = random.Random(7)
-    return [chosen.randrange(ROWS) for _ in range(count)]
-
-
-def timed(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    result = work()
-    took = time.perf_counter() - start
-    del result
-    return took
-
-
-def percentile(values: list[float], percent: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * percent / 100))]
-
-
-async def lag_during(work: Awaitable[Any]) -> tuple[float, float]:
-    """The seconds that *work* takes, and the p99 of how late 1 ms timers fire meanwhile."""
-    late: list[float] = []
-    done = False
-
-    async def ticker() -> None:
-        while not done:
-            start = time.perf_counter()
-            await asyncio.sleep(0.001)
-            late.append(time.perf_counter() - start - 0.001)
-
-    task = asyncio.create_task(ticker())
-    await asyncio.sleep(0.01)
-    late.clear()
-    start = time.perf_counter()
-    result = await work
-    took = time.perf_counter() - start
-    done = True
-    await task
-    del result
-    return took, percentile(late, 99)
-
-
-async def sequential(fetch: Callable[[int], Awaitable[Any]], count: int) -> float:
-    chosen = keys(count)
-    start = time.perf_counter()
-    for key in chosen:
-        await fetch(key)
-    return (time.perf_counter() - start) / count
-
-
-async def in_flight(fetch: Callable[[int], Awaitable[Any]], count: int, tasks: int = 50) -> float:
-    async def work(chosen: list[int]) -> None:
-        for key in chosen:
-            await fetch(key)
-
-    share = [keys(count // tasks) for _ in range(tasks)]
-    start = time.perf_counter()
-    await asyncio.gather(*(work(one) for one in share))
-    return (time.perf_counter() - start) / count
-
-
-async def mixed(
-    read: Callable[[int], Awaitable[Any]], write: Callable[[int], Awaitable[Any]], count: int
-) -> float:
-    """The p99 of the latency of one operation: 90 % reads, 50 tasks."""
-    took: list[float] = []
-
-    async def work(seed: int) -> None:
-        chosen = random.Random(seed)
-        for _ in range(count // 50):
-            key = chosen.randrange(ROWS)
-            start = time.perf_counter()
-            await (write(key) if chosen.random() < 0.1 else read(key))
-            took.append(time.perf_counter() - start)
-
-    await asyncio.gather(*(work(seed) for seed in range(50)))
-    return percentile(took, 99)
-
-
-async def writing(write: Callable[[int], Awaitable[Any]], count: int) -> float:
-    """Seconds a write, of 50 tasks that write at the same time."""
-
-    async def work(seed: int) -> None:
-        chosen = random.Random(seed)
-        for _ in range(count // 50):
-            await write(chosen.randrange(ROWS))
-
-    start = time.perf_counter()
-    await asyncio.gather(*(work(seed) for seed in range(50)))
-    return (time.perf_counter() - start) / count
 
 
 # ---- the contenders: a dict of cases, each returning seconds ----
@@ -151,41 +64,53 @@ def ours(path: str) -> dict[str, Case]:
     pool = SQLitePool(path, synchronous="NORMAL")
     bare = SQLitePool(path, synchronous="NORMAL", tracking=False)
     durable = SQLitePool(path)
+    everything, found = work.all_rows(), work.scan_count()
 
     def point(key: int) -> Awaitable[Any]:
         return pool.fetchrow(POINT, (key,), cache=False)
 
-    def hit(_: int) -> Awaitable[Any]:
-        return pool.fetchrow(POINT, (7,))
+    def hit(key: int) -> Awaitable[Any]:
+        return pool.fetchrow(POINT, (key,))
 
-    def blocking(db: Any, cache: bool) -> float:
-        chosen = keys(20_000) if not cache else [7] * 20_000
+    def blocking(what: str, db: Any, cache: bool) -> float:
+        chosen = [HOT] * SIZE.calls(20_000) if cache else keys(SIZE.calls(20_000))
         fetchrow = db.fetchrow
 
-        def work() -> None:
-            for key in chosen:
-                fetchrow(POINT, (key,), cache=cache)
+        def read(part: Sequence[int]) -> list[Any]:
+            return [fetchrow(POINT, (key,), cache=cache) for key in part]
 
-        return timed(work) / len(chosen)
+        return _check.seconds_each(what, read, chosen, row_of)
+
+    def as_written() -> float:
+        def read(part: Sequence[int]) -> list[Any]:
+            return [pool.blocking.fetch(POINT, (key,)) for key in part]
+
+        hot = [HOT] * SIZE.calls(20_000)
+        return _check.seconds_each("pool.blocking.fetch", read, hot, lambda key: [row_of(key)])
+
+    def hot_reader() -> Callable[[], list[Any]]:
+        return lambda: [pool.blocking.fetch(POINT, (HOT,)) for _ in range(_check.PART)]
 
     def tracking() -> float:
         with_it, without = [], []
         for _ in range(5):
-            with_it.append(blocking(pool.blocking, False))
-            without.append(blocking(bare.blocking, False))
+            with_it.append(blocking("tracking", pool.blocking, False))
+            without.append(blocking("no tracking", bare.blocking, False))
         return statistics.median(with_it) - statistics.median(without)
 
     async def scans() -> tuple[float, float]:
         async def run(count: int) -> float:
             start = time.perf_counter()
-            await asyncio.gather(*(pool.fetchval(SCAN, cache=False) for _ in range(count)))
-            return time.perf_counter() - start
+            got = await asyncio.gather(*(pool.fetchval(SCAN, cache=False) for _ in range(count)))
+            took = time.perf_counter() - start
+            _check.same("scans", got, [found] * count)
+            return took
 
         await run(2)  # both page caches are warm
         return await run(1), await run(2)
 
     async def insert() -> float:
-        rows = [(i, "text", i * 0.5) for i in range(10_000)]
+        rows = new_rows()
         start = time.perf_counter()
         await pool.executemany(INSERT, rows)
         return time.perf_counter() - start
@@ -193,40 +118,55 @@ def ours(path: str) -> dict[str, Case]:
     run = loop.run_until_complete
     run(pool.fetchval(SCAN))
     return {
-        "sequential": lambda: run(sequential(point, 20_000)),
-        "in_flight": lambda: run(in_flight(point, 20_000)),
-        "blocking": lambda: blocking(pool.blocking, False),
-        "all_rows": lambda: run(lag_during(pool.fetch(ALL, cache=False))),
-        "idle_lag": lambda: run(lag_during(asyncio.sleep(0.1))),
+        "sequential": lambda: run(sequential("fetchrow", point, keys(SIZE.calls(20_000)))),
+        "in_flight": lambda: run(in_flight("fetchrow, in flight", point, SIZE.calls(20_000))),
+        "blocking": lambda: blocking("blocking.fetchrow", pool.blocking, False),
+        "all_rows": lambda: run(lag_during("fetch", pool.fetch(ALL, cache=False), everything)),
+        "idle_lag": lambda: run(lag_during("sleep", asyncio.sleep(0.1), None)),
         "scans": lambda: run(scans()),
-        "cached_sync": lambda: blocking(pool.blocking, True),
-        "cached_async": lambda: run(sequential(hit, 20_000)),
+        "cached_sync": lambda: blocking("cached blocking.fetchrow", pool.blocking, True),
+        "as_written": as_written,
+        "busy": lambda: busy("busy", path, hot_reader, max(1, int(40 * SIZE.share))),
+        "cached_async": lambda: run(sequential("cached fetchrow", hit, [HOT] * SIZE.calls(20_000))),
         "insert": lambda: run(insert()),
         "tracking": tracking,
-        "mixed": lambda: run(mixed(point, lambda key: pool.execute(UPDATE, (key,)), 10_000)),
-        "durable": lambda: run(writing(lambda key: durable.execute(UPDATE, (key,)), 2_000)),
+        "mixed": lambda: run(mixed("mixed", point, lambda key: pool.execute(UPDATE, (key,)))),
+        "durable": lambda: run(writing(lambda key: durable.execute(UPDATE, (key,)))),
     }
 
 
 def stdlib(path: str) -> dict[str, Case]:
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute("PRAGMA cache_size=10000")
+    def connect() -> sqlite3.Connection:
+        made = sqlite3.connect(path, isolation_level=None, timeout=60)
+        made.execute("PRAGMA synchronous=NORMAL")
+        made.execute("PRAGMA cache_size=10000")
+        return made
+
+    connection = connect()
+    everything = work.all_rows()
 
     async def point(key: int) -> Any:
         return connection.execute(POINT, (key,)).fetchone()
 
     def blocking() -> float:
-        chosen = keys(20_000)
+        def read(part: Sequence[int]) -> list[Any]:
+            return [connection.execute(POINT, (key,)).fetchone() for key in part]
 
-        def work() -> None:
-            for key in chosen:
-                connection.execute(POINT, (key,)).fetchone()
+        return _check.seconds_each("execute", read, keys(SIZE.calls(20_000)), row_of)
 
-        return timed(work) / len(chosen)
+    def as_written() -> float:
+        def read(part: Sequence[int]) -> list[Any]:
+            return [connection.execute(POINT, (key,)).fetchall() for key in part]
+
+        hot = [HOT] * SIZE.calls(20_000)
+        return _check.seconds_each("execute", read, hot, lambda key: [row_of(key)])
+
+    def hot_reader() -> Callable[[], list[Any]]:
+        own = connect()
+        return lambda: [own.execute(POINT, (HOT,)).fetchall() for _ in range(_check.PART)]
 
     def insert() -> float:
-        rows = [(i, "text", i * 0.5) for i in range(10_000)]
+        rows = new_rows()
         start = time.perf_counter()
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany(INSERT, rows)
@@ -235,57 +175,58 @@ def stdlib(path: str) -> dict[str, Case]:
 
     connection.execute(SCAN).fetchone()
     return {
-        "in_flight": lambda: asyncio.run(in_flight(point, 20_000)),
+        "in_flight": lambda: asyncio.run(in_flight("execute in a coroutine", point, SIZE.calls(20_000))),
         "blocking": blocking,
-        "all_rows": lambda: (timed(lambda: connection.execute(ALL).fetchall()), 0.0),
+        "as_written": as_written,
+        "busy": lambda: busy("busy", path, hot_reader, max(1, int(5 * SIZE.share))),
+        "all_rows": lambda: (timed("fetchall", lambda: connection.execute(ALL).fetchall(), everything), 0.0),
         "insert": insert,
     }
 
 
 def apsw_peer(path: str) -> dict[str, Case]:
-    _peers.add(*PEERS)
     import apsw
 
     connection, second = apsw.Connection(path), apsw.Connection(path)
     for one in (connection, second):
         one.execute("PRAGMA cache_size=10000")
+    everything, found = work.all_rows(), [(work.scan_count(),)]
 
     def scans() -> tuple[float, float]:
-        def scan(one: Any) -> None:
-            one.execute(SCAN).fetchall()
+        def scan(one: Any) -> Any:
+            return one.execute(SCAN).fetchall()
 
-        def both() -> None:
-            other = threading.Thread(target=scan, args=(second,))
+        def both() -> list[Any]:
+            got = []
+            other = threading.Thread(target=lambda: got.append(scan(second)))
             other.start()
-            scan(connection)
+            mine = scan(connection)
             other.join()
+            return [mine, *got]
 
         both()  # both page caches are warm
-        return timed(lambda: scan(connection)), timed(both)
+        return timed("a scan", lambda: scan(connection), found), timed("scans", both, [found, found])
 
     def blocking() -> float:
-        chosen = keys(20_000)
+        def read(part: Sequence[int]) -> list[Any]:
+            return [connection.execute(POINT, (key,)).fetchone() for key in part]
 
-        def work() -> None:
-            for key in chosen:
-                connection.execute(POINT, (key,)).fetchone()
-
-        return timed(work) / len(chosen)
+        return _check.seconds_each("execute", read, keys(SIZE.calls(20_000)), row_of)
 
     connection.execute(SCAN).fetchone()
     return {
         "blocking": blocking,
-        "all_rows": lambda: (timed(lambda: connection.execute(ALL).fetchall()), 0.0),
+        "all_rows": lambda: (timed("fetchall", lambda: connection.execute(ALL).fetchall(), everything), 0.0),
         "scans": scans,
     }
 
 
 def aiosqlite_peer(path: str) -> dict[str, Case]:
-    _peers.add(*PEERS)
     import aiosqlite
 
     loop = asyncio.new_event_loop()
     run = loop.run_until_complete
+    everything = work.all_rows()
 
     async def connect(synchronous: str) -> Any:
         connection = await aiosqlite.connect(path, isolation_level=None)
@@ -305,19 +246,26 @@ def aiosqlite_peer(path: str) -> dict[str, Case]:
     async def write(key: int) -> None:
         await connection.execute(UPDATE, (key,))
 
+    def rows_of(key: int) -> list[Any]:
+        return [row_of(key)]
+
+    def only(rows: list[Any]) -> Any:
+        return work.only("mixed", rows)
+
     run(connection.execute_fetchall(SCAN))
     return {
-        "sequential": lambda: run(sequential(one_hop, 3_000)),
-        "in_flight": lambda: run(in_flight(one_hop, 10_000)),
-        "all_rows": lambda: run(lag_during(connection.execute_fetchall(ALL))),
-        "mixed": lambda: run(mixed(one_hop, write, 10_000)),
-        "durable": lambda: run(writing(lambda key: durable.execute(UPDATE, (key,)), 2_000)),
-        "three_hops": lambda: run(sequential(point, 3_000)),
+        "sequential": lambda: run(sequential("execute_fetchall", one_hop, keys(SIZE.calls(3_000)), rows_of)),
+        "in_flight": lambda: run(
+            in_flight("execute_fetchall, in flight", one_hop, SIZE.calls(10_000), rows_of)
+        ),
+        "all_rows": lambda: run(lag_during("all", connection.execute_fetchall(ALL), everything)),
+        "mixed": lambda: run(mixed("mixed", one_hop, write, only)),
+        "durable": lambda: run(writing(lambda key: durable.execute(UPDATE, (key,)))),
+        "three_hops": lambda: run(sequential("execute", point, keys(SIZE.calls(3_000)))),
     }
 
 
 def sqlalchemy_peer(path: str) -> dict[str, Case]:
-    _peers.add(*PEERS)
     from sqlalchemy import text
     from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -327,10 +275,11 @@ def sqlalchemy_peer(path: str) -> dict[str, Case]:
 
     async def point(key: int) -> Any:
         async with engine.connect() as connection:
-            return (await connection.execute(statement, {"id": key})).first()
+            return tuple((await connection.execute(statement, {"id": key})).first())
 
     loop.run_until_complete(point(1))
-    return {"sequential": lambda: loop.run_until_complete(sequential(point, 1_000))}
+    run = loop.run_until_complete
+    return {"sequential": lambda: run(sequential("execute", point, keys(SIZE.calls(1_000))))}
 
 
 CONTENDERS: dict[str, Callable[[str], dict[str, Case]]] = {
@@ -342,12 +291,19 @@ CONTENDERS: dict[str, Callable[[str], dict[str, Case]]] = {
 }
 
 
+NEEDS = {"apsw": ("apsw",), "aiosqlite": ("aiosqlite",), "sqlalchemy": ("sqlalchemy", "aiosqlite")}
+
+
 def serve(name: str, path: str) -> None:
     """Run the cases that are named on standard input; print their figures."""
     cases = CONTENDERS[name](path)
     print(json.dumps(sorted(cases)), flush=True)
+    gc.collect()
+    gc.freeze()  # the rows that are known to be right are no work for the collector
     for line in sys.stdin:
-        print(json.dumps(cases[line.strip()]()), flush=True)
+        figure = cases[line.strip()]()
+        gc.collect()  # nor is what one case leaves behind, in the next one
+        print(json.dumps(figure), flush=True)
     os._exit(0)
 
 
@@ -355,28 +311,28 @@ def serve(name: str, path: str) -> None:
 
 
 class Contender:
-    def __init__(self, name: str, path: Path) -> None:
+    def __init__(self, name: str, path: Path, quick: bool) -> None:
         self.name = name
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "--contender", name, str(path)],
+            [sys.executable, __file__, "--contender", name, str(path), *(["--quick"] if quick else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.cases = self._read()
+        self.cases = self._read("")
         self.figures: dict[str, list[Any]] = {case: [] for case in self.cases}
 
-    def _read(self) -> Any:
+    def _read(self, during: str) -> Any:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{self.name} ended early")
+            raise SystemExit(f"{self.name} ended early{during}: see above")
         return json.loads(line)
 
     def run(self, case: str) -> None:
         assert self.process.stdin is not None
         print(case, file=self.process.stdin, flush=True)
-        self.figures[case].append(self._read())
+        self.figures[case].append(self._read(f" in {case}"))
 
     def median(self, case: str, part: int | None = None) -> float:
         values = self.figures[case]
@@ -393,7 +349,9 @@ def table(by: dict[str, Contender]) -> list[Row]:
     """What, ours, the peer's, their ratio, the ratio to reach if there is one."""
     our, std, aio, apsw = by["mcp_performance"], by["stdlib"], by["aiosqlite"], by["apsw"]
 
-    def row(what: str, mine: float, peer: float, peer_name: str, reach: float, unit: str = "us") -> Row:
+    def row(
+        what: str, mine: float, peer: float, peer_name: str, reach: float | None, unit: str = "us"
+    ) -> Row:
         scale = {"us": 1e6, "ms": 1e3}[unit]
         return (
             what,
@@ -427,10 +385,10 @@ def table(by: dict[str, Contender]) -> list[Row]:
         row("", our.median("in_flight"), std.median("in_flight"), "stdlib in a coroutine", 0.85),
         row("key SELECT, blocking", our.median("blocking"), std.median("blocking"), "stdlib", 1.0),
         row("", our.median("blocking"), apsw.median("blocking"), "apsw", 1.0),
-        row("200,000 rows, async", our.median("all_rows", 0), apsw.median("all_rows", 0), "apsw", 1.0, "ms"),
+        row("200,000 rows, async", our.median("all_rows", 0), apsw.median("all_rows", 0), "apsw", 0.6, "ms"),
         row("", our.median("all_rows", 0), std.median("all_rows", 0), "stdlib", 1.0, "ms"),
-        row("loop lag meanwhile, p99", lag, 0.005, "limit", 1.0, "ms"),
-        ("of a loop with nothing to do", f"{idle * 1e3:.2f} ms", "the machine's own", idle / 0.005, None),
+        row("loop lag meanwhile, p99", lag, 0.002, "limit", 1.0, "ms"),
+        ("of a loop with nothing to do", f"{idle * 1e3:.2f} ms", "the machine's own", idle / 0.002, None),
         (
             "two scans at once, speed-up",
             f"{speed_up(our):.2f}x",
@@ -446,6 +404,20 @@ def table(by: dict[str, Contender]) -> list[Row]:
             None,
         ),
         row("cached SELECT, sync", our.median("cached_sync"), std.median("blocking"), "stdlib runs it", 0.06),
+        row(
+            "cached SELECT, pool.blocking.fetch(...)",
+            our.median("as_written"),
+            std.median("as_written"),
+            "stdlib runs it",
+            0.06,
+        ),
+        row(
+            "cached SELECT, 3 threads, a writer beside",
+            our.median("busy", 0),
+            std.median("busy", 0),
+            "stdlib runs it",
+            None,
+        ),
         row("cached SELECT, async", our.median("cached_async"), aio.median("sequential"), "aiosqlite", 0.01),
         row("10,000-row executemany", our.median("insert"), std.median("insert"), "stdlib", 0.8, "ms"),
         row("tracking a statement", our.median("tracking"), 0.5e-6, "limit", 1.0),
@@ -454,37 +426,52 @@ def table(by: dict[str, Contender]) -> list[Row]:
     ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--record", action="store_true", help="write the table to RESULTS.md")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--cases", default="", help="only these, by comma: no table, the medians")
-    parser.add_argument("--contender", nargs=2, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.contender:
-        serve(*arguments.contender)
-    _peers.add(*PEERS)
+def measure(names: list[str], chosen: str, rounds: int, quick: bool) -> dict[str, Contender]:
+    """The figures of these contenders, whose rounds are interleaved."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "bench.db"
-        make_database(path)
-        by = {name: Contender(name, path) for name in CONTENDERS}
-        cases = sorted({case for one in by.values() for case in one.cases})
-        if arguments.cases:
-            cases = arguments.cases.split(",")
-        for _ in range(arguments.rounds):
+        tables = work.Tables(path)
+        by = {name: Contender(name, path, quick) for name in names}
+        cases = chosen.split(",") if chosen else sorted({case for one in by.values() for case in one.cases})
+        for _ in range(rounds):
             for case in cases:
                 for one in by.values():
                     if case in one.cases:
                         one.run(case)
-        rows = [] if arguments.cases else table(by)
+                        tables.check_and_undo(one.name, case, one.figures[case][-1])
         for one in by.values():
             one.end()
-    if arguments.cases:
+    return by
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--record", action="store_true", help="write the table to RESULTS.md")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cases", default="", help="only these, by comma: no table, the medians")
+    parser.add_argument("--quick", action="store_true", help="one small round of what is installed: no table")
+    parser.add_argument("--contender", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--writer", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.writer:
+        work.keep_writing(*arguments.writer)
+        return
+    if arguments.quick:
+        work.be_quick()
+    _peers.add(*PEERS, install=not (arguments.quick or arguments.contender))
+    if arguments.contender:
+        serve(*arguments.contender)
+    names = [name for name in CONTENDERS if not arguments.quick or _peers.has(*NEEDS.get(name, ()))]
+    rounds = 1 if arguments.quick else arguments.rounds
+    by = measure(names, arguments.cases, rounds, arguments.quick)
+    if arguments.cases or arguments.quick:
         for name, contender in by.items():
             print(name, {case: found for case, found in contender.figures.items() if found})
         return
     lines = ["| what | mcp_performance | peer | ratio | to reach |", "|---|---|---|---|---|"]
-    for what, mine, peer, ratio, reach in rows:
+    for what, mine, peer, ratio, reach in table(by):
         bound = "" if reach is None else f">= {reach}" if "speed-up" in what else f"<= {reach}"
         lines.append(f"| {what} | {mine} | {peer} | {ratio:.3f} | {bound} |")
     print("\n".join(lines))
@@ -492,7 +479,7 @@ def main() -> None:
         import _native
 
         text = f"## SQLite pool\n\n{_native.machine()}, SQLite {sqlite3.sqlite_version}. Medians of "
-        _native.record("sqlite", f"{text}{arguments.rounds} interleaved rounds.\n\n" + "\n".join(lines))
+        _native.record("sqlite", f"{text}{rounds} interleaved rounds.\n\n" + "\n".join(lines))
 
 
 if __name__ == "__main__":
