@@ -13,7 +13,7 @@ import itertools
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +36,7 @@ class Write:
     began: int
     settled: int
     version: int
+    writer: Any
 
 
 class Wrong(AssertionError):
@@ -51,7 +52,7 @@ class History:
         self._writes: dict[Hashable, list[Write]] = defaultdict(list)
 
     @contextmanager
-    def writing(self, key: Hashable, version: int) -> Iterator[None]:
+    def writing(self, key: Hashable, version: int, writer: Any = None) -> Iterator[None]:
         """The block brings *version* into being, and settles it. One that raises may or may not have."""
         began = now()
         settled = None
@@ -59,11 +60,11 @@ class History:
             yield
             settled = now()
         finally:
-            self.wrote(key, began, 2**63 if settled is None else settled, version)
+            self.wrote(key, began, 2**63 if settled is None else settled, version, writer)
 
-    def wrote(self, key: Hashable, began: int, settled: int, version: int) -> None:
+    def wrote(self, key: Hashable, began: int, settled: int, version: int, writer: Any = None) -> None:
         with self._lock:
-            self._writes[key].append(Write(began, settled, version))
+            self._writes[key].append(Write(began, settled, version, writer))
 
     def read(self, key: Hashable, began: int, version: int, reader: Any = None) -> None:
         """A read that began at *began* and ends now."""
@@ -88,8 +89,7 @@ class History:
             writes = self._writes[key]
             self._check_existence(key, reads, writes)
             if fresh:
-                settled = [(write.settled, write.version) for write in writes]
-                self._check_order(key, reads, settled, "was settled")
+                self._check_order(key, reads, [(write.settled, write) for write in writes])
             by_reader = lambda read: repr(read.reader)  # noqa: E731
             groups = (
                 [list(group) for _, group in itertools.groupby(sorted(reads, key=by_reader), by_reader)]
@@ -97,8 +97,7 @@ class History:
                 else [reads]
             )
             for group in groups:
-                seen = [(read.ended, read.version) for read in group]
-                self._check_order(key, group, seen, "was read")
+                self._check_order(key, group, [(read.ended, read) for read in group])
 
     @staticmethod
     def _check_existence(key: Hashable, reads: list[Read], writes: list[Write]) -> None:
@@ -108,14 +107,16 @@ class History:
                 raise Wrong(f"{key!r}: {read} is of a version that nobody had written")
 
     @staticmethod
-    def _check_order(key: Hashable, reads: list[Read], ended: list[tuple[int, int]], what: str) -> None:
+    def _check_order(key: Hashable, reads: list[Read], ended: Sequence[tuple[int, Read | Write]]) -> None:
         """No read may be older than the newest version whose end came before the read began."""
-        ended = sorted(ended)
+        ended = sorted(ended, key=lambda end: end[0])
         times = [at for at, _ in ended]
-        newest = list(itertools.accumulate((version for _, version in ended), max))
+        newest = list(itertools.accumulate((event for _, event in ended), _newer))
         for read in reads:
             place = bisect.bisect_left(times, read.began)
-            if place and newest[place - 1] > read.version:
-                raise Wrong(
-                    f"{key!r}: {read} is older than {newest[place - 1]}, which {what} before it began"
-                )
+            if place and newest[place - 1].version > read.version:
+                raise Wrong(f"{key!r}: {read} began after {newest[place - 1]} had ended")
+
+
+def _newer(one: Read | Write, other: Read | Write) -> Read | Write:
+    return other if other.version > one.version else one

@@ -38,9 +38,9 @@ def test_what_an_order_explains_is_right(reads: list[tuple[int, int, int, str]])
     [
         ([(0, 9, 1, "a")], "nobody had written"),
         ([(50, 60, 3, "a")], "nobody had written"),
-        ([(21, 22, 0, "a")], "was settled"),
-        ([(41, 42, 1, "b")], "was settled"),
-        ([(31, 33, 2, "a"), (34, 35, 1, "b")], "was read"),
+        ([(21, 22, 0, "a")], "after Write"),
+        ([(41, 42, 1, "b")], "after Write"),
+        ([(31, 33, 2, "a"), (34, 35, 1, "b")], "after Read"),
     ],
 )
 def test_what_no_order_explains_is_wrong(reads: list[tuple[int, int, int, str]], reason: str) -> None:
@@ -52,7 +52,7 @@ def test_readers_may_be_taken_one_by_one() -> None:
     made = history(writes=WRITES, reads=[(31, 33, 2, "a"), (34, 35, 1, "b")])
     made.check(same_reader=True)
     made.was_read("key", 36, 37, 1, "a")
-    with pytest.raises(Wrong, match="was read"):
+    with pytest.raises(Wrong, match="after Read"):
         made.check(same_reader=True)
 
 

@@ -19,6 +19,7 @@ from mcp_performance import SQLitePool
 from oracle_history import History, now
 from oracle_runs import Oracle, some_slices
 
+Read = Callable[[SQLitePool, int], Awaitable[int]]
 ROWS = "SELECT id, generation, payload FROM t"
 NEXT = (
     "UPDATE t SET generation = generation + 1, payload = printf('%0*d', 5 + generation % 3, generation + 1)"
@@ -72,7 +73,7 @@ async def snapshot(pool: SQLitePool, count: int) -> int:
         return int(first)
 
 
-READS: tuple[Callable[[SQLitePool, int], Awaitable[int]], ...] = (
+READS: tuple[Read, ...] = (
     fetch,
     fetch,
     fetch_anew,
@@ -95,13 +96,13 @@ class Writer:
     async def write(self, act: Callable[[], Awaitable[Any]]) -> None:
         async with self.turn:
             self.generation += 1
-            with self.history.writing("t", self.generation):
+            with self.history.writing("t", self.generation, act):
                 await act()
 
 
-async def noted(history: History, reading: Awaitable[int]) -> None:
+async def noted(history: History, act: Read, pool: SQLitePool, count: int) -> None:
     began = now()
-    history.read("t", began, await reading)
+    history.read("t", began, await act(pool, count), act.__name__)
 
 
 async def transaction(pool: SQLitePool) -> None:
@@ -162,7 +163,7 @@ async def test_each_answer_is_one_state_that_existed(tmp_path: Path, oracle: Ora
                 elif kind < 0.35:
                     steps.append(rng.choice(disturb)())
                 else:
-                    steps.append(noted(history, rng.choice(READS)(pool, count)))
+                    steps.append(noted(history, rng.choice(READS), pool, count))
             with some_slices(rng):
                 for start in range(0, len(steps), 12):
                     await asyncio.gather(*steps[start : start + 12])
