@@ -76,7 +76,6 @@ def reads_of(cache: Cache[str, int]) -> list[Read]:
         named("getitem", lambda key: item(cache, key)),
         named("get_many", lambda key: cache.get_many([key]).get(key, ABSENT)),
         named("touch", lambda key: get_and_touch(cache, key)),
-        named("values", lambda key: dict(cache.items()).get(key, ABSENT)),
     ]
 
 
