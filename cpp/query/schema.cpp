@@ -36,7 +36,7 @@ void read_columns(sqlite3* db, Table& table) {
 
 void read_indexes(sqlite3* db, Table& table) {
   const Statement list = prepare(
-      db, "SELECT name, \"unique\", partial FROM pragma_index_list(?1, 'main') ORDER BY seq");
+      db, "SELECT name, \"unique\", partial, origin FROM pragma_index_list(?1, 'main') ORDER BY seq");
   bind_text(list.get(), 1, table.name);
   while (step(list.get())) {
     Index index{.name = column_text(list.get(), 0),
@@ -52,6 +52,7 @@ void read_indexes(sqlite3* db, Table& table) {
                                .collation = column_text(keys.get(), 1),
                                .descending = sqlite3_column_int(keys.get(), 2) != 0});
     }
+    if (column_text(list.get(), 3) == "pk") table.key_has_index = true;
     table.indexes.push_back(std::move(index));
   }
 }
@@ -115,7 +116,7 @@ const Column* Table::rowid_alias() const {
     if (alias != nullptr || !same_name(column.type, "INTEGER")) return nullptr;
     alias = &column;
   }
-  return without_rowid ? nullptr : alias;
+  return without_rowid || key_has_index ? nullptr : alias;
 }
 
 bool is_tiny(const Table& table) {

@@ -51,6 +51,7 @@ struct Table {
   std::string name;
   TableKind kind = TableKind::kTable;
   bool without_rowid = false;
+  bool key_has_index = false;  // INTEGER PRIMARY KEY DESC has one: it is no rowid, and takes NULL
   std::vector<Column> columns;
   std::vector<Index> indexes;
   // From sqlite_stat1 or counted where `exact`; otherwise from the span of rowids. Empty when
