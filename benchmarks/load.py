@@ -346,6 +346,7 @@ def scalability(rows: list[str], studies: int = 100) -> None:
         fit = fit_usl(points)
         pairs = zip((fit.rate, fit.contention, fit.coherency), true, strict=True)
         found += all(abs(value / expected - 1) < 0.1 for value, expected in pairs)
+    within("studies whose fit is right", found, 0.9 * studies, studies)
     rows.append(
         f"| USL fit within 10 % at 5 % noise, {len(users)} levels of {rounds} runs | "
         f"{found} of {studies} studies | - | - | >= 95 |"

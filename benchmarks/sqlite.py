@@ -62,7 +62,6 @@ def ours(path: str) -> dict[str, Case]:
 
     loop = asyncio.new_event_loop()
     pool = SQLitePool(path, synchronous="NORMAL")
-    bare = SQLitePool(path, synchronous="NORMAL", tracking=False)
     durable = SQLitePool(path)
     everything, found = work.all_rows(), work.scan_count()
 
@@ -71,6 +70,44 @@ def ours(path: str) -> dict[str, Case]:
 
     def hit(key: int) -> Awaitable[Any]:
         return pool.fetchrow(POINT, (key,))
+
+    async def scans() -> tuple[float, float]:
+        async def run(count: int) -> float:
+            start = time.perf_counter()
+            got = await asyncio.gather(*(pool.fetchval(SCAN, cache=False) for _ in range(count)))
+            took = time.perf_counter() - start
+            _check.same("scans", got, [found] * count)
+            return took
+
+        await run(2)  # both page caches are warm
+        return await run(1), await run(2)
+
+    async def insert() -> float:
+        rows = new_rows()
+        start = time.perf_counter()
+        await pool.executemany(INSERT, rows)
+        return time.perf_counter() - start
+
+    run = loop.run_until_complete
+    run(pool.fetchval(SCAN))
+    return ours_blocking(path, pool) | {
+        "sequential": lambda: run(sequential("fetchrow", point, keys(SIZE.calls(20_000)))),
+        "in_flight": lambda: run(in_flight("fetchrow, in flight", point, SIZE.calls(20_000))),
+        "all_rows": lambda: run(lag_during("fetch", pool.fetch(ALL, cache=False), everything)),
+        "idle_lag": lambda: run(lag_during("sleep", asyncio.sleep(0.1), None)),
+        "scans": lambda: run(scans()),
+        "cached_async": lambda: run(sequential("cached fetchrow", hit, [HOT] * SIZE.calls(20_000))),
+        "insert": lambda: run(insert()),
+        "mixed": lambda: run(mixed("mixed", point, lambda key: pool.execute(UPDATE, (key,)))),
+        "durable": lambda: run(writing(lambda key: durable.execute(UPDATE, (key,)))),
+    }
+
+
+def ours_blocking(path: str, pool: Any) -> dict[str, Case]:
+    """The cases of this package that need no event loop."""
+    from mcp_performance import SQLitePool
+
+    bare = SQLitePool(path, synchronous="NORMAL", tracking=False)
 
     def blocking(what: str, db: Any, cache: bool) -> float:
         chosen = [HOT] * SIZE.calls(20_000) if cache else keys(SIZE.calls(20_000))
@@ -98,40 +135,12 @@ def ours(path: str) -> dict[str, Case]:
             without.append(blocking("no tracking", bare.blocking, False))
         return statistics.median(with_it) - statistics.median(without)
 
-    async def scans() -> tuple[float, float]:
-        async def run(count: int) -> float:
-            start = time.perf_counter()
-            got = await asyncio.gather(*(pool.fetchval(SCAN, cache=False) for _ in range(count)))
-            took = time.perf_counter() - start
-            _check.same("scans", got, [found] * count)
-            return took
-
-        await run(2)  # both page caches are warm
-        return await run(1), await run(2)
-
-    async def insert() -> float:
-        rows = new_rows()
-        start = time.perf_counter()
-        await pool.executemany(INSERT, rows)
-        return time.perf_counter() - start
-
-    run = loop.run_until_complete
-    run(pool.fetchval(SCAN))
     return {
-        "sequential": lambda: run(sequential("fetchrow", point, keys(SIZE.calls(20_000)))),
-        "in_flight": lambda: run(in_flight("fetchrow, in flight", point, SIZE.calls(20_000))),
         "blocking": lambda: blocking("blocking.fetchrow", pool.blocking, False),
-        "all_rows": lambda: run(lag_during("fetch", pool.fetch(ALL, cache=False), everything)),
-        "idle_lag": lambda: run(lag_during("sleep", asyncio.sleep(0.1), None)),
-        "scans": lambda: run(scans()),
         "cached_sync": lambda: blocking("cached blocking.fetchrow", pool.blocking, True),
         "as_written": as_written,
         "busy": lambda: busy("busy", path, hot_reader, max(1, int(40 * SIZE.share))),
-        "cached_async": lambda: run(sequential("cached fetchrow", hit, [HOT] * SIZE.calls(20_000))),
-        "insert": lambda: run(insert()),
         "tracking": tracking,
-        "mixed": lambda: run(mixed("mixed", point, lambda key: pool.execute(UPDATE, (key,)))),
-        "durable": lambda: run(writing(lambda key: durable.execute(UPDATE, (key,)))),
     }
 
 
@@ -345,27 +354,51 @@ class Contender:
 Row = tuple[str, str, str, float, float | None]
 
 
-def table(by: dict[str, Contender]) -> list[Row]:
-    """What, ours, the peer's, their ratio, the ratio to reach if there is one."""
-    our, std, aio, apsw = by["mcp_performance"], by["stdlib"], by["aiosqlite"], by["apsw"]
+def row(what: str, mine: float, peer: float, peer_name: str, reach: float | None, unit: str = "us") -> Row:
+    scale = {"us": 1e6, "ms": 1e3}[unit]
+    return (
+        what,
+        f"{mine * scale:.2f} {unit}",
+        f"{peer_name} {peer * scale:.2f} {unit}",
+        mine / peer,
+        reach,
+    )
 
-    def row(
-        what: str, mine: float, peer: float, peer_name: str, reach: float | None, unit: str = "us"
-    ) -> Row:
-        scale = {"us": 1e6, "ms": 1e3}[unit]
-        return (
-            what,
-            f"{mine * scale:.2f} {unit}",
-            f"{peer_name} {peer * scale:.2f} {unit}",
-            mine / peer,
-            reach,
-        )
+
+def bulk_rows(our: Contender, std: Contender, apsw: Contender) -> list[Row]:
+    """Of large answers and of scans."""
 
     def speed_up(of: Contender) -> float:
         return statistics.median(2 * one / two for one, two in of.figures["scans"])
 
     one_scan, bare_scan = our.median("scans", 0), apsw.median("scans", 0)
     lag, idle = our.median("all_rows", 1), our.median("idle_lag", 1)
+    return [
+        row("200,000 rows, async", our.median("all_rows", 0), apsw.median("all_rows", 0), "apsw", 0.6, "ms"),
+        row("", our.median("all_rows", 0), std.median("all_rows", 0), "stdlib", 1.0, "ms"),
+        row("loop lag meanwhile, p99", lag, 0.002, "limit", 1.0, "ms"),
+        ("of a loop with nothing to do", f"{idle * 1e3:.2f} ms", "the machine's own", idle / 0.002, None),
+        (
+            "two scans at once, speed-up",
+            f"{speed_up(our):.2f}x",
+            f"one {one_scan * 1e3:.1f} ms",
+            speed_up(our),
+            1.7,
+        ),
+        (
+            "by two threads of bare apsw",
+            f"{speed_up(apsw):.2f}x",
+            f"one {bare_scan * 1e3:.1f} ms",
+            speed_up(apsw),
+            None,
+        ),
+    ]
+
+
+def table(by: dict[str, Contender]) -> list[Row]:
+    """What, ours, the peer's, their ratio, the ratio to reach if there is one."""
+    our, std, aio, apsw = by["mcp_performance"], by["stdlib"], by["aiosqlite"], by["apsw"]
+
     return [
         row(
             "key SELECT, async, one at a time",
@@ -385,24 +418,7 @@ def table(by: dict[str, Contender]) -> list[Row]:
         row("", our.median("in_flight"), std.median("in_flight"), "stdlib in a coroutine", 0.85),
         row("key SELECT, blocking", our.median("blocking"), std.median("blocking"), "stdlib", 1.0),
         row("", our.median("blocking"), apsw.median("blocking"), "apsw", 1.0),
-        row("200,000 rows, async", our.median("all_rows", 0), apsw.median("all_rows", 0), "apsw", 0.6, "ms"),
-        row("", our.median("all_rows", 0), std.median("all_rows", 0), "stdlib", 1.0, "ms"),
-        row("loop lag meanwhile, p99", lag, 0.002, "limit", 1.0, "ms"),
-        ("of a loop with nothing to do", f"{idle * 1e3:.2f} ms", "the machine's own", idle / 0.002, None),
-        (
-            "two scans at once, speed-up",
-            f"{speed_up(our):.2f}x",
-            f"one {one_scan * 1e3:.1f} ms",
-            speed_up(our),
-            1.7,
-        ),
-        (
-            "by two threads of bare apsw",
-            f"{speed_up(apsw):.2f}x",
-            f"one {bare_scan * 1e3:.1f} ms",
-            speed_up(apsw),
-            None,
-        ),
+        *bulk_rows(our, std, apsw),
         row("cached SELECT, sync", our.median("cached_sync"), std.median("blocking"), "stdlib runs it", 0.06),
         row(
             "cached SELECT, pool.blocking.fetch(...)",
