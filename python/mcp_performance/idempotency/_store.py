@@ -150,7 +150,7 @@ class IdempotencyStore:
                     raise
                 return self._decide(reservation, found)
             try:
-                rival.ended.result(self._lease)
+                rival.settles(reservation).result(self._lease)
             except FutureTimeout:
                 raise self._refuse_in_progress(key) from None
 
@@ -170,7 +170,7 @@ class IdempotencyStore:
                 return self._decide(reservation, found)
             try:
                 async with asyncio.timeout(self._lease):
-                    await asyncio.shield(asyncio.wrap_future(rival.ended))
+                    await asyncio.shield(asyncio.wrap_future(rival.settles(reservation)))
             except TimeoutError:
                 raise self._refuse_in_progress(key) from None
 
@@ -202,13 +202,19 @@ class IdempotencyStore:
             raise IdempotencyError(f"a stored result cannot be read: {error}") from error
 
     def _enter(self, reservation: Reservation, wait: bool) -> Reservation | None:
-        """Make the key's execution this one's; or the one that has it, to be waited for."""
+        """Make the key's execution this one's; or the one that has it, to be waited for.
+
+        One with another payload that has not claimed the key yet proves nothing: the record may be ours.
+        """
         with self._lock:
             rival = self._running.setdefault(reservation.key, reservation)
             if rival is reservation:
                 return None
         if rival.fingerprint != reservation.fingerprint:
-            raise self._refuse_reused(reservation.key)
+            if rival.executes:
+                raise self._refuse_reused(reservation.key)
+            if wait:
+                return rival
         if not wait or rival.holder is reservation.holder:
             raise self._refuse_in_progress(reservation.key)
         self._counts["joined"] += 1
@@ -218,12 +224,15 @@ class IdempotencyStore:
         with self._lock:
             if self._running.get(reservation.key) is reservation:
                 del self._running[reservation.key]
-        if not reservation.ended.done():
-            reservation.ended.set_result(None)
+        for event in (reservation.decided, reservation.ended):
+            if not event.done():
+                event.set_result(None)
 
     def _decide(self, reservation: Reservation, found: Claimed | Record) -> Reservation | Replay:
         if isinstance(found, Claimed):
             self._counts["executed"] += 1
+            reservation.executes = True
+            reservation.decided.set_result(None)
             return reservation
         self._leave(reservation)
         if found.fingerprint != reservation.fingerprint:
@@ -258,7 +267,13 @@ class Reservation:
         self.fingerprint = fingerprint
         self.holder = holder
         self.owner = uuid.uuid4().hex
+        self.executes = False
+        self.decided: Future[None] = Future()  # done when it is known whether it executes
         self.ended: Future[None] = Future()
+
+    def settles(self, other: Reservation) -> Future[None]:
+        """What *other* has to wait for before it tries again."""
+        return self.ended if self.fingerprint == other.fingerprint else self.decided
 
     def complete(self, result: Any) -> None:
         """Store *result* for repeats. If that fails it is logged and counted: the work is done."""

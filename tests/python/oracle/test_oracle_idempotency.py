@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
 import threading
 import time
 from collections import defaultdict
@@ -107,6 +108,9 @@ def callers(
         for key in rng.choices(keys, k=60):
             try:
                 deeds.note(key, execute(key, amount_of(key)))
+                if rng.random() < 0.1:  # beside others, who are not to be disturbed by it
+                    with pytest.raises(KeyReused):
+                        execute(key, amount_of(key) + 1)
             except (Failed, InProgress):
                 continue
 
@@ -152,3 +156,25 @@ def test_each_key_is_executed_once(tmp_path: Path, server: RedisServer, oracle: 
         deeds.check()
         for closing in [*stores, *tiers]:
             closing.close()
+
+
+async def test_a_wrong_payload_that_is_still_asking_disturbs_nobody(tmp_path: Path) -> None:
+    store = IdempotencyStore(tmp_path / "a.db")
+
+    @idempotent(key="{key}", store=store)
+    async def pay(key: str, amount: int) -> list[Any]:
+        return [key, amount]
+
+    assert await pay("order", 5) == ["order", 5]
+    holder = sqlite3.connect(tmp_path / "a.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")  # whoever asks now waits
+    wrong = asyncio.ensure_future(pay("order", 6))
+    await asyncio.sleep(0)
+    right = asyncio.ensure_future(pay("order", 5))
+    await asyncio.sleep(0)
+    holder.execute("COMMIT")
+    holder.close()
+    assert await right == ["order", 5]
+    with pytest.raises(KeyReused):
+        await wrong
+    await store.aclose()
