@@ -341,14 +341,17 @@ int CacheState::remove(const KeyView& view) {
   if (!read_clock(now)) return -1;
   Displaced out;
   bool was_living = false;
+  bool is_dead = false;  // by its tag, and not yet taken out
   with_core([&](auto& core) {
     const cache::Index i = locate(core, view, failed);
     if (i == cache::kNone) return;
     const Stored stored = core.value(i);
-    was_living = !core.expired(i, now) && !(stored.is_boxed() && stored.box()->is_dead());
-    core.erase(i, was_living ? cache::Cause::kRemoved : cache::Cause::kExpired, out);
+    is_dead = stored.is_boxed() && stored.box()->is_dead();
+    const bool is_expired = !is_dead && core.expired(i, now);
+    was_living = !is_dead && !is_expired;
+    core.erase(i, is_expired ? cache::Cause::kExpired : cache::Cause::kRemoved, out);
   });
-  settle(out);
+  settle(out, nullptr, is_dead ? "invalidated" : nullptr);
   return failed ? -1 : was_living;
 }
 
