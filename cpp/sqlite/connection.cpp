@@ -296,9 +296,13 @@ bool Connection::snapshot_is_newest(Freshness& freshness) const {
 }
 
 void Connection::share_snapshot(Freshness& freshness) {
-  if (holds_snapshot_) return;
   Freshness::Token newest;
-  if (!freshness.newest_state(newest)) return;
+  const bool known = freshness.newest_state(newest);
+  if (holds_snapshot_) {
+    if (known && newest == snapshot_) return;
+    drop_snapshot();
+  }
+  if (!known) return;
   // The next read takes a snapshot that is no older than `newest`.
   run_prepared(begin_read_, "BEGIN");
   snapshot_ = newest;

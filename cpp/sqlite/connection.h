@@ -82,9 +82,10 @@ class Connection {
   void rollback() noexcept;
 
   // Half of a short SELECT is the kernel's: taking and leaving the lock on its snapshot. After this
-  // the statements that only read ordinary tables of the main database share one. Whoever runs the
-  // next one drops it unless the wal-index proves that it is the newest state still. Where no
-  // wal-index tells, nothing is held. REQUIRES: in no transaction.
+  // the statements that only read ordinary tables of the main database share one. What is read then
+  // is no older than the moment of this call: a snapshot that is held already is dropped unless the
+  // wal-index proves that it is the newest state still. Where no wal-index tells, nothing is held.
+  // REQUIRES: in no transaction.
   void share_snapshot(Freshness& freshness);
   [[nodiscard]] bool snapshot_is_newest(Freshness& freshness) const;
   void drop_snapshot() noexcept;

@@ -91,6 +91,20 @@ TEST_F(SnapshotTest, ACommitOfAnotherProcessEndsIt) {
   EXPECT_EQ(read("SELECT sum(y) FROM t"), 10);
 }
 
+TEST_F(SnapshotTest, ACommitAfterTheFirstLookEndsIt) {
+  EXPECT_EQ(read(), 1);
+  Slot* slot = pool_.try_take_reader();
+  ASSERT_NE(slot, nullptr);
+  Connection& connection = *slot->connection;
+  EXPECT_TRUE(connection.snapshot_is_newest(pool_.freshness()));
+  Foreign other(options(2).database.path);
+  other.run("INSERT INTO t VALUES (2)");  // while the next statement is prepared
+  connection.share_snapshot(pool_.freshness());
+  EXPECT_TRUE(connection.snapshot_is_newest(pool_.freshness()));
+  pool_.give_back(*slot);
+  EXPECT_EQ(read(), 2);
+}
+
 TEST_F(SnapshotTest, AWriteOfThePoolDoesNotWaitForIt) {
   EXPECT_EQ(read(), 1);
   EXPECT_EQ(count(pool_, kCount), 1);  // another holder of the same connection
