@@ -9,7 +9,7 @@ import pytest
 
 from oracle_runs import SMALLEST, Oracle, slices
 
-SHORT_RUN_SECONDS = 1.0
+SHORT_RUN_SECONDS = 0.8
 _ORACLE = pytest.StashKey[Oracle]()
 
 
