@@ -73,6 +73,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _R_co = TypeVar("_R_co", covariant=True)
 _T = TypeVar("_T")
+_E = TypeVar("_E", bound=BaseException)
 _T_co = TypeVar("_T_co", covariant=True)
 _S = TypeVar("_S")
 _Q = ParamSpec("_Q")
@@ -539,6 +540,7 @@ def _set_batched_helpers(
     prune: Callable[[MutableMapping[AbstractEventLoop, object]], None],
     /,
 ) -> None: ...
+def _own_exception(error: _E, /) -> _E: ...
 def _batch_prepare_fork() -> bool: ...
 def _batch_after_fork_in_child() -> None: ...
 
