@@ -6,12 +6,14 @@
 #include <deque>
 #include <exception>
 #include <memory>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "base/fork.h"
 #include "batch/map_job.h"
 #include "batch/tbb_arena.h"
+#include "batch/turns.h"
 #include "bindings/base/errors.h"
 #include "bindings/base/native_operation.h"
 #include "bindings/base/rooms.h"
@@ -28,12 +30,22 @@ using batch::MapJob;
 using batch::MapOptions;
 using batch::RunMeter;
 using batch::TbbArena;
+using batch::Turns;
 using batch::WorkKind;
 
 // A chunk is left behind when its items turn out so much longer than the ones before.
 constexpr Duration kLongestRun_ns = 4 * kMillisecond;
+// A thread that works alone keeps its turn for so long, and lets others have the interpreter lock
+// after each slice of it, for about as long as a thread takes to wake up.
+constexpr Duration kTurn_ns = 8 * kMillisecond;
+constexpr Duration kSlice_ns = 2 * kMillisecond;
+constexpr Duration kWakeUp_ns = 50 * kMicrosecond;
 // Items of a native operation that are read, worked on and kept at once.
 constexpr std::size_t kNativeChunk = 256;
+
+// Of all jobs of this process whose threads would only take turns. Leaked on purpose: threads may
+// outlive static destruction.
+Turns* turns = new Turns;
 
 // Takes the exception that is set, with its traceback.
 py::object take_exception() {
@@ -90,26 +102,22 @@ class PyMapWork final : public batch::MapWork {
 
   void run(std::size_t begin, std::size_t end, const std::atomic<bool>& stopped,
            RunMeter& meter) override {
-    const GilUserCode gil;
-    meter.begin();
-    std::size_t done = 0;
-    if (gil && !dropped_ && operation_ != nullptr) {
-      done = run_natively(begin, end, stopped);
-    } else if (gil && !dropped_) {
-      // A copy for each run: a context is entered by one thread at a time.
-      const auto context = py::reinterpret_steal<py::object>(PyContext_Copy(context_.ptr()));
-      if (context && PyContext_Enter(context.ptr()) == 0) {
-        const Instant late = now_coarse() + kLongestRun_ns;
-        for (std::size_t i = begin; i < end && !stopped; ++i) {
-          run_item(i);
-          ++done;
-          if (now_coarse() > late) break;
-        }
-        PyContext_Exit(context.ptr());
-      }
-      PyErr_Clear();
+    if (meter.alone() && operation_ == nullptr) {
+      run_alone(begin, end, stopped, meter);
+      return;
     }
-    meter.end(done);
+    {
+      const GilUserCode gil;
+      meter.begin();
+      std::size_t done = 0;
+      if (gil && !dropped_) {
+        done = operation_ != nullptr ? run_natively(begin, end, stopped)
+                                     : run_slice(begin, end, stopped);
+      }
+      meter.end(done);
+    }
+    // Whoever was told that the lock is free gets there before this thread asks for it again.
+    std::this_thread::yield();
   }
 
   void on_event() noexcept override {
@@ -194,6 +202,56 @@ class PyMapWork final : public batch::MapWork {
     const UserCall guard;
     return PyObject_Vectorcall(function, arguments + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET,
                                nullptr);
+  }
+
+  // Threads would only hand the lock to each other, and whoever else asks for it, the loop above
+  // all, would come last: CPython has a holder let go of it only after 5 ms without any change of
+  // hands. So one thread works at a time, over all jobs of this kind, and lets the others in.
+  void run_alone(std::size_t begin, std::size_t end, const std::atomic<bool>& stopped,
+                 RunMeter& meter) {
+    Turns& all = *turns;
+    const std::uint64_t turn = all.enter();
+    const Instant until = now_precise() + kTurn_ns;
+    bool begun = false;
+    std::size_t next = begin;
+    for (bool refused = false; !refused && next < end && !stopped && now_precise() < until;) {
+      let_others_in();
+      const std::size_t slice_end = std::min(end, next + meter.slice());
+      const GilUserCode gil;
+      if (!std::exchange(begun, true)) meter.begin();
+      const std::size_t done = gil && !dropped_ ? run_slice(next, slice_end, stopped) : 0;
+      next += done;
+      refused = done == 0;
+    }
+    if (!begun) meter.begin();
+    meter.end(next - begin);
+    all.leave(turn);
+  }
+
+  // Without the lock, which a thread that waits for it was told of; not after every short chunk.
+  void let_others_in() {
+    const Instant now = now_precise();
+    if (now < others_at_.load(std::memory_order_relaxed)) return;
+    others_at_.store(now + kSlice_ns, std::memory_order_relaxed);
+    while (now_precise() < now + kWakeUp_ns) std::this_thread::yield();
+  }
+
+  // With the lock. Returns how many items were run.
+  std::size_t run_slice(std::size_t begin, std::size_t end, const std::atomic<bool>& stopped) {
+    // A copy for each run: a context is entered by one thread at a time.
+    const auto context = py::reinterpret_steal<py::object>(PyContext_Copy(context_.ptr()));
+    std::size_t done = 0;
+    if (context && PyContext_Enter(context.ptr()) == 0) {
+      const Instant late = now_coarse() + kLongestRun_ns;
+      for (std::size_t i = begin; i < end && !stopped; ++i) {
+        run_item(i);
+        ++done;
+        if (now_coarse() > late) break;
+      }
+      PyContext_Exit(context.ptr());
+    }
+    PyErr_Clear();
+    return done;
   }
 
   [[nodiscard]] py::object take_item(std::size_t index) {
@@ -291,6 +349,7 @@ class PyMapWork final : public batch::MapWork {
   py::object results_ = py::list();
   py::object errors_ = py::dict();
   std::deque<Outcome> ready_;
+  std::atomic<Instant> others_at_{0};  // not before this are others let in again
 
   Mutex mutex_;
   std::shared_ptr<CompletionQueue> queue_ GUARDED_BY(mutex_);
@@ -406,7 +465,10 @@ void bind_batch(py::module_& module) {
       .def("close", &BatchEngine::close)
       .def_property_readonly("threads", &BatchEngine::threads);
   module.def("_batch_prepare_fork", &prepare_fork);
-  module.def("_batch_after_fork_in_child", &TbbArena::reset_after_fork_in_child);
+  module.def("_batch_after_fork_in_child", [] {
+    TbbArena::reset_after_fork_in_child();
+    turns = new Turns;  // the parent's lock may have been held at the fork
+  });
   module.attr("BATCH_MEASURED") = static_cast<int>(WorkKind::kMeasured);
   module.attr("BATCH_CPU") = static_cast<int>(WorkKind::kCpu);
   module.attr("BATCH_BLOCKING") = static_cast<int>(WorkKind::kBlocking);
