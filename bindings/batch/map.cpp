@@ -79,10 +79,11 @@ class PyMapWork final : public batch::MapWork {
  public:
   // With a `pending` object, outcomes go into results() and errors(), and results() holds that
   // object where there is none yet. Without (None), take() hands them out.
-  PyMapWork(py::object function, py::object pending)
+  // Functions run in copies of `context`.
+  PyMapWork(py::object function, py::object pending, py::object context)
       : operation_(native_operation_of(function.ptr())),
         function_(std::move(function)),
-        context_(py::reinterpret_steal<py::object>(PyContext_CopyCurrent())),
+        context_(std::move(context)),
         collect_(!pending.is_none()),
         pending_(std::move(pending)) {}
 
@@ -421,8 +422,10 @@ class BatchEngine {
       : pool_(std::make_shared<BlockingPool>(max_workers)), cpu_(std::make_shared<TbbArena>()) {}
 
   BatchJob start(py::object function, int kind, unsigned concurrency, std::size_t chunk_size,
-                 py::object pending) {
-    auto work = std::make_shared<PyMapWork>(std::move(function), std::move(pending));
+                 py::object pending, py::object context) {
+    if (!PyContext_CheckExact(context.ptr())) throw py::type_error("context: expected a Context");
+    auto work =
+        std::make_shared<PyMapWork>(std::move(function), std::move(pending), std::move(context));
     const MapOptions options{static_cast<WorkKind>(kind), concurrency, chunk_size};
     return {work, std::make_shared<MapJob>(options, pool_, cpu_, work)};
   }
@@ -461,7 +464,7 @@ void bind_batch(py::module_& module) {
   py::class_<BatchEngine>(module, "BatchEngine")
       .def(py::init<unsigned>(), py::arg("max_workers"))
       .def("start", &BatchEngine::start, py::arg("function"), py::kw_only(), py::arg("kind"),
-           py::arg("concurrency"), py::arg("chunk_size"), py::arg("pending"))
+           py::arg("concurrency"), py::arg("chunk_size"), py::arg("pending"), py::arg("context"))
       .def("close", &BatchEngine::close)
       .def_property_readonly("threads", &BatchEngine::threads);
   module.def("_batch_prepare_fork", &prepare_fork);

@@ -115,6 +115,7 @@ class MapJob : public std::enable_shared_from_this<MapJob> {
   };
 
   void work_on_pool();
+  bool work_on_cpu_runner();
   void scout();
   bool look_on() REQUIRES(mutex_);
   bool resubmit(void (MapJob::*task)());

@@ -446,6 +446,7 @@ class BatchEngine:
         concurrency: int,
         chunk_size: int,
         pending: object | None,
+        context: Context,
     ) -> BatchJob: ...
     def close(self) -> None: ...
     @property

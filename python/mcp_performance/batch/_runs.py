@@ -9,7 +9,7 @@ import pickle
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from time import perf_counter
 from typing import Any, ClassVar
 
@@ -114,11 +114,15 @@ class AsyncRun(LoopRun):
     kind = "async"
 
     def __init__(
-        self, function: Callable[[Any], Awaitable[Any]], concurrency: int, pending: object | None
+        self,
+        function: Callable[[Any], Awaitable[Any]],
+        concurrency: int,
+        pending: object | None,
+        context: contextvars.Context,
     ) -> None:
         super().__init__(concurrency, pending)
         self._function = function
-        self._context = contextvars.copy_context()
+        self._context = context
         self._tasks: dict[asyncio.Task[Any], int] = {}
 
     def _start(self) -> None:
@@ -169,10 +173,12 @@ class ExecutorRun(LoopRun):
         concurrency: int,
         chunk_size: int | None,
         pending: object | None,
+        context: contextvars.Context,
     ) -> None:
         super().__init__(concurrency, pending)
         self._function = function
         self._executor = executor
+        self._context = context if isinstance(executor, ThreadPoolExecutor) else None
         self._chunk_size = chunk_size
         self._largest = 0
         self._item_seconds = 0.0
@@ -185,9 +191,7 @@ class ExecutorRun(LoopRun):
             chunk = [self._waiting.popleft() for _ in range(size)]
             indexes = [index for index, _ in chunk]
             try:
-                submitted = self._executor.submit(
-                    _run_chunk, self._function, [item for _, item in chunk], self._pid
-                )
+                submitted = self._submit([item for _, item in chunk])
             except Exception as error:  # shut down, or broken by an earlier chunk
                 for index in indexes:
                     self._keep(index, None, error)
@@ -197,6 +201,11 @@ class ExecutorRun(LoopRun):
             self._chunks[future] = indexes
             self.most_running = max(self.most_running, len(self._chunks))
             future.add_done_callback(self._done)
+
+    def _submit(self, items: list[Any]) -> Future[Any]:
+        if self._context is None:  # it may not go to another process
+            return self._executor.submit(_run_chunk, self._function, items, self._pid)
+        return self._executor.submit(self._context.copy().run, _run_chunk, self._function, items, self._pid)
 
     def _size(self) -> int:
         if self._chunk_size is not None:
