@@ -74,29 +74,24 @@ bool copy_dictionary(PyObject* from, PyObject* to) {
   return PyObject_GenericSetDict(to, copy.get(), nullptr) == 0;
 }
 
-void link(PyObject* shared, PyObject* own) {
-  PyException_SetContext(own, PyException_GetContext(shared));
-  if (PyObject* cause = PyException_GetCause(shared); cause != nullptr) {
-    PyException_SetCause(own, cause);
-    const Ref traceback = Ref::steal(PyException_GetTraceback(shared));
-    if (traceback) PyException_SetTraceback(own, traceback.get());
-  } else {
-    PyException_SetCause(own, Py_NewRef(shared));
-  }
-}
-
-Ref copy_of(PyObject* shared) {
-  PyTypeObject* type = Py_TYPE(shared);
+Ref copy_of(PyObject* error) {
+  PyTypeObject* type = Py_TYPE(error);
   PyTypeObject* native = native_base(type);
-  const Ref args = Ref::steal(PyObject_GetAttrString(shared, "args"));
+  const Ref args = Ref::steal(PyObject_GetAttrString(error, "args"));
   if (!args || !PyTuple_Check(args.get()) || !is_copyable(type, native)) return {};
   Ref own = Ref::steal(native->tp_new(type, args.get(), nullptr));
   if (!own || Py_TYPE(own.get()) != type) return {};
   // Where args are not what the built-in type takes, its fields are copied all the same.
   if (native->tp_init(own.get(), args.get(), nullptr) != 0) PyErr_Clear();
-  copy_fields(shared, own.get());
+  copy_fields(error, own.get());
   if (PyObject_SetAttrString(own.get(), "args", args.get()) != 0) return {};
-  return copy_dictionary(shared, own.get()) ? std::move(own) : Ref();
+  if (!copy_dictionary(error, own.get())) return {};
+  PyException_SetContext(own.get(), PyException_GetContext(error));
+  if (PyObject* cause = PyException_GetCause(error); cause != nullptr) {
+    PyException_SetCause(own.get(), cause);
+  }
+  copy_attribute(error, own.get(), "__suppress_context__");
+  return own;
 }
 
 PyObject* own_exception_of(PyObject*, PyObject* error) {
@@ -112,12 +107,23 @@ PyMethodDef functions[] = {{"_own_exception", own_exception_of, METH_O,
 
 }  // namespace
 
-Ref own_exception(PyObject* shared) noexcept {
+Ref copy_exception(PyObject* error) noexcept {
   const SetAside before;
-  Ref own = copy_of(shared);
+  Ref own = copy_of(error);
   PyErr_Clear();
-  if (!own) return Ref::borrow(shared);
-  link(shared, own.get());
+  return own ? std::move(own) : Ref::borrow(error);
+}
+
+Ref own_exception(PyObject* shared) noexcept {
+  Ref own = copy_exception(shared);
+  if (own.get() == shared) return own;
+  const Ref cause = Ref::steal(PyException_GetCause(shared));
+  if (cause) {
+    const Ref traceback = Ref::steal(PyException_GetTraceback(shared));
+    if (traceback) PyException_SetTraceback(own.get(), traceback.get());
+  } else {
+    PyException_SetCause(own.get(), Py_NewRef(shared));
+  }
   return own;
 }
 

@@ -10,10 +10,14 @@
 
 namespace mcp::python {
 
-// A new exception of the same type, with the same arguments, attributes and notes as `shared`, and
-// no frames but those in which `shared` was raised. Its cause is that of `shared`; where there is
-// none, `shared` itself. No code of the user runs: neither __init__ nor __new__ of its class.
-// `shared` itself where its type cannot be copied. Leaves no exception set, and keeps one that is.
+// A new exception of the same type, with the same arguments, attributes, notes, cause and context
+// as `error`, and without frames. No code of the user runs: neither __init__ nor __new__ of its
+// class. `error` itself where its type cannot be copied. Leaves no exception set, and keeps one
+// that is.
+[[nodiscard]] Ref copy_exception(PyObject* error) noexcept;
+
+// The same for one of many who wait for `shared`: no frames but those in which it was raised. Where
+// it has no cause, it is the cause itself.
 [[nodiscard]] Ref own_exception(PyObject* shared) noexcept;
 
 // Adds `_own_exception(error)` to the module, for errors that Python code shares out.

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from contextvars import Context, ContextVar, copy_context
 from types import MappingProxyType
 
-__all__ = ["Nesting", "deepest", "levels"]
+__all__ = ["NO_LEVELS", "Levels", "Nesting", "deepest", "levels"]
 
 Levels = Mapping[object, int]
-_NONE: Levels = MappingProxyType({})
+NO_LEVELS: Levels = MappingProxyType({})
 
-levels: ContextVar[Levels] = ContextVar("mcp_performance_batch_levels", default=_NONE)
+levels: ContextVar[Levels] = ContextVar("mcp_performance_batch_levels", default=NO_LEVELS)
 
 
 class Nesting:

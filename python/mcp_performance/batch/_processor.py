@@ -212,10 +212,13 @@ class BatchProcessor:
                 ``TimeoutError``; coroutines are cancelled, threads finish the item they are at,
                 and its result is dropped. Of a lazy input, the items read so far count.
             progress: show progress on standard error, or call ``progress(done, total)`` on the
-                loop about ten times a second; *total* is ``None`` for a lazy input.
+                loop about ten times a second; *total* is ``None`` for a lazy input. Where it raises,
+                the loop's exception handler is told, it is called no more, and the items go on.
 
         Returns:
-            The outcomes in the order of *items*. Errors of items never raise here.
+            The outcomes in the order of *items*. What an item raises never raises here, be it
+            ``SystemExit``, ``KeyboardInterrupt`` or a ``CancelledError`` of its own: it is the
+            item's error, and that item's alone.
 
         Raises:
             BatchError: the processor is closed.
@@ -224,6 +227,8 @@ class BatchProcessor:
         """
         if timeout is not None:
             number("timeout", timeout, unit="seconds")
+        if not (isinstance(progress, bool) or callable(progress)) or is_async(progress):
+            raise TypeError(f"progress={progress!r}: expected True, False or a function that is not async")
         started = perf_counter()
         run, window = self._start(fn, kind, concurrency, chunk_size, _PENDING)
         if size := known_size(items):

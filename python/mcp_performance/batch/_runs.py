@@ -13,6 +13,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from time import perf_counter
 from typing import Any, ClassVar
 
+from .. import _core
 from ..errors import BatchError
 
 __all__ = ["AsyncRun", "ExecutorRun", "LoopRun"]
@@ -141,10 +142,8 @@ class AsyncRun(LoopRun):
         if task.cancelled():
             if not self._stopped:  # else it has no outcome
                 self._keep(index, None, asyncio.CancelledError())
-        elif (error := task.exception()) is not None:
-            self._keep(index, None, error)
         else:
-            self._keep(index, task.result(), None)
+            self._keep(index, *task.result())
         self._start()
         self._tell()
 
@@ -157,8 +156,13 @@ class AsyncRun(LoopRun):
             await asyncio.wait(tasks)
 
 
-async def _call(function: Callable[[Any], Awaitable[Any]], item: Any) -> Any:
-    return await function(item)
+async def _call(function: Callable[[Any], Awaitable[Any]], item: Any) -> tuple[Any, BaseException | None]:
+    try:
+        return await function(item), None
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:  # a task that raises SystemExit would end the loop as well
+        return None, error
 
 
 class ExecutorRun(LoopRun):
@@ -193,8 +197,7 @@ class ExecutorRun(LoopRun):
             try:
                 submitted = self._submit([item for _, item in chunk])
             except Exception as error:  # shut down, or broken by an earlier chunk
-                for index in indexes:
-                    self._keep(index, None, error)
+                self._fail(indexes, error)
                 continue
             future = asyncio.wrap_future(submitted, loop=self._loop)
             self._running += size
@@ -223,8 +226,7 @@ class ExecutorRun(LoopRun):
             for index in [] if self._stopped else indexes:  # else they have no outcome
                 self._keep(index, None, asyncio.CancelledError())
         elif (error := future.exception()) is not None:
-            for index in indexes:
-                self._keep(index, None, error)
+            self._fail(indexes, error)
         else:
             outcomes, seconds = future.result()
             self._largest = max(self._largest, len(indexes))
@@ -234,6 +236,10 @@ class ExecutorRun(LoopRun):
                 self._keep(index, value, failure)
         self._start()
         self._tell()
+
+    def _fail(self, indexes: list[int], error: BaseException) -> None:
+        for index in indexes:
+            self._keep(index, None, _core._own_exception(error))
 
     async def cancel(self) -> None:
         self.stop()
@@ -250,7 +256,7 @@ def _run_chunk(function: Callable[[Any], Any], items: Sequence[Any], origin: int
         outcome: tuple[Any, BaseException | None]
         try:
             outcome = function(item), None
-        except Exception as error:
+        except BaseException as error:
             outcome = None, error
         outcomes.append(_pickled(outcome) if elsewhere else outcome)
     return outcomes, perf_counter() - started
