@@ -8,7 +8,6 @@
 #include <exception>
 #include <memory>
 #include <thread>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -50,68 +49,21 @@ constexpr std::size_t kNativeChunk = 256;
 // outlive static destruction.
 Turns* turns = new Turns;
 
-// Takes the exceptions that are set, each with the frames of its own item: the same object may be
-// raised for many. Used with the interpreter lock.
-class ErrorsOfItems {
- public:
-  py::object take() {
-    PyObject *type, *value, *frames;
-    PyErr_Fetch(&type, &value, &frames);
-    PyErr_NormalizeException(&type, &value, &frames);
-    Py_XDECREF(type);
-    const auto traceback = py::reinterpret_steal<py::object>(frames);
-    auto error = py::reinterpret_steal<py::object>(value);
-    // Whoever else holds it may raise it again. Most do not.
-    if (Py_REFCNT(value) > 1 && !raised_.try_emplace(value, error).second) {
-      error = another(error, traceback);
-    } else if (traceback) {
-      PyException_SetTraceback(value, traceback.ptr());
-    }
-    if (raised_.size() > kMost) release();
-    return error;
+// Takes the exception that is set, with the frames of its item. Where somebody else holds it, and
+// may raise it again for another item, the outcome is one of its own, and it is left as it is.
+py::object take_exception() {
+  PyObject *type, *value, *traceback;
+  PyErr_Fetch(&type, &value, &traceback);
+  PyErr_NormalizeException(&type, &value, &traceback);
+  auto error = py::reinterpret_steal<py::object>(value);
+  if (Py_REFCNT(value) > 1) {
+    error = py::reinterpret_steal<py::object>(copy_exception(value).release());
   }
-  void release() {
-    std::unordered_map<PyObject*, py::object> raised;
-    raised.swap(raised_);  // dropping them may run Python code
-  }
-  void leak() {
-    for (auto& [pointer, error] : raised_) error.release();
-  }
-
- private:
-  static constexpr std::size_t kMost = 1024;
-
-  // One like `error`, whose traceback goes on with the frames of the item that raised it first.
-  static py::object another(const py::object& error, const py::object& traceback) {
-    auto own = py::reinterpret_steal<py::object>(copy_exception(error.ptr()).release());
-    const auto first = py::reinterpret_steal<py::object>(PyException_GetTraceback(error.ptr()));
-    try {
-      const py::object frames = up_to(traceback, first);
-      if (frames && !own.is(error)) PyException_SetTraceback(own.ptr(), frames.ptr());
-    } catch (py::error_already_set&) {  // no memory: without its frames then
-    }
-    return own;
-  }
-
-  // The entries of `traceback` before the one that is `end`; empty where there are none.
-  static py::object up_to(const py::object& traceback, const py::object& end) {
-    std::vector<py::object> entries;
-    py::object at = traceback;
-    while (at && !at.is_none() && !at.is(end)) {
-      entries.push_back(at);
-      at = at.attr("tb_next");
-    }
-    py::object frames;
-    for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {
-      frames = py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(&PyTraceBack_Type))(
-          frames ? frames : py::none(), entry->attr("tb_frame"), entry->attr("tb_lasti"),
-          entry->attr("tb_lineno"));
-    }
-    return frames;
-  }
-
-  std::unordered_map<PyObject*, py::object> raised_;
-};
+  if (traceback != nullptr) PyException_SetTraceback(error.ptr(), traceback);
+  Py_XDECREF(type);
+  Py_XDECREF(traceback);
+  return error;
+}
 
 void set_python_error_from_failure(const std::exception_ptr& failure) {
   try {
@@ -153,7 +105,6 @@ class PyMapWork final : public batch::MapWork {
       errors_.release();
       for (py::object& item : items_) item.release();
       for (Outcome& outcome : ready_) outcome.release();
-      taken_.leak();
     }
   }
 
@@ -229,7 +180,6 @@ class PyMapWork final : public batch::MapWork {
     py::object pending = std::exchange(pending_, {});
     py::object results = std::exchange(results_, {});
     py::object errors = std::exchange(errors_, {});
-    taken_.release();
   }
 
   // None once the references are dropped.
@@ -334,7 +284,7 @@ class PyMapWork final : public batch::MapWork {
     for (std::size_t i = 0; i < steps.size(); ++i) {
       const py::object item = items_[begin + i - first_];
       steps[i].task = operation_->read(item.ptr());
-      if (steps[i].task == nullptr) steps[i].error = taken_.take();
+      if (steps[i].task == nullptr) steps[i].error = take_exception();
       if (dropped_) return i + 1;
     }
     PyThreadState* const state = PyEval_SaveThread();
@@ -370,7 +320,7 @@ class PyMapWork final : public batch::MapWork {
       keep_error(index, std::move(step.error));
     } else if (step.failure != nullptr) {
       set_python_error_from_failure(step.failure);
-      keep_error(index, taken_.take());
+      keep_error(index, take_exception());
     } else {
       keep(index, py::reinterpret_steal<py::object>(step.task->result()));
     }
@@ -379,7 +329,7 @@ class PyMapWork final : public batch::MapWork {
   // Without a value, the error that is set is the outcome.
   void keep(std::size_t index, py::object value) {
     if (!value) {
-      keep_error(index, taken_.take());
+      keep_error(index, take_exception());
     } else if (!dropped_ && !collect_) {
       ready_.push_back({index, std::move(value), py::none()});
     } else if (!dropped_) {
@@ -406,7 +356,6 @@ class PyMapWork final : public batch::MapWork {
   std::size_t first_ = 0;
   py::object results_ = py::list();
   py::object errors_ = py::dict();
-  ErrorsOfItems taken_;
   std::deque<Outcome> ready_;
   std::atomic<Instant> others_at_{0};  // not before this are others let in again
 

@@ -37,8 +37,9 @@ void set_outcome(BatchedFuture* self, PyObject* value, bool fails) {
 // The exceptions that were given to a caller: the others get one of their own.
 class GivenErrors {
  public:
-  // `error` as the next caller gets it; empty with an exception set.
-  Ref give(PyObject* error) {
+  // `error` as the next caller gets it; empty with an exception set. `lent`: it is somebody else's,
+  // who may give it to more calls.
+  Ref give(PyObject* error, bool lent) {
     bool first = true;
     try {
       first = given_.insert(error).second;
@@ -49,7 +50,8 @@ class GivenErrors {
     // An exception that ends the program does so at one place.
     const bool ends = !first && PyObject_IsInstance(error, PyExc_Exception) == 0;
     if (ends && PyObject_IsInstance(error, asyncio_cancelled_error) == 0) return told_of(error);
-    return first ? as_raisable(error) : as_raisable(own_exception(error).get());
+    if (first && !lent) return as_raisable(error);
+    return as_raisable(own_exception(error).get());
   }
 
  private:
@@ -64,8 +66,11 @@ class GivenErrors {
 };
 
 // Sets `value`, or cancels where it is nullptr, at all who wait for the item of `first`.
-bool settle(BatchedFuture* first, PyObject* value, PyObject* wake_up, GivenErrors& errors) {
+// `is_result`: the value is one of a list of results, which holds it.
+bool settle(BatchedFuture* first, PyObject* value, bool is_result, PyObject* wake_up,
+            GivenErrors& errors) {
   const bool fails = value != nullptr && PyExceptionInstance_Check(value);
+  const bool lent = is_result && fails && Py_REFCNT(value) > 1;
   for (BatchedFuture* self = first; self != nullptr; self = self->next) {
     if (self->state != FutureState::kPending) continue;
     if (value == nullptr) {
@@ -73,7 +78,7 @@ bool settle(BatchedFuture* first, PyObject* value, PyObject* wake_up, GivenError
     } else if (!fails) {
       set_outcome(self, value, false);
     } else {
-      const Ref error = errors.give(value);
+      const Ref error = errors.give(value, lent);
       if (!error) return false;
       set_outcome(self, error.get(), true);
     }
@@ -108,7 +113,7 @@ PyObject* settle_all(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
   PyObject* all = args[1] == Py_None ? nullptr : args[1];
   for (Py_ssize_t i = 0; i < count && fine; ++i) {
     fine = settle(as_future(PyList_GET_ITEM(futures, i)), each ? PyList_GET_ITEM(args[1], i) : all,
-                  wake_up.get(), errors);
+                  each, wake_up.get(), errors);
   }
   if (!waiters_of(wake_up.get()).empty() && !schedule_wake_up(wake_up.get())) return nullptr;
   if (!fine) return nullptr;

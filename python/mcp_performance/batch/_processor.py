@@ -340,6 +340,8 @@ class BatchProcessor:
             integer("chunk_size", chunk_size, 1, 1_000_000_000)
         if concurrency is not None:
             integer("concurrency", concurrency, 1, 1_000_000)
+        if kind in {"cpu", "blocking"} and is_async(fn):
+            raise ConfigurationError(f'kind={kind!r}: fn is a coroutine function, expected "async" or None')
         run: Run
         if kind == "async" or (kind is None and is_async(fn)):
             concurrency = concurrency or self._given_workers or _ASYNC_CONCURRENCY

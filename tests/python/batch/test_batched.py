@@ -2,11 +2,17 @@
 
 import asyncio
 import contextvars
+import functools
 import gc
 import inspect
+import itertools
 import math
 import pickle
 import weakref
+from array import array
+from collections import ChainMap, Counter, deque
+from collections.abc import AsyncIterator, Callable, Coroutine
+from types import MappingProxyType
 from typing import Any
 
 import anyio
@@ -114,6 +120,143 @@ async def test_results_that_are_no_collection_are_an_error_at_every_caller() -> 
 
     with pytest.raises(TypeError):
         await load(1)
+
+
+async def one_by_one(items: list[int]) -> AsyncIterator[int]:
+    for item in items:
+        yield 2 * item
+
+
+RESULTS: dict[str, Callable[[list[int]], Any]] = {
+    "a list": lambda items: [2 * item for item in items],
+    "a tuple": lambda items: tuple(2 * item for item in items),
+    "a generator": lambda items: (2 * item for item in items),
+    "a map": lambda items: map((2).__mul__, items),
+    "an asynchronous generator": one_by_one,
+    "a dict": lambda items: {item: 2 * item for item in reversed(items)},
+    "a dict of more": lambda items: {item: 2 * item for item in range(100)},
+    "a ChainMap": lambda items: ChainMap({}, {item: 2 * item for item in items}),
+    "a mapping proxy": lambda items: MappingProxyType({item: 2 * item for item in items}),
+    "values of a dict": lambda items: {-item: 2 * item for item in items}.values(),
+    "a deque": lambda items: deque(2 * item for item in items),
+    "an array": lambda items: array("q", [2 * item for item in items]),
+}
+
+
+@pytest.mark.parametrize("make", RESULTS.values(), ids=list(RESULTS))
+async def test_results_may_come_as(make: Callable[[list[int]], Any]) -> None:
+    @batched(max_wait=0)
+    async def load(items: list[int]) -> Any:
+        return make(items)
+
+    assert await asyncio.gather(*map(load, [3, 1, 2])) == [6, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("abc", "a str"),
+        (b"abc", "a bytes"),
+        (bytearray(b"abc"), "a bytearray"),
+        ({1, 2, 3}, "a set"),
+        (frozenset([1, 2, 3]), "a frozenset"),
+        (None, "None"),
+        (3, "3"),
+        ([1, 2], "2 results for 3 items"),
+        ((1, 2, 3, 4), "4 results for 3 items"),
+        (iter([1]), "1 results for 3 items"),
+        (itertools.count(), "more than 3 results for 3 items"),
+    ],
+)
+async def test_results_that_fit_no_item_are_an_error_at_every_caller(answer: Any, told: str) -> None:
+    @batched(max_wait=0)
+    async def load(items: list[int]) -> Any:
+        return answer
+
+    errors = await asyncio.gather(*map(load, range(3)), return_exceptions=True)
+    assert len(set(map(id, errors))) == 3
+    for error in errors:
+        assert isinstance(error, BatchError)
+        assert told in str(error)
+        assert "load returned" in str(error)
+
+
+async def test_an_item_that_a_mapping_lacks_fails_alone() -> None:
+    @batched(max_wait=0)
+    async def load(items: list[str]) -> dict[str, str]:
+        return {item: item.upper() for item in items if item != "b"}
+
+    a, b, c = await asyncio.gather(*map(load, "abc"), return_exceptions=True)
+    assert (a, c) == ("A", "C")
+    assert isinstance(b, BatchError)
+    assert isinstance(b, KeyError)
+    assert str(b).endswith("load returned no result for item 'b'")
+
+
+async def test_a_mapping_holds_results_by_key() -> None:
+    @batched(max_wait=0, key=lambda item: item["id"])
+    async def load(items: list[dict[str, int]]) -> dict[int, Any]:
+        return {item["id"]: LookupError() if item["id"] == 2 else item["id"] for item in items}
+
+    one, two, three = await asyncio.gather(*(load({"id": n}) for n in [1, 2, 3]), return_exceptions=True)
+    assert (one, three) == (1, 3)
+    assert isinstance(two, LookupError)
+
+
+async def test_items_that_cannot_be_keys_of_a_mapping_are_named() -> None:
+    @batched(max_wait=0)
+    async def load(items: list[Any]) -> dict[Any, Any]:
+        return {3: 9}
+
+    unhashable, three = await asyncio.gather(load([1]), load(3), return_exceptions=True)
+    assert three == 9
+    assert isinstance(unhashable, BatchError)
+    assert "item [1]" in str(unhashable)
+
+
+async def test_a_default_of_a_mapping_is_a_result() -> None:
+    @batched(max_wait=0)
+    async def load(items: list[str]) -> Counter[str]:
+        return Counter("aab")
+
+    assert await asyncio.gather(*map(load, "abc")) == [2, 1, 0]
+
+
+def not_async(items: list[int]) -> list[int]:
+    return items
+
+
+class NotAsync:
+    def __call__(self, items: list[int]) -> list[int]:
+        return items
+
+    async def yields(self, items: list[int]) -> AsyncIterator[int]:
+        yield 1
+
+
+@pytest.mark.parametrize(
+    "function", [not_async, functools.partial(not_async), NotAsync(), NotAsync().yields, len, abs, list]
+)
+def test_a_function_that_is_not_async_is_refused(function: Any) -> None:
+    with pytest.raises(TypeError, match="expected an `async def` function"):
+        batched(function)
+    with pytest.raises(TypeError, match="expected an `async def` function"):
+        batched(max_size=3)(function)
+
+
+async def test_functions_that_wrap_an_async_one_are_taken() -> None:
+    calls = Calls()
+
+    async def twice(items: list[int], *, factor: int = 1) -> list[int]:
+        return [factor * item for item in await calls(items)]
+
+    @functools.wraps(twice)
+    def wrapped(items: list[int]) -> Any:
+        return twice(items)
+
+    for function in (functools.partial(twice, factor=3), wrapped, calls, calls.__call__):
+        load = batched(max_wait=0)(function)
+        assert await load(1) in (2, 6)
 
 
 async def test_a_cancelled_caller_leaves_the_others_alone() -> None:
@@ -287,12 +430,13 @@ def test_a_wrong_type_is_a_type_error() -> None:
 # ---- the future that a caller gets
 
 
-async def test_it_is_a_future_to_asyncio_and_no_coroutine() -> None:
+async def test_it_is_a_future_and_a_coroutine_to_asyncio() -> None:
     future = batched(max_wait=0)(Calls())(1)
     assert isinstance(future, BatchedFuture)
     assert asyncio.isfuture(future)
     assert inspect.isawaitable(future)
-    assert not asyncio.iscoroutine(future)
+    assert asyncio.iscoroutine(future)  # or create_task() and TaskGroup would refuse it
+    assert isinstance(future, Coroutine)
     assert asyncio.ensure_future(future) is future
     assert future.get_loop() is asyncio.get_running_loop()
     assert not future.done()
@@ -307,7 +451,8 @@ async def test_it_is_a_future_to_asyncio_and_no_coroutine() -> None:
 
 async def test_wait_wait_for_shield_and_task_groups_take_it() -> None:
     double = batched(max_wait=0)(Calls())
-    done, pending = await asyncio.wait([double(1), double(2)])  # type: ignore[type-var]
+    # asyncio.wait() takes no coroutine, be it a future as well.
+    done, pending = await asyncio.wait([asyncio.create_task(double(1)), asyncio.create_task(double(2))])
     assert sorted(future.result() for future in done) == [2, 4]
     assert not pending
     assert await asyncio.wait_for(double(3), 60) == 6
@@ -320,6 +465,77 @@ async def test_wait_wait_for_shield_and_task_groups_take_it() -> None:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(ask(item)) for item in range(3)]
     assert [task.result() for task in tasks] == [0, 2, 4]
+
+
+TAKERS = [
+    asyncio.create_task,
+    asyncio.ensure_future,
+    asyncio.gather,
+    asyncio.shield,
+    lambda future: asyncio.wait_for(future, 60),
+    lambda future: asyncio.gather(asyncio.create_task(future), asyncio.create_task(future)),
+    lambda future: asyncio.get_running_loop().create_task(future, name="ours"),
+]
+
+
+@pytest.mark.parametrize("take", TAKERS)
+async def test_whoever_takes_what_an_async_function_returns_takes_it(take: Any) -> None:
+    @batched(max_wait=0)
+    async def load(items: list[int]) -> list[Any]:
+        return [LookupError(item) if item < 0 else 2 * item for item in items]
+
+    assert await take(load(1)) in (2, [2], [2, 2])
+    with pytest.raises(LookupError):
+        await take(load(-1))
+    done = load(3)
+    await done
+    assert await take(done) in (6, [6], [6, 6])
+
+
+async def test_a_task_group_takes_it() -> None:
+    double = batched(max_wait=0)(Calls())
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(double(item)) for item in range(3)]
+    assert [task.result() for task in tasks] == [0, 2, 4]
+
+
+@pytest.mark.parametrize("started", [False, True])
+async def test_a_cancelled_task_of_it_leaves_the_queue(started: bool) -> None:
+    calls = Calls()
+    double = batched(max_wait=0.01)(calls)
+    task = asyncio.create_task(double(1))
+    if started:
+        await asyncio.sleep(0)
+    task.cancel("enough")
+    with pytest.raises(asyncio.CancelledError, match="enough"):
+        await task
+    assert await asyncio.gather(double(2), double(3)) == [4, 6]
+    assert calls == [[2, 3]]
+
+
+async def test_one_of_two_tasks_of_it_is_cancelled_alone() -> None:
+    double = batched(max_wait=0.01)(Calls())
+    first, second = asyncio.create_task(double(1)), asyncio.create_task(double(1))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second == 2
+    assert first.cancelled()
+
+
+async def test_a_coroutine_that_is_closed_or_thrown_into_waits_no_longer() -> None:
+    double = batched(max_wait=HOUR)(Calls())
+    closed, thrown, awaited = double(1), double(2), double(3)
+    closed.close()
+    assert closed.cancelled()
+    with pytest.raises(LookupError, match="thrown"):
+        thrown.throw(LookupError("thrown"))
+    assert thrown.cancelled()
+    task = asyncio.ensure_future(asyncio.gather(awaited))
+    await asyncio.sleep(0)
+    awaited.close()  # somebody waits
+    assert not awaited.cancelled()
+    task.cancel()
+    await asyncio.wait([task])
 
 
 async def test_wait_for_that_runs_out_cancels_the_item() -> None:

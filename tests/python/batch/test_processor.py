@@ -552,6 +552,15 @@ def test_a_bad_number_of_workers_is_named(value: int) -> None:
         BatchProcessor(value)
 
 
+@pytest.mark.parametrize("kind", ["cpu", "blocking"])
+async def test_a_coroutine_function_is_not_run_on_threads(kind) -> None:
+    async def call(item: int) -> int:
+        return item
+
+    with pytest.raises(ConfigurationError, match=f"kind='{kind}': fn is a coroutine function"):
+        await BatchProcessor().map(call, [1], kind=kind)
+
+
 async def test_a_wrong_type_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="max_workers=True"):
         BatchProcessor(True)
