@@ -257,7 +257,11 @@ bool start_one(Queue* self, PyObject* loop) {
   const Ref futures = Ref::steal(PyList_New(0));
   if (!items || !futures) return false;
   if (!take(self, items.get(), futures.get())) return fail_all(futures.get());
-  Ref levels = Ref::borrow(self->levels == nullptr ? no_levels : self->levels);
+  // None: nobody can wait for what waits for this call.
+  const bool alone = self->levels == nullptr && self->max_concurrency == 0;
+  const Ref levels = Ref::borrow(self->levels != nullptr ? self->levels
+                                 : alone                 ? Py_None
+                                                         : no_levels);
   if (self->lanes->waiting == 0) {
     self->nested = false;
     const Ref old = Ref::steal(std::exchange(self->levels, nullptr));
@@ -337,7 +341,8 @@ PyType_Spec spec = {"mcp_performance._core.BatchedQueue", sizeof(Queue), 0,
                     slots};
 
 // _set_batched_call(function, levels, none, deepest): what starts a call, as
-// function(loop, function, key, items, futures, context, levels, ended) -> task; and the levels.
+// function(loop, function, key, items, futures, context, levels or None, ended) -> task; and
+// levels.
 PyObject* set_batched_call(PyObject*, PyObject* args) {
   PyObject *call, *variable, *none, *merge;
   if (!PyArg_ParseTuple(args, "OO!OO:_set_batched_call", &call, &PyContextVar_Type, &variable,

@@ -121,13 +121,14 @@ def _start_call(
     items: list[Any],
     futures: list[BatchedFuture[Any]],
     context: Context,
-    inside: Levels,
+    inside: Levels | None,
     ended: Callable[[Task[None]], None],
 ) -> Task[None]:
     coroutine = _call(function, key, items, futures)
     context = context.copy()
-    queue = cast(Any, ended).__self__
-    context.run(levels.set, MappingProxyType({**inside, queue: 1}))
+    if inside is not None:
+        queue = cast(Any, ended).__self__
+        context.run(levels.set, MappingProxyType({**inside, queue: 1}))
     try:
         call = loop.create_task(coroutine, context=context)
     except BaseException:
