@@ -176,7 +176,10 @@ void MapJob::bring_in_threads() {
     cpu_runner_wanted() ? start_on_cpu_runner() : start_on_pool();
     return;
   }
-  if (turns_.alone()) return start_scout();
+  if (turns_.alone()) {
+    if (options_.concurrency > 1) start_scout();
+    return;
+  }
   if (on_pool_ + on_cpu_runner_ >= most_threads()) return;
   try {
     if (probe_.kind() == WorkKind::kMeasured || !worth_another()) {
@@ -356,6 +359,8 @@ bool MapJob::take(bool on_cpu_runner, Range& range) {
 void MapJob::record_turn(const RunMeter& meter, bool beside_others) {
   if (meter.alone_) {
     stats_.wait_ns += meter.wall_ns_;  // another thread would have waited for so long
+    const bool unwatched = options_.concurrency == 1;
+    if (unwatched && finished_at_ - alone_since_ >= kAloneAtMost_ns) turns_.share();
   } else if (beside_others && !turns_.alone()) {
     turns_.record(meter.cpu_ns_, meter.wait_ns_, meter.sleeps_);
     if (turns_.alone()) alone_since_ = now_precise();
@@ -366,7 +371,7 @@ void MapJob::finish(Range range, const RunMeter& meter) {
   bool event = false;
   {
     const MutexLock lock(mutex_);
-    const bool beside_others = running_ > 1;
+    const bool beside_others = running_ > 1 || options_.concurrency == 1;  // of another job then
     --running_;
     if (meter.first_) first_running_ = false;
     finished_ += meter.items_;
