@@ -1,6 +1,7 @@
 #include "base/log.h"
 #include "bindings/base/gil.h"
 #include "bindings/base/rooms.h"
+#include "bindings/base/shared_error.h"
 
 namespace py = pybind11;
 
@@ -16,6 +17,7 @@ PYBIND11_MODULE(of_main_interpreter, module) {
     mcp::reset_log_after_fork();
   });
   bind_errors(module);
+  if (!add_shared_error_functions(module.ptr())) throw py::error_already_set();
   bind_batch(module);
   bind_batched(module);
   bind_log(module);

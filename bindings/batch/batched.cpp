@@ -13,6 +13,7 @@
 #include "bindings/base/rooms.h"
 #include "bindings/batch/future.h"
 #include "bindings/batch/queue.h"
+#include "bindings/batch/settle.h"
 #include "bindings/loop/running.h"
 
 namespace mcp::python {
@@ -46,8 +47,8 @@ bool switch_queue(Batched* self, PyObject* loop) {
     const Ref pruned = Ref::steal(PyObject_CallOneArg(prune, self->queues));
     if (!pruned) return false;
     queue = make_batched_queue(
-        {self->function, self->context, self->max_wait, static_cast<std::size_t>(self->max_size),
-         static_cast<std::size_t>(self->max_concurrency)},
+        {self->function, self->key == nullptr ? Py_None : self->key, self->context, self->max_wait,
+         static_cast<std::size_t>(self->max_size), static_cast<std::size_t>(self->max_concurrency)},
         loop);
     if (!queue || PyObject_SetItem(self->queues, loop, queue.get()) != 0) return false;
   }
@@ -262,7 +263,7 @@ bool add_batched_type(PyObject* module) {
 }  // namespace
 
 void bind_batched(pybind11::module_& module) {
-  const bool added = add_batched_future_type(module.ptr()) &&
+  const bool added = add_batched_future_type(module.ptr()) && add_batched_settle(module.ptr()) &&
                      add_batched_queue_type(module.ptr()) && add_batched_type(module.ptr());
   if (!added) throw pybind11::error_already_set();
 }

@@ -19,30 +19,6 @@ PyObject *name_call_soon, *name_context, *name_msg, *name_call_exception_handler
 
 BatchedFuture* as_future(PyObject* object) { return reinterpret_cast<BatchedFuture*>(object); }
 
-// Moves those who wait for `self`, which is done, into `wake_up`.
-bool move_waiters(BatchedFuture* self, PyObject* wake_up) {
-  if (self->callback == nullptr) return true;
-  const Ref others = Ref::steal(std::exchange(self->callbacks, nullptr));
-  const Py_ssize_t count = others ? PyList_GET_SIZE(others.get()) : 0;
-  std::vector<Waiter>& waiters = waiters_of(wake_up);
-  PyObject* future = reinterpret_cast<PyObject*>(self);
-  try {
-    const std::size_t needed = waiters.size() + 1 + static_cast<std::size_t>(count);
-    if (needed > waiters.capacity()) waiters.reserve(2 * needed);
-  } catch (const std::bad_alloc&) {
-    PyErr_NoMemory();
-    return false;
-  }
-  waiters.push_back({Py_NewRef(future), std::exchange(self->callback, nullptr),
-                     std::exchange(self->context, nullptr)});
-  for (Py_ssize_t i = 0; i < count; ++i) {
-    PyObject* pair = PyList_GET_ITEM(others.get(), i);
-    waiters.push_back({Py_NewRef(future), Py_NewRef(PyTuple_GET_ITEM(pair, 0)),
-                       Py_NewRef(PyTuple_GET_ITEM(pair, 1))});
-  }
-  return true;
-}
-
 // ---- the future
 
 int traverse(PyObject* object, visitproc visit, void* arg) {
@@ -282,7 +258,7 @@ PyObject* remove_done_callback(PyObject* object, PyObject* callback) {
 bool wake_callers_of(BatchedFuture* self) {
   if (self->callback == nullptr) return true;
   const Ref wake_up = make_wake_up(self->loop);
-  return wake_up && move_waiters(self, wake_up.get()) && schedule_wake_up(wake_up.get());
+  return wake_up && move_batched_waiters(self, wake_up.get()) && schedule_wake_up(wake_up.get());
 }
 
 PyObject* cancel(PyObject* object, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
@@ -323,6 +299,46 @@ PyObject* iternext(PyObject* object) {
   const Ref stop = Ref::steal(PyObject_CallOneArg(PyExc_StopIteration, value.get()));
   if (stop) PyErr_SetObject(PyExc_StopIteration, stop.get());
   return nullptr;
+}
+
+// ---- taken for a coroutine, as what an async function returns: by create_task() and TaskGroup
+
+PyObject* send(PyObject* object, PyObject*) { return iternext(object); }
+
+// Who was to await it leaves: nobody waits for the item, unless others were told of it.
+bool leave(PyObject* object) {
+  BatchedFuture* self = as_future(object);
+  self->blocking = false;
+  if (self->state != FutureState::kPending || self->callback != nullptr) return true;
+  return static_cast<bool>(Ref::steal(cancel(object, nullptr, 0, nullptr)));
+}
+
+// throw(type[, value[, traceback]]) as generators have it.
+PyObject* throw_(PyObject* object, PyObject* const* args, Py_ssize_t nargs) {
+  if (nargs < 1 || nargs > 3) {
+    return PyErr_Format(PyExc_TypeError, "throw expected 1 to 3 arguments, got %zd", nargs);
+  }
+  PyObject* value = nargs > 1 && args[1] != Py_None ? args[1] : nullptr;
+  PyObject* traceback = nargs > 2 && args[2] != Py_None ? args[2] : nullptr;
+  Ref error = Ref::borrow(args[0]);
+  if (PyExceptionClass_Check(args[0])) {
+    error = Ref::steal(value == nullptr ? PyObject_CallNoArgs(args[0])
+                                        : PyObject_CallOneArg(args[0], value));
+    if (!error) return nullptr;
+  }
+  if (!PyExceptionInstance_Check(error.get())) {
+    return PyErr_Format(PyExc_TypeError, "exceptions must derive from BaseException, not %.200s",
+                        Py_TYPE(error.get())->tp_name);
+  }
+  if (traceback != nullptr && PyException_SetTraceback(error.get(), traceback) != 0) return nullptr;
+  if (!leave(object)) return nullptr;
+  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error.get())), error.get());
+  return nullptr;
+}
+
+PyObject* close(PyObject* object, PyObject*) {
+  if (!leave(object)) return nullptr;
+  Py_RETURN_NONE;
 }
 
 PyObject* get_blocking(PyObject* object, void*) {
@@ -377,6 +393,10 @@ PyMethodDef methods[] = {
      "Have callback(future) called on the loop, soon after it is done."},
     {"remove_done_callback", remove_done_callback, METH_O, "How many were removed."},
     {"get_loop", get_loop, METH_NOARGS, "The loop that it belongs to."},
+    {"send", send, METH_O, "One step, as of a coroutine."},
+    {"throw", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(throw_)), METH_FASTCALL,
+     "Raise the exception here, as a coroutine does; without others who wait, it is cancelled."},
+    {"close", close, METH_NOARGS, "Without others who wait for it, it is cancelled."},
     {"_make_cancelled_error", make_cancelled_error, METH_NOARGS, "For asyncio.gather."},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "For annotations."},
     {nullptr, nullptr, 0, nullptr}};
@@ -412,85 +432,6 @@ PyType_Spec spec = {"mcp_performance._core.BatchedFuture", sizeof(BatchedFuture)
                         Py_TPFLAGS_IMMUTABLETYPE,
                     slots};
 
-// ---- what a call gives its callers
-
-// A StopIteration would end the coroutine that awaits it as if it had returned.
-Ref as_raisable(PyObject* error) {
-  if (!PyObject_TypeCheck(error, reinterpret_cast<PyTypeObject*>(PyExc_StopIteration))) {
-    return Ref::borrow(error);
-  }
-  Ref raisable = Ref::steal(PyObject_CallFunction(
-      PyExc_RuntimeError, "s", "StopIteration cannot be raised at the callers of a batch"));
-  if (raisable) PyException_SetCause(raisable.get(), Py_NewRef(error));
-  return raisable;
-}
-
-void set_outcome(BatchedFuture* self, PyObject* value, bool fails) {
-  self->outcome = Py_NewRef(value);
-  self->state = fails ? FutureState::kFailed : FutureState::kFinished;
-  if (!fails) return;
-  self->never_retrieved = true;
-  self->traceback = PyException_GetTraceback(value);
-}
-
-// Sets `value`, or cancels where it is nullptr, at all who wait for the item of `first`.
-bool settle(BatchedFuture* first, PyObject* value, PyObject* wake_up) {
-  Ref raisable;
-  const bool fails = value != nullptr && PyExceptionInstance_Check(value);
-  if (fails) {
-    raisable = as_raisable(value);
-    if (!raisable) return false;
-    value = raisable.get();
-  }
-  for (BatchedFuture* self = first; self != nullptr; self = self->next) {
-    if (self->state != FutureState::kPending) continue;
-    if (value == nullptr) {
-      self->state = FutureState::kCancelled;
-    } else {
-      set_outcome(self, value, fails);
-    }
-    if (!move_waiters(self, wake_up)) return false;
-  }
-  return true;
-}
-
-// _batched_settle(futures, results): results is a list as long as futures, an exception for all of
-// them, or None, which cancels.
-PyObject* settle_all(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
-  if (nargs != 2 || !PyList_CheckExact(args[0])) {
-    return PyErr_Format(PyExc_TypeError, "_batched_settle(futures, results)");
-  }
-  PyObject* futures = args[0];
-  const bool each = PyList_CheckExact(args[1]);
-  const Py_ssize_t count = PyList_GET_SIZE(futures);
-  if (count == 0) Py_RETURN_NONE;
-  if (each && PyList_GET_SIZE(args[1]) != count) {
-    return PyErr_Format(PyExc_ValueError, "%zd results for %zd futures", PyList_GET_SIZE(args[1]),
-                        count);
-  }
-  for (Py_ssize_t i = 0; i < count; ++i) {
-    if (Py_TYPE(PyList_GET_ITEM(futures, i)) != future_type) {
-      return PyErr_Format(PyExc_TypeError, "_batched_settle() takes futures of a batch");
-    }
-  }
-  const Ref wake_up = make_wake_up(as_future(PyList_GET_ITEM(futures, 0))->loop);
-  if (!wake_up) return nullptr;
-  bool fine = true;
-  PyObject* all = args[1] == Py_None ? nullptr : args[1];
-  for (Py_ssize_t i = 0; i < count && fine; ++i) {
-    fine = settle(as_future(PyList_GET_ITEM(futures, i)), each ? PyList_GET_ITEM(args[1], i) : all,
-                  wake_up.get());
-  }
-  if (!waiters_of(wake_up.get()).empty() && !schedule_wake_up(wake_up.get())) return nullptr;
-  if (!fine) return nullptr;
-  Py_RETURN_NONE;
-}
-
-PyMethodDef module_methods[] = {
-    {"_batched_settle", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(settle_all)),
-     METH_FASTCALL, "Give the callers of one call their results, and wake them."},
-    {nullptr, nullptr, 0, nullptr}};
-
 }  // namespace
 
 BatchedFuture* make_batched_future(PyObject* loop, PyObject* item, PyObject* key) {
@@ -509,6 +450,31 @@ BatchedFuture* make_batched_future(PyObject* loop, PyObject* item, PyObject* key
   PyObject_GC_Track(self);
   return self;
 }
+
+bool move_batched_waiters(BatchedFuture* self, PyObject* wake_up) {
+  if (self->callback == nullptr) return true;
+  const Ref others = Ref::steal(std::exchange(self->callbacks, nullptr));
+  const Py_ssize_t count = others ? PyList_GET_SIZE(others.get()) : 0;
+  std::vector<Waiter>& waiters = waiters_of(wake_up);
+  PyObject* future = reinterpret_cast<PyObject*>(self);
+  try {
+    const std::size_t needed = waiters.size() + 1 + static_cast<std::size_t>(count);
+    if (needed > waiters.capacity()) waiters.reserve(2 * needed);
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+    return false;
+  }
+  waiters.push_back({Py_NewRef(future), std::exchange(self->callback, nullptr),
+                     std::exchange(self->context, nullptr)});
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    PyObject* pair = PyList_GET_ITEM(others.get(), i);
+    waiters.push_back({Py_NewRef(future), Py_NewRef(PyTuple_GET_ITEM(pair, 0)),
+                       Py_NewRef(PyTuple_GET_ITEM(pair, 1))});
+  }
+  return true;
+}
+
+bool is_batched_future(PyObject* object) noexcept { return Py_TYPE(object) == future_type; }
 
 bool is_awaited(const BatchedFuture* first) noexcept {
   for (; first != nullptr; first = first->next) {
@@ -529,8 +495,7 @@ bool add_batched_future_type(PyObject* module) {
   if (cancelled_error == nullptr || invalid_state_error == nullptr) return false;
   future_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
   return add_batched_wake_up_type() && future_type != nullptr &&
-         PyModule_AddType(module, future_type) == 0 &&
-         PyModule_AddFunctions(module, module_methods) == 0;
+         PyModule_AddType(module, future_type) == 0;
 }
 
 }  // namespace mcp::python

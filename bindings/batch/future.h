@@ -1,8 +1,9 @@
 // future.h: what a caller of a @batched function awaits.
 //
-// A future as asyncio's protocol describes it (Task, gather, wait, wait_for, shield), with less to
-// it than asyncio.Future: it is its own iterator, and it is one entry of the queue. The results of
-// a whole call are set at once, and all who wait for them are woken in one callback of the loop.
+// A future as asyncio's protocol describes it (gather, wait_for, shield), and a coroutine to those
+// who want one (create_task, TaskGroup), with less to it than asyncio.Future: it is its own
+// iterator, and it is one entry of the queue. The results of a whole call are set at once, and all
+// who wait for them are woken in one callback of the loop.
 //
 // Used on the loop's thread. REQUIRES: the interpreter lock, everywhere.
 #pragma once
@@ -34,6 +35,11 @@ struct BatchedFuture {
 
 // Pending, and queued. nullptr with an exception set.
 BatchedFuture* make_batched_future(PyObject* loop, PyObject* item, PyObject* key);
+
+[[nodiscard]] bool is_batched_future(PyObject* object) noexcept;
+
+// Moves those who wait for `self`, which is done, into `wake_up`. False with an exception set.
+bool move_batched_waiters(BatchedFuture* self, PyObject* wake_up);
 
 // Whether somebody still waits for the item of `first`.
 bool is_awaited(const BatchedFuture* first) noexcept;

@@ -3,18 +3,22 @@
 // Lock order: the interpreter lock before MapJob's. What a PyMapWork holds of Python is touched
 // with the interpreter lock held, and by nobody else.
 #include <algorithm>
+#include <atomic>
 #include <deque>
 #include <exception>
 #include <memory>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "base/fork.h"
 #include "batch/map_job.h"
 #include "batch/tbb_arena.h"
+#include "batch/turns.h"
 #include "bindings/base/errors.h"
 #include "bindings/base/native_operation.h"
 #include "bindings/base/rooms.h"
+#include "bindings/base/shared_error.h"
 #include "bindings/base/user_code.h"
 #include "bindings/loop/bridge.h"
 
@@ -28,22 +32,37 @@ using batch::MapJob;
 using batch::MapOptions;
 using batch::RunMeter;
 using batch::TbbArena;
+using batch::Turns;
 using batch::WorkKind;
 
 // A chunk is left behind when its items turn out so much longer than the ones before.
 constexpr Duration kLongestRun_ns = 4 * kMillisecond;
+// A thread that works alone keeps its turn for so long, and lets others have the interpreter lock
+// after each slice of it, for about as long as a thread takes to wake up.
+constexpr Duration kTurn_ns = 8 * kMillisecond;
+constexpr Duration kSlice_ns = 2 * kMillisecond;
+constexpr Duration kWakeUp_ns = 50 * kMicrosecond;
 // Items of a native operation that are read, worked on and kept at once.
 constexpr std::size_t kNativeChunk = 256;
 
-// Takes the exception that is set, with its traceback.
+// Of all jobs of this process whose threads would only take turns. Leaked on purpose: threads may
+// outlive static destruction.
+Turns* turns = new Turns;
+
+// Takes the exception that is set, with the frames of its item. Where somebody else holds it, and
+// may raise it again for another item, the outcome is one of its own, and it is left as it is.
 py::object take_exception() {
   PyObject *type, *value, *traceback;
   PyErr_Fetch(&type, &value, &traceback);
   PyErr_NormalizeException(&type, &value, &traceback);
-  if (traceback != nullptr) PyException_SetTraceback(value, traceback);
+  auto error = py::reinterpret_steal<py::object>(value);
+  if (Py_REFCNT(value) > 1) {
+    error = py::reinterpret_steal<py::object>(copy_exception(value).release());
+  }
+  if (traceback != nullptr) PyException_SetTraceback(error.ptr(), traceback);
   Py_XDECREF(type);
   Py_XDECREF(traceback);
-  return py::reinterpret_steal<py::object>(value);
+  return error;
 }
 
 void set_python_error_from_failure(const std::exception_ptr& failure) {
@@ -67,10 +86,11 @@ class PyMapWork final : public batch::MapWork {
  public:
   // With a `pending` object, outcomes go into results() and errors(), and results() holds that
   // object where there is none yet. Without (None), take() hands them out.
-  PyMapWork(py::object function, py::object pending)
+  // Functions run in copies of `context`.
+  PyMapWork(py::object function, py::object pending, py::object context)
       : operation_(native_operation_of(function.ptr())),
         function_(std::move(function)),
-        context_(py::reinterpret_steal<py::object>(PyContext_CopyCurrent())),
+        context_(std::move(context)),
         collect_(!pending.is_none()),
         pending_(std::move(pending)) {}
 
@@ -90,26 +110,21 @@ class PyMapWork final : public batch::MapWork {
 
   void run(std::size_t begin, std::size_t end, const std::atomic<bool>& stopped,
            RunMeter& meter) override {
-    const GilUserCode gil;
-    meter.begin();
-    std::size_t done = 0;
-    if (gil && !dropped_ && operation_ != nullptr) {
-      done = run_natively(begin, end, stopped);
-    } else if (gil && !dropped_) {
-      // A copy for each run: a context is entered by one thread at a time.
-      const auto context = py::reinterpret_steal<py::object>(PyContext_Copy(context_.ptr()));
-      if (context && PyContext_Enter(context.ptr()) == 0) {
-        const Instant late = now_coarse() + kLongestRun_ns;
-        for (std::size_t i = begin; i < end && !stopped; ++i) {
-          run_item(i);
-          ++done;
-          if (now_coarse() > late) break;
-        }
-        PyContext_Exit(context.ptr());
-      }
-      PyErr_Clear();
+    if (meter.alone() && operation_ == nullptr) {
+      run_alone(begin, end, stopped, meter);
+      return;
     }
-    meter.end(done);
+    {
+      const GilUserCode gil;
+      meter.begin();
+      std::size_t done = 0;
+      if (gil && !dropped_) {
+        done = operation_ != nullptr ? run_natively(begin, end, stopped)
+                                     : run_slice(begin, end, stopped);
+      }
+      meter.end(done);
+    }
+    let_others_in();
   }
 
   void on_event() noexcept override {
@@ -194,6 +209,57 @@ class PyMapWork final : public batch::MapWork {
     const UserCall guard;
     return PyObject_Vectorcall(function, arguments + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET,
                                nullptr);
+  }
+
+  // Threads would only hand the lock to each other, and whoever else asks for it, the loop above
+  // all, would come last: CPython has a holder let go of it only after 5 ms without any change of
+  // hands. So one thread works at a time, over all jobs of this kind, and lets the others in.
+  void run_alone(std::size_t begin, std::size_t end, const std::atomic<bool>& stopped,
+                 RunMeter& meter) {
+    Turns& all = *turns;
+    const std::uint64_t turn = all.enter();
+    const Instant until = now_precise() + kTurn_ns;
+    bool begun = false;
+    std::size_t next = begin;
+    for (bool refused = false; !refused && next < end && !stopped && now_precise() < until;) {
+      let_others_in();
+      const std::size_t slice_end = std::min(end, next + meter.slice());
+      const GilUserCode gil;
+      if (!std::exchange(begun, true)) meter.begin();
+      const std::size_t done = gil && !dropped_ ? run_slice(next, slice_end, stopped) : 0;
+      next += done;
+      refused = done == 0;
+    }
+    if (!begun) meter.begin();
+    meter.end(next - begin);
+    all.leave(turn);
+  }
+
+  // Without the lock: who waits for it was told that it is free, and gets there before this thread
+  // asks for it again. Not after every short chunk.
+  void let_others_in() {
+    const Instant now = now_precise();
+    Instant due = others_at_.load(std::memory_order_relaxed);
+    if (now < due || !others_at_.compare_exchange_strong(due, now + kSlice_ns)) return;
+    while (now_precise() < now + kWakeUp_ns) std::this_thread::yield();
+  }
+
+  // With the lock. Returns how many items were run.
+  std::size_t run_slice(std::size_t begin, std::size_t end, const std::atomic<bool>& stopped) {
+    // A copy for each run: a context is entered by one thread at a time.
+    const auto context = py::reinterpret_steal<py::object>(PyContext_Copy(context_.ptr()));
+    std::size_t done = 0;
+    if (context && PyContext_Enter(context.ptr()) == 0) {
+      const Instant late = now_coarse() + kLongestRun_ns;
+      for (std::size_t i = begin; i < end && !stopped; ++i) {
+        run_item(i);
+        ++done;
+        if (now_coarse() > late) break;
+      }
+      PyContext_Exit(context.ptr());
+    }
+    PyErr_Clear();
+    return done;
   }
 
   [[nodiscard]] py::object take_item(std::size_t index) {
@@ -291,6 +357,7 @@ class PyMapWork final : public batch::MapWork {
   py::object results_ = py::list();
   py::object errors_ = py::dict();
   std::deque<Outcome> ready_;
+  std::atomic<Instant> others_at_{0};  // not before this are others let in again
 
   Mutex mutex_;
   std::shared_ptr<CompletionQueue> queue_ GUARDED_BY(mutex_);
@@ -362,8 +429,10 @@ class BatchEngine {
       : pool_(std::make_shared<BlockingPool>(max_workers)), cpu_(std::make_shared<TbbArena>()) {}
 
   BatchJob start(py::object function, int kind, unsigned concurrency, std::size_t chunk_size,
-                 py::object pending) {
-    auto work = std::make_shared<PyMapWork>(std::move(function), std::move(pending));
+                 py::object pending, py::object context) {
+    if (!PyContext_CheckExact(context.ptr())) throw py::type_error("context: expected a Context");
+    auto work =
+        std::make_shared<PyMapWork>(std::move(function), std::move(pending), std::move(context));
     const MapOptions options{static_cast<WorkKind>(kind), concurrency, chunk_size};
     return {work, std::make_shared<MapJob>(options, pool_, cpu_, work)};
   }
@@ -402,11 +471,14 @@ void bind_batch(py::module_& module) {
   py::class_<BatchEngine>(module, "BatchEngine")
       .def(py::init<unsigned>(), py::arg("max_workers"))
       .def("start", &BatchEngine::start, py::arg("function"), py::kw_only(), py::arg("kind"),
-           py::arg("concurrency"), py::arg("chunk_size"), py::arg("pending"))
+           py::arg("concurrency"), py::arg("chunk_size"), py::arg("pending"), py::arg("context"))
       .def("close", &BatchEngine::close)
       .def_property_readonly("threads", &BatchEngine::threads);
   module.def("_batch_prepare_fork", &prepare_fork);
-  module.def("_batch_after_fork_in_child", &TbbArena::reset_after_fork_in_child);
+  module.def("_batch_after_fork_in_child", [] {
+    TbbArena::reset_after_fork_in_child();
+    turns = new Turns;  // the parent's lock may have been held at the fork
+  });
   module.attr("BATCH_MEASURED") = static_cast<int>(WorkKind::kMeasured);
   module.attr("BATCH_CPU") = static_cast<int>(WorkKind::kCpu);
   module.attr("BATCH_BLOCKING") = static_cast<int>(WorkKind::kBlocking);

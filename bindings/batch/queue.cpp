@@ -29,8 +29,10 @@ struct Lanes {
 struct Queue {
   PyObject_HEAD PyObject* loop;  // weak reference
   PyObject* function;
+  PyObject* key;
   PyObject* context;
   PyObject* max_wait;
+  PyObject* levels;  // of those who wait, where they are items of a batch or of a call; or nullptr
   PyObject* by_key;  // the first future of each key that waits
   PyObject* calls;   // set of the tasks that run
   PyObject* timer;   // nullptr: none runs
@@ -38,11 +40,15 @@ struct Queue {
   Lanes* lanes;
   std::size_t max_size;
   std::size_t max_concurrency;
-  bool due;  // the oldest item has waited for max_wait
+  bool due;     // the oldest item has waited for max_wait
+  bool nested;  // a call waits for one of these items: they do not wait for calls to end
 };
 
 PyTypeObject* queue_type = nullptr;
 PyObject *current_task, *start_call, *settle;
+// Set from Python: the variable that holds the levels, its value for code that is nobody's item,
+// and what merges two of them.
+PyObject *levels_variable, *no_levels, *deepest;
 PyObject *name_call_later, *name_cancel, *name_context, *name_time_is_up, *name_ended;
 
 Queue* as_queue(PyObject* object) { return reinterpret_cast<Queue*>(object); }
@@ -53,6 +59,8 @@ int traverse(PyObject* object, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(object));
   Py_VISIT(self->loop);
   Py_VISIT(self->function);
+  Py_VISIT(self->key);
+  Py_VISIT(self->levels);
   Py_VISIT(self->context);
   Py_VISIT(self->by_key);
   Py_VISIT(self->calls);
@@ -80,6 +88,8 @@ int clear(PyObject* object) {
   Py_CLEAR(self->by_key);
   Py_CLEAR(self->max_wait);
   Py_CLEAR(self->context);
+  Py_CLEAR(self->levels);
+  Py_CLEAR(self->key);
   Py_CLEAR(self->function);
   Py_CLEAR(self->loop);
   return 0;
@@ -114,6 +124,21 @@ Lane* lane_of(Queue* self, PyObject* loop) {
   }
   lanes.turns.back().task = Py_NewRef(task.get());
   return &lanes.turns.back();
+}
+
+// The call that takes an item may wait for what the caller itself is an item of.
+bool note_levels(Queue* self) {
+  PyObject* value = nullptr;
+  if (PyContextVar_Get(levels_variable, no_levels, &value) != 0) return false;
+  const Ref levels = Ref::steal(value);
+  if (levels.get() == no_levels) return true;
+  PyObject* args[] = {self->levels == nullptr ? no_levels : self->levels, levels.get()};
+  Ref merged = Ref::steal(PyObject_Vectorcall(deepest, args, 2, nullptr));
+  const int inside = PyMapping_HasKey(levels.get(), reinterpret_cast<PyObject*>(self));
+  if (!merged) return false;
+  self->nested = self->nested || inside == 1;
+  const Ref old = Ref::steal(std::exchange(self->levels, merged.release()));
+  return true;
 }
 
 bool push(Queue* self, PyObject* loop, BatchedFuture* future) {
@@ -232,10 +257,20 @@ bool start_one(Queue* self, PyObject* loop) {
   const Ref futures = Ref::steal(PyList_New(0));
   if (!items || !futures) return false;
   if (!take(self, items.get(), futures.get())) return fail_all(futures.get());
+  // None: nobody can wait for what waits for this call.
+  const bool alone = self->levels == nullptr && self->max_concurrency == 0;
+  const Ref levels = Ref::borrow(self->levels != nullptr ? self->levels
+                                 : alone                 ? Py_None
+                                                         : no_levels);
+  if (self->lanes->waiting == 0) {
+    self->nested = false;
+    const Ref old = Ref::steal(std::exchange(self->levels, nullptr));
+  }
   if (PyList_GET_SIZE(items.get()) == 0) return true;
   const Ref ended = Ref::steal(PyObject_GetAttr(reinterpret_cast<PyObject*>(self), name_ended));
-  PyObject* args[] = {loop, self->function, items.get(), futures.get(), self->context, ended.get()};
-  const Ref call = Ref::steal(ended ? PyObject_Vectorcall(start_call, args, 6, nullptr) : nullptr);
+  PyObject* args[] = {loop,          self->function, self->key,    items.get(),
+                      futures.get(), self->context,  levels.get(), ended.get()};
+  const Ref call = Ref::steal(ended ? PyObject_Vectorcall(start_call, args, 8, nullptr) : nullptr);
   if (!call) return fail_all(futures.get());
   return PySet_Add(self->calls, call.get()) == 0;
 }
@@ -243,7 +278,7 @@ bool start_one(Queue* self, PyObject* loop) {
 bool start_calls(Queue* self, PyObject* loop) {
   const auto may_start = [self] {
     const auto running = static_cast<std::size_t>(PySet_GET_SIZE(self->calls));
-    return self->max_concurrency == 0 || running < self->max_concurrency;
+    return self->max_concurrency == 0 || running < self->max_concurrency || self->nested;
   };
   const auto wanted = [self] {
     const std::size_t waiting = self->lanes->waiting;
@@ -257,6 +292,13 @@ bool start_calls(Queue* self, PyObject* loop) {
     stop_timer(self);
   }
   return true;
+}
+
+// After an item was added.
+bool start_what_is_due(Queue* self, PyObject* loop) {
+  const bool full = self->lanes->waiting >= self->max_size;
+  if (full || (self->due && self->nested)) return start_calls(self, loop);
+  return self->timer != nullptr || self->due || start_timer(self, loop);
 }
 
 PyObject* time_is_up(PyObject* object, PyObject*) {
@@ -298,15 +340,25 @@ PyType_Spec spec = {"mcp_performance._core.BatchedQueue", sizeof(Queue), 0,
                         Py_TPFLAGS_IMMUTABLETYPE,
                     slots};
 
-// _set_batched_call(function): what starts a call, as
-// function(loop, function, items, futures, context, ended) -> task.
-PyObject* set_batched_call(PyObject*, PyObject* function) {
-  Py_XSETREF(start_call, Py_NewRef(function));
+// _set_batched_call(function, levels, none, deepest): what starts a call, as
+// function(loop, function, key, items, futures, context, levels or None, ended) -> task; and
+// levels.
+PyObject* set_batched_call(PyObject*, PyObject* args) {
+  PyObject *call, *variable, *none, *merge;
+  if (!PyArg_ParseTuple(args, "OO!OO:_set_batched_call", &call, &PyContextVar_Type, &variable,
+                        &none, &merge)) {
+    return nullptr;
+  }
+  Py_XSETREF(start_call, Py_NewRef(call));
+  Py_XSETREF(levels_variable, Py_NewRef(variable));
+  Py_XSETREF(no_levels, Py_NewRef(none));
+  Py_XSETREF(deepest, Py_NewRef(merge));
   Py_RETURN_NONE;
 }
 
-PyMethodDef module_methods[] = {{"_set_batched_call", set_batched_call, METH_O, "For _batched."},
-                                {nullptr, nullptr, 0, nullptr}};
+PyMethodDef module_methods[] = {
+    {"_set_batched_call", set_batched_call, METH_VARARGS, "For _batched."},
+    {nullptr, nullptr, 0, nullptr}};
 
 // The future that waits for this key already, or `future` itself, noted under it. Borrowed.
 BatchedFuture* find_or_note(Queue* self, PyObject* key, BatchedFuture* future) {
@@ -326,6 +378,7 @@ Ref make_batched_queue(const BatchedTerms& terms, PyObject* loop) {
   self->lanes = new (std::nothrow) Lanes;
   self->loop = PyWeakref_NewRef(loop, nullptr);
   self->function = Py_NewRef(terms.function);
+  self->key = Py_NewRef(terms.key);
   self->context = Py_NewRef(terms.context);
   self->max_wait = Py_NewRef(terms.max_wait);
   self->by_key = PyDict_New();
@@ -350,6 +403,7 @@ PyObject* add_to_batched_queue(PyObject* queue, PyObject* loop, PyObject* item, 
     PyErr_Clear();  // not hashable: an item of its own
     key = nullptr;
   }
+  if (!note_levels(self)) return nullptr;
   BatchedFuture* future = make_batched_future(loop, item, key);
   Ref answer = Ref::steal(as_object(future));
   if (!answer) return nullptr;
@@ -362,16 +416,11 @@ PyObject* add_to_batched_queue(PyObject* queue, PyObject* loop, PyObject* item, 
       future->queued = false;
       future->next = std::exchange(first->next,
                                    reinterpret_cast<BatchedFuture*>(Py_NewRef(as_object(future))));
-      return answer.release();
+      return start_what_is_due(self, loop) ? answer.release() : nullptr;
     }
   }
   if (!push(self, loop, future)) return nullptr;
-  if (self->lanes->waiting >= self->max_size) {
-    if (!start_calls(self, loop)) return nullptr;
-  } else if (self->timer == nullptr && !self->due && !start_timer(self, loop)) {
-    return nullptr;
-  }
-  return answer.release();
+  return start_what_is_due(self, loop) ? answer.release() : nullptr;
 }
 
 bool add_batched_queue_type(PyObject* module) {

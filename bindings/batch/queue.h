@@ -16,6 +16,7 @@ namespace mcp::python {
 
 struct BatchedTerms {
   PyObject* function;  // borrowed, as everything here
+  PyObject* key;       // what makes two items the same; None: the item itself
   PyObject* context;   // of the calls: no caller lends its own
   PyObject* max_wait;  // seconds, a float
   std::size_t max_size;

@@ -82,10 +82,17 @@ bool report(PyObject* loop, PyObject* callback) {
   return true;
 }
 
-bool wake(PyObject* loop, const Waiter& waiter) {
-  const Ref context =
-      waiter.context != nullptr ? Ref::borrow(waiter.context) : Ref::steal(PyContext_New());
-  if (!context || PyContext_Enter(context.get()) != 0) return report(loop, waiter.callback);
+// An empty context; the one of the callback before where that left nothing in it.
+bool renew(Ref& empty) {
+  if (empty && Py_REFCNT(empty.get()) == 1 && PyObject_Size(empty.get()) == 0) return true;
+  empty = Ref::steal(PyContext_New());
+  return static_cast<bool>(empty);
+}
+
+bool wake(PyObject* loop, const Waiter& waiter, Ref& empty) {
+  if (waiter.context == nullptr && !renew(empty)) return report(loop, waiter.callback);
+  const Ref context = Ref::borrow(waiter.context != nullptr ? waiter.context : empty.get());
+  if (PyContext_Enter(context.get()) != 0) return report(loop, waiter.callback);
   Ref answer = Ref::steal(PyObject_CallOneArg(waiter.callback, waiter.future));
   PyObject *type, *value, *traceback;
   PyErr_Fetch(&type, &value, &traceback);
@@ -97,10 +104,11 @@ bool wake(PyObject* loop, const Waiter& waiter) {
 PyObject* wake_up_call(PyObject* object, PyObject*, PyObject*) {
   WakeUp* self = as_wake_up(object);
   const Instant deadline = end_of_tick();
+  Ref empty;
   while (self->waiters != nullptr && self->next < self->waiters->size()) {
     const std::size_t index = self->next++;
     Waiter waiter = std::exchange((*self->waiters)[index], Waiter{});
-    const bool fine = wake(self->loop, waiter);
+    const bool fine = wake(self->loop, waiter, empty);
     Py_DECREF(waiter.callback);
     Py_XDECREF(waiter.context);
     Py_DECREF(waiter.future);

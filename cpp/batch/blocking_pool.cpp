@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/fork.h"
 #include "base/mutex.h"
+#include "base/thread.h"
 
 namespace mcp::batch {
 
@@ -71,7 +72,7 @@ void BlockingPool::submit(Task task) {
   state_->queue.push_back(std::move(task));
   if (state_->queue.size() > state_->idle && state_->threads.size() < state_->max_threads) {
     try {
-      state_->threads.emplace_back([state = state_] { run_thread(state); });
+      state_->threads.push_back(start_thread("mcp-batch", [state = state_] { run_thread(state); }));
     } catch (const std::system_error&) {
       if (state_->threads.empty()) {
         state_->queue.pop_back();

@@ -3,8 +3,9 @@
 // The job knows items by their number only: what they are, and what becomes of them, is the
 // MapWork's. It hands out chunks, watches what they cost, tells computing from waiting, and brings
 // in threads accordingly: the blocking pool's one after the other while the work waits, TBB's when
-// it computes, none beyond the first when the rest is done in no time. A scout, one more thread of
-// the pool, looks on while this is not clear, and joins when the others are stuck.
+// it computes, none beyond the first when the rest is done in no time. Where the threads only take
+// turns at a lock, one does the work alone. A scout, one more thread of the pool, looks on while
+// this is not clear, or one works alone, and joins when the others are stuck.
 //
 // Safe from any thread. Lock order: MapJob before BlockingPool. MapWork runs and is told of events
 // with no lock held.
@@ -15,6 +16,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -23,6 +25,7 @@
 #include "batch/blocking_pool.h"
 #include "batch/chunk_sizer.h"
 #include "batch/cpu_runner.h"
+#include "batch/turn_probe.h"
 #include "batch/work_kind.h"
 
 namespace mcp::batch {
@@ -32,7 +35,12 @@ class MapJob;
 // Measures one chunk. Used by one thread.
 class RunMeter {
  public:
-  RunMeter(MapJob& job, bool first) : job_(job), first_(first) {}
+  // `alone`: threads would only take turns at a lock, so that this one does the work by itself.
+  // `slice`: items after which it should let go of that lock for a moment.
+  RunMeter(MapJob& job, bool first, bool alone, std::size_t slice)
+      : job_(job), first_(first), alone_(alone), slice_(slice) {}
+  [[nodiscard]] bool alone() const noexcept { return alone_; }
+  [[nodiscard]] std::size_t slice() const noexcept { return slice_; }
   // The work itself begins: what came before (waiting for a lock) is not its cost.
   void begin();
   // It ended, after this many items.
@@ -42,7 +50,10 @@ class RunMeter {
   friend class MapJob;
   MapJob& job_;
   bool first_;
+  bool alone_;
+  std::size_t slice_;
   Instant created_at_ = now_precise();
+  std::uint64_t sleeps_ = 0;
   Instant began_at_ = 0;
   Duration cpu_began_ns_ = 0;
   Duration wall_ns_ = 0;
@@ -104,14 +115,18 @@ class MapJob : public std::enable_shared_from_this<MapJob> {
   };
 
   void work_on_pool();
+  bool work_on_cpu_runner();
   void scout();
+  bool look_on() REQUIRES(mutex_);
   bool resubmit(void (MapJob::*task)());
   bool run_one(bool on_cpu_runner);
   bool take(bool on_cpu_runner, Range& range) REQUIRES(mutex_);
   void finish(Range range, const RunMeter& meter);
+  void record_turn(const RunMeter& meter, bool beside_others) REQUIRES(mutex_);
   void bring_in_threads() REQUIRES(mutex_);
   void start_on_pool() REQUIRES(mutex_);
   void start_on_cpu_runner() REQUIRES(mutex_);
+  void start_scout() REQUIRES(mutex_);
   void observe_first_chunk() REQUIRES(mutex_);
   [[nodiscard]] bool cpu_runner_wanted() const REQUIRES(mutex_);
   [[nodiscard]] unsigned most_threads() const REQUIRES(mutex_);
@@ -130,6 +145,9 @@ class MapJob : public std::enable_shared_from_this<MapJob> {
   CondVar evidence_;  // a scout waits here for the first chunk
   ChunkSizer sizer_ GUARDED_BY(mutex_);
   KindProbe probe_ GUARDED_BY(mutex_);
+  TurnProbe turns_ GUARDED_BY(mutex_);
+  Instant alone_since_ GUARDED_BY(mutex_) = 0;
+  Instant finished_at_ GUARDED_BY(mutex_) = 0;  // the latest chunk
   std::size_t added_ GUARDED_BY(mutex_) = 0;
   std::size_t next_ GUARDED_BY(mutex_) = 0;         // the first item not handed out yet
   std::vector<Range> returned_ GUARDED_BY(mutex_);  // handed out, and given back
@@ -144,6 +162,7 @@ class MapJob : public std::enable_shared_from_this<MapJob> {
   // The chunk that runs while the kind is not known. One at a time does.
   bool first_running_ GUARDED_BY(mutex_) = false;
   pthread_t first_thread_ GUARDED_BY(mutex_){};
+  pid_t first_id_ GUARDED_BY(mutex_) = 0;
   Instant first_began_at_ GUARDED_BY(mutex_) = 0;
   Duration first_cpu_began_ns_ GUARDED_BY(mutex_) = 0;
   MapStats stats_ GUARDED_BY(mutex_);

@@ -9,28 +9,26 @@
 #include <atomic>
 #include <functional>
 #include <list>
+#include <system_error>
 #include <thread>
 #include <utility>
 
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "base/thread.h"
+#include "batch/arena_life.h"
 
 namespace mcp::batch {
 namespace {
-
-// TBB's threads give their turns away a hundred times before they end. On an overloaded machine
-// that took minutes; a fork does not wait for them longer than this.
-constexpr Duration kForkPatience_ns = 500 * kMillisecond;
 
 // Everything that this process runs on TBB.
 struct Scheduler {
   Mutex mutex;
   std::list<std::thread> running GUARDED_BY(mutex);
   std::list<std::thread> ended GUARDED_BY(mutex);  // to be joined
-  bool started GUARDED_BY(mutex) = false;          // TBB has threads
-  bool ending GUARDED_BY(mutex) = false;           // `ender` is ending them
-  CondVar not_ending;
-  std::thread ender GUARDED_BY(mutex);
+  ArenaLife life GUARDED_BY(mutex);
+  CondVar ended_or_not;                 // `ender` has done what it could
+  std::thread ender GUARDED_BY(mutex);  // ends TBB's threads
 };
 
 // Leaked on purpose: launches may outlive static destruction.
@@ -58,13 +56,24 @@ void join_all(std::list<std::thread>& threads) {
   for (std::thread& thread : threads) thread.join();
 }
 
-// Before a launch runs: TBB's threads do not end from here on.
-void begin(Scheduler& all) {
-  const MutexLock lock(all.mutex);
-  while (all.ending) all.not_ending.wait(all.mutex);
-  all.started = true;
-  would_inherit.store(true);  // also where the fork was prepared for already
+// While TBB's threads end: as many threads as there are chains.
+void run_without_arena(unsigned workers, const CpuRunner::Step& step) {
+  const auto run_chain = [&step] {
+    while (step()) {
+    }
+  };
+  std::list<std::thread> others;
+  try {
+    while (others.size() + 1 < workers) others.push_back(start_thread("mcp-batch-cpu", run_chain));
+  } catch (const std::system_error&) {  // their chains come after this thread's
+  }
+  const std::size_t left_over = workers - 1 - others.size();
+  run_chain();
+  for (std::size_t i = 0; i < left_over; ++i) run_chain();
+  join_all(others);
 }
+
+void note(const ArenaLife& life) { would_inherit.store(life.would_inherit()); }
 
 // The ender's work: joins the threads of launches that are over, and ends TBB's.
 void end_all(Scheduler& all) {
@@ -77,33 +86,43 @@ void end_all(Scheduler& all) {
   tbb::task_scheduler_handle handle{tbb::attach{}};
   const bool finalized = tbb::finalize(handle, std::nothrow);
   const MutexLock lock(all.mutex);
-  all.started = !finalized;
-  all.ending = false;
-  all.not_ending.notify_all();
+  all.life.ended(finalized);
+  note(all.life);
+  all.ended_or_not.notify_all();
+}
+
+void start_ender(Scheduler& all) REQUIRES(all.mutex) {
+  try {
+    if (all.ender.joinable()) all.ender.join();  // it has nothing left to do
+    all.ender = start_thread("mcp-batch-end", end_all, std::ref(all));
+  } catch (const std::system_error&) {
+    all.life.ended(false);
+  }
 }
 
 // True: TBB has no thread. False: a launch runs, or its threads take longer to end than a fork
 // waits.
 bool end_threads(Scheduler& all) REQUIRES(all.mutex) {
-  if (!all.running.empty()) return false;
-  if (!all.started) return true;
-  if (!all.ending) {
-    if (all.ender.joinable()) all.ender.join();  // it has nothing left to do
-    try {
-      all.ender = std::thread(end_all, std::ref(all));
-    } catch (...) {
-      return false;
+  for (bool asked = false;;) {
+    const Instant now = now_precise();
+    switch (all.life.prepare(now)) {
+      case ArenaLife::Fork::kReady:
+        if (all.ender.joinable()) all.ender.join();
+        return true;
+      case ArenaLife::Fork::kBusy:
+        return false;
+      case ArenaLife::Fork::kEnd:
+        if (std::exchange(asked, true)) {  // they cannot be ended now
+          all.life.ended(false);
+          return false;
+        }
+        start_ender(all);
+        break;
+      case ArenaLife::Fork::kWait:
+        all.ended_or_not.wait_for(all.mutex, all.life.wait_until() - now);
+        break;
     }
-    all.ending = true;
   }
-  const Instant deadline = now_precise() + kForkPatience_ns;
-  while (all.ending && all.running.empty()) {
-    const Duration left = deadline - now_precise();
-    if (left <= 0 || !all.not_ending.wait_for(all.mutex, left)) break;
-  }
-  if (all.ending || all.started) return false;
-  all.ender.join();
-  return true;
 }
 
 }  // namespace
@@ -118,21 +137,24 @@ void TbbArena::launch(unsigned workers, Step step) {
   Scheduler& all = *scheduler;
   const MutexLock lock(all.mutex);
   const auto self = all.running.emplace(all.running.end());
-  auto body = [&all, self, workers, step = std::move(step)]() mutable {
-    begin(all);
-    run_in_arena(workers, step);
+  const bool on_tbb = all.life.launch();
+  note(all.life);  // also where the fork was prepared for already
+  auto body = [&all, self, on_tbb, workers, step = std::move(step)]() mutable {
+    on_tbb ? run_in_arena(workers, step) : run_without_arena(workers, step);
     step = nullptr;
     std::list<std::thread> ended;
     {
       const MutexLock leaving(all.mutex);
+      if (on_tbb) all.life.left();
       ended.swap(all.ended);
       all.ended.splice(all.ended.end(), all.running, self);
     }
     join_all(ended);  // here, because nobody waits for this thread with a lock held
   };
   try {
-    *self = std::thread(std::move(body));
+    *self = start_thread("mcp-batch-cpu", std::move(body));
   } catch (...) {
+    if (on_tbb) all.life.left();
     all.running.erase(self);
     throw;
   }
@@ -143,7 +165,7 @@ bool TbbArena::prepare_fork() noexcept {
   Scheduler& all = *scheduler;
   const MutexLock lock(all.mutex);
   const bool ended = end_threads(all);
-  would_inherit.store(!ended);
+  note(all.life);
   return ended;
 }
 

@@ -18,8 +18,9 @@ class TbbArena final : public CpuRunner {
   [[nodiscard]] bool usable() const noexcept override;
 
   // Before a fork: ends TBB's threads, so that parent and child start afresh. False while a launch
-  // runs, and when they take longer than 0.5 s to end: the child then does without TBB. Never to be
-  // called with a lock that TBB's threads need to end.
+  // runs, and when they take longer than 0.5 s to end: the child then does without TBB, and so do
+  // launches of the parent until they have ended. Never to be called with a lock that TBB's threads
+  // need to end.
   static bool prepare_fork() noexcept;
   static void reset_after_fork_in_child() noexcept;
 };

@@ -3,6 +3,8 @@
 // A pure state machine: no clock, no lock. Thread-compatible.
 #pragma once
 
+#include <cstdint>
+
 #include "base/clock.h"
 
 namespace mcp::batch {
@@ -25,19 +27,23 @@ class KindProbe {
 
   explicit KindProbe(WorkKind known = WorkKind::kMeasured) : kind_(known) {}
 
-  // Adds finished work: how long it took, and how much of that on the processor.
-  void record(Duration wall_ns, Duration cpu_ns) {
-    wall_ns_ += wall_ns;
+  // Adds finished work: how long it took, how much of that on the processor, and how often it gave
+  // the processor away of its own accord. Without any, the rest of the time is the fault of a busy
+  // machine.
+  void record(Duration wall_ns, Duration cpu_ns, std::uint64_t sleeps = 1) {
+    wall_ns_ += sleeps > 0 ? wall_ns : cpu_ns;
     cpu_ns_ += cpu_ns;
     if (kind_ == WorkKind::kMeasured && wall_ns_ >= kEvidence_ns) {
       kind_ = kind_of(wall_ns_, cpu_ns_);
     }
   }
 
-  // Looks at work that is still running. Keeps nothing of it but the decision.
-  void observe(Duration wall_ns, Duration cpu_ns) {
+  // Looks at work that is still running. Keeps nothing of it but the decision. `sleeping`: its
+  // thread waits for something else than a processor.
+  void observe(Duration wall_ns, Duration cpu_ns, bool sleeping = true) {
     if (kind_ != WorkKind::kMeasured || wall_ns + wall_ns_ < kEvidence_ns) return;
     const WorkKind looks = kind_of(wall_ns + wall_ns_, cpu_ns + cpu_ns_);
+    if (looks == WorkKind::kBlocking && !sleeping) return;
     if (looks == WorkKind::kBlocking || wall_ns >= kLongEvidence_ns) kind_ = looks;
   }
 

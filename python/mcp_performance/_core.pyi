@@ -2,6 +2,7 @@
 
 from asyncio import AbstractEventLoop, Future, Task
 from collections.abc import (
+    AsyncIterable,
     Awaitable,
     Callable,
     Coroutine,
@@ -73,6 +74,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _R_co = TypeVar("_R_co", covariant=True)
 _T = TypeVar("_T")
+_E = TypeVar("_E", bound=BaseException)
 _T_co = TypeVar("_T_co", covariant=True)
 _S = TypeVar("_S")
 _Q = ParamSpec("_Q")
@@ -445,18 +447,26 @@ class BatchEngine:
         concurrency: int,
         chunk_size: int,
         pending: object | None,
+        context: Context,
     ) -> BatchJob: ...
     def close(self) -> None: ...
     @property
     def threads(self) -> int: ...
 
-class BatchedFuture(Awaitable[_T_co]):
-    """What a batched function returns: a future as asyncio's functions take it.
+class BatchedFuture(Coroutine[Any, Any, _T_co]):
+    """What a batched function returns: a future and a coroutine, as asyncio's functions take them.
 
-    ``await`` it, once or more, or give it to ``asyncio.gather``, ``wait``, ``wait_for``, ``shield``.
+    ``await`` it, once or more, or give it to ``asyncio.create_task``, ``TaskGroup``, ``gather``,
+    ``wait_for``, ``shield`` or ``ensure_future``.
     """
 
     def __await__(self) -> Generator[Any, None, _T_co]: ...
+    def send(self, value: Any, /) -> Any:
+        """One step, as of a coroutine."""
+    def throw(self, error: Any, value: Any = ..., traceback: Any = ..., /) -> Any:
+        """Raise the exception here, as a coroutine does; without others who wait, it is cancelled."""
+    def close(self) -> None:
+        """Without others who wait for it, it is cancelled."""
     def result(self) -> _T_co:
         """The result.
 
@@ -498,10 +508,24 @@ class Batched(Generic[_T, _R]):
 
     __name__: str
     __qualname__: str
-    __wrapped__: Callable[[list[_T]], Awaitable[Iterable[_R | BaseException]]]
+    __wrapped__: Callable[
+        [list[_T]],
+        Awaitable[
+            Iterable[_R | BaseException]
+            | AsyncIterable[_R | BaseException]
+            | Mapping[Any, _R | BaseException]
+        ],
+    ]
     def __init__(
         self,
-        function: Callable[[list[_T]], Awaitable[Iterable[_R | BaseException]]],
+        function: Callable[
+            [list[_T]],
+            Awaitable[
+                Iterable[_R | BaseException]
+                | AsyncIterable[_R | BaseException]
+                | Mapping[Any, _R | BaseException]
+            ],
+        ],
         /,
         *,
         max_size: int = 100,
@@ -533,12 +557,20 @@ class Batched(Generic[_T, _R]):
     def _key(self) -> Callable[[_T], Hashable] | None: ...
 
 def _batched_settle(futures: list[BatchedFuture[Any]], results: list[Any] | BaseException | None) -> None: ...
-def _set_batched_call(function: Callable[..., Task[None]], /) -> None: ...
+def _set_batch_error(error: type[Exception], /) -> None: ...
+def _set_batched_call(
+    function: Callable[..., Task[None]],
+    levels: ContextVar[Mapping[object, int]],
+    none: Mapping[object, int],
+    deepest: Callable[[Mapping[object, int], Mapping[object, int]], Mapping[object, int]],
+    /,
+) -> None: ...
 def _set_batched_helpers(
     bind: Callable[[Batched[Any, Any], object, type | None], Batched[Any, Any]],
     prune: Callable[[MutableMapping[AbstractEventLoop, object]], None],
     /,
 ) -> None: ...
+def _own_exception(error: _E, /) -> _E: ...
 def _batch_prepare_fork() -> bool: ...
 def _batch_after_fork_in_child() -> None: ...
 

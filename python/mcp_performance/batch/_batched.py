@@ -4,61 +4,138 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import math
 from asyncio import AbstractEventLoop, Task
-from collections.abc import Awaitable, Callable, Hashable, Iterable, MutableMapping
+from collections.abc import (
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Hashable,
+    Iterable,
+    Mapping,
+    MappingView,
+    MutableMapping,
+    Set,
+    Sized,
+)
 from contextvars import Context
+from itertools import islice
+from types import MappingProxyType
 from typing import Any, TypeVar, cast, overload
 
 from .. import _core
+from .._base._async_functions import is_async
 from .._base._checks import integer
 from .._core import Batched, BatchedFuture
 from ..errors import BatchError, ConfigurationError
+from ._nesting import NO_LEVELS, Levels, deepest, levels
 
 __all__ = ["Batched", "BatchedFuture", "batched"]
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
-_Function = Callable[[list[Any]], Awaitable[Iterable[Any]]]
+_Key = Callable[[Any], Hashable]
+_Results = Iterable[_R] | AsyncIterable[_R] | Mapping[Any, _R]
+_Function = Callable[[list[Any]], Awaitable[_Results[Any]]]
 
 
-async def _call(function: _Function, items: list[Any], futures: list[BatchedFuture[Any]]) -> None:
+class _WrongResults(BatchError, TypeError):
+    """What a batched function returned cannot be told apart into one result an item."""
+
+
+class _NoResult(BatchError, KeyError):
+    """A batched function returned a mapping without the key of an item."""
+
+    __str__ = Exception.__str__
+
+
+async def _call(
+    function: _Function, key: _Key | None, items: list[Any], futures: list[BatchedFuture[Any]]
+) -> None:
+    outcome: list[Any] | BaseException
     try:
-        results = list(await function(items))
-        if len(results) != len(futures):
-            name = getattr(function, "__qualname__", repr(function))
-            raise BatchError(f"{name} returned {len(results)} results for {len(futures)} items")
+        answer = await function(items)
+        if type(answer) is list and len(answer) == len(futures):
+            outcome = answer
+        else:
+            outcome = await _one_result_each(function, key, items[: len(futures)], answer)
     except asyncio.CancelledError:
         _core._batched_settle(futures, None)
         raise
-    except Exception as error:
-        _core._batched_settle(futures, error)
+    except BaseException as error:  # what ends the program does so at one of the callers
+        outcome = error
+    _core._batched_settle(futures, outcome)
+
+
+async def _one_result_each(function: _Function, key: _Key | None, items: list[Any], answer: Any) -> list[Any]:
+    name = getattr(function, "__qualname__", repr(function))
+    if isinstance(answer, Mapping):
+        return [_result_of(name, answer, item, key) for item in items]
+    unordered = isinstance(answer, Set) and not isinstance(answer, MappingView)
+    if unordered or isinstance(answer, str | bytes | bytearray | memoryview):
+        raise _WrongResults(
+            f"{name} returned a {type(answer).__name__}: expected one result an item, in order"
+        )
+    if isinstance(answer, Sized):
+        size = f"{len(answer)}"
+        results = list(cast("Iterable[Any]", answer)) if len(answer) == len(items) else []
     else:
-        _core._batched_settle(futures, results)
+        results = await _up_to(len(items) + 1, name, answer)
+        size = f"{len(results)}" if len(results) <= len(items) else f"more than {len(items)}"
+    if len(results) != len(items) or size != f"{len(items)}":
+        raise BatchError(f"{name} returned {size} results for {len(items)} items")
+    return results
+
+
+async def _up_to(most: int, name: str, answer: Any) -> list[Any]:
+    """What a generator yields, which may be without end."""
+    if isinstance(answer, AsyncIterable):
+        results: list[Any] = []
+        async for result in answer:
+            results.append(result)
+            if len(results) == most:
+                break
+        return results
+    if not isinstance(answer, Iterable):
+        raise _WrongResults(f"{name} returned {answer!r}: expected one result an item")
+    return list(islice(answer, most))
+
+
+def _result_of(name: str, results: Mapping[Any, Any], item: Any, key: _Key | None) -> Any:
+    try:
+        return results[item if key is None else key(item)]
+    except KeyError:
+        return _NoResult(f"{name} returned no result for item {item!r}")
+    except TypeError as error:
+        told = _NoResult(f"{name} returned a mapping, which has no result for item {item!r}: {error}")
+        told.__cause__ = error
+        return told
 
 
 def _start_call(
     loop: AbstractEventLoop,
     function: _Function,
+    key: _Key | None,
     items: list[Any],
     futures: list[BatchedFuture[Any]],
     context: Context,
+    inside: Levels | None,
     ended: Callable[[Task[None]], None],
 ) -> Task[None]:
-    coroutine = _call(function, items, futures)
+    coroutine = _call(function, key, items, futures)
+    context = context.copy()
+    if inside is not None:
+        queue = cast(Any, ended).__self__
+        context.run(levels.set, MappingProxyType({**inside, queue: 1}))
     try:
-        call = loop.create_task(coroutine, context=context.copy())
+        call = loop.create_task(coroutine, context=context)
     except BaseException:
         coroutine.close()
         raise
-    call.add_done_callback(functools.partial(_end_call, ended), context=context)
+    call.add_done_callback(ended, context=context)
     return call
-
-
-def _end_call(ended: Callable[[Task[None]], None], call: Task[None]) -> None:
-    ended(call)
-    if not call.cancelled() and (error := call.exception()) is not None:
-        raise error  # a SystemExit or the like; the loop reports it
 
 
 def _bind(unbound: Batched[Any, Any], instance: object, owner: type | None) -> Batched[Any, Any]:
@@ -96,13 +173,15 @@ def _make(
     return made
 
 
-_core._set_batched_call(_start_call)
+_core._set_batched_call(_start_call, levels, NO_LEVELS, deepest)
 _core._set_batched_helpers(_bind, _drop_closed)
+_core._set_batch_error(BatchError)
+Coroutine.register(BatchedFuture)
 
 
 @overload
 def batched(
-    function: Callable[[list[_T]], Awaitable[Iterable[_R | BaseException]]], /
+    function: Callable[[list[_T]], Awaitable[_Results[_R | BaseException]]], /
 ) -> Batched[_T, _R]: ...
 @overload
 def batched(
@@ -111,9 +190,9 @@ def batched(
     max_wait: float = 0.002,
     key: Callable[[Any], Hashable] | None = None,
     max_concurrency: int | None = None,
-) -> Callable[[Callable[[list[_T]], Awaitable[Iterable[_R | BaseException]]]], Batched[_T, _R]]: ...
+) -> Callable[[Callable[[list[_T]], Awaitable[_Results[_R | BaseException]]]], Batched[_T, _R]]: ...
 def batched(
-    function: Callable[[list[Any]], Awaitable[Iterable[Any]]] | None = None,
+    function: _Function | None = None,
     /,
     *,
     max_size: int = 100,
@@ -127,9 +206,17 @@ def batched(
     Items go in the order in which they came. Equal keys that wait together are one item, and every
     caller gets its result. An item whose callers were all cancelled is left out.
 
-    The function returns one result an item, in their order; a result that is an exception is raised
-    at the callers of that item alone. What the function raises is raised at all its callers, and a
-    wrong number of results is a :class:`BatchError` at all of them.
+    The function returns one result an item, in their order: a list, or anything that is iterated once.
+    A mapping holds the results by item, or by what *key* makes of the item; an item that it lacks is
+    a :class:`BatchError`, which is a ``KeyError`` too, at the callers of that item alone, and so is a
+    result that is an exception. What the function raises is raised at all its callers. A wrong
+    number of results, a set, a string and what is not iterable are a :class:`BatchError` at all of
+    them. Each caller gets an exception of its own. What ends the program (``SystemExit``,
+    ``KeyboardInterrupt``) reaches one of them, the others get a :class:`BatchError`.
+
+    What a call returns is awaited, or given to ``asyncio.create_task``, ``TaskGroup``, ``gather``,
+    ``wait_for``, ``shield``, ``ensure_future``. A cancelled caller leaves the others alone; with its
+    last caller an item leaves the queue. A call that was started goes on.
 
     Args:
         max_size: items in one call at most.
@@ -137,11 +224,12 @@ def batched(
         key: what makes two items the same; the item itself when ``None``. Items whose key is not
             hashable are never the same.
         max_concurrency: calls at a time on each loop. While they are at their limit, the tasks that
-            queue items take turns, so that one with many items does not shut out the others.
+            queue items take turns, so that one with many items does not shut out the others. What a
+            call itself waits for does not wait for that call to end.
 
     Raises:
         ConfigurationError: an option is out of its range.
-        TypeError: the function, or an option, is of the wrong type.
+        TypeError: the function is not ``async def``, or an option is of the wrong type.
     """
     integer("max_size", max_size, 1, 1_000_000)
     if max_concurrency is not None:
@@ -151,9 +239,9 @@ def batched(
     if not 0 <= max_wait < math.inf:
         raise ConfigurationError(f"max_wait={max_wait!r}: expected seconds, 0 or more")
 
-    def decorate(target: Callable[[list[Any]], Awaitable[Iterable[Any]]]) -> Batched[Any, Any]:
-        if not callable(target):
-            raise TypeError(f"function={target!r}: expected an async function of a list of items")
+    def decorate(target: _Function) -> Batched[Any, Any]:
+        if not (callable(target) and (is_async(target) or is_async(inspect.unwrap(target)))):
+            raise TypeError(f"function={target!r}: expected an `async def` function of a list of items")
         return _make(target, max_size, max_wait, key, max_concurrency)
 
     return decorate if function is None else decorate(function)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
 from types import TracebackType
@@ -17,6 +17,7 @@ from .._base._checks import integer, number
 from ..errors import BatchError, ConfigurationError
 from ._feed import Consumer, Items, Run, Window, feed, known_size
 from ._gil import ThreadUse, warn_if_gil_bound
+from ._nesting import Nesting
 from ._progress import ProgressCallback, ProgressReport
 from ._runs import AsyncRun, ExecutorRun, LoopRun
 
@@ -118,7 +119,10 @@ class BatchProcessor:
     lock: threads do not speed them up, and a :class:`GilBoundWarning` says so, once a function, with
     the evidence; give such work a ``concurrent.futures.ProcessPoolExecutor`` as *executor*.
 
-    Threads start with the first work. Safe from any loop; a forked child starts afresh.
+    Threads start with the first work. Safe from any loop; a forked child starts afresh. A function
+    may itself wait for a map of the same processor: what is called from within an item gets threads
+    of its own, up to *max_workers* for each depth, also where the processor has an executor of
+    threads.
 
     Args:
         max_workers: threads of the pool for functions that wait; ``min(32, cores + 4)`` when
@@ -140,8 +144,9 @@ class BatchProcessor:
         self._given_workers = max_workers
         self._max_workers = max_workers or min(32, len(os.sched_getaffinity(0)) + 4)
         self._executor = executor
-        self._engine: _core.BatchEngine | None = None
-        self._engine_pid = 0
+        self._engines: dict[int, _core.BatchEngine] = {}  # by the depth of the call
+        self._engines_pid = 0
+        self._nesting = Nesting()
         self._runs: set[Run] = set()
         self._closed = False
         self._waiting_for_runs: list[Future[None]] = []
@@ -207,10 +212,13 @@ class BatchProcessor:
                 ``TimeoutError``; coroutines are cancelled, threads finish the item they are at,
                 and its result is dropped. Of a lazy input, the items read so far count.
             progress: show progress on standard error, or call ``progress(done, total)`` on the
-                loop about ten times a second; *total* is ``None`` for a lazy input.
+                loop about ten times a second; *total* is ``None`` for a lazy input. Where it raises,
+                the loop's exception handler is told, it is called no more, and the items go on.
 
         Returns:
-            The outcomes in the order of *items*. Errors of items never raise here.
+            The outcomes in the order of *items*. What an item raises never raises here, be it
+            ``SystemExit``, ``KeyboardInterrupt`` or a ``CancelledError`` of its own: it is the
+            item's error, and that item's alone.
 
         Raises:
             BatchError: the processor is closed.
@@ -219,6 +227,8 @@ class BatchProcessor:
         """
         if timeout is not None:
             number("timeout", timeout, unit="seconds")
+        if not (isinstance(progress, bool) or callable(progress)) or is_async(progress):
+            raise TypeError(f"progress={progress!r}: expected True, False or a function that is not async")
         started = perf_counter()
         run, window = self._start(fn, kind, concurrency, chunk_size, _PENDING)
         if size := known_size(items):
@@ -288,15 +298,21 @@ class BatchProcessor:
         """Wait for the calls of :meth:`map` and :meth:`stream` that run, and end the threads.
 
         Later calls raise :class:`BatchError`. Idempotent.
+
+        Raises:
+            BatchError: it is called by an item of this processor, and would wait for itself.
         """
+        if self._nesting.is_inside():
+            raise BatchError("an item of this batch processor cannot close it: it would wait for itself")
         self._closed = True
         while self._runs:
             waiting: Future[None] = Future()
             self._waiting_for_runs.append(waiting)
             await asyncio.wrap_future(waiting)
-        engine, self._engine = self._engine, None
-        if engine is not None and not self._abandoned and self._engine_pid == os.getpid():
-            engine.close()
+        engines, self._engines = self._engines, {}
+        if not self._abandoned and self._engines_pid == os.getpid():
+            for engine in engines.values():
+                engine.close()
 
     async def __aenter__(self) -> BatchProcessor:
         return self
@@ -324,13 +340,16 @@ class BatchProcessor:
             integer("chunk_size", chunk_size, 1, 1_000_000_000)
         if concurrency is not None:
             integer("concurrency", concurrency, 1, 1_000_000)
+        if kind in {"cpu", "blocking"} and is_async(fn):
+            raise ConfigurationError(f'kind={kind!r}: fn is a coroutine function, expected "async" or None')
         run: Run
         if kind == "async" or (kind is None and is_async(fn)):
             concurrency = concurrency or self._given_workers or _ASYNC_CONCURRENCY
-            run = AsyncRun(fn, concurrency, pending)
-        elif self._executor is not None:
+            run = AsyncRun(fn, concurrency, pending, self._nesting.context(on_threads=False))
+        elif self._executor is not None and not self._waits_for_executor():
             concurrency = concurrency or _executor_workers(self._executor)
-            run = ExecutorRun(fn, self._executor, concurrency, chunk_size, pending)
+            context = self._nesting.context(on_threads=True)
+            run = ExecutorRun(fn, self._executor, concurrency, chunk_size, pending, context)
         else:
             if concurrency is not None and concurrency > self._max_workers:
                 raise ConfigurationError(
@@ -343,14 +362,21 @@ class BatchProcessor:
                 concurrency=concurrency,
                 chunk_size=chunk_size or 0,
                 pending=pending,
+                context=self._nesting.context(on_threads=True),
             )
         self._runs.add(run)
         return run, Window(concurrency)
 
+    def _waits_for_executor(self) -> bool:
+        return isinstance(self._executor, ThreadPoolExecutor) and self._nesting.level() > 0
+
     def _native(self) -> _core.BatchEngine:
-        if self._engine is None or self._engine_pid != os.getpid():
-            self._engine, self._engine_pid = _core.BatchEngine(self._max_workers), os.getpid()
-        return self._engine
+        if self._engines_pid != os.getpid():
+            self._engines, self._engines_pid = {}, os.getpid()
+        level = self._nesting.level()
+        if level not in self._engines:
+            self._engines[level] = _core.BatchEngine(self._max_workers)
+        return self._engines[level]
 
     async def _leave(self, run: Run) -> None:
         if not run.ended:

@@ -17,12 +17,17 @@ _INTERVAL_SECONDS = 0.1
 
 
 class ProgressReport:
-    """Reports ten times a second from the running loop, and once more at the end."""
+    """Reports ten times a second from the running loop, and once more at the end.
+
+    A function that raises is told to the loop's exception handler, and not called again: how far
+    the items came is no reason to lose them.
+    """
 
     def __init__(self, run: Run, total: int | None, show: bool | ProgressCallback) -> None:
         self._run = run
         self._total = total
-        self._show = self._print if show is True else show
+        self._show = self._print if isinstance(show, bool) else show
+        self._broken = False
         self._loop = asyncio.get_running_loop()
         self._started = perf_counter()
         self._last = -1
@@ -32,7 +37,7 @@ class ProgressReport:
         """Report the end."""
         self._timer.cancel()
         self._report()
-        if self._show == self._print:
+        if self._show == self._print and not self._broken:
             print(file=sys.stderr, flush=True)
 
     def _tick(self) -> None:
@@ -41,9 +46,16 @@ class ProgressReport:
 
     def _report(self) -> None:
         done = self._run.finished
-        if done != self._last and callable(self._show):
-            self._last = done
+        if self._broken or done == self._last:
+            return
+        self._last = done
+        try:
             self._show(done, self._total)
+        except Exception as error:
+            self._broken = True
+            self._timer.cancel()
+            message = f"progress={self._show!r} raised; the items go on without it"
+            self._loop.call_exception_handler({"message": message, "exception": error})
 
     def _print(self, done: int, total: int | None) -> None:
         seconds = perf_counter() - self._started

@@ -9,10 +9,11 @@ import pickle
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from time import perf_counter
 from typing import Any, ClassVar
 
+from .. import _core
 from ..errors import BatchError
 
 __all__ = ["AsyncRun", "ExecutorRun", "LoopRun"]
@@ -114,11 +115,15 @@ class AsyncRun(LoopRun):
     kind = "async"
 
     def __init__(
-        self, function: Callable[[Any], Awaitable[Any]], concurrency: int, pending: object | None
+        self,
+        function: Callable[[Any], Awaitable[Any]],
+        concurrency: int,
+        pending: object | None,
+        context: contextvars.Context,
     ) -> None:
         super().__init__(concurrency, pending)
         self._function = function
-        self._context = contextvars.copy_context()
+        self._context = context
         self._tasks: dict[asyncio.Task[Any], int] = {}
 
     def _start(self) -> None:
@@ -137,10 +142,8 @@ class AsyncRun(LoopRun):
         if task.cancelled():
             if not self._stopped:  # else it has no outcome
                 self._keep(index, None, asyncio.CancelledError())
-        elif (error := task.exception()) is not None:
-            self._keep(index, None, error)
         else:
-            self._keep(index, task.result(), None)
+            self._keep(index, *task.result())
         self._start()
         self._tell()
 
@@ -153,8 +156,13 @@ class AsyncRun(LoopRun):
             await asyncio.wait(tasks)
 
 
-async def _call(function: Callable[[Any], Awaitable[Any]], item: Any) -> Any:
-    return await function(item)
+async def _call(function: Callable[[Any], Awaitable[Any]], item: Any) -> tuple[Any, BaseException | None]:
+    try:
+        return await function(item), None
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:  # a task that raises SystemExit would end the loop as well
+        return None, error
 
 
 class ExecutorRun(LoopRun):
@@ -169,10 +177,12 @@ class ExecutorRun(LoopRun):
         concurrency: int,
         chunk_size: int | None,
         pending: object | None,
+        context: contextvars.Context,
     ) -> None:
         super().__init__(concurrency, pending)
         self._function = function
         self._executor = executor
+        self._context = context if isinstance(executor, ThreadPoolExecutor) else None
         self._chunk_size = chunk_size
         self._largest = 0
         self._item_seconds = 0.0
@@ -185,18 +195,20 @@ class ExecutorRun(LoopRun):
             chunk = [self._waiting.popleft() for _ in range(size)]
             indexes = [index for index, _ in chunk]
             try:
-                submitted = self._executor.submit(
-                    _run_chunk, self._function, [item for _, item in chunk], self._pid
-                )
+                submitted = self._submit([item for _, item in chunk])
             except Exception as error:  # shut down, or broken by an earlier chunk
-                for index in indexes:
-                    self._keep(index, None, error)
+                self._fail(indexes, error)
                 continue
             future = asyncio.wrap_future(submitted, loop=self._loop)
             self._running += size
             self._chunks[future] = indexes
             self.most_running = max(self.most_running, len(self._chunks))
             future.add_done_callback(self._done)
+
+    def _submit(self, items: list[Any]) -> Future[Any]:
+        if self._context is None:  # it may not go to another process
+            return self._executor.submit(_run_chunk, self._function, items, self._pid)
+        return self._executor.submit(self._context.copy().run, _run_chunk, self._function, items, self._pid)
 
     def _size(self) -> int:
         if self._chunk_size is not None:
@@ -214,8 +226,7 @@ class ExecutorRun(LoopRun):
             for index in [] if self._stopped else indexes:  # else they have no outcome
                 self._keep(index, None, asyncio.CancelledError())
         elif (error := future.exception()) is not None:
-            for index in indexes:
-                self._keep(index, None, error)
+            self._fail(indexes, error)
         else:
             outcomes, seconds = future.result()
             self._largest = max(self._largest, len(indexes))
@@ -225,6 +236,10 @@ class ExecutorRun(LoopRun):
                 self._keep(index, value, failure)
         self._start()
         self._tell()
+
+    def _fail(self, indexes: list[int], error: BaseException) -> None:
+        for index in indexes:
+            self._keep(index, None, _core._own_exception(error))
 
     async def cancel(self) -> None:
         self.stop()
@@ -241,7 +256,7 @@ def _run_chunk(function: Callable[[Any], Any], items: Sequence[Any], origin: int
         outcome: tuple[Any, BaseException | None]
         try:
             outcome = function(item), None
-        except Exception as error:
+        except BaseException as error:
             outcome = None, error
         outcomes.append(_pickled(outcome) if elsewhere else outcome)
     return outcomes, perf_counter() - started

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "batch/work_kind.h"
 
 namespace mcp::batch {
@@ -56,6 +58,47 @@ TEST(ChunkSizer, TakesItemsThatCostNothingMeasurable) {
   EXPECT_EQ(sizer.next(1'000'000, 1), 80U);
 }
 
+struct Bound {
+  Duration item_ns;
+  Duration target_ns;
+};
+
+class ChunkTime : public testing::TestWithParam<Bound> {};
+
+TEST_P(ChunkTime, IsBoundedOnceItemsWereMeasured) {
+  const auto [item_ns, target_ns] = GetParam();
+  for (const unsigned workers : {1U, 4U}) {
+    ChunkSizer sizer;
+    std::size_t left = 1'000'000;
+    for (int chunk = 0; left > 0 && chunk < 1000; ++chunk) {
+      const std::size_t size = sizer.next(left, workers, target_ns);
+      ASSERT_GE(size, 1U);
+      ASSERT_LE(size, left);
+      ASSERT_LE(static_cast<Duration>(size) * item_ns, std::max(target_ns, item_ns));
+      if (chunk > 0) {
+        ASSERT_LE(static_cast<Duration>(sizer.fitting(target_ns)) * item_ns,
+                  std::max(target_ns, item_ns));
+      }
+      sizer.record(size, static_cast<Duration>(size) * item_ns);
+      left -= size;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Items, ChunkTime,
+                         testing::Values(Bound{300, kMillisecond}, Bound{300, 2 * kMillisecond},
+                                         Bound{1 * kMicrosecond, 8 * kMillisecond},
+                                         Bound{50 * kMicrosecond, 2 * kMillisecond},
+                                         Bound{kMillisecond, 2 * kMillisecond},
+                                         Bound{kSecond, 2 * kMillisecond}));
+
+TEST(ChunkSizer, TheTimeOfOneItemThatTurnsOutLongBoundsTheNextChunk) {
+  ChunkSizer sizer;
+  for (int i = 0; i < 10; ++i) sizer.record(1000, kMillisecond);
+  sizer.record(1, 10 * kMillisecond);
+  EXPECT_EQ(sizer.fitting(2 * kMillisecond), 1U);
+}
+
 TEST(KindProbe, NeedsEvidence) {
   KindProbe probe;
   probe.record(KindProbe::kEvidence_ns - 1, 0);
@@ -83,6 +126,19 @@ TEST(KindProbe, DecidesByWorkThatStillRuns) {
   EXPECT_EQ(probe.kind(), WorkKind::kMeasured);
   probe.observe(KindProbe::kEvidence_ns, 0);
   EXPECT_EQ(probe.kind(), WorkKind::kBlocking);
+}
+
+TEST(KindProbe, DoesNotTakeABusyMachineForWaiting) {
+  KindProbe finished;
+  for (int i = 0; i < 10; ++i) {
+    finished.record(10 * KindProbe::kEvidence_ns, KindProbe::kEvidence_ns / 5, 0);
+  }
+  EXPECT_EQ(finished.kind(), WorkKind::kCpu);
+  KindProbe running;
+  running.observe(10 * KindProbe::kEvidence_ns, KindProbe::kEvidence_ns / 10, false);
+  EXPECT_EQ(running.kind(), WorkKind::kMeasured);
+  running.observe(10 * KindProbe::kEvidence_ns, KindProbe::kEvidence_ns / 10, true);
+  EXPECT_EQ(running.kind(), WorkKind::kBlocking);
 }
 
 TEST(KindProbe, StaysWithWhatItWasTold) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <future>
+#include <mutex>
 #include <numeric>
 #include <set>
 #include <thread>
@@ -320,6 +321,68 @@ TEST(MapJob, ShortItemsDoNotWaitForALongOne) {
   };
   fixture.run(20);
   fixture.expect_each_once();
+}
+
+// Work that needs one lock, as Python code does: 20 us an item.
+class LockedWork final : public Recorder {
+ public:
+  using Recorder::Recorder;
+  void run(std::size_t begin, std::size_t end, const std::atomic<bool>& stopped,
+           RunMeter& meter) override {
+    const std::lock_guard<std::mutex> lock(held);
+    if (meter.alone()) alone = true;
+    Recorder::run(begin, end, stopped, meter);
+  }
+  static void compute() {
+    const Instant until = thread_cpu_time() + 20 * kMicrosecond;
+    while (thread_cpu_time() < until) {
+    }
+  }
+  std::mutex held;
+  std::atomic<bool> alone{false};
+};
+
+TEST(MapJob, LetsOneThreadWorkWhereThreadsOnlyTakeTurns) {
+  constexpr std::size_t kItems = 20'000;
+  for (const unsigned concurrency : {4U, 1U}) {
+    auto pool = std::make_shared<BlockingPool>(concurrency);
+    auto work = std::make_shared<LockedWork>(kItems);
+    work->body = [](std::size_t) { LockedWork::compute(); };
+    auto job = std::make_shared<MapJob>(blocking(concurrency), pool, nullptr, work);
+    job->add(kItems);
+    job->close_input();
+    work->wait_for_event(1);
+    EXPECT_EQ(work->alone, concurrency > 1);
+    EXPECT_EQ(work->total(), kItems);
+    pool->close();
+  }
+}
+
+TEST(MapJob, OneThatWorksAloneAndGetsStuckIsJoinedByOthers) {
+  constexpr std::size_t kItems = 20'000;
+  auto pool = std::make_shared<BlockingPool>(3);
+  auto work = std::make_shared<LockedWork>(kItems);
+  std::promise<void> other_ran;
+  std::shared_future<void> ran = other_ran.get_future().share();
+  std::atomic<int> state{0};
+  work->body = [&](std::size_t) {
+    LockedWork::compute();
+    int expected = 0;
+    if (work->alone && state.compare_exchange_strong(expected, 1)) {
+      work->held.unlock();
+      ran.wait();  // for ever, unless another thread takes the rest
+      work->held.lock();
+    } else if (expected = 1; state.compare_exchange_strong(expected, 2)) {
+      other_ran.set_value();
+    }
+  };
+  auto job = std::make_shared<MapJob>(blocking(3), pool, nullptr, work);
+  job->add(kItems);
+  job->close_input();
+  work->wait_for_event(1);
+  EXPECT_EQ(state, 2);
+  EXPECT_EQ(work->total(), kItems);
+  pool->close();
 }
 
 TEST(MapJob, SurvivesManyShortJobs) {

@@ -12,7 +12,7 @@ from mcp_performance.batch._gil import ThreadUse, is_gil_bound, warn_if_gil_boun
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=110)
 
 
 FORK = """
@@ -83,6 +83,72 @@ print("done")
 
 def test_a_fork_while_batches_run_leaves_both_processes_working() -> None:
     run = run_python(BUSY_FORK)
+    assert (run.stdout, run.returncode) == ("done\n", 0), run.stderr
+
+
+FORKS_UNDER_LOAD = """
+import asyncio, hashlib, os, signal, threading
+from mcp_performance import BatchProcessor
+
+DATA = bytes(20_000)
+RIGHT = [(number, hashlib.sha256(DATA).digest()) for number in range(60)]
+KINDS = ("cpu", None, "blocking")
+
+def work(item):
+    return item, hashlib.sha256(DATA).digest()
+
+async def maps(batch):
+    for kind in KINDS:
+        assert (await batch.map(work, range(60), kind=kind, chunk_size=5)).results == RIGHT
+
+def spin():  # takes the processors away
+    child = os.fork()
+    while child == 0:
+        pass
+    return child
+
+stop, wrong = threading.Event(), []
+batch = BatchProcessor(4)
+
+def go_on():
+    while not stop.is_set():
+        try:
+            asyncio.run(maps(batch))
+        except BaseException as error:
+            wrong.append(error)
+
+spinning = [spin() for _ in range(4)]
+try:
+    for busy in (True, False):
+        threads = [threading.Thread(target=go_on) for _ in range(2 if busy else 0)]
+        for thread in threads:
+            thread.start()
+        for number in range(50):
+            if not busy and number % 5 == 0:
+                asyncio.run(maps(batch))  # TBB's threads are there, and idle
+            child = os.fork()
+            if child == 0:
+                asyncio.run(maps(batch))
+                os._exit(0)
+            signal.alarm(50)
+            status = os.waitpid(child, 0)[1]
+            signal.alarm(0)
+            assert status == 0, status
+        stop.set()
+        for thread in threads:
+            thread.join()
+finally:
+    stop.set()
+    for child in spinning:
+        os.kill(child, signal.SIGKILL)
+assert not wrong, wrong
+asyncio.run(maps(batch))
+print("done")
+"""
+
+
+def test_a_hundred_forks_on_a_busy_machine_leave_both_processes_right() -> None:
+    run = run_python(FORKS_UNDER_LOAD)
     assert (run.stdout, run.returncode) == ("done\n", 0), run.stderr
 
 
