@@ -9,12 +9,17 @@
 #include <utility>
 #include <vector>
 
+#include "bindings/base/errors.h"
 #include "bindings/base/native_operation.h"
 #include "bindings/base/rooms.h"
+#include "bindings/base/text.h"
+#include "bindings/sqlite/endpoint.h"
 #include "bindings/sqlite/figures.h"
+#include "bindings/sqlite/pack_params.h"
 #include "query/advisor.h"
 #include "query/json.h"
 #include "sqlite/fingerprint.h"
+#include "sqlite/sql_text.h"
 #include "sqlite/tracker.h"
 
 namespace py = pybind11;
@@ -49,10 +54,15 @@ class Fingerprint final : public NativeOperation {
       PyErr_Format(PyExc_TypeError, "sql=%R: expected a string", item);
       return nullptr;
     }
-    Py_ssize_t length = 0;
-    const char* bytes = PyUnicode_AsUTF8AndSize(item, &length);
-    if (bytes == nullptr) return nullptr;
-    return std::make_unique<Statement>(std::string(bytes, static_cast<std::size_t>(length)));
+    std::string_view text;
+    if (!utf8_of(item, "sql", text)) return nullptr;
+    try {
+      sqlite::check_sql(text);
+    } catch (const Error& error) {
+      set_python_error(error);
+      return nullptr;
+    }
+    return std::make_unique<Statement>(std::string(text));
   }
 };
 
@@ -60,18 +70,48 @@ constexpr const char* kFingerprintDoc =
     "fingerprint(sql, /)\n--\n\n"
     "The form of a statement without its values, and its hash of 16 hexadecimal digits.\n\n"
     "BatchProcessor.map runs it without the interpreter lock.\n\n"
-    "Raises:\n    TypeError: sql is not a string.";
+    "Raises:\n    TypeError: sql is not a string.\n    QueryError: sql holds a NUL.";
 
-std::string analyze(const std::string& path, const std::string& sql,
-                    const std::vector<int>& numbered,
-                    const std::vector<std::pair<std::string, int>>& named) {
-  query::BoundTypes bound;
-  for (const int type : numbered) bound.numbered.push_back(static_cast<query::BoundType>(type));
-  for (const auto& [name, type] : named) {
-    bound.named.emplace_back(name, static_cast<query::BoundType>(type));
+// Of params as they would be bound, by the adapters of `pool` if it is one.
+std::vector<query::BoundType> bound_types(std::string_view sql, const py::object& params,
+                                          const py::object& pool) {
+  PyObject* adapters = nullptr;
+  if (PyObject_TypeCheck(pool.ptr(), endpoint_type) != 0) {
+    const PoolState* state = reinterpret_cast<Endpoint*>(pool.ptr())->pool_state();
+    adapters = state != nullptr ? state->adapters : nullptr;
   }
+  sqlite::Params packed;
+  if (!pack_params(params.ptr(), sqlite::placeholders_of(sql), adapters, packed)) {
+    throw py::error_already_set();
+  }
+  std::vector<query::BoundType> types;
+  for (const char type : packed.types()) {
+    types.push_back(type == 'N'   ? query::BoundType::kNull
+                    : type == 'T' ? query::BoundType::kText
+                    : type == 'B' ? query::BoundType::kBlob
+                                  : query::BoundType::kNumber);
+  }
+  return types;
+}
+
+// Throws unless it is a str that can be run.
+std::string checked_sql(const py::object& sql) {
+  if (!PyUnicode_Check(sql.ptr())) {
+    throw py::type_error("sql=" + shown(sql.ptr()) + ": expected a str");
+  }
+  std::string_view text;
+  if (!utf8_of(sql.ptr(), "sql", text)) throw py::error_already_set();
+  sqlite::check_sql(text);
+  return std::string(text);
+}
+
+std::string analyze(const std::string& path, const py::object& sql, const py::object& params,
+                    const py::object& pool) {
+  const std::string text = checked_sql(sql);
+  std::vector<query::BoundType> bound;
+  if (!params.is_none()) bound = bound_types(text, params, pool);
   const GilRelease unlocked;
-  return query::to_json(query::analyze(path, sql, bound, query::Trust::kTrusted));
+  return query::to_json(query::analyze(path, text, bound, query::Trust::kTrusted));
 }
 
 std::string advise(const std::string& path,
@@ -112,8 +152,9 @@ void bind_analyzer(py::module_& module) {
       make_native_function("fingerprint", kFingerprintDoc, std::make_shared<Fingerprint>());
   if (function == nullptr) throw py::error_already_set();
   module.attr("fingerprint") = py::reinterpret_steal<py::object>(function);
-  module.def("analyze", &analyze, py::arg("path"), py::arg("sql"), py::arg("numbered"),
-             py::arg("named"));
+  module.def("analyze", &analyze, py::arg("path"), py::arg("sql"), py::arg("params"),
+             py::arg("pool"));
+  module.def("checked_sql", &checked_sql, py::arg("sql"));
   module.def("advise", &advise, py::arg("path"), py::arg("workload"), py::arg("budget_s"),
              py::arg("measure"));
   py::class_<StatementLog>(module, "StatementLog")

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "bindings/base/errors.h"
+#include "bindings/base/text.h"
 
 namespace mcp::python {
 namespace {
@@ -15,37 +16,21 @@ bool same_name(PyObject* given, PyObject* wanted) {
   return given == wanted || PyUnicode_Compare(given, wanted) == 0;
 }
 
-bool read_timeout(PyObject* value, Duration& out) {
-  if (value == Py_None) return true;
-  const double seconds = PyFloat_AsDouble(value);
-  if (seconds == -1.0 && PyErr_Occurred() != nullptr) return false;
-  if (!(seconds > 0) || std::isinf(seconds) || PyBool_Check(value)) {
-    PyObject* shown = PyObject_Repr(value);
-    if (shown == nullptr) return false;
-    const char* text = PyUnicode_AsUTF8(shown);
-    set_python_error(invalid_argument("timeout", text != nullptr ? text : "?",
-                                      "a positive number of seconds, or None"));
-    Py_DECREF(shown);
-    return false;
-  }
-  out = static_cast<Duration>(std::min(seconds * 1e9, 9e18));
-  return true;
+// False with TypeError set: "name=value: expected ...".
+bool wrong_type(const char* name, PyObject* value, const char* expected) {
+  PyErr_Format(PyExc_TypeError, "%s=%s: expected %s", name, shown(value).c_str(), expected);
+  return false;
 }
 
-bool read_row_type(PyObject* value, std::optional<RowType>& out) {
-  if (value == Py_None) return true;
-  if (PyUnicode_Check(value)) {
-    if (same_name(value, value_tuple)) return out = RowType::kTuple, true;
-    if (same_name(value, value_named)) return out = RowType::kNamed, true;
-    if (same_name(value, value_dict)) return out = RowType::kDict, true;
-  }
-  PyObject* shown = PyObject_Repr(value);
-  if (shown == nullptr) return false;
-  const char* text = PyUnicode_AsUTF8(shown);
-  set_python_error(
-      invalid_argument("row_type", text != nullptr ? text : "?", "'tuple', 'named' or 'dict'"));
-  Py_DECREF(shown);
+bool wrong_value(const char* name, PyObject* value, const char* expected) {
+  set_python_error(invalid_argument(name, shown(value), expected));
   return false;
+}
+
+bool read_cache(PyObject* value, bool& out) {
+  if (!PyBool_Check(value)) return wrong_type("cache", value, "True or False");
+  out = value == Py_True;
+  return true;
 }
 
 bool read_keyword(PyObject* name, PyObject* value, Kind kind, Arguments& out) {
@@ -53,17 +38,43 @@ bool read_keyword(PyObject* name, PyObject* value, Kind kind, Arguments& out) {
   if (same_name(name, name_timeout)) return read_timeout(value, out.timeout_ns);
   if (same_name(name, name_params)) return out.params = value, true;
   if (same_name(name, name_sql)) return out.sql = value, true;
-  if (fetches && same_name(name, name_cache)) {
-    const int truth = PyObject_IsTrue(value);
-    out.cache = truth == 1;
-    return truth >= 0;
-  }
+  if (fetches && same_name(name, name_cache)) return read_cache(value, out.cache);
   if (fetches && same_name(name, name_row_type)) return read_row_type(value, out.row_type);
   PyErr_Format(PyExc_TypeError, "unexpected keyword argument '%U'", name);
   return false;
 }
 
 }  // namespace
+
+bool read_timeout(PyObject* value, Duration& out) {
+  constexpr const char* kExpected = "a positive number of seconds, or None";
+  if (value == Py_None) return true;
+  if (PyBool_Check(value) || (!PyFloat_Check(value) && !PyLong_Check(value))) {
+    return wrong_type("timeout", value, kExpected);
+  }
+  const double seconds = PyFloat_AsDouble(value);
+  PyErr_Clear();  // an int that no double holds
+  if (!(seconds > 0) || std::isinf(seconds)) return wrong_value("timeout", value, kExpected);
+  out = std::max<Duration>(1, static_cast<Duration>(std::min(seconds * 1e9, 9e18)));
+  return true;
+}
+
+bool read_row_type(PyObject* value, std::optional<RowType>& out) {
+  constexpr const char* kExpected = "'tuple', 'named' or 'dict'";
+  if (value == Py_None) return true;
+  if (!PyUnicode_Check(value)) return wrong_type("row_type", value, kExpected);
+  if (same_name(value, value_tuple)) return out = RowType::kTuple, true;
+  if (same_name(value, value_named)) return out = RowType::kNamed, true;
+  if (same_name(value, value_dict)) return out = RowType::kDict, true;
+  return wrong_value("row_type", value, kExpected);
+}
+
+bool check_sql_type(PyObject* sql) {
+  if (sql != nullptr && PyUnicode_Check(sql)) return true;
+  PyErr_Format(PyExc_TypeError, "sql: expected a str, not %.200s",
+               sql == nullptr ? "nothing" : Py_TYPE(sql)->tp_name);
+  return false;
+}
 
 bool read_arguments(Kind kind, PyObject* const* args, Py_ssize_t count, PyObject* names,
                     Arguments& out) {
@@ -80,11 +91,7 @@ bool read_arguments(Kind kind, PyObject* const* args, Py_ssize_t count, PyObject
   for (Py_ssize_t i = 0; i < keywords; ++i) {
     if (!read_keyword(PyTuple_GET_ITEM(names, i), args[count + i], kind, out)) return false;
   }
-  if (out.sql == nullptr || !PyUnicode_Check(out.sql)) {
-    PyErr_Format(PyExc_TypeError, "sql: expected a str, not %.200s",
-                 out.sql == nullptr ? "nothing" : Py_TYPE(out.sql)->tp_name);
-    return false;
-  }
+  if (!check_sql_type(out.sql)) return false;
   if (out.params == nullptr) {
     if (kind == Kind::kMany) {
       PyErr_SetString(PyExc_TypeError, "executemany: expected a sequence of parameters");

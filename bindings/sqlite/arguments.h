@@ -22,6 +22,11 @@ struct Arguments {
 [[nodiscard]] bool read_arguments(Kind kind, PyObject* const* args, Py_ssize_t count,
                                   PyObject* names, Arguments& out);
 
+// One option each, wherever it is taken; the same errors.
+[[nodiscard]] bool read_timeout(PyObject* value, Duration& out);
+[[nodiscard]] bool read_row_type(PyObject* value, std::optional<RowType>& out);
+[[nodiscard]] bool check_sql_type(PyObject* sql);
+
 // No parameters, borrowed.
 [[nodiscard]] PyObject* no_params() noexcept;
 

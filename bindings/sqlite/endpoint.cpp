@@ -10,7 +10,9 @@
 
 #include "bindings/base/errors.h"
 #include "bindings/base/rooms.h"
+#include "bindings/base/text.h"
 #include "bindings/sqlite/action.h"
+#include "bindings/sqlite/arguments.h"
 #include "bindings/sqlite/figures.h"
 #include "bindings/sqlite/lease.h"
 #include "bindings/sqlite/native.h"
@@ -55,10 +57,9 @@ sqlite::ProfilePtr PoolState::profile_of(PyObject* sql) {
   const auto address = reinterpret_cast<std::uintptr_t>(sql);
   KnownText& known = known_texts_[(address >> 4) % known_texts_.size()];
   if (known.text == sql) return known.profile;
-  Py_ssize_t size = 0;
-  const char* text = PyUnicode_AsUTF8AndSize(sql, &size);
-  if (text == nullptr) return nullptr;
-  sqlite::ProfilePtr profile = pool().profiles().find({text, static_cast<std::size_t>(size)});
+  std::string_view text;
+  if (!utf8_of(sql, "sql", text)) return nullptr;
+  sqlite::ProfilePtr profile = pool().profiles().find(text);
   if (PyUnicode_CheckExact(sql)) {
     Py_INCREF(sql);
     Py_XSETREF(known.text, sql);
@@ -253,10 +254,12 @@ py::list slow_statements(py::handle self) {
   return slow_executions(checked(self).pool_state()->pool().tracker());
 }
 
-py::object begin(py::handle self, int kind, double timeout_s) {
+py::object begin(py::handle self, int kind, py::handle timeout) {
   Endpoint& endpoint = checked(self);
+  Duration timeout_ns = 0;
+  if (!read_timeout(timeout.ptr(), timeout_ns)) throw py::error_already_set();
   if (endpoint.lease != nullptr) throw std::runtime_error("the endpoint has a connection already");
-  return returned(begin_lease(&endpoint, static_cast<Transaction>(kind), nanoseconds(timeout_s)));
+  return returned(begin_lease(&endpoint, static_cast<Transaction>(kind), timeout_ns));
 }
 
 void release(py::handle self) {

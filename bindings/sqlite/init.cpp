@@ -5,7 +5,10 @@
 #include <memory>
 #include <string>
 
+#include "base/text.h"
 #include "bindings/base/errors.h"
+#include "bindings/base/text.h"
+#include "bindings/sqlite/arguments.h"
 #include "bindings/sqlite/pack_params.h"
 #include "bindings/sqlite/rows.h"
 #include "bindings/sqlite/stream.h"
@@ -142,9 +145,21 @@ void check(sqlite::Connection& connection, int code) {
   if (code != SQLITE_OK) throw sqlite::sqlite_error(connection.handle(), code);
 }
 
-void create_function(NewConnection& self, const std::string& name, int arguments,
+// A name of something in SQLite.
+std::string name_of(const py::object& name) {
+  if (!PyUnicode_Check(name.ptr())) {
+    throw py::type_error("name=" + shown(name.ptr()) + ": expected a str");
+  }
+  std::string_view text;
+  if (!utf8_of(name.ptr(), "name", text)) throw py::error_already_set();
+  refuse_nul("name", text, ErrorKind::kConfiguration);
+  return std::string(text);
+}
+
+void create_function(NewConnection& self, const py::object& called, int arguments,
                      const py::object& function, bool deterministic) {
   sqlite::Connection& connection = self.get();
+  const std::string name = name_of(called);
   const int flags = SQLITE_UTF8 | (deterministic ? SQLITE_DETERMINISTIC : 0);
   connection.note_user_function(name);
   check(connection, sqlite3_create_function_v2(connection.handle(), name.c_str(), arguments, flags,
@@ -152,8 +167,9 @@ void create_function(NewConnection& self, const std::string& name, int arguments
                                                nullptr, nullptr, drop_callable));
 }
 
-void create_collation(NewConnection& self, const std::string& name, const py::object& order) {
+void create_collation(NewConnection& self, const py::object& called, const py::object& order) {
   sqlite::Connection& connection = self.get();
+  const std::string name = name_of(called);
   PyObject* callable = py::object(order).release().ptr();
   const int code = sqlite3_create_collation_v2(connection.handle(), name.c_str(), SQLITE_UTF8,
                                                callable, call_collation, drop_callable);
@@ -161,14 +177,22 @@ void create_collation(NewConnection& self, const std::string& name, const py::ob
   check(connection, code);
 }
 
-py::list execute(NewConnection& self, const std::string& sql, const py::object& params) {
+py::list execute(NewConnection& self, const py::object& sql, const py::object& params) {
   sqlite::Connection& connection = self.get();
+  std::string_view text;
+  if (!check_sql_type(sql.ptr()) || !utf8_of(sql.ptr(), "sql", text)) throw py::error_already_set();
+  sqlite::check_sql(text);
   sqlite::Params packed;
-  if (!pack_params(params.ptr(), nullptr, packed)) throw py::error_already_set();
+  if (!pack_params(params.ptr(), sqlite::placeholders_of(text), nullptr, packed)) {
+    throw py::error_already_set();
+  }
   sqlite3_stmt* handle = nullptr;
-  check(connection, sqlite3_prepare_v2(connection.handle(), sql.c_str(), -1, &handle, nullptr));
+  const char* tail = nullptr;
+  check(connection, sqlite3_prepare_v2(connection.handle(), text.data(),
+                                       static_cast<int>(text.size()) + 1, &handle, &tail));
   const std::unique_ptr<sqlite3_stmt, int (*)(sqlite3_stmt*)> statement(handle, sqlite3_finalize);
   if (handle == nullptr) return py::list();
+  sqlite::check_single(text, tail);
   packed.bind(handle);
   sqlite::RowBlock block(sqlite3_column_count(handle));
   int code = SQLITE_ROW;

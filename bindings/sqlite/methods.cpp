@@ -36,18 +36,24 @@ PyMethodDef query_methods[] = {
      "fetch(sql, params=(), *, timeout=None, cache=True, row_type=None)\n--\n\n"
      "Run *sql* and return all of its rows, a new list each time.\n\n"
      "Args:\n"
-     "    sql: one statement, with ``?`` or ``:name`` for parameters.\n"
-     "    params: a sequence, or a mapping from names.\n"
+     "    sql: one statement, with ``?``, ``?1``, ``:name``, ``@name`` or ``$name`` for "
+     "parameters. "
+     "A text without a statement gives no rows.\n"
+     "    params: a sequence, which binds by position, named parameters too, or any mapping, which "
+     "binds by name. Values are bound by sqlite3's rules, with its registered adapters after the "
+     "pool's; scalars of NumPy as their numbers, NaN as NULL.\n"
      "    timeout: seconds for everything: waiting for a connection, for locks, running.\n"
      "    cache: whether a kept result may answer, and the result may be kept.\n"
      "    row_type: ``'tuple'``, ``'named'`` or ``'dict'``; ``None``: the pool's.\n\n"
      "Raises:\n"
      "    PoolTimeout: no connection came free, or the statement did not end, in time.\n"
-     "    QueryError: SQLite refused the statement; ``.code`` is its extended result code.\n"
+     "    QueryError: SQLite refused the statement; ``.code`` is its extended result code. Also "
+     "when *sql* holds a NUL or a second statement, and when *params* are too few or too many.\n"
      "    IntegrityError: a constraint failed.\n"
      "    DatabaseCorrupt: the file is not a sound database.\n"
      "    PoolClosed: the pool is closed.\n"
-     "    TypeError, OverflowError: a parameter that SQLite cannot hold."},
+     "    TypeError, OverflowError, UnicodeEncodeError: a parameter that SQLite cannot hold; the "
+     "message names it."},
     {"fetchrow", method<Kind::kRow>(), METH_FASTCALL | METH_KEYWORDS,
      "fetchrow(sql, params=(), *, timeout=None, cache=True, row_type=None)\n--\n\n"
      "Run *sql* and return its first row, or ``None``. Arguments and errors as for ``fetch``."},

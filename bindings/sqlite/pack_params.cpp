@@ -1,150 +1,207 @@
 #include "bindings/sqlite/pack_params.h"
 
-#include <new>
+#include <sqlite3.h>
+
+#include <string>
+
+#include "bindings/base/errors.h"
+#include "bindings/base/ref.h"
+#include "bindings/sqlite/pack_value.h"
 
 namespace mcp::python {
 namespace {
 
 using sqlite::Params;
+using sqlite::Placeholders;
 
-bool pack_value(PyObject* value, PyObject* adapters, Params& out, bool adapted);
+// The names in `params` for a message, the first few. Sets TypeError and returns false when one is
+// no str.
+bool list_names(PyObject* params, const std::string& place, std::string& out) {
+  constexpr int kMost = 10;
+  const Ref names = Ref::steal(PyObject_GetIter(params));
+  int listed = 0;
+  for (; names && listed <= kMost; ++listed) {
+    const Ref name = Ref::steal(PyIter_Next(names.get()));
+    if (!name) break;
+    if (!PyUnicode_Check(name.get())) {
+      PyErr_Format(PyExc_TypeError, "%s: the name of a parameter is a str, not %.200s",
+                   place.c_str(), Py_TYPE(name.get())->tp_name);
+      return false;
+    }
+    const Ref text = Ref::steal(PyObject_ASCII(name.get()));
+    const char* ascii = text ? PyUnicode_AsUTF8(text.get()) : nullptr;
+    if (ascii == nullptr) break;
+    out.append(listed == 0 ? "" : ", ").append(listed < kMost ? ascii : "...");
+  }
+  PyErr_Clear();
+  if (listed == 0) out = "none";
+  return true;
+}
 
-bool pack_int(PyObject* value, Params& out) {
-  int overflow = 0;
-  const long long number = PyLong_AsLongLongAndOverflow(value, &overflow);
-  if (overflow != 0) {
-    PyErr_SetString(PyExc_OverflowError, "an int does not fit SQLite's 64 bits");
+// One set of parameters on its way into a pack.
+class Packer {
+ public:
+  Packer(PyObject* params, const Placeholders& wants, PyObject* adapters, Params& out,
+         Py_ssize_t row)
+      : params_(params), wants_(wants), adapters_(adapters), out_(out), place_{row} {}
+
+  bool pack() {
+    if (PyTuple_CheckExact(params_)) return pack_tuple(params_);
+    if (PyDict_CheckExact(params_)) return pack_mapping(true);
+    if (PyList_CheckExact(params_)) {
+      // Adapters run Python code, which could change the list under way.
+      const Ref values = Ref::steal(PyList_AsTuple(params_));
+      return values && pack_tuple(values.get());
+    }
+    if (PyTuple_Check(params_) || PyList_Check(params_)) return pack_sequence();
+    if (PyUnicode_Check(params_) || PyBytes_Check(params_) || PyByteArray_Check(params_) ||
+        PyMemoryView_Check(params_)) {
+      return refuse_container();
+    }
+    switch (is_mapping()) {
+      case 1:
+        return pack_mapping(false);
+      case 0:
+        return PySequence_Check(params_) != 0 ? pack_sequence() : refuse_container();
+      default:
+        return false;
+    }
+  }
+
+ private:
+  // "params" or "params[4]".
+  [[nodiscard]] std::string container() const {
+    return place_.row == kNoRow ? "params" : "params[" + std::to_string(place_.row) + "]";
+  }
+
+  bool refuse_container() const {
+    PyErr_Format(PyExc_TypeError,
+                 "%s: expected a sequence of values, or a mapping from the names of parameters, "
+                 "not %.200s; one value goes into a tuple: (value,)",
+                 container().c_str(), Py_TYPE(params_)->tp_name);
     return false;
   }
-  if (number == -1 && PyErr_Occurred() != nullptr) return false;
-  out.add_int(number);
-  return true;
-}
 
-bool pack_text(PyObject* value, Params& out) {
-  Py_ssize_t size = 0;
-  const char* text = PyUnicode_AsUTF8AndSize(value, &size);
-  if (text == nullptr) return false;
-  out.add_text({text, static_cast<std::size_t>(size)});
-  return true;
-}
-
-bool pack_buffer(PyObject* value, Params& out) {
-  Py_buffer view;
-  if (PyObject_GetBuffer(value, &view, PyBUF_SIMPLE) != 0) return false;
-  try {
-    out.add_blob({static_cast<const char*>(view.buf), static_cast<std::size_t>(view.len)});
-  } catch (...) {
-    PyBuffer_Release(&view);
-    throw;
-  }
-  PyBuffer_Release(&view);
-  return true;
-}
-
-bool pack_adapted(PyObject* value, PyObject* adapters, Params& out) {
-  PyObject* type = reinterpret_cast<PyObject*>(Py_TYPE(value));
-  PyObject* adapter = adapters != nullptr ? PyDict_GetItemWithError(adapters, type) : nullptr;
-  if (adapter == nullptr) {
-    if (PyErr_Occurred() == nullptr) {
-      PyErr_Format(
-          PyExc_TypeError,
-          "params: a value of type %.200s cannot be bound: expected None, int, float, str, "
-          "bytes or a type among the pool's adapters",
-          Py_TYPE(value)->tp_name);
+  // -1 with an exception set.
+  int is_mapping() const {
+    if (PyDict_Check(params_)) return 1;
+    static PyObject* mapping = nullptr;  // kept from the first use on
+    if (mapping == nullptr) {
+      const Ref abc = Ref::steal(PyImport_ImportModule("collections.abc"));
+      if (abc) mapping = PyObject_GetAttrString(abc.get(), "Mapping");
+      if (mapping == nullptr) return -1;
     }
+    return PyObject_IsInstance(params_, mapping);
+  }
+
+  bool has_count(Py_ssize_t given) const {
+    if (given == wants_.count) return true;
+    const Error wrong = sqlite::wrong_count(wants_.count, static_cast<std::size_t>(given));
+    set_python_error(place_.row == kNoRow
+                         ? wrong
+                         : Error(wrong.kind(), container() + ": " + wrong.what(), wrong.code()));
     return false;
   }
-  PyObject* converted = PyObject_CallOneArg(adapter, value);
-  if (converted == nullptr) return false;
-  const bool packed = pack_value(converted, adapters, out, true);
-  Py_DECREF(converted);
-  return packed;
-}
 
-bool pack_value(PyObject* value, PyObject* adapters, Params& out, bool adapted) {
-  if (value == Py_None) {
-    out.add_null();
-    return true;
+  bool pack_one(PyObject* value) {
+    return pack_value(value, adapters_, place_, wants_.names_file, out_);
   }
-  if (PyLong_CheckExact(value)) return pack_int(value, out);
-  if (PyUnicode_CheckExact(value)) return pack_text(value, out);
-  if (PyFloat_CheckExact(value)) {
-    out.add_double(PyFloat_AS_DOUBLE(value));
-    return true;
-  }
-  if (PyBytes_CheckExact(value)) {
-    out.add_blob({PyBytes_AS_STRING(value), static_cast<std::size_t>(PyBytes_GET_SIZE(value))});
-    return true;
-  }
-  if (adapters != nullptr && !adapted) {
-    PyObject* type = reinterpret_cast<PyObject*>(Py_TYPE(value));
-    const int known = PyDict_Contains(adapters, type);
-    if (known < 0) return false;
-    if (known > 0) return pack_adapted(value, adapters, out);
-  }
-  if (PyLong_Check(value)) return pack_int(value, out);  // bool, IntEnum
-  if (PyUnicode_Check(value)) return pack_text(value, out);
-  if (PyFloat_Check(value)) {
-    out.add_double(PyFloat_AsDouble(value));
-    return true;
-  }
-  if (PyObject_CheckBuffer(value)) return pack_buffer(value, out);
-  return pack_adapted(value, adapted ? nullptr : adapters, out);
-}
 
-bool pack_mapping(PyObject* params, PyObject* adapters, Params& out) {
-  PyObject* items = PyMapping_Items(params);
-  if (items == nullptr) return false;
-  bool good = true;
-  for (Py_ssize_t i = 0; good && i < PyList_GET_SIZE(items); ++i) {
-    PyObject* name = PyTuple_GET_ITEM(PyList_GET_ITEM(items, i), 0);
-    PyObject* value = PyTuple_GET_ITEM(PyList_GET_ITEM(items, i), 1);
-    if (!PyUnicode_Check(name)) {
-      PyErr_Format(PyExc_TypeError, "params: the name of a parameter is a str, not %.200s",
-                   Py_TYPE(name)->tp_name);
-      good = false;
-      break;
+  bool pack_tuple(PyObject* values) {
+    const Py_ssize_t size = PyTuple_GET_SIZE(values);
+    if (!has_count(size)) return false;
+    for (Py_ssize_t i = 0; i < size; ++i) {
+      ++place_.number;
+      if (!pack_one(PyTuple_GET_ITEM(values, i))) return false;
     }
-    Py_ssize_t size = 0;
-    const char* text = PyUnicode_AsUTF8AndSize(name, &size);
-    good = text != nullptr;
-    if (good) {
-      out.add_name({text, static_cast<std::size_t>(size)});
-      good = pack_value(value, adapters, out, false);
-    }
+    return true;
   }
-  Py_DECREF(items);
-  return good;
-}
+
+  // By index, as sqlite3 does: what looks like a sequence and is a mapping fails.
+  bool pack_sequence() {
+    const Py_ssize_t size = PySequence_Size(params_);
+    if (size < 0) return false;
+    if (!has_count(size)) return false;
+    for (Py_ssize_t i = 0; i < size; ++i) {
+      ++place_.number;
+      const Ref value = Ref::steal(PySequence_GetItem(params_, i));
+      if (!value) {
+        if (PyErr_ExceptionMatches(PyExc_LookupError) != 0) return refuse_container();
+        return false;
+      }
+      if (!pack_one(value.get())) return false;
+    }
+    return true;
+  }
+
+  bool pack_mapping(bool is_dict) {
+    auto next = wants_.named.begin();
+    while (place_.number < wants_.count) {
+      ++place_.number;
+      place_.name = nullptr;
+      if (next == wants_.named.end() || next->number != place_.number) return refuse_nameless();
+      place_.name = &next->text;
+      const Ref value = look_up(next->text.substr(1), is_dict);
+      if (!value || !pack_one(value.get())) return false;
+      ++next;
+    }
+    return true;
+  }
+
+  Ref look_up(const std::string& name, bool is_dict) const {
+    const Ref key =
+        Ref::steal(PyUnicode_FromStringAndSize(name.data(), static_cast<Py_ssize_t>(name.size())));
+    if (!key) return {};
+    Ref value = is_dict ? Ref::borrow(PyDict_GetItemWithError(params_, key.get()))
+                        : Ref::steal(PyObject_GetItem(params_, key.get()));
+    if (value) return value;
+    if (PyErr_Occurred() != nullptr && PyErr_ExceptionMatches(PyExc_LookupError) == 0) return {};
+    PyErr_Clear();
+    report_missing();
+    return {};
+  }
+
+  void report_missing() const {
+    std::string names;
+    if (!list_names(params_, container(), names)) return;
+    set_python_error(Error(ErrorKind::kQuery,
+                           place_.text() + " is missing among the parameters given: " + names,
+                           SQLITE_RANGE));
+  }
+
+  bool refuse_nameless() const {
+    std::string names;
+    if (!list_names(params_, container(), names)) return false;
+    set_python_error(Error(ErrorKind::kQuery,
+                           place_.text() +
+                               " has no name in the statement, and a mapping gives parameters by "
+                               "name: expected a sequence",
+                           SQLITE_RANGE));
+    return false;
+  }
+
+  PyObject* const params_;
+  const Placeholders& wants_;
+  PyObject* const adapters_;
+  Params& out_;
+  ParameterPlace place_;
+};
 
 }  // namespace
 
-bool pack_params(PyObject* params, PyObject* adapters, Params& out) {
-  if (PyTuple_CheckExact(params)) {
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(params); ++i) {
-      if (!pack_value(PyTuple_GET_ITEM(params, i), adapters, out, false)) return false;
-    }
-    return true;
+bool pack_params(PyObject* params, const Placeholders& wants, PyObject* adapters, Params& out,
+                 Py_ssize_t row) {
+  return Packer(params, wants, adapters, out, row).pack();
+}
+
+Ref rows_of(PyObject* rows) {
+  Ref iterator = Ref::steal(PyObject_GetIter(rows));
+  if (!iterator && PyErr_ExceptionMatches(PyExc_TypeError) != 0) {
+    PyErr_Format(PyExc_TypeError,
+                 "params: expected an iterable of sequences or mappings, not %.200s",
+                 Py_TYPE(rows)->tp_name);
   }
-  if (PyDict_Check(params) || (!PyList_Check(params) && !PyTuple_Check(params) &&
-                               PyMapping_Check(params) && !PySequence_Check(params))) {
-    return pack_mapping(params, adapters, out);
-  }
-  if (PyUnicode_Check(params) || PyBytes_Check(params)) {
-    PyErr_Format(PyExc_TypeError, "params: expected a sequence or a mapping of values, not %.200s",
-                 Py_TYPE(params)->tp_name);
-    return false;
-  }
-  // Adapters run Python code, which could change a list under way: work on a tuple.
-  PyObject* values = PySequence_Tuple(params);
-  if (values == nullptr) return false;
-  bool good = true;
-  for (Py_ssize_t i = 0; good && i < PyTuple_GET_SIZE(values); ++i) {
-    good = pack_value(PyTuple_GET_ITEM(values, i), adapters, out, false);
-  }
-  Py_DECREF(values);
-  return good;
+  return iterator;
 }
 
 }  // namespace mcp::python

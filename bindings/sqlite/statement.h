@@ -179,9 +179,10 @@ class StatementAction final : public Action {
     ProfilePtr profile = state.profile_of(arguments_.sql);
     if (profile == nullptr) return false;
     if (kind_ == Kind::kMany) {
-      rows_ = Ref::steal(PyObject_GetIter(arguments_.params));
+      rows_ = rows_of(arguments_.params);
       if (!rows_) return false;
-    } else if (!pack_params(arguments_.params, state.adapters, request_.params)) {
+    } else if (!pack_params(arguments_.params, profile->placeholders, state.adapters,
+                            request_.params)) {
       return false;
     }
     row_type_ = arguments_.row_type.value_or(state.row_type);
@@ -206,7 +207,10 @@ class StatementAction final : public Action {
           rows_ = {};
           return PyErr_Occurred() == nullptr;
         }
-        if (!pack_params(params.get(), adapters, request_.batch.row())) return false;
+        if (!pack_params(params.get(), request_.profile->placeholders, adapters,
+                         request_.batch.row(), static_cast<Py_ssize_t>(request_.batch.size()))) {
+          return false;
+        }
         request_.batch.end_row();
       }
       if (now_precise() >= deadline) return false;

@@ -5,6 +5,7 @@
 
 #include "bindings/base/errors.h"
 #include "bindings/sqlite/action.h"
+#include "bindings/sqlite/arguments.h"
 #include "bindings/sqlite/pack_params.h"
 #include "bindings/sqlite/result.h"
 #include "sqlite/cursor.h"
@@ -185,14 +186,21 @@ class PortionAction final : public Action {
   const Stream stream_;
 };
 
-Stream open_stream(py::object endpoint, const py::str& sql, py::object params, int row_type) {
+Stream open_stream(py::object endpoint, const py::object& sql, const py::object& params,
+                   const py::object& row_type) {
   PoolState& state = *reinterpret_cast<Endpoint*>(endpoint.ptr())->pool_state();
+  std::optional<RowType> chosen;
+  if (!check_sql_type(sql.ptr()) || !read_row_type(row_type.ptr(), chosen)) {
+    throw py::error_already_set();
+  }
   sqlite::Request request;
   request.profile = state.profile_of(sql.ptr());
   if (request.profile == nullptr) throw py::error_already_set();
-  if (!pack_params(params.ptr(), state.adapters, request.params)) throw py::error_already_set();
+  if (!pack_params(params.ptr(), request.profile->placeholders, state.adapters, request.params)) {
+    throw py::error_already_set();
+  }
   return {std::move(endpoint), std::make_shared<Cursor>(std::move(request)),
-          row_type < 0 ? state.row_type : static_cast<RowType>(row_type)};
+          chosen.value_or(state.row_type)};
 }
 
 py::object next_portion(const Stream& stream) {

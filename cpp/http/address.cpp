@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "http/message.h"
 
 namespace mcp::http {
@@ -68,6 +69,7 @@ std::vector<Endpoint> resolve(const std::string& host, int port,
   if (port < 1 || port > 65535) {
     throw invalid_argument("port", std::to_string(port), "a number from 1 to 65535");
   }
+  refuse_nul("host", host, ErrorKind::kConfiguration);
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
@@ -100,6 +102,7 @@ std::vector<Endpoint> resolve(const std::string& host, int port,
 }
 
 Endpoint unix_endpoint(const std::string& path) {
+  refuse_nul("unix_socket", path, ErrorKind::kConfiguration);
   sockaddr_un address{};
   if (path.empty() || path.size() >= sizeof address.sun_path) {
     throw invalid_argument(

@@ -5,6 +5,7 @@
 #include <openssl/x509v3.h>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace mcp::http {
 namespace {
@@ -18,6 +19,7 @@ bool is_address(const std::string& host) {
 }  // namespace
 
 SslContext make_ssl_context(const TlsOptions& options) {
+  refuse_nul("verify", options.ca_file, ErrorKind::kConfiguration);
   SslContext context(SSL_CTX_new(TLS_client_method()));
   if (!context) throw Error(ErrorKind::kLoadTest, "TLS: " + ssl_failure(nullptr));
   SSL_CTX_set_mode(context.get(), SSL_MODE_ENABLE_PARTIAL_WRITE |

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "query/json.h"
 #include "sqlite/fingerprint.h"
+#include "sqlite/sql_text.h"
 
 namespace mcp::query {
 namespace {
@@ -29,21 +30,6 @@ void add_missing_indexes(Report& report, const Schema& schema) {
          .table = index.table,
          .column = index.columns.front()});
   }
-}
-
-std::vector<BoundType> by_number(sqlite3* db, std::string_view sql, const BoundTypes& bound) {
-  std::vector<BoundType> types = bound.numbered;
-  if (bound.named.empty()) return types;
-  const Statement statement = prepare(db, sql);
-  types.resize(static_cast<std::size_t>(sqlite3_bind_parameter_count(statement.get())),
-               BoundType::kUnknown);
-  for (const auto& [name, type] : bound.named) {
-    for (const char prefix : {':', '@', '$'}) {
-      const int number = sqlite3_bind_parameter_index(statement.get(), (prefix + name).c_str());
-      if (number > 0) types[static_cast<std::size_t>(number) - 1] = type;
-    }
-  }
-  return types;
 }
 
 // Nothing is gained where the plan already searches the table without a sort.
@@ -89,8 +75,9 @@ void json_advice(JsonWriter& json, const IndexAdvice& advice) {
 
 }  // namespace
 
-Report analyze(const std::string& path, std::string_view sql, const BoundTypes& bound,
+Report analyze(const std::string& path, std::string_view sql, const std::vector<BoundType>& bound,
                Trust trust) {
+  sqlite::check_sql(sql);
   Report report;
   report.fingerprint = sqlite::fingerprint(sql);
   report.hash = sqlite::fingerprint_hash(report.fingerprint);
@@ -107,7 +94,7 @@ Report analyze(const std::string& path, std::string_view sql, const BoundTypes& 
   const Footprint footprint = footprint_of(db.get(), sql, trust);
   const Schema schema(db.get(), footprint.tables());
   report.plan = explain(db.get(), sql);
-  report.issues = find_issues({outline, schema, report.plan, by_number(db.get(), sql, bound)});
+  report.issues = find_issues({outline, schema, report.plan, bound});
   if (can_be_improved(report)) {
     report.indexes = planned_advice(db.get(), schema, sql);
     for (IndexAdvice& index : report.indexes) index.used_by = {report.fingerprint};

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "query/advisor.h"
@@ -27,17 +26,12 @@ struct Report {
   std::vector<Rewrite> rewrites;
 };
 
-// What is known of the parameters: their types, by number less one or by name.
-struct BoundTypes {
-  std::vector<BoundType> numbered;
-  std::vector<std::pair<std::string, BoundType>> named;
-};
-
-// A statement that is no SELECT, INSERT, UPDATE or DELETE has a fingerprint and nothing else;
+// `bound` holds what is known of the parameters' types, by number less one; it may be empty. A
+// statement that is no SELECT, INSERT, UPDATE or DELETE has a fingerprint and nothing else;
 // untrusted, it is an Error. Throws Error when SQLite refuses the statement or the database cannot
 // be read.
-[[nodiscard]] Report analyze(const std::string& path, std::string_view sql, const BoundTypes& bound,
-                             Trust trust);
+[[nodiscard]] Report analyze(const std::string& path, std::string_view sql,
+                             const std::vector<BoundType>& bound, Trust trust);
 
 // The report and the advice as JSON, in UTF-8 whatever bytes the names hold.
 [[nodiscard]] std::string to_json(const Report& report);

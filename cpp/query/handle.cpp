@@ -4,6 +4,7 @@
 #include <cctype>
 
 #include "base/error.h"
+#include "sqlite/sql_text.h"
 #include "sqlite/tokenizer.h"
 
 namespace mcp::query {
@@ -60,13 +61,6 @@ std::string redacted_message(sqlite3* db) {
               code);
 }
 
-bool has_text_left(const char* tail, const char* end) {
-  sqlite::Tokenizer tokens(std::string_view(tail, static_cast<std::size_t>(end - tail)));
-  sqlite::Token token = tokens.next();
-  while (token.is(';')) token = tokens.next();
-  return token.kind != sqlite::TokenKind::kEnd;
-}
-
 // True when the function that SQLite misses has been stood in for.
 bool stand_in_for_missing_function(sqlite3* db) {
   const std::string message = sqlite3_errmsg(db);
@@ -107,6 +101,7 @@ Database open_memory() {
 }
 
 Statement prepare(sqlite3* db, std::string_view sql) {
+  sqlite::check_sql(sql);
   const char* tail = nullptr;
   for (int attempt = 0;; ++attempt) {
     sqlite3_stmt* raw = nullptr;
@@ -114,9 +109,7 @@ Statement prepare(sqlite3* db, std::string_view sql) {
     Statement statement(raw);
     if (code == SQLITE_OK) {
       if (raw == nullptr) throw Error(ErrorKind::kQuery, "there is no statement", SQLITE_MISUSE);
-      if (has_text_left(tail, sql.data() + sql.size())) {
-        throw Error(ErrorKind::kQuery, "more than one statement", SQLITE_MISUSE);
-      }
+      sqlite::check_single(sql, tail);
       return statement;
     }
     if (attempt >= kMostStandIns || !stand_in_for_missing_function(db)) fail(db);

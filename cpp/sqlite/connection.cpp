@@ -37,24 +37,6 @@ int authorize(void* slot, int action, const char* first, const char* second, con
   return SQLITE_OK;
 }
 
-// True when nothing but white space, comments and semicolons is left.
-bool only_trivia(const char* at) noexcept {
-  while (*at != '\0') {
-    if (std::isspace(static_cast<unsigned char>(*at)) || *at == ';') {
-      ++at;
-    } else if (at[0] == '-' && at[1] == '-') {
-      while (*at != '\0' && *at != '\n') ++at;
-    } else if (at[0] == '/' && at[1] == '*') {
-      at += 2;
-      while (*at != '\0' && !(at[0] == '*' && at[1] == '/')) ++at;
-      if (*at != '\0') at += 2;
-    } else {
-      return false;
-    }
-  }
-  return true;
-}
-
 }  // namespace
 
 Connection::Connection(const DatabaseOptions& options, Role role, Freshness* freshness,
@@ -219,9 +201,7 @@ std::unique_ptr<Statement> Connection::prepare(const ProfilePtr& profile) {
   if (code != SQLITE_OK) fail(code);
   if (handle == nullptr) throw Error(ErrorKind::kQuery, "the statement is empty", SQLITE_MISUSE);
   auto statement = std::make_unique<Statement>(handle, profile);
-  if (!only_trivia(tail)) {
-    throw Error(ErrorKind::kQuery, "only one statement can be run at a time", SQLITE_MISUSE);
-  }
+  check_single(profile->sql, tail);
   auto facts = analysis.finish(handle);
   // BEGIN is "read-only" to SQLite, and leads to writes.
   profile->set_access(statement->readonly() && !facts->controls_transaction

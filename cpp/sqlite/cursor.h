@@ -13,9 +13,11 @@ namespace mcp::sqlite {
 
 class Cursor {
  public:
-  explicit Cursor(Request request) : request_(std::move(request)) {}
+  explicit Cursor(Request request)
+      : request_(std::move(request)), done_(request_.profile->placeholders.empty) {}
 
-  // The next portion of rows (base/slices.h); none at the end. Throws Error, Stopped. REQUIRES: a Connection::Scope is open.
+  // The next portion of rows (base/slices.h); none at the end. Throws Error, Stopped. REQUIRES: a
+  // Connection::Scope is open.
   [[nodiscard]] Answer advance(Connection& connection, Services services);
   // Gives the statement back. Nothing more comes out.
   void end(Connection& connection) noexcept;
@@ -31,7 +33,7 @@ class Cursor {
   std::unique_ptr<Statement> statement_;
   std::shared_ptr<const ColumnNames> names_;
   Execution total_;
-  bool done_ = false;
+  bool done_;
 };
 
 }  // namespace mcp::sqlite

@@ -74,7 +74,8 @@ void step_rows(Connection& connection, Statement& statement, const Request& requ
     answer.rows.append_row(statement.handle());
     ++answer.execution.rows;
     if (request.first_row_only) break;
-    if (sink != nullptr && answer.rows.bytes() >= slices().part_bytes.load(std::memory_order_relaxed)) {
+    if (sink != nullptr &&
+        answer.rows.bytes() >= slices().part_bytes.load(std::memory_order_relaxed)) {
       sink->take(std::move(answer.rows), answer.names);
       answer.rows = RowBlock(columns);
     }
@@ -124,6 +125,10 @@ void run_statement(Connection& connection, Statement& statement, const Request& 
   }
 }
 
+Error only_for_writes() {
+  return {ErrorKind::kQuery, "executemany takes statements that write", SQLITE_MISUSE};
+}
+
 void track(Services services, const Answer& answer) {
   if (services.tracker != nullptr) services.tracker->record(*answer.figures, answer.execution);
 }
@@ -159,6 +164,10 @@ void rollback_transaction(Connection& connection, Services services) noexcept {
 
 Answer run_request(Connection& connection, Request& request, Services services, RowSink* sink) {
   Answer answer;
+  if (request.profile->placeholders.empty) {  // as sqlite3, where it is no error
+    if (request.many) throw only_for_writes();
+    return answer;
+  }
   if (services.tracker != nullptr) answer.figures = request.profile->figures();
   const Instant start = connection.scope_began();
   answer.execution.queue_ns = request.submitted != 0 ? start - request.submitted : 0;
@@ -169,9 +178,7 @@ Answer run_request(Connection& connection, Request& request, Services services, 
     Borrowed statement(connection, connection.prepare(request.profile));
     const bool readonly = statement->readonly();
     if (!readonly && connection.role() == Role::kReader) throw NeedsWriter{};
-    if (request.many && readonly) {
-      throw Error(ErrorKind::kQuery, "executemany takes statements that write", SQLITE_MISUSE);
-    }
+    if (request.many && readonly) throw only_for_writes();
     if (statement->dependencies()->controls_transaction && !request.may_control_transaction) {
       throw Error(ErrorKind::kQuery, "use transaction() instead of BEGIN, COMMIT and SAVEPOINT",
                   SQLITE_MISUSE);

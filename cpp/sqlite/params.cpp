@@ -51,25 +51,7 @@ int bind_one(sqlite3_stmt* statement, int index, char tag, Reader& reader) {
   }
 }
 
-// The index of a named parameter, whichever of its prefixes the statement uses; 0 if it has none.
-int index_of(sqlite3_stmt* statement, std::string_view name) {
-  std::string spelled;
-  for (const char prefix : {':', '@', '$'}) {
-    spelled.assign(1, prefix).append(name);
-    const int index = sqlite3_bind_parameter_index(statement, spelled.c_str());
-    if (index != 0) return index;
-  }
-  return 0;
-}
-
-Error wrong_count(int expected, int given) {
-  return {ErrorKind::kQuery,
-          "the statement takes " + std::to_string(expected) + " parameters, " +
-              std::to_string(given) + " were given",
-          SQLITE_RANGE};
-}
-
-// Passes by a value that the statement has no place for.
+// Passes by a value.
 void skip_one(char tag, Reader& reader) {
   if (tag == 'I' || tag == 'F') {
     reader.bytes(sizeof(std::int64_t));
@@ -78,45 +60,47 @@ void skip_one(char tag, Reader& reader) {
   }
 }
 
-void bind_packed(sqlite3_stmt* statement, std::string_view packed, int count, bool named) {
+void bind_packed(sqlite3_stmt* statement, std::string_view packed, int count) {
   const int expected = sqlite3_bind_parameter_count(statement);
-  if (!named && count != expected) throw wrong_count(expected, count);
+  if (count != expected) throw wrong_count(expected, static_cast<std::size_t>(count));
   Reader reader(packed);
-  int bound = 0;
-  for (int i = 1; i <= count; ++i) {
-    char tag = reader.value<char>();
-    int index = i;
-    if (tag == 'K') {
-      index = index_of(statement, reader.bytes(reader.value<std::uint32_t>()));
-      tag = reader.value<char>();
-    }
-    if (index == 0) {  // a mapping may hold more than the statement asks for
-      skip_one(tag, reader);
-      continue;
-    }
+  for (int index = 1; index <= count; ++index) {
+    const char tag = reader.value<char>();
     const int code = bind_one(statement, index, tag, reader);
     if (code != SQLITE_OK) throw sqlite_error(sqlite3_db_handle(statement), code);
-    ++bound;
   }
-  if (bound < expected) throw wrong_count(expected, bound);
 }
 
 }  // namespace
 
-void Params::bind(sqlite3_stmt* statement) const {
-  bind_packed(statement, bytes_.view(), count_, named_);
+Error wrong_count(int expected, std::size_t given) {
+  return {ErrorKind::kQuery,
+          "wrong number of parameters: the statement takes " + std::to_string(expected) + ", " +
+              std::to_string(given) + (given == 1 ? " was given" : " were given"),
+          SQLITE_RANGE};
 }
 
+std::string Params::types() const {
+  std::string types;
+  Reader reader(bytes());
+  for (int i = 0; i < count_; ++i) {
+    types.push_back(reader.value<char>());
+    skip_one(types.back(), reader);
+  }
+  return types;
+}
+
+void Params::bind(sqlite3_stmt* statement) const { bind_packed(statement, bytes_.view(), count_); }
+
 void ParamRows::end_row() {
-  rows_.push_back({begin_, packed_.count_, packed_.named_});
+  rows_.push_back({begin_, packed_.count_});
   begin_ = packed_.bytes_.size();
   packed_.count_ = 0;
-  packed_.named_ = false;
 }
 
 void ParamRows::bind(sqlite3_stmt* statement, std::size_t row) const {
   const Row& at = rows_[row];
-  bind_packed(statement, packed_.bytes().substr(at.begin), at.count, at.named);
+  bind_packed(statement, packed_.bytes().substr(at.begin), at.count);
 }
 
 }  // namespace mcp::sqlite

@@ -1,15 +1,18 @@
 // params.h: the bindings of one statement, packed into one run of bytes.
 //
 // The packed form is also the key of the result cache: equal bytes mean equal types and values
-// (1, 1.0 and '1' differ). Thread-compatible. Small packs need no allocation.
+// (1, 1.0 and '1' differ). They are in the order of the statement's numbers: names are looked up
+// before (sql_text.h). Thread-compatible. Small packs need no allocation.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/error.h"
 #include "sqlite/byte_buffer.h"
 
 struct sqlite3_stmt;
@@ -29,20 +32,13 @@ class Params {
   }
   void add_text(std::string_view utf8) { add_bytes('T', utf8); }
   void add_blob(std::string_view bytes) { add_bytes('B', bytes); }
-  // Names the value that is added next; a pack is named throughout or not at all.
-  void add_name(std::string_view name) {
-    named_ = true;
-    bytes_.append_value('K');
-    bytes_.append_value(static_cast<std::uint32_t>(name.size()));
-    bytes_.append(name);
-  }
-
   [[nodiscard]] std::string_view bytes() const noexcept { return bytes_.view(); }
   [[nodiscard]] int count() const noexcept { return count_; }
-  [[nodiscard]] bool named() const noexcept { return named_; }
+  // One letter a value: N, I, F, T or B.
+  [[nodiscard]] std::string types() const;
 
   // Binds everything. Texts and blobs are not copied: this object outlives the execution.
-  // Throws Error when the number or the names do not fit the statement.
+  // Throws Error when the number does not fit the statement.
   void bind(sqlite3_stmt* statement) const;
 
  private:
@@ -60,8 +56,10 @@ class Params {
 
   ByteBuffer bytes_;
   int count_ = 0;
-  bool named_ = false;
 };
+
+// For a statement that takes another number of parameters.
+[[nodiscard]] Error wrong_count(int expected, std::size_t given);
 
 // The bindings of many executions of one statement, one behind the other in one run of bytes.
 class ParamRows {
@@ -78,7 +76,6 @@ class ParamRows {
   struct Row {
     std::size_t begin;
     int count;
-    bool named;
   };
 
   Params packed_;

@@ -46,6 +46,7 @@ ProfilePtr ProfileTable::find(std::string_view sql) {
     recent_.splice(recent_.begin(), recent_, found->second);
     return *found->second;
   }
+  check_sql(sql);
   auto profile = std::make_shared<Profile>(std::string(sql), ++last_id_, tracker_.figures_of(sql));
   recent_.push_front(profile);
   by_sql_.emplace(profile->sql, recent_.begin());

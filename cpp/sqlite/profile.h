@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "sqlite/freshness.h"
+#include "sqlite/sql_text.h"
 #include "sqlite/tracker.h"
 
 namespace mcp::sqlite {
@@ -35,9 +36,13 @@ class Profile {
   enum class Access { kUnknown, kRead, kWrite };
 
   Profile(std::string sql_text, std::uint64_t number, std::shared_ptr<Figures> figures)
-      : sql(std::move(sql_text)), id(number), figures_(std::move(figures)) {}
+      : sql(std::move(sql_text)),
+        placeholders(placeholders_of(sql)),
+        id(number),
+        figures_(std::move(figures)) {}
 
   const std::string sql;
+  const Placeholders placeholders;
   const std::uint64_t id;
 
   [[nodiscard]] Access access() const noexcept { return access_.load(std::memory_order_relaxed); }
@@ -83,6 +88,7 @@ class ProfileTable {
   static constexpr std::size_t kCapacity = 4096;
 
   explicit ProfileTable(Tracker& tracker) : tracker_(tracker) {}
+  // Throws Error for a text that holds a NUL.
   [[nodiscard]] ProfilePtr find(std::string_view sql);
 
  private:

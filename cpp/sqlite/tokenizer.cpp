@@ -181,6 +181,8 @@ constexpr char upper(char c) noexcept {
   return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
 }
 
+constexpr std::string_view kMark = "\xEF\xBB\xBF";  // the byte order mark is white space
+
 constexpr std::size_t kSlots = 512;
 
 constexpr std::size_t slot_of(char first, char last, std::size_t size) noexcept {
@@ -245,6 +247,8 @@ void Tokenizer::skip_space_and_comments() noexcept {
       const char* star = at_ + 2 < end_ ? find(at_ + 2, end_, '*') : end_;
       while (star + 1 < end_ && star[1] != '/') star = find(star + 1, end_, '*');
       at_ = star + 1 < end_ ? star + 2 : end_;
+    } else if (std::string_view(at_, static_cast<std::size_t>(end_ - at_)).starts_with(kMark)) {
+      at_ += kMark.size();
     } else {
       return;
     }
@@ -282,11 +286,29 @@ Token Tokenizer::take_word() noexcept {
   return token;
 }
 
+// Names may hold "::" and end in an index in parentheses, as Tcl's do: $a::b(c).
 Token Tokenizer::take_parameter() noexcept {
   const char* stop = at_ + 1;
-  const std::uint8_t continues = *at_ == '?' ? kDigit : kWord;
-  while (stop < end_ && is(*stop, continues)) ++stop;
-  return take(*at_ != '?' && stop == at_ + 1 ? TokenKind::kIllegal : TokenKind::kParameter, stop);
+  if (*at_ == '?') {
+    while (stop < end_ && is(*stop, kDigit)) ++stop;
+    return take(TokenKind::kParameter, stop);
+  }
+  bool named = false;
+  for (;; ++stop) {
+    const char c = stop < end_ ? *stop : '\0';
+    if (is(c, kWord)) {
+      named = true;
+    } else if (c == ':' && stop + 1 < end_ && stop[1] == ':') {
+      ++stop;
+    } else if (c == '(' && named) {
+      while (++stop < end_ && !is(*stop, kSpace) && *stop != ')') {
+      }
+      const bool closed = stop < end_ && *stop == ')';
+      return take(closed ? TokenKind::kParameter : TokenKind::kIllegal, closed ? stop + 1 : stop);
+    } else {
+      return take(named ? TokenKind::kParameter : TokenKind::kIllegal, stop);
+    }
+  }
 }
 
 Token Tokenizer::take_operator() noexcept {

@@ -8,6 +8,7 @@ returns the value, so that it stands where the value is used.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from ..errors import ConfigurationError
 __all__ = [
     "MAX_DURATION",
     "choice",
+    "file_name",
     "flag",
     "function",
     "integer",
@@ -69,6 +71,30 @@ def number(
         return float(value)
     except OverflowError:  # a whole number beyond any float, where infinity is allowed
         return math.inf
+
+
+def file_name(name: str, value: Any) -> str:
+    """*value* if it is the name of a file, or a ``file:`` URI, that C takes whole.
+
+    C ends a name at a NUL, SQLite a URI at ``%00``: another file would be opened.
+    """
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str):
+        raise TypeError(f"{name}={value!r}: expected the name of a file")
+    if not path:
+        raise ConfigurationError(f"{name}={value!r}: expected the name of a file")
+    cut = path.find("\0")
+    if cut < 0 and path.startswith("file:"):
+        cut = path.find("%00")
+    if cut >= 0:
+        raise ConfigurationError(f"{name}={value!r}: expected a name without the NUL at position {cut}")
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(
+            f"{name}={value!r}: expected a name in UTF-8, without the surrogate at position {error.start}"
+        ) from None
+    return path
 
 
 def flag(name: str, value: Any) -> bool:

@@ -74,5 +74,5 @@ async def _analyze(database: str, sql: str) -> dict[str, Any]:
         return await analyze_untrusted(database, sql, timeout=_SECONDS, max_bytes=_MAX_BYTES)
     except DatabaseCorrupt:
         raise Refusal(503, "the database cannot be read") from None
-    except (QueryError, ConfigurationError) as refused:
+    except (QueryError, ConfigurationError, UnicodeEncodeError) as refused:
         raise Refusal(422, _QUOTED_LITERAL.sub(r"\1a literal", str(refused))) from None

@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import _core, config
 from .._base import _registry
-from .._base._checks import integer, number
+from .._base._checks import file_name, integer, number
 from ._loop_lag import LoopLag
 from ._observed import observe, observe_pools, queries_of
 from ._process_window import ProcessWindow
@@ -66,7 +66,7 @@ class PerformanceMonitor:
         self._pools = None if pools is None else list(pools)
         self._tiers = None if tiers is None else list(tiers)
         self._analyzer = analyzer
-        self._database = None if database is None else os.fspath(database)
+        self._database = None if database is None else file_name("database", database)
 
         def chosen(name: str, value: float | None, default: float, high: float) -> float:
             return number(name, default if value is None else value, 0, high)

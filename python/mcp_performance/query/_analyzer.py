@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from .. import _core, config
-from .._base._checks import integer, number
+from .._base._checks import file_name, integer, number
 from ..errors import ConfigurationError
 from ..sqlite import QueryStats, SQLitePool
 from ._report import (
@@ -25,19 +25,6 @@ Workload: TypeAlias = Sequence[str | tuple[str, float]]
 """Statements, each with a weight (how often it runs) or the weight 1."""
 
 _LONGEST_SECONDS = 1e9
-
-# BoundType in cpp/query/issues.h.
-_UNKNOWN, _NULL, _NUMBER, _TEXT, _BLOB = range(5)
-
-
-def _bound_type(value: object) -> int:
-    if value is None:
-        return _NULL
-    if isinstance(value, (bool, int, float)):
-        return _NUMBER
-    if isinstance(value, str):
-        return _TEXT
-    return _BLOB if isinstance(value, (bytes, bytearray, memoryview)) else _UNKNOWN
 
 
 class QueryAnalyzer:
@@ -65,11 +52,11 @@ class QueryAnalyzer:
         self._pool: SQLitePool | None = None
         path: Any
         if isinstance(pool_or_path, (str, os.PathLike)):
-            path = os.fspath(pool_or_path)
+            path = file_name("pool_or_path", pool_or_path)
         else:
             path = getattr(pool_or_path, "path", None)
             self._pool = pool_or_path
-        if not isinstance(path, str) or not path or "\0" in path:
+        if not isinstance(path, str) or not path:
             raise ConfigurationError(f"pool_or_path={pool_or_path!r}: expected a SQLitePool or a file's name")
         if path == ":memory:" and self._pool is None:
             raise ConfigurationError("pool_or_path=':memory:': expected a database that others can open")
@@ -90,18 +77,13 @@ class QueryAnalyzer:
         Args:
             sql: one SELECT, INSERT, UPDATE or DELETE. Of other statements only the fingerprint is reported.
             params: values of its parameters, if they are known: their types are checked against the columns.
+                What :meth:`SQLitePool.fetch` takes, and the same errors.
 
         Raises:
             QueryError: SQLite refuses the statement, or the file cannot be opened.
             DatabaseCorrupt: the file is not a sound database.
         """
-        numbered: list[int] = []
-        named: list[tuple[str, int]] = []
-        if isinstance(params, Mapping):
-            named = [(name, _bound_type(value)) for name, value in params.items()]
-        elif params is not None:
-            numbered = [_bound_type(value) for value in params]
-        found = _core.analyze(self._readable_path(), _checked(sql), numbered, named)
+        found = _core.analyze(self._readable_path(), sql, params, self._pool)
         return report_from(json.loads(found))
 
     def advise(self, workload: Workload | None = None, *, budget: float = 10.0) -> list[IndexAdvice]:
@@ -149,7 +131,7 @@ class QueryAnalyzer:
             raise ConfigurationError(
                 "record: expected an analyzer of a file; this one's pool counts by itself"
             )
-        self._log.record(_checked(sql), _seconds("seconds", seconds), integer("rows", rows))
+        self._log.record(_core.checked_sql(sql), _seconds("seconds", seconds), integer("rows", rows))
 
     def queries(self) -> list[QueryStats]:
         """Figures by statement, most total time first: of the pool, or of what was recorded."""
@@ -189,17 +171,11 @@ def _seconds(name: str, value: float) -> float:
     return number(name, value, 0, _LONGEST_SECONDS, unit="seconds")
 
 
-def _checked(sql: object) -> str:
-    if not isinstance(sql, str):
-        raise TypeError(f"sql={sql!r}: expected a str")
-    return sql
-
-
 def _entry(item: object) -> tuple[str, float]:
     if isinstance(item, str):
-        return item, 1.0
+        return _core.checked_sql(item), 1.0
     if isinstance(item, (tuple, list)) and len(item) == 2:
         sql, weight = item
         if isinstance(weight, (int, float)) and not isinstance(weight, bool):
-            return _checked(sql), float(weight)
+            return _core.checked_sql(sql), float(weight)
     raise ConfigurationError(f"workload item {item!r}: expected a statement, or a statement and its weight")

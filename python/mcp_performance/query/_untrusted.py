@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import _core
-from .._base._checks import MAX_DURATION, integer, number
+from .._base._checks import MAX_DURATION, file_name, integer, number
 from ..errors import ConfigurationError, DatabaseCorrupt, QueryError
 from ._report import report_from
 
@@ -24,13 +24,11 @@ _MOST_BYTES = 1 << 20
 
 
 def _encoded(sql: str, max_bytes: int) -> bytes:
-    if not isinstance(sql, str):
-        raise TypeError(f"sql={sql!r}: expected a str")
     integer("max_bytes", max_bytes, 1, _MOST_BYTES)
     # A character is a byte at least: a long text is refused before it is encoded.
-    size = len(sql)
+    size = len(sql) if isinstance(sql, str) else 0
     if size <= max_bytes:
-        encoded = sql.encode("utf-8", "replace")
+        encoded = _core.checked_sql(sql).encode()
         size = len(encoded)
         if size <= max_bytes:
             return encoded
@@ -62,15 +60,16 @@ async def analyze_untrusted(
 
     Raises:
         ConfigurationError: *sql* is too long, or an argument is bad; nothing was started.
-        QueryError: SQLite or the rules above refused the statement; ``.code`` is 9 (interrupted) when the
-            time or the memory ran out.
+        UnicodeEncodeError: *sql* holds a lone surrogate.
+        QueryError: *sql* holds a NUL, or SQLite or the rules above refused it; ``.code`` is 9 (interrupted)
+            when the time or the memory ran out.
         DatabaseCorrupt: the file is not a sound database.
     """
     number("timeout", timeout, 0, MAX_DURATION, above=True, unit="seconds")
     statement = _encoded(sql, max_bytes)
     helper = await asyncio.create_subprocess_exec(
         _HELPER,
-        os.fspath(database),
+        file_name("database", database),
         str(math.ceil(timeout)),
         str(_MEMORY),
         stdin=asyncio.subprocess.PIPE,

@@ -17,6 +17,7 @@ from typing import Any, Literal, Self
 
 from .. import _core, config
 from .._base import _logging
+from .._base._checks import file_name
 from .._base._registry import register_pool
 from .._base._stats import CacheStats
 from ..errors import ConfigurationError, QueryError
@@ -55,12 +56,6 @@ def _whole(name: str, value: int, low: int, high: int) -> int:
     return value
 
 
-def _seconds(timeout: float | None) -> float:
-    if timeout is None:
-        return 0.0
-    return _number("timeout", timeout, 0, "a positive number of seconds, or None", strictly=True)
-
-
 class _Session(_core.SQLiteEndpoint):
     """What the connections of both kinds share: one connection, and how deep its transactions nest."""
 
@@ -83,20 +78,10 @@ class _Session(_core.SQLiteEndpoint):
 
 
 def _backup_path(source: str, path: str | os.PathLike[str]) -> str:
-    text = os.fspath(path)
-    if not isinstance(text, str) or not text or "\0" in text:
-        raise ConfigurationError(f"path={path!r}: expected the name of a file")
+    text = file_name("path", path)
     if os.path.exists(text) and os.path.exists(source) and os.path.samefile(text, source):
         raise ConfigurationError(f"path={path!r}: is the database itself")
     return text
-
-
-def _row_type_number(row_type: RowTypeName | None) -> int:
-    if row_type is None:
-        return -1
-    if row_type not in _ROW_TYPES:
-        raise ConfigurationError(f"row_type={row_type!r}: expected 'tuple', 'named' or 'dict'")
-    return _ROW_TYPES[row_type]
 
 
 class Connection(_Session):
@@ -114,7 +99,7 @@ class Connection(_Session):
         self, sql: str, params: Params = (), *, row_type: RowTypeName | None = None
     ) -> AsyncIterator[Any]:
         """As :meth:`SQLitePool.stream`, on this connection."""
-        stream = _core._sqlite_stream(self, sql, params, _row_type_number(row_type))
+        stream = _core._sqlite_stream(self, sql, params, row_type)
         while rows := await stream.next():
             for row in rows:
                 yield row
@@ -142,7 +127,7 @@ class BlockingConnection(_Session):
 
     def stream(self, sql: str, params: Params = (), *, row_type: RowTypeName | None = None) -> Iterator[Any]:
         """As :meth:`SQLitePool.stream`, on this connection."""
-        stream = _core._sqlite_stream(self, sql, params, _row_type_number(row_type))
+        stream = _core._sqlite_stream(self, sql, params, row_type)
         while rows := stream.next():
             yield from rows
 
@@ -192,7 +177,7 @@ class BlockingPool(_core.SQLiteEndpoint):
     def acquire(self, *, timeout: float | None = None) -> Iterator[BlockingConnection]:
         """One connection, for the length of the block."""
         connection = BlockingConnection(self._owner())
-        _core._sqlite_begin(connection, _ANY, _seconds(timeout))
+        _core._sqlite_begin(connection, _ANY, timeout)
         try:
             yield connection
         finally:
@@ -204,7 +189,7 @@ class BlockingPool(_core.SQLiteEndpoint):
     ) -> Iterator[BlockingConnection]:
         """A transaction, for the length of the block: committed at its end, undone when it raises."""
         connection = BlockingConnection(self._owner())
-        _core._sqlite_begin(connection, _READ if readonly else _WRITE, _seconds(timeout))
+        _core._sqlite_begin(connection, _READ if readonly else _WRITE, timeout)
         try:
             try:
                 yield connection
@@ -219,8 +204,10 @@ class BlockingPool(_core.SQLiteEndpoint):
         """As :meth:`SQLitePool.stream`."""
         connection = BlockingConnection(self._owner())
         try:
-            _core._sqlite_begin(connection, _READER, 0.0)
-            yield from connection.stream(sql, params, row_type=row_type)
+            stream = _core._sqlite_stream(connection, sql, params, row_type)
+            _core._sqlite_begin(connection, _READER, None)
+            while rows := stream.next():
+                yield from rows
         finally:
             _core._sqlite_release(connection)
 
@@ -274,9 +261,13 @@ class SQLitePool(_core.SQLiteEndpoint):
             ``execute(sql, params=())``, ``create_function(name, arguments, function, *,
             deterministic=False)`` and ``create_collation(name, order)``; ``ATTACH`` belongs here.
         adapters: which Python types go in and come out, of ``"bool"``, ``"date"``, ``"datetime"``,
-            ``"decimal"``, ``"json"`` and ``"uuid"``. A value comes out by the declared type of its column:
-            BOOL or BOOLEAN, DATE, DATETIME or TIMESTAMP, DECIMAL or NUMERIC, JSON, UUID. With ``"json"``
-            results are not cached, because they can be changed.
+            ``"decimal"``, ``"decimal_text"``, ``"json"`` and ``"uuid"``. A value comes out by the declared
+            type of its column: BOOL or BOOLEAN, DATE, DATETIME or TIMESTAMP, DECIMAL or NUMERIC, JSON, UUID.
+            With ``"json"`` results are not cached, because they can be changed. ``"decimal"`` takes what
+            every column keeps, 15 digits, and refuses longer ones: SQLite stores a text that looks like a
+            number as a float in columns of NUMERIC, INTEGER and REAL affinity, and DECIMAL is one of the
+            first. ``"decimal_text"`` takes all digits, for columns that keep texts: declare them
+            ``DECIMAL_TEXT``; a number that comes out of a DECIMAL column is an error then.
         tracking: keep the figures of :meth:`query_stats` and :meth:`slow_log`.
         name: what reports call the pool; its path by default.
 
@@ -304,9 +295,7 @@ class SQLitePool(_core.SQLiteEndpoint):
         tracking: bool = True,
         name: str | None = None,
     ) -> None:
-        text = os.fspath(path)
-        if not isinstance(text, str) or not text or "\0" in text:
-            raise ConfigurationError(f"path={path!r}: expected the name of a database file")
+        text = file_name("path", path)
         if row_type not in _ROW_TYPES:
             raise ConfigurationError(f"row_type={row_type!r}: expected 'tuple', 'named' or 'dict'")
         if synchronous not in _LEVELS:
@@ -399,7 +388,7 @@ class SQLitePool(_core.SQLiteEndpoint):
         """
         connection = Connection(self)
         try:
-            await _core._sqlite_begin(connection, _ANY, _seconds(timeout))
+            await _core._sqlite_begin(connection, _ANY, timeout)
             yield connection
         finally:
             _core._sqlite_release(connection)
@@ -422,7 +411,7 @@ class SQLitePool(_core.SQLiteEndpoint):
         """
         connection = Connection(self)
         try:
-            await _core._sqlite_begin(connection, _READ if readonly else _WRITE, _seconds(timeout))
+            await _core._sqlite_begin(connection, _READ if readonly else _WRITE, timeout)
             try:
                 yield connection
             except BaseException:
@@ -444,8 +433,8 @@ class SQLitePool(_core.SQLiteEndpoint):
         """
         connection = Connection(self)
         try:
-            await _core._sqlite_begin(connection, _READER, 0.0)
-            stream = _core._sqlite_stream(connection, sql, params, _row_type_number(row_type))
+            stream = _core._sqlite_stream(connection, sql, params, row_type)
+            await _core._sqlite_begin(connection, _READER, None)
             while rows := await stream.next():
                 for row in rows:
                     yield row

@@ -60,10 +60,12 @@ def parse_url(url: str) -> RedisAddress:
         if scheme == "redis":
             database = _database(options.pop("db", parts.path[1:] or "0"))
             host, path = parts.hostname or "localhost", ""
+            if "\0" in host:
+                raise ValueError
         elif scheme == "unix":
             database = _database(options.pop("db", "0"))
             host, path = "", unquote(parts.path)
-            if not path or len(path.encode()) > _LONGEST_PATH:
+            if not path or "\0" in path or len(path.encode()) > _LONGEST_PATH:
                 raise ValueError
         else:
             raise ValueError

@@ -166,7 +166,7 @@ async def test_errors_are_sqlite3s_classes_with_codes(pool: SQLitePool) -> None:
     assert isinstance(caught.value, sqlite3.IntegrityError)
     with pytest.raises(sqlite3.OperationalError, match="no such table: nowhere"):
         await pool.fetch("SELECT * FROM nowhere")
-    for sql in ["", "-- nothing", "SELECT 1; SELECT 2", "SELEC 1"]:
+    for sql in ["SELECT 1; SELECT 2", "SELEC 1"]:
         with pytest.raises(QueryError):
             await pool.fetch(sql)
     assert await pool.fetch("SELECT 1; -- and no more\n ;") == [(1,)]

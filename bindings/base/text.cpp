@@ -1,0 +1,45 @@
+#include "bindings/base/text.h"
+
+#include "bindings/base/ref.h"
+
+namespace mcp::python {
+
+void name_unicode_error(const std::string& where) noexcept {
+  if (PyErr_ExceptionMatches(PyExc_UnicodeEncodeError) == 0) return;
+  PyObject *type, *value, *traceback;
+  PyErr_Fetch(&type, &value, &traceback);
+  PyErr_NormalizeException(&type, &value, &traceback);
+  const Ref reason = Ref::steal(PyUnicodeEncodeError_GetReason(value));
+  const Ref named =
+      Ref::steal(reason ? PyUnicode_FromFormat("%U in %s", reason.get(), where.c_str()) : nullptr);
+  const Ref text = Ref::steal(named ? PyUnicode_AsUTF8String(named.get()) : nullptr);
+  if (text) PyUnicodeEncodeError_SetReason(value, PyBytes_AS_STRING(text.get()));
+  PyErr_Clear();
+  PyErr_Restore(type, value, traceback);
+}
+
+bool utf8_of(PyObject* text, const char* where, std::string_view& out) noexcept {
+  Py_ssize_t size = 0;
+  const char* bytes = PyUnicode_AsUTF8AndSize(text, &size);
+  if (bytes == nullptr) {
+    name_unicode_error(where);
+    return false;
+  }
+  out = {bytes, static_cast<std::size_t>(size)};
+  return true;
+}
+
+std::string shown(PyObject* value) {
+  constexpr std::size_t kLongest = 100;
+  const Ref text = Ref::steal(PyObject_ASCII(value));
+  const char* ascii = text ? PyUnicode_AsUTF8(text.get()) : nullptr;
+  if (ascii == nullptr) {
+    PyErr_Clear();
+    return std::string("<") + Py_TYPE(value)->tp_name + ">";
+  }
+  std::string out(ascii);
+  if (out.size() > kLongest) out.replace(kLongest - 3, std::string::npos, "...");
+  return out;
+}
+
+}  // namespace mcp::python

@@ -1,0 +1,30 @@
+// text.h: texts on their way to C, which ends them at the first NUL.
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+
+namespace mcp {
+
+// How many characters the UTF-8 text has.
+[[nodiscard]] inline std::size_t characters_in(std::string_view utf8) noexcept {
+  return static_cast<std::size_t>(std::count_if(utf8.begin(), utf8.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xc0) != 0x80;  // not the rest of a character
+  }));
+}
+
+// Throws Error if the text would be cut: `name` is the parameter that it came in.
+inline void refuse_nul(std::string_view name, std::string_view utf8, ErrorKind kind, int code = 0) {
+  const std::size_t at = utf8.find('\0');
+  if (at == std::string_view::npos) return;
+  throw Error(kind,
+              std::string(name) + ": a NUL at position " +
+                  std::to_string(characters_in(utf8.substr(0, at))) +
+                  ", where the text would be cut",
+              code);
+}
+
+}  // namespace mcp
