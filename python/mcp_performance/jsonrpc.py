@@ -52,7 +52,6 @@ _MESSAGES = {
     INTERNAL_ERROR: "Internal error",
     TIMED_OUT: "Timed out",
 }
-_MOST_ID_BITS = 2048  # of a whole number; Python writes some 14,000 of them at most by default
 _logger = logging.getLogger(__name__)
 
 
@@ -391,13 +390,17 @@ async def _call_async(settle: _Settle, call: _Call) -> _Outcome:
 
 
 def _is_id(value: Any) -> bool:
-    """A string, a number that JSON can hold, or null. Numbers with fractions are allowed, if unwise."""
+    """A string, a number that can be written as JSON, or null. Fractions are allowed, if unwise."""
     if isinstance(value, bool):
         return False
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, int):
-        return value.bit_length() <= _MOST_ID_BITS
+        try:
+            int.__repr__(value)
+        except ValueError:  # sys.set_int_max_str_digits
+            return False
+        return True
     return value is None or isinstance(value, str)
 
 
