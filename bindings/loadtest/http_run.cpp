@@ -19,15 +19,15 @@ namespace py = pybind11;
 namespace mcp::python {
 namespace {
 
+using http::HeaderList;
 using http::Message;
 using loadtest::HttpOptions;
 using loadtest::HttpRun;
 using loadtest::RequestSpec;
 using loadtest::Scenario;
 
-using Headers = std::vector<std::pair<std::string, std::string>>;
 // method, target, headers, body
-using MessageTuple = std::tuple<std::string, std::string, Headers, py::bytes>;
+using MessageTuple = std::tuple<std::string, std::string, HeaderList, py::bytes>;
 // name, weight, messages, lowest status, highest status, contains
 using SpecTuple = std::tuple<std::string, double, std::vector<MessageTuple>, int, int, py::bytes>;
 
@@ -75,6 +75,7 @@ HttpOptions http_options(const py::dict& arguments) {
   options.tls.ca_file = arguments["ca_file"].cast<std::string>();
   options.http2 = arguments["http2"].cast<bool>();
   options.tls.http2 = options.http2;
+  options.streams = arguments["streams"].cast<int>();
   options.live_kinds = arguments["live_kinds"].cast<bool>();
   options.follow_redirects = arguments["follow_redirects"].cast<bool>();
   options.body_limit = arguments["body_limit"].cast<std::uint64_t>();

@@ -126,6 +126,7 @@ py::dict report_to_dict(const Report& report) {
   out["abandoned"] = report.abandoned;
   out["warmup"] = report.warmup;
   out["waited_for_user"] = report.waited_for_user;
+  out["reconnects"] = report.reconnects;
   out["parked_users"] = report.parked_users;
   out["bytes_received"] = report.bytes_received;
   out["bytes_sent"] = report.bytes_sent;

@@ -27,6 +27,11 @@ std::string described(const Message& message, const std::string& authority,
          ": " + without_prefix(why);
 }
 
+bool is_idempotent(std::string_view method) {
+  constexpr std::string_view kMethods[] = {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"};
+  return std::find(std::begin(kMethods), std::end(kMethods), method) != std::end(kMethods);
+}
+
 }  // namespace
 
 Client::Client(ClientOptions options) : options_(std::move(options)) {
@@ -117,15 +122,16 @@ Client::LinePtr Client::connect(std::string_view request, bool is_head, Instant 
 Reply Client::exchange(const Message& message, Instant deadline) {
   const std::string request = serialize(message, options_.authority);
   const bool is_head = message.method == "HEAD";
-  const bool repeatable = is_head || message.method == "GET";
   LinePtr line = take_free();
   Outcome outcome = Outcome::kFailed;
   if (line != nullptr) {
+    static_cast<void>(line->connection.take_bytes_sent());  // of earlier requests
     line->connection.begin(request, is_head, Keep::kBodyAndHeaders);
     line->connection.send_now();
     outcome = wait(line->connection, deadline);
     const bool unheard = outcome == Outcome::kFailed && line->connection.bytes_received() == 0;
-    if (unheard && repeatable) line = nullptr;
+    const bool unsent = line->connection.take_bytes_sent() == 0;
+    if (unheard && (unsent || is_idempotent(message.method))) line = nullptr;
   }
   if (line == nullptr) line = connect(request, is_head, deadline, outcome);
   switch (outcome) {
@@ -137,8 +143,8 @@ Reply Client::exchange(const Message& message, Instant deadline) {
     case Outcome::kReply:
       break;
   }
-  Reply reply = {line->connection.response().status(), line->connection.response().headers(),
-                 line->connection.response().body()};
+  const Response& response = line->connection.response();
+  Reply reply = {response.status(), response.headers(), response.body(), response.location()};
   give_back(std::move(line));
   return reply;
 }
@@ -152,10 +158,7 @@ Reply Client::send(Message message) {
     for (int hops = 0;; ++hops) {
       Reply reply = exchange(message, deadline);
       if (!options_.follow_redirects || !is_redirect(reply.status)) return reply;
-      const auto location = std::find_if(reply.headers.begin(), reply.headers.end(),
-                                         [](const auto& one) { return one.first == "location"; });
-      if (location == reply.headers.end()) return reply;
-      auto target = same_origin_target(location->second, message.target, origin);
+      auto target = same_origin_target(reply.location, message.target, origin);
       if (!target) return reply;
       if (hops == kMostHops) throw Error(ErrorKind::kHttp, "too many redirects");
       message = redirected(message, reply.status, std::move(*target));

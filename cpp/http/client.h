@@ -39,7 +39,8 @@ struct ClientOptions {
 struct Reply {
   int status = 0;
   HeaderList headers;
-  std::string body;  // decoded
+  std::string body;      // decoded
+  std::string location;  // as in Response
 };
 
 // Thrown by send() when `interrupted` said so.
@@ -53,8 +54,10 @@ class Client {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
-  // Blocks. Throws Error (kConfiguration, kHttp, kHttpTimeout) and Interrupted. A GET or HEAD that
-  // met a connection which the server had given up meanwhile is sent once more on another.
+  // Blocks. Throws Error (kConfiguration, kHttp, kHttpTimeout) and Interrupted. A request that met
+  // a free connection which the server had given up meanwhile, so that nothing of an answer came,
+  // is sent once more on a new one if that does no harm: its method is idempotent, or not a byte of
+  // it had gone out (RFC 9110, 9.2.2).
   [[nodiscard]] Reply send(Message message);
 
   // Lets go of the free connections.

@@ -1,49 +1,87 @@
 #include "http/message.h"
 
 #include <algorithm>
-#include <cctype>
+#include <array>
+#include <string>
 
 #include "base/error.h"
 
 namespace mcp::http {
 namespace {
 
-constexpr std::string_view kTokenExtra = "!#$%&'*+-.^_`|~";
+// Fields of requests whose value is no list: RFC 9110, and RFC 6265 for Cookie.
+constexpr std::array<std::string_view, 18> kOnce = {"authorization",
+                                                    "content-length",
+                                                    "content-location",
+                                                    "content-range",
+                                                    "content-type",
+                                                    "cookie",
+                                                    "date",
+                                                    "from",
+                                                    "host",
+                                                    "if-modified-since",
+                                                    "if-range",
+                                                    "if-unmodified-since",
+                                                    "max-forwards",
+                                                    "origin",
+                                                    "proxy-authorization",
+                                                    "range",
+                                                    "referer",
+                                                    "user-agent"};
 
-bool is_token(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
-    return std::isalnum(c) != 0 || kTokenExtra.find(static_cast<char>(c)) != std::string_view::npos;
+bool is_target(std::string_view target) {
+  return !target.empty() && target.front() == '/' &&
+         std::all_of(target.begin(), target.end(),
+                     [](unsigned char c) { return c > 0x20 && c < 0x7f && c != '#'; });
+}
+
+// What no host and port have in them.
+constexpr std::string_view kNeverInHost = " \t,/?#@\\\"<>";
+
+bool is_host(std::string_view value) {
+  return std::all_of(value.begin(), value.end(), [](unsigned char c) {
+    return c < 0x7f && kNeverInHost.find(static_cast<char>(c)) == std::string_view::npos;
   });
 }
 
-// Whether `text` has a character that would end a line or the text.
-bool has_control(std::string_view text) {
-  return std::any_of(text.begin(), text.end(),
-                     [](unsigned char c) { return (c < 0x20 && c != '\t') || c == 0x7f; });
+void check_header(const Message& message, std::size_t index) {
+  const auto& [name, value] = message.headers[index];
+  if (!is_token(name)) throw invalid_argument("headers", name, "a header name");
+  if (!is_field_text(value) || trimmed(value).size() != value.size()) {
+    throw invalid_argument("headers", name,
+                           "a value without control characters and without spaces around it");
+  }
+  const auto is = [&name](std::string_view other) { return same_header(name, other); };
+  if (std::any_of(kOnce.begin(), kOnce.end(), is)) {
+    const auto first = std::find_if(message.headers.begin(), message.headers.end(),
+                                    [&is](const auto& one) { return is(one.first); });
+    if (first - message.headers.begin() != static_cast<std::ptrdiff_t>(index)) {
+      throw invalid_argument("headers", name, "this field once");
+    }
+  }
+  if (is("host") && !is_host(value)) throw invalid_argument("headers", value, "a host and a port");
+  if (is("transfer-encoding")) {
+    throw invalid_argument("headers", name, "none of that name: the body is sent as it is");
+  }
+  if (is("content-length") && value != std::to_string(message.body.size())) {
+    throw invalid_argument(
+        "headers", name + ": " + value,
+        "the length of the body, " + std::to_string(message.body.size()) + ", or none");
+  }
 }
 
 }  // namespace
 
 void check(const Message& message) {
-  if (!is_token(message.method)) throw invalid_argument("method", message.method, "an HTTP token");
-  if (message.target.empty() || message.target.front() != '/' || has_control(message.target) ||
-      message.target.find(' ') != std::string::npos) {
-    throw invalid_argument("path", message.target,
-                           "a path that begins with / and has no spaces or control characters");
+  if (!is_token(message.method) || message.method == "CONNECT") {
+    throw invalid_argument("method", message.method, "an HTTP token other than CONNECT");
   }
-  for (const auto& [name, value] : message.headers) {
-    if (!is_token(name)) throw invalid_argument("headers", name, "a header name");
-    if (has_control(value)) {
-      throw invalid_argument("headers", name, "a value without control characters");
-    }
+  if (!is_target(message.target)) {
+    throw invalid_argument(
+        "path", message.target,
+        "a path that begins with / and has no spaces, control characters or fragment");
   }
-}
-
-bool same_header(std::string_view a, std::string_view b) noexcept {
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) {
-           return std::tolower(static_cast<unsigned char>(x)) ==
-                  std::tolower(static_cast<unsigned char>(y));
-         });
+  for (std::size_t i = 0; i < message.headers.size(); ++i) check_header(message, i);
 }
 
 std::string serialize(const Message& message, std::string_view authority) {

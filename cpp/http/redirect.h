@@ -16,7 +16,8 @@ struct Origin {
   int port;
 };
 
-// The path and query that `location` names relative to `current`; nullopt when it leaves `origin`.
+// The path and query that `location` names relative to `current` (RFC 3986, 5.2: dot segments are
+// removed), in ASCII and without its fragment; nullopt when it leaves `origin`, or is no reference.
 [[nodiscard]] std::optional<std::string> same_origin_target(std::string_view location,
                                                             std::string_view current,
                                                             const Origin& origin);

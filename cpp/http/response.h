@@ -1,72 +1,28 @@
-// response.h: one response after another. HTTP/1.1 is read from bytes as they come; the
-// grammar is Boost.Beast's parser; this adds what a load generator needs from a response, and
-// limits on what a hostile one can make it hold. Thread-compatible.
+// response.h: one response after another, as a load generator and a client need them: status, and
+// where somebody will look at them fields and the decoded body. HTTP/1.1 comes as bytes
+// (response_parser.h); other framings call the parts one by one. Thread-compatible.
 #pragma once
 
-#include <boost/beast/http/basic_parser.hpp>
-#include <zlib.h>
-
 #include <cstdint>
-#include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
-#include <vector>
+
+#include "http/body.h"
+#include "http/headers.h"
+#include "http/response_parser.h"
 
 namespace mcp::http {
-
-inline constexpr std::uint32_t kMostHeaderBytes = 32 << 10;
-
-using HeaderList = std::vector<std::pair<std::string, std::string>>;
 
 // What of a response is there to be looked at, beside its status.
 enum class Keep { kNothing, kBody, kBodyAndHeaders };
 
-// Undoes Content-Encoding: gzip or deflate.
-class Inflater {
- public:
-  Inflater();
-  ~Inflater();
-  Inflater(const Inflater&) = delete;
-  Inflater& operator=(const Inflater&) = delete;
-
-  // Appends to `out` (null: only counts). False when the data is corrupt or `limit` bytes were
-  // exceeded, which count() tells.
-  bool feed(std::string_view data, std::string* out, std::uint64_t limit);
-  [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
-  [[nodiscard]] bool ended() const noexcept { return ended_; }
-
- private:
-  z_stream stream_{};
-  std::uint64_t count_ = 0;
-  bool ended_ = false;
-};
-
-// The body of a response: counted, decoded, and kept where somebody will look at it.
-class BodySink {
- public:
-  void begin(std::uint64_t limit, bool keep);
-  void set_encoding(std::string_view encoding);
-  // False with error() set.
-  bool write(std::string_view data);
-  bool finish();
-
-  [[nodiscard]] const std::string& kept() const noexcept { return kept_; }
-  [[nodiscard]] std::string_view error() const noexcept { return error_; }
-
- private:
-  std::uint64_t limit_ = 0;
-  std::uint64_t count_ = 0;
-  bool keep_ = false;
-  std::unique_ptr<Inflater> inflater_;
-  std::string kept_;
-  std::string_view error_;
-};
-
-class Response {
+class Response final : private ResponseParser::Sink {
  public:
   enum class State { kMore, kComplete, kBad };
+
+  Response() : parser_(*this) {}
+  Response(const Response&) = delete;
+  Response& operator=(const Response&) = delete;
 
   // Makes ready for the next response. `is_head`: it has no body whatever its headers say.
   void begin(bool is_head, std::uint64_t body_limit, Keep keep);
@@ -74,9 +30,11 @@ class Response {
   // The peer closed its side: the end of a body without a length, or a failure.
   State end_of_stream();
 
-  // The parts of a response that came in other framing than HTTP/1.1's, in their order.
+  // The parts of a response that came in other framing than HTTP/1.1's, in their order. A status
+  // that follows another ends an interim answer.
   void set_status(int status);
-  void add_header(std::string_view name, std::string_view value);
+  // False: not with the fields before it, and error() says why.
+  [[nodiscard]] bool add_header(std::string_view name, std::string_view value);
   // False: the body cannot be taken, and error() says why.
   [[nodiscard]] bool add_body(std::string_view data);
   // The response is whole. kBad if what came is none.
@@ -88,6 +46,7 @@ class Response {
   [[nodiscard]] int status() const noexcept { return status_; }
   // Whether the connection can carry another request. REQUIRES: complete.
   [[nodiscard]] bool keep_alive() const noexcept { return keep_alive_; }
+  // Of the final answer; empty if there is none. Two that differ are a bad response.
   [[nodiscard]] const std::string& location() const noexcept { return location_; }
   // In their order, with names in lower case; those of a body that was decoded speak of it as sent.
   [[nodiscard]] const HeaderList& headers() const noexcept { return headers_; }
@@ -96,23 +55,24 @@ class Response {
   [[nodiscard]] const std::string& error() const noexcept { return error_; }
 
  private:
-  class Parser;
-  struct ParserDelete {
-    void operator()(Parser* parser) const noexcept;
-  };
+  void on_status(int status) override { set_status(status); }
+  bool on_field(std::string_view name, std::string_view value) override {
+    return add_header(name, value);
+  }
+  bool on_size(std::uint64_t size) override;
+  bool on_body(std::string_view data) override { return add_body(data); }
 
-  void reset_parser();
   void keep_header(std::string_view name, std::string_view value);
-  State parse(std::string_view& data);
-  State complete(std::string_view rest);
+  State fail_by_parser();
+  State complete(bool keep_alive);
 
-  std::unique_ptr<Parser, ParserDelete> parser_;
+  ResponseParser parser_;
   BodySink body_;
-  std::string pending_;  // bytes that the parser wants to see again with more behind them
   std::string location_;
   HeaderList headers_;
-  bool keep_headers_ = false;
   std::string error_;
+  std::uint64_t body_limit_ = 0;
+  Keep keep_ = Keep::kNothing;
   int status_ = 0;
   bool is_head_ = false;
   bool started_ = false;

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/thread.h"
+#include "http/http2_session.h"
 #include "loadtest/http_worker.h"
 
 namespace mcp::loadtest {
@@ -30,6 +31,7 @@ void check(const HttpOptions& options) {
   require(options.requests >= 1, "num_requests", options.requests, "1 or more");
   require(options.think_low_ns >= 0 && options.think_high_ns >= options.think_low_ns, "think_time",
           options.think_high_ns, "0 or more, the smaller one first");
+  require(options.streams >= 1, "streams", options.streams, "1 or more");
   require(!options.http2 || http::Http2Session::built_in(), "http2", options.http2,
           "false: this build has no HTTP/2, for want of libnghttp2");
   if (options.endpoints.empty()) throw invalid_argument("target", "", "an address");
@@ -59,7 +61,7 @@ RecorderOptions recorder_options(const HttpOptions& options, const Scenario& sce
 
 bool answers(const http::Endpoint& endpoint) {
   const http::ConnectOptions options{endpoint, {}, nullptr, 0, false};
-  http::Connection connection;
+  http::Transport connection;
   if (connection.open(options) != 0) return false;
   pollfd poll{connection.fd(), POLLOUT, 0};
   if (::poll(&poll, 1, kProbeMs) != 1) return false;

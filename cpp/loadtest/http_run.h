@@ -45,6 +45,7 @@ struct HttpOptions {
   std::optional<Ramp> user_ramp;  // closed model: how many of `users` are active
   std::uint64_t seed = 0;
   bool http2 = false;       // with TLS as with tls.http2, without by prior knowledge
+  int streams = 100;        // HTTP/2: requests in flight that share a connection, at most
   bool live_kinds = false;  // report() has the kinds and errors while the run goes on
   bool follow_redirects = true;
   std::uint64_t body_limit = 64 << 20;

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <span>
 #include <utility>
@@ -21,6 +22,7 @@ namespace {
 constexpr std::uint32_t kStopEvent = UINT32_MAX;
 constexpr std::size_t kBufferBytes = 64 << 10;
 constexpr int kMostHops = 5;
+constexpr int kMostRefusals = 3;  // of one request by an HTTP/2 peer, before it has failed
 
 std::uint32_t share_of(int total, int shares, int number) {
   return static_cast<std::uint32_t>(total / shares + (number < total % shares ? 1 : 0));
@@ -93,6 +95,7 @@ HttpWorker::HttpWorker(const Setup& setup, std::shared_ptr<Totals> totals)
     if (epoll_ >= 0) ::close(epoll_);
     throw Error(ErrorKind::kLoadTest, "cannot start a generator: " + why);
   }
+  if (options_.http2) http2_.emplace(epoll_, connect_, lanes_.size(), options_.streams);
 }
 
 HttpWorker::~HttpWorker() { ::close(epoll_); }
@@ -112,6 +115,7 @@ void HttpWorker::run() {
   Report& own = recorder_.own();
   own.generator_cpu_ns = measuring_ ? thread_cpu_time() - cpu_at_start_ : 0;
   own.abandoned = in_flight_;
+  if (http2_ && measuring_) own.bytes_sent += http2_->take_bytes_sent();
   for (const Lane& lane : lanes_)
     own.parked_users += lane.opened == 0 && !own.generator_limit.empty();
   recorder_.finish(now_precise());
@@ -130,6 +134,7 @@ void HttpWorker::loop() {
     expire(now);
     wake_users(now);
     dispatch(now);
+    if (http2_) flush_http2();
     recorder_.roll(now);
     if (finished()) return;
     const Duration timeout = std::clamp<Duration>(next_wake(now) - now, 0, kSecond);
@@ -147,6 +152,7 @@ void HttpWorker::loop() {
 void HttpWorker::start_measuring() {
   measuring_ = true;
   cpu_at_start_ = thread_cpu_time();
+  if (http2_) static_cast<void>(http2_->take_bytes_sent());
 }
 
 Instant HttpWorker::next_wake(Instant now) const {
@@ -182,26 +188,43 @@ void HttpWorker::expire(Instant now) {
   while (deadlines_.front_at() <= now) {
     const std::uint32_t index = deadlines_.front();
     Lane& lane = lanes_[index];
-    const char* const why = lane.connection.is_connected() ? "timeout" : "connect timeout";
-    lane.connection.close();
-    fail(index, why, true, deadlines_.front_at());
+    const bool up = http2_ ? http2_->is_up(index) : lane.connection.is_connected();
+    if (http2_) {
+      http2_->cancel(index, lane.sent);
+    } else {
+      lane.connection.close();
+    }
+    fail(index, up ? "timeout" : "connect timeout", true, deadlines_.front_at());
     end(index, now);
   }
 }
 
 void HttpWorker::handle(std::uint32_t index, std::uint32_t events) {
+  const bool hung_up = (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
+  if (http2_) {
+    http2_->handle(index, buffer_, hung_up);
+    take_outcomes();
+    return;
+  }
   Lane& lane = lanes_[index];
   if (!lane.in_flight) {
-    if (lane.connection.is_open() && !lane.connection.still_usable()) lane.connection.close();
+    if (lane.connection.is_open() && !lane.connection.still_usable()) {
+      lane.connection.close();
+      lane.given_up = true;
+    }
     return;
   }
   const bool was_connected = lane.connection.is_connected();
-  const bool hung_up = (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
   const auto progress = lane.connection.advance(buffer_, hung_up);
-  if (!was_connected && lane.connection.is_connected()) note_connected(lane);
+  if (!was_connected && lane.connection.is_connected()) {
+    const Instant up = lane.connection.up_at();
+    note_connected(lane, up - lane.opened, up);
+  }
   if (progress == http::Connection::Progress::kComplete) {
     complete(index);
   } else if (progress == http::Connection::Progress::kFailed) {
+    lane.given_up = lane.connection.was_given_up();
+    if (lane.given_up && send_again(index, 1)) return;
     if (!was_connected && !pacer_) ++users_[lane.user].refusals;
     const Instant now = now_precise();
     fail(index, lane.connection.failure(), false, now);
@@ -209,11 +232,53 @@ void HttpWorker::handle(std::uint32_t index, std::uint32_t events) {
   }
 }
 
+void HttpWorker::take_outcomes() {
+  for (const auto& [first, last, opened, up] : http2_->came_up()) {
+    recorder_.connected(up - opened);
+    for (std::uint32_t index = first; index < last; ++index) {
+      if (lanes_[index].in_flight) note_connected(lanes_[index], -1, up);
+    }
+  }
+  http2_->came_up().clear();
+  outcomes_.clear();
+  outcomes_.swap(http2_->outcomes());
+  // Those that have waited already go before the requests that follow the answers.
+  std::erase_if(outcomes_, [this](const auto& outcome) { return repeat(outcome); });
+  for (const Http2Lines::Outcome& outcome : outcomes_) {
+    if (outcome.how == http::Http2Session::End::kComplete) {
+      complete(outcome.lane);
+      continue;
+    }
+    if (!outcome.was_up && !pacer_) ++users_[lanes_[outcome.lane].user].refusals;
+    const Instant now = now_precise();
+    fail(outcome.lane, http2_->stream(outcome.lane).response.error(), false, now);
+    end(outcome.lane, now);
+  }
+}
+
+// True: the request is under way once more. A connection that answered some before it took no more
+// has brought the run forward, so that there is no end to be put to that.
+bool HttpWorker::repeat(const Http2Lines::Outcome& outcome) {
+  using End = http::Http2Session::End;
+  if (outcome.how == End::kComplete || outcome.how == End::kFailed || !outcome.was_up) return false;
+  lanes_[outcome.lane].given_up = true;
+  if (outcome.how == End::kGivenUp) return send_again(outcome.lane, 1);
+  const bool forward = outcome.how == End::kUnprocessed && outcome.answered;
+  return send_again(outcome.lane, forward ? INT_MAX : kMostRefusals);
+}
+
+// What is written here may end streams, and those that end start others.
+void HttpWorker::flush_http2() {
+  do {
+    http2_->flush();
+    take_outcomes();
+  } while (http2_->wants_flush());
+}
+
 // The first connection of a lane is the price of starting the run, told apart; later ones are part
-// of the request that needed them.
-void HttpWorker::note_connected(Lane& lane) {
-  const Instant up = lane.connection.up_at();
-  recorder_.connected(up - lane.opened);
+// of the request that needed them. `took` below 0: told already.
+void HttpWorker::note_connected(Lane& lane, Duration took, Instant up) {
+  if (took >= 0) recorder_.connected(took);
   if (!lane.was_up && !pacer_) lane.sent = lane.intended = up;
   lane.was_up = true;
   if (!pacer_) users_[lane.user].refusals = 0;
@@ -235,24 +300,51 @@ bool HttpWorker::take_number(Instant now, std::uint64_t& number) {
 }
 
 // 0, or the errno of what failed.
+int HttpWorker::open_connection(std::uint32_t index) {
+  Lane& lane = lanes_[index];
+  lane.opened = now_precise();
+  if (const int code = lane.connection.open(connect_); code != 0) return code;
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  event.data.u32 = index;
+  if (::epoll_ctl(epoll_, EPOLL_CTL_ADD, lane.connection.fd(), &event) != 0) {
+    const int code = errno;
+    lane.connection.close();
+    return code;
+  }
+  return 0;
+}
+
+// 0, or the errno of what failed. `bytes` stay alive while the lane is in flight.
 int HttpWorker::transmit(std::uint32_t index, std::string_view bytes, bool is_head) {
   Lane& lane = lanes_[index];
-  if (!lane.connection.is_open()) {
-    lane.opened = now_precise();
-    if (const int code = lane.connection.open(connect_); code != 0) return code;
-    epoll_event event{};
-    event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-    event.data.u32 = index;
-    if (::epoll_ctl(epoll_, EPOLL_CTL_ADD, lane.connection.fd(), &event) != 0) {
-      const int code = errno;
-      lane.connection.close();
-      return code;
-    }
-  }
+  lane.bytes = bytes;
+  lane.is_head = is_head;
   const bool checks_body = !scenario_.kinds()[lane.choice.kind].expectation.contains.empty();
-  lane.connection.begin(bytes, is_head, checks_body ? http::Keep::kBody : http::Keep::kNothing);
-  if (lane.connection.is_connected()) lane.connection.send_now();
+  const http::Keep keep = checks_body ? http::Keep::kBody : http::Keep::kNothing;
+  if (http2_) {
+    if (const int code = http2_->send(index, bytes, is_head, keep); code != 0) return code;
+    if (lane.opened == 0) lane.opened = lane.sent;
+    lane.was_up = lane.was_up || http2_->is_up(index);
+  } else {
+    if (!lane.connection.is_open()) {
+      if (const int code = open_connection(index); code != 0) return code;
+    }
+    lane.connection.begin(bytes, is_head, keep);
+    if (lane.connection.is_connected()) lane.connection.send_now();
+  }
+  if (std::exchange(lane.given_up, false) && lane.number < kWarmupNumber) {
+    ++recorder_.own().reconnects;
+  }
   return 0;
+}
+
+// True: the lane's request is under way once more.
+bool HttpWorker::send_again(std::uint32_t index, int most) {
+  Lane& lane = lanes_[index];
+  if (lane.resent >= most) return false;
+  ++lane.resent;
+  return transmit(index, lane.bytes, lane.is_head) == 0;
 }
 
 HttpWorker::Start HttpWorker::start(std::uint32_t index, Instant intended, Instant now) {
@@ -262,6 +354,7 @@ HttpWorker::Start HttpWorker::start(std::uint32_t index, Instant intended, Insta
   lane.intended = intended;
   lane.sent = now;
   lane.hops = 0;
+  lane.resent = 0;
   const PreparedRequest& prepared = scenario_.prepared(lane.choice);
   std::string_view bytes = prepared.bytes;
   if (!prepared.slots.empty()) {
@@ -290,17 +383,28 @@ HttpWorker::Start HttpWorker::start(std::uint32_t index, Instant intended, Insta
   return Start::kFailed;
 }
 
+const http::Response& HttpWorker::response_of(std::uint32_t index) const {
+  return http2_ ? http2_->stream(index).response : lanes_[index].connection.response();
+}
+
+Instant HttpWorker::last_byte_of(std::uint32_t index) const {
+  return http2_ ? http2_->stream(index).last_byte_at : lanes_[index].connection.last_byte_at();
+}
+
 void HttpWorker::complete(std::uint32_t index) {
   Lane& lane = lanes_[index];
-  const http::Response& response = lane.connection.response();
-  const Instant done = lane.connection.last_byte_at();
+  const http::Response& response = response_of(index);
+  const Instant done = last_byte_of(index);
+  if (!http2_ && !lane.connection.is_reusable()) {
+    lane.given_up = response.keep_alive();
+    lane.connection.close();
+  }
   if (options_.follow_redirects && http::is_redirect(response.status()) &&
       !response.location().empty()) {
     if (follow_redirect(index)) return;
     end(index, done);
     return;
   }
-  if (!lane.connection.is_reusable()) lane.connection.close();
   const Expectation& expected = scenario_.kinds()[lane.choice.kind].expectation;
   const int status = response.status();
   if (status < expected.status_low || status > expected.status_high) {
@@ -309,7 +413,7 @@ void HttpWorker::complete(std::uint32_t index) {
              response.body().find(expected.contains) == std::string::npos) {
     fail(index, "check failed: body", false, done);
   } else {
-    recorder_.success(sample_of(lane, done));
+    recorder_.success(sample_of(index, done));
     ++completed_;
   }
   end(index, done);
@@ -318,19 +422,16 @@ void HttpWorker::complete(std::uint32_t index) {
 // True: the lane is in flight again. False: it has failed.
 bool HttpWorker::follow_redirect(std::uint32_t index) {
   Lane& lane = lanes_[index];
-  const http::Response& response = lane.connection.response();
-  const Instant done = lane.connection.last_byte_at();
+  const http::Response& response = response_of(index);
+  const Instant done = last_byte_of(index);
   const http::Message& message = scenario_.prepared(lane.choice).message;
   const auto target = http::same_origin_target(response.location(), message.target,
                                                {options_.use_tls, options_.host, options_.port});
-  const bool keep_alive = lane.connection.is_reusable();
   if (!target || ++lane.hops > kMostHops) {
-    if (!keep_alive) lane.connection.close();
     fail(index, target ? "too many redirects" : "off-host redirect refused", false, done);
     return false;
   }
   const http::Message next = http::redirected(message, response.status(), *target);
-  if (!keep_alive) lane.connection.close();
   lane.own_bytes = http::serialize(next, scenario_.authority());
   scenario_.fill(lane.own_bytes, find_slots(lane.own_bytes), lane.number & ~kWarmupNumber);
   const int code = transmit(index, lane.own_bytes, next.method == "HEAD");
@@ -339,18 +440,18 @@ bool HttpWorker::follow_redirect(std::uint32_t index) {
   return false;
 }
 
-Sample HttpWorker::sample_of(const Lane& lane, Instant done) const {
-  const Instant first = lane.connection.first_byte_at();
-  return {lane.choice.kind,
-          lane.intended,
-          lane.sent,
-          done,
-          first == 0 ? -1 : first - lane.sent,
-          lane.connection.bytes_received()};
+Sample HttpWorker::sample_of(std::uint32_t index, Instant done) const {
+  const Lane& lane = lanes_[index];
+  const Instant first =
+      http2_ ? http2_->stream(index).first_byte_at : lane.connection.first_byte_at();
+  const std::uint64_t bytes =
+      http2_ ? http2_->stream(index).bytes_received : lane.connection.bytes_received();
+  return {
+      lane.choice.kind, lane.intended, lane.sent, done, first == 0 ? -1 : first - lane.sent, bytes};
 }
 
 void HttpWorker::fail(std::uint32_t index, std::string_view error, bool timed_out, Instant done) {
-  recorder_.failure(sample_of(lanes_[index], done), error, timed_out);
+  recorder_.failure(sample_of(index, done), error, timed_out);
   ++completed_;
   ++failures_;
 }

@@ -1,8 +1,13 @@
 // http_worker.h: one generator thread of an HttpRun: an epoll loop over its share of the users.
 // Not shared: constructed, run and destroyed by one thread. Takes no lock but that of Totals, once
 // a second.
-// Invariants: a connection is in flight exactly while it is in deadlines_; every ticket that was
-// taken ends as one sample, one failure, one entry of returned_, or as abandoned.
+// Invariants: a lane is in flight exactly while it is in deadlines_; every ticket that was taken
+// ends as one sample, one failure, one entry of returned_, or as abandoned.
+//
+// A request that met a kept connection which the server had given up without announcing it, so that
+// nothing of an answer came, is sent once more on a new one, whatever its method: a run measures
+// the target's answers, and a second failure would be the connection's. What an HTTP/2 peer says it
+// has not processed is sent again as well. Both are counted as reconnects.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +23,7 @@
 #include "base/clock.h"
 #include "http/connection.h"
 #include "loadtest/deadlines.h"
+#include "loadtest/http2_lines.h"
 #include "loadtest/http_run.h"
 #include "loadtest/random.h"
 #include "loadtest/recorder.h"
@@ -45,7 +51,7 @@ class HttpWorker {
   void run();
 
  private:
-  struct Lane {  // a connection and the request that it carries
+  struct Lane {  // a request, and over HTTP/1.1 the connection that carries it
     http::Connection connection;
     std::uint32_t user = 0;
     Scenario::Choice choice{};
@@ -54,9 +60,13 @@ class HttpWorker {
     Instant sent = 0;
     Instant opened = 0;  // when it last began to connect
     int hops = 0;        // redirects followed
+    int resent = 0;
     bool in_flight = false;
-    bool was_up = false;    // has been connected before
-    std::string own_bytes;  // of a request that differs from the prepared one
+    bool was_up = false;     // has been connected before
+    bool given_up = false;   // the server closed its connection without announcing it
+    bool is_head = false;    // of what was sent last
+    std::string_view bytes;  // likewise
+    std::string own_bytes;   // of a request that differs from the prepared one
   };
   struct User {
     int outstanding = 0;  // requests of the current batch
@@ -87,16 +97,25 @@ class HttpWorker {
   void note_lag(Instant due, Instant now);
   [[nodiscard]] Instant advance_schedule();
 
+  // HTTP/2.
+  void take_outcomes();
+  [[nodiscard]] bool repeat(const Http2Lines::Outcome& outcome);
+  void flush_http2();
+
   // One request.
   Start start(std::uint32_t lane, Instant intended, Instant now);
   [[nodiscard]] bool take_number(Instant now, std::uint64_t& number);
   [[nodiscard]] int transmit(std::uint32_t lane, std::string_view bytes, bool is_head);
-  void note_connected(Lane& lane);
+  [[nodiscard]] int open_connection(std::uint32_t lane);
+  [[nodiscard]] bool send_again(std::uint32_t lane, int most);
+  void note_connected(Lane& lane, Duration took, Instant up);
   void complete(std::uint32_t lane);
   [[nodiscard]] bool follow_redirect(std::uint32_t lane);
   void fail(std::uint32_t lane, std::string_view error, bool timed_out, Instant done);
   void end(std::uint32_t lane, Instant now);
-  [[nodiscard]] Sample sample_of(const Lane& lane, Instant done) const;
+  [[nodiscard]] const http::Response& response_of(std::uint32_t lane) const;
+  [[nodiscard]] Instant last_byte_of(std::uint32_t lane) const;
+  [[nodiscard]] Sample sample_of(std::uint32_t lane, Instant done) const;
   void start_measuring();
 
   const HttpOptions& options_;
@@ -112,6 +131,8 @@ class HttpWorker {
   Recorder recorder_;
   int epoll_ = -1;
   std::vector<char> buffer_;
+  std::optional<Http2Lines> http2_;
+  std::vector<Http2Lines::Outcome> outcomes_;  // being looked at
   std::vector<Lane> lanes_;
   std::vector<User> users_;
   Deadlines deadlines_;

@@ -92,6 +92,7 @@ void Totals::finish(int thread, const Report& of_thread) {
   report_.waited_for_user += of_thread.waited_for_user;
   report_.last_due_ns = std::max(report_.last_due_ns, of_thread.last_due_ns);
   report_.last_sent_ns = std::max(report_.last_sent_ns, of_thread.last_sent_ns);
+  report_.reconnects += of_thread.reconnects;
   report_.parked_users += of_thread.parked_users;
   report_.bytes_sent += of_thread.bytes_sent;
   report_.elapsed_ns = std::max(report_.elapsed_ns, of_thread.elapsed_ns);

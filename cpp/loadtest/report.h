@@ -51,6 +51,7 @@ struct Report {
   std::uint64_t waited_for_user = 0;  // were due while every user was busy
   Duration last_due_ns = 0;           // open model: when the last request was due and was sent,
   Duration last_sent_ns = 0;          // both from the start of the run
+  std::uint64_t reconnects = 0;       // requests sent again: the server had given up the connection
   std::uint64_t parked_users = 0;     // users that never got a connection of their own
   std::uint64_t bytes_received = 0;
   std::uint64_t bytes_sent = 0;

@@ -15,13 +15,16 @@ Starlette application::
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import inspect
 import json
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, NoReturn, TypeAlias, cast
+from typing import Any, NoReturn, TypeAlias
 
 from ._base._async_functions import is_async
 from ._base._checks import integer, number
@@ -63,6 +66,10 @@ class JsonRpcError(BatchError):
     """
 
     def __init__(self, code: int, message: str, data: Any = None) -> None:
+        if not isinstance(code, int) or isinstance(code, bool):
+            raise TypeError(f"code={code!r}: expected a whole number")
+        if not isinstance(message, str):
+            raise TypeError(f"message={message!r}: expected a string")
         super().__init__(f"{message} ({code})")
         self.code = code
         self.message = message
@@ -70,9 +77,27 @@ class JsonRpcError(BatchError):
 
 
 @dataclass(frozen=True, slots=True)
+class _Method:
+    """A function, and what each call of it has to know."""
+
+    function: Callable[..., Any]
+    signature: inspect.Signature | None
+    """``None``: a built-in function that does not tell."""
+    is_async: bool
+
+    @classmethod
+    def of(cls, function: Callable[..., Any]) -> _Method:
+        try:
+            signature = inspect.signature(function)
+        except (TypeError, ValueError):
+            signature = None
+        return cls(function, signature, is_async(function))
+
+
+@dataclass(frozen=True, slots=True)
 class _Call:
-    method: str
-    function: Method
+    name: str
+    method: _Method
     args: list[Any]
     kwargs: dict[str, Any]
     id: Any
@@ -122,7 +147,7 @@ class JsonRpcDispatcher:
         integer("max_bytes", max_bytes, 1, 1 << 40)
         if timeout is not None:
             number("timeout", timeout, unit="seconds")
-        self._methods: dict[str, Method] = {}
+        self._methods: dict[str, _Method] = {}
         for name, function in (methods or {}).items():
             self.add(name, function)
         self._concurrency = concurrency
@@ -142,26 +167,33 @@ class JsonRpcDispatcher:
             raise TypeError(f"name={name!r}: expected a string")
         if not callable(function):
             raise TypeError(f"methods[{name!r}]={function!r}: expected a callable")
-        self._methods[name] = function
+        self._methods[name] = _Method.of(function)
 
     async def handle(self, message: bytes | str) -> bytes | None:
         """Answer the JSON text *message* with JSON text.
 
+        Of members with the same name the last one counts. Text that is not Unicode, a number that
+        Python refuses to read and nesting beyond the interpreter's limit are parse errors.
+
         Returns:
-            The answer in UTF-8; ``None`` when there is nothing to say, for notifications alone.
+            The answer, in ASCII; ``None`` when there is nothing to say, for notifications alone.
 
         Raises:
             BatchError: the dispatcher is closed.
+            TypeError: *message* is neither bytes nor a string.
+            BaseException: what a method raised to end the program, as :meth:`dispatch` says.
         """
-        size = len(message.encode("utf-8", "replace")) if isinstance(message, str) else len(message)
+        if not isinstance(message, bytes | bytearray | memoryview | str):
+            raise TypeError(f"message: expected bytes or a string, not {type(message).__name__}")
         answer: Answer | list[Answer] | None
-        if size > self._max_bytes:
-            answer = _error(None, INVALID_REQUEST, f"{size} bytes; at most {self._max_bytes} are read")
+        try:
+            text = self._decode(message)
+            parsed = None if text is None else json.loads(text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError):
+            answer = _error(None, PARSE_ERROR)
         else:
-            try:
-                parsed = json.loads(message, parse_constant=_refuse_constant)
-            except (ValueError, RecursionError):
-                answer = _error(None, PARSE_ERROR)
+            if text is None:
+                answer = _error(None, INVALID_REQUEST, f"at most {self._max_bytes} bytes are read")
             else:
                 answer = await self.dispatch(parsed)
         if answer is None:
@@ -170,15 +202,27 @@ class JsonRpcDispatcher:
             return b"[" + b",".join(map(self._encode, answer)) + b"]"
         return self._encode(answer)
 
+    def _decode(self, message: bytes | bytearray | memoryview | str) -> str | None:
+        """The text without a byte order mark; ``None`` when it is longer than is read."""
+        if len(message) > self._max_bytes:  # a character takes a byte or more
+            return None
+        data = message.encode() if isinstance(message, str) else bytes(message)
+        return None if len(data) > self._max_bytes else data.decode("utf-8-sig")
+
     async def dispatch(self, message: Any) -> Answer | list[Answer] | None:
         """Answer a message that is parsed already: one call, or a list of calls.
 
         Returns:
             One response object for one call; for a list, a list of them in the order of their calls,
-            without the notifications; ``None`` when nothing is left.
+            without the notifications; ``None`` when nothing is left. Every call is checked before the
+            first one runs, and whatever becomes of one leaves the others theirs. A method that raises
+            ``CancelledError`` has failed like any other.
 
         Raises:
             BatchError: the dispatcher is closed.
+            BaseException: a method raised ``SystemExit``, ``KeyboardInterrupt`` or another exception
+                that is no :class:`Exception`. It comes out here alone; the coroutines of the message
+                are cancelled, and nothing is answered.
         """
         if not isinstance(message, list):
             answers = await self._answer([message])
@@ -222,57 +266,80 @@ class JsonRpcDispatcher:
         """The call, or its error; ``None`` for a notification that cannot be carried out."""
         if not isinstance(message, dict):
             return _error(None, INVALID_REQUEST)
-        call_id = message.get("id")
-        known = call_id is None or (isinstance(call_id, str | int | float) and not isinstance(call_id, bool))
-        method, params = message.get("method"), message.get("params", [])
+        call_id, version = message.get("id"), message.get("jsonrpc")
+        name, params = message.get("method"), message.get("params", [])
+        known = _is_id(call_id)
         if (
-            message.get("jsonrpc") != "2.0"
-            or not isinstance(method, str)
+            not (isinstance(version, str) and version == "2.0")
+            or not isinstance(name, str)
             or not isinstance(params, list | dict)
             or not known
         ):
             return _error(call_id if known else None, INVALID_REQUEST)
         answered = "id" in message
-        function = self._methods.get(method)
-        if function is None:
+        method = self._methods.get(name)
+        if method is None:
             return _error(call_id, METHOD_NOT_FOUND) if answered else None
         args, kwargs = (params, {}) if isinstance(params, list) else ([], params)
-        try:
-            signature = inspect.signature(function)
-        except (TypeError, ValueError):
-            signature = None  # a built-in function that does not tell
-        if signature is not None:
+        if method.signature is not None:
             try:
-                signature.bind(*args, **kwargs)
+                method.signature.bind(*args, **kwargs)
             except TypeError as error:
                 return _error(call_id, INVALID_PARAMS, str(error)) if answered else None
-        return _Call(method, function, args, kwargs, call_id, answered)
+        return _Call(name, method, args, kwargs, call_id, answered)
 
     async def _run(self, calls: list[_Call]) -> list[_Outcome]:
         """The outcomes in the order of *calls*: plain functions on threads, the others on the loop."""
+        loop = asyncio.get_running_loop()
         outcomes = [_Outcome(None, TimeoutError())] * len(calls)
-        plain = [index for index, call in enumerate(calls) if not is_async(call.function)]
-        others = [index for index, call in enumerate(calls) if is_async(call.function)]
+        fatal: list[BaseException] = []
+        runs: list[asyncio.Future[None]] = []
 
-        async def run(kind: Kind, function: Callable[[int], Any], indices: list[int]) -> None:
-            if not indices:
-                return
+        def stop() -> None:
+            for run in runs:
+                run.cancel()
+
+        def settle(error: BaseException) -> _Outcome:
+            if not isinstance(error, Exception | asyncio.CancelledError):
+                fatal.append(error)
+                with contextlib.suppress(RuntimeError):  # the loop is closed
+                    loop.call_soon_threadsafe(stop)
+            return _Outcome(None, error)
+
+        async def run(kind: Kind, carry: _Carry, indices: list[int]) -> None:
             ran = await self._batch.map(
-                function, indices, kind=kind, concurrency=self._concurrency, timeout=self._timeout
+                functools.partial(carry, settle),
+                [calls[index] for index in indices],
+                kind=kind,
+                concurrency=self._concurrency,
+                timeout=self._timeout,
             )
             for place, index in enumerate(indices):
                 error = ran.errors.get(place)
-                outcomes[index] = (
-                    cast(_Outcome, ran.results[place]) if error is None else _Outcome(None, _TooLate(error))
-                )
+                if isinstance(error, TimeoutError):
+                    outcomes[index] = _Outcome(None, _TooLate())
+                else:
+                    outcomes[index] = ran.results[place] if error is None else _Outcome(None, error)
 
-        await asyncio.gather(
-            run("blocking", lambda index: _call_plain(calls[index]), plain),
-            run("async", lambda index: _call_async(calls[index]), others),
-        )
+        plain = [index for index, call in enumerate(calls) if not call.method.is_async]
+        others = [index for index, call in enumerate(calls) if call.method.is_async]
+        if plain:
+            runs.append(asyncio.ensure_future(run("blocking", _call_plain, plain)))
+        if others:
+            runs.append(asyncio.ensure_future(run("async", _call_async, others)))
+        ended = await asyncio.gather(*runs, return_exceptions=True)
+        for error in (*fatal[:1], *ended):
+            if error is not None:
+                raise error
         return outcomes
 
     def _response(self, call: _Call, outcome: _Outcome) -> Answer:
+        try:
+            return self._answer_to(call, outcome)
+        except Exception:  # an exception object or a log handler that fails itself
+            return _error(call.id, INTERNAL_ERROR)
+
+    def _answer_to(self, call: _Call, outcome: _Outcome) -> Answer:
         error = outcome.error
         if error is None:
             return {"jsonrpc": "2.0", "result": outcome.value, "id": call.id}
@@ -280,7 +347,7 @@ class JsonRpcDispatcher:
             return _error(call.id, error.code, error.data, error.message)
         if isinstance(error, _TooLate):
             return _error(call.id, TIMED_OUT)
-        return self._internal_error(call.id, f"the method {call.method!r} failed", error)
+        return self._internal_error(call.id, f"the method {call.name!r} failed", error)
 
     def _internal_error(self, call_id: Any, what: str, error: BaseException) -> Answer:
         _logger.error("%s", what, exc_info=error)
@@ -289,26 +356,53 @@ class JsonRpcDispatcher:
     def _encode(self, answer: Answer) -> bytes:
         try:
             return _to_json(answer)
-        except (TypeError, ValueError, RecursionError) as error:
-            return _to_json(self._internal_error(answer["id"], "a result is not JSON", error))
+        except Exception as error:  # the objects in a result are a method's own
+            try:
+                return _to_json(self._internal_error(answer["id"], "a result is not JSON", error))
+            except Exception:
+                return _to_json(_error(answer["id"], INTERNAL_ERROR))
+
+
+_Settle: TypeAlias = Callable[[BaseException], _Outcome]
+_Carry: TypeAlias = Callable[[_Settle, _Call], Any]
 
 
 class _TooLate(Exception):
     """The message's time was over before the call had an outcome."""
 
 
-def _call_plain(call: _Call) -> _Outcome:
+def _call_plain(settle: _Settle, call: _Call) -> _Outcome:
     try:
-        return _Outcome(call.function(*call.args, **call.kwargs), None)
-    except Exception as error:
-        return _Outcome(None, error)
+        return _Outcome(call.method.function(*call.args, **call.kwargs), None)
+    except BaseException as error:
+        return settle(error)
 
 
-async def _call_async(call: _Call) -> _Outcome:
+async def _call_async(settle: _Settle, call: _Call) -> _Outcome:
     try:
-        return _Outcome(await call.function(*call.args, **call.kwargs), None)
-    except Exception as error:
-        return _Outcome(None, error)
+        return _Outcome(await call.method.function(*call.args, **call.kwargs), None)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # it is the message that was cancelled
+            raise
+        return settle(error)
+    except BaseException as error:
+        return settle(error)
+
+
+def _is_id(value: Any) -> bool:
+    """A string, a number that can be written as JSON, or null. Fractions are allowed, if unwise."""
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, int):
+        try:
+            int.__repr__(value)
+        except ValueError:  # sys.set_int_max_str_digits
+            return False
+        return True
+    return value is None or isinstance(value, str)
 
 
 def _error(call_id: Any, code: int, data: Any = None, message: str | None = None) -> Answer:

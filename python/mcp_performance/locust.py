@@ -71,6 +71,7 @@ class EngineUser(_locust.User):  # type: ignore[misc, name-defined]
     unix_socket: str | None = None
     allow_hosts: Sequence[str] = ()
     http2: bool = False
+    streams: int = 100
     follow_redirects: bool = True
     seed: int = 0
 
@@ -89,6 +90,7 @@ class EngineUser(_locust.User):  # type: ignore[misc, name-defined]
                 unix_socket=self.unix_socket,
                 allow_hosts=tuple(self.allow_hosts),
                 http2=self.http2,
+                streams=self.streams,
                 follow_redirects=self.follow_redirects,
                 seed=None,
             ),

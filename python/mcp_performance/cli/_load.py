@@ -109,6 +109,9 @@ def _add_request(group: Any) -> None:
     group.add_argument("-X", "--method", help="GET by default, POST with --body")
     group.add_argument("--body", metavar="TEXT", help="of the request; @FILE for the content of a file")
     group.add_argument("--http2", action="store_true", help="by TLS, or to http:// from the first byte")
+    group.add_argument(
+        "--streams", type=int, default=100, help="requests that share an HTTP/2 connection at most; 100"
+    )
     group.add_argument("--insecure", action="store_true", help="do not check the certificate")
     group.add_argument("--ca", type=Path, metavar="FILE", help="PEM file to check the certificate with")
     group.add_argument("--unix-socket", metavar="PATH", help="through which to reach the host")
@@ -182,6 +185,7 @@ async def _run(options: argparse.Namespace) -> LoadTestResult:
         unix_socket=options.unix_socket,
         allow_hosts=options.allow_host,
         http2=options.http2,
+        streams=options.streams,
         threads=options.threads,
     )
     return await tester.run_load_test(

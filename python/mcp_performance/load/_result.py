@@ -73,6 +73,9 @@ class LoadTestResult:
     interrupted: bool
     bytes_received: int
     bytes_sent: int
+    reconnects: int = 0
+    """Requests that went out on a new connection because the server had closed the kept one without
+    announcing it; over HTTP/2, also what it had not processed. No failures, and part of the times."""
     generator_cpu: float | None
     loop_lag_p99: float | None
     thresholds: Mapping[str, bool] = field(default_factory=dict)

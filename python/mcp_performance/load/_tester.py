@@ -46,8 +46,9 @@ class LoadTester:
         allow_hosts: names that may be tested although they are neither loopback nor private;
             ``"*.example.org"`` allows everything below.
         http2: speaks HTTP/2 to a URL: with ``https`` as agreed in the TLS handshake, with ``http`` from
-            the first byte (prior knowledge). One request at a time on each connection. Needs a build
-            that found libnghttp2.
+            the first byte (prior knowledge). Needs a build that found libnghttp2.
+        streams: with *http2*, requests in flight that share a connection at most (h2load's ``-m``):
+            users are spread over as few connections as that takes, of each thread. 1 gives each its own.
         follow_redirects: to the same scheme, host and port. Others are failures.
         max_body: bytes of a decoded response beyond which it is a failure.
         threads: generator threads for a URL. One drives a web server that fills a core.
@@ -71,6 +72,7 @@ class LoadTester:
         unix_socket: str | None = None,
         allow_hosts: Sequence[str] = (),
         http2: bool = False,
+        streams: int = 100,
         follow_redirects: bool = True,
         max_body: int = 64 << 20,
         threads: int = 1,
@@ -90,6 +92,7 @@ class LoadTester:
                 unix_socket=unix_socket,
                 allow_hosts=tuple(texts("allow_hosts", allow_hosts)),
                 http2=flag("http2", http2),
+                streams=integer("streams", streams, 1, 100_000),
                 follow_redirects=flag("follow_redirects", follow_redirects),
                 max_body=integer("max_body", max_body, 1, 2**62),
                 threads=self._threads,
@@ -308,6 +311,7 @@ def _result(
         interrupted=driven.interrupted,
         bytes_received=report["bytes_received"],
         bytes_sent=report["bytes_sent"],
+        reconnects=report["reconnects"],
         generator_cpu=report["generator_cpu"] / elapsed if target.http and elapsed else None,
         loop_lag_p99=lag,
         requests=_by_name(report["kinds"]),

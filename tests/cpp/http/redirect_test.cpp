@@ -41,8 +41,23 @@ INSTANTIATE_TEST_SUITE_P(
         RedirectCase{"javascript:alert(1)", nullptr}, RedirectCase{"/a\r\nX: 1", nullptr},
         RedirectCase{"", nullptr}));
 
+// RFC 3986, 5.4, as far as it stays on the origin; the base is /a/b?c=1.
+INSTANTIATE_TEST_SUITE_P(
+    Relative, RedirectTest,
+    testing::Values(
+        RedirectCase{"./x", "/a/x"}, RedirectCase{".", "/a/"}, RedirectCase{"./", "/a/"},
+        RedirectCase{"..", "/"}, RedirectCase{"../x", "/x"}, RedirectCase{"../../x", "/x"},
+        RedirectCase{"/./x", "/x"}, RedirectCase{"/../x", "/x"}, RedirectCase{"x/./y", "/a/x/y"},
+        RedirectCase{"x/../y", "/a/y"}, RedirectCase{"x;p=1/../y", "/a/y"},
+        RedirectCase{"x.", "/a/x."}, RedirectCase{"..x", "/a/..x"}, RedirectCase{"x//y", "/a/x//y"},
+        RedirectCase{"x?y/../z", "/a/x?y/../z"}, RedirectCase{"x#y/../z", "/a/x"},
+        RedirectCase{"#f", "/a/b?c=1"}, RedirectCase{"http://localhost:8000/a/../b", "/b"},
+        RedirectCase{"//localhost:8000/./x", "/x"}, RedirectCase{"/\xc3\xa4?\xff", "/%C3%A4?%FF"},
+        RedirectCase{"http:x", nullptr}));
+
 TEST(Redirect, SeeOtherBecomesAGetWithoutABody) {
-  const Message post{"POST", "/a", {{"Content-Type", "x"}, {"Accept", "y"}}, "body"};
+  const Message post{
+      "POST", "/a", {{"Content-Type", "x"}, {"content-language", "z"}, {"Accept", "y"}}, "body"};
   const Message next = redirected(post, 303, "/b");
   EXPECT_EQ(next.method, "GET");
   EXPECT_EQ(next.body, "");

@@ -52,6 +52,7 @@ class HttpTarget(Target):
             unix_socket=self._url.unix_socket,
             allow_hosts=list(self._options.allow_hosts),
             http2=self._options.http2,
+            streams=self._options.streams,
             live_kinds=live_kinds,
             follow_redirects=self._options.follow_redirects,
             body_limit=self._options.max_body,

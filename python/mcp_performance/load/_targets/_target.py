@@ -29,6 +29,7 @@ class TargetOptions:
     unix_socket: str | None = None
     allow_hosts: Sequence[str] = ()
     http2: bool = False
+    streams: int = 100
     follow_redirects: bool = True
     max_body: int = 64 << 20
     threads: int = 1
