@@ -316,10 +316,13 @@ class JsonRpcDispatcher:
             )
             for place, index in enumerate(indices):
                 error = ran.errors.get(place)
+                carried = ran.results[place]
                 if isinstance(error, TimeoutError):
                     outcomes[index] = _Outcome(None, _TooLate())
+                elif error is not None or carried is None:
+                    outcomes[index] = _Outcome(None, error)
                 else:
-                    outcomes[index] = ran.results[place] if error is None else _Outcome(None, error)
+                    outcomes[index] = carried
 
         plain = [index for index, call in enumerate(calls) if not call.method.is_async]
         others = [index for index, call in enumerate(calls) if call.method.is_async]

@@ -227,7 +227,7 @@ class BatchProcessor:
         """
         if timeout is not None:
             number("timeout", timeout, unit="seconds")
-        if not (isinstance(progress, bool) or callable(progress)) or is_async(progress):
+        if not isinstance(progress, bool) and (not callable(progress) or is_async(progress)):
             raise TypeError(f"progress={progress!r}: expected True, False or a function that is not async")
         started = perf_counter()
         run, window = self._start(fn, kind, concurrency, chunk_size, _PENDING)
