@@ -135,7 +135,8 @@ class Http2Test : public ::testing::Test {
   Server server_;
 };
 
-constexpr std::string_view kGet = "GET /a?b=c HTTP/1.1\r\nHost: example:81\r\nX-Token: t\r\n\r\n";
+constexpr std::string_view kGetText =
+    "GET /a?b=c HTTP/1.1\r\nHost: example:81\r\nX-Token: t\r\n\r\n";
 
 TEST_F(Http2Test, ARequestArrivesAsItsFields) {
   begin(
@@ -151,7 +152,7 @@ TEST_F(Http2Test, ARequestArrivesAsItsFields) {
 TEST_F(Http2Test, AnswersComeInWhateverPiecesTheyWereCut) {
   for (const std::size_t piece : {1, 7, 1 << 20}) {
     server_.body = "hello";
-    begin(kGet);
+    begin(kGetText);
     server_.answer();
     EXPECT_EQ(exchange(piece), Progress::kComplete);
     EXPECT_EQ(response_.status(), 200);
@@ -173,24 +174,24 @@ TEST_F(Http2Test, BodiesLargerThanTheWindowsGoBothWays) {
 }
 
 TEST_F(Http2Test, AResetStreamIsAFailureOfItsKind) {
-  begin(kGet);
+  begin(kGetText);
   server_.refuse(NGHTTP2_INTERNAL_ERROR);
   EXPECT_EQ(exchange(), Progress::kBad);
   EXPECT_EQ(response_.error(), "stream reset: INTERNAL_ERROR");
 }
 
 TEST_F(Http2Test, AfterAGoodbyeTheConnectionTakesNoMore) {
-  begin(kGet);
+  begin(kGetText);
   server_.answer();
   server_.say_goodbye();
   EXPECT_EQ(exchange(), Progress::kComplete);
   EXPECT_FALSE(client_.is_usable());
-  EXPECT_FALSE(client_.submit(kGet, true));
+  EXPECT_FALSE(client_.submit(kGetText, true));
 }
 
 TEST_F(Http2Test, HeadersAndBodiesBeyondTheLimitsAreRefused) {
   server_.headers.emplace_back("x-long", std::string(kMostHeaderBytes, 'x'));
-  begin(kGet);
+  begin(kGetText);
   server_.answer();
   EXPECT_EQ(exchange(), Progress::kBad);
   EXPECT_EQ(response_.error(), "headers too large");
@@ -198,14 +199,14 @@ TEST_F(Http2Test, HeadersAndBodiesBeyondTheLimitsAreRefused) {
 
 TEST_F(Http2Test, ABodyBeyondTheLimitIsRefused) {
   server_.body = std::string(kBodyLimit + 1, 'x');
-  begin(kGet);
+  begin(kGetText);
   server_.answer();
   EXPECT_EQ(exchange(), Progress::kBad);
   EXPECT_EQ(response_.error(), "body too large");
 }
 
 TEST_F(Http2Test, AnotherProtocolIsABadResponse) {
-  begin(kGet);
+  begin(kGetText);
   EXPECT_FALSE(client_.has_failed());
   const Progress progress = client_.feed("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
   while (!client_.output().empty()) {
@@ -216,7 +217,7 @@ TEST_F(Http2Test, AnotherProtocolIsABadResponse) {
 }
 
 TEST_F(Http2Test, AnEndBeforeTheAnswerIsAClosedConnection) {
-  begin(kGet);
+  begin(kGetText);
   EXPECT_EQ(client_.end_of_stream(), Progress::kBad);
   EXPECT_EQ(response_.error(), "connection closed");
 }
