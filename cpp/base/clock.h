@@ -17,6 +17,11 @@ inline constexpr Duration kMillisecond = 1'000'000;
 inline constexpr Duration kSecond = 1'000'000'000;
 inline constexpr Instant kNever = INT64_MAX;
 
+// `by` after `at`; never where that is beyond the clock.
+[[nodiscard]] constexpr Instant later(Instant at, Duration by) noexcept {
+  return by >= kNever - at ? kNever : at + by;
+}
+
 namespace detail {
 inline Instant read_clock(clockid_t id) noexcept {
   timespec t;

@@ -9,8 +9,6 @@
 namespace mcp::loadtest {
 namespace {
 
-Instant add(Instant at, Duration by) noexcept { return by >= kNever - at ? kNever : at + by; }
-
 CallOptions checked(CallOptions options) {
   if (options.users < 1) {
     throw invalid_argument("concurrent_users", std::to_string(options.users), "1 or more");
@@ -40,7 +38,7 @@ CallSchedule::CallSchedule(const CallOptions& options, Instant start)
       lanes_per_user_(static_cast<std::uint32_t>(options_.rate ? 1 : options_.batch_size)),
       start_(start),
       measure_from_(start + options_.warmup_ns),
-      issue_until_(add(measure_from_, options_.duration_ns)),
+      issue_until_(later(measure_from_, options_.duration_ns)),
       lanes_(static_cast<std::size_t>(options_.users) * lanes_per_user_),
       users_(static_cast<std::size_t>(options_.users)),
       random_(options_.seed) {
@@ -73,13 +71,13 @@ void CallSchedule::count_unsent(Instant end, Recorder& recorder) {
   if (!pacer_ || closed_) return;
   closed_ = true;
   std::uint64_t room = options_.requests - given_;
-  for (; room > 0 && add(start_, pacer_->next()) < end; --room) ++recorder.own().not_sent;
+  for (; room > 0 && later(start_, pacer_->next()) < end; --room) ++recorder.own().not_sent;
 }
 
 CallSchedule::Decision CallSchedule::next_due(std::uint32_t lane, Instant now, Recorder& recorder) {
   Lane& state = lanes_[lane];
   if (state.due == kNever) {
-    state.due = add(start_, pacer_->next());
+    state.due = later(start_, pacer_->next());
     if (state.due == kNever) return {Action::kDone, now, 0};
   }
   if (state.due > now) return {Action::kWait, state.due, 0};

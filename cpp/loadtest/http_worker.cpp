@@ -34,8 +34,6 @@ std::optional<Pacer> make_pacer(const HttpOptions& options, int number) {
                static_cast<std::uint64_t>(options.threads), static_cast<std::uint64_t>(number));
 }
 
-Instant add(Instant at, Duration by) noexcept { return by >= kNever - at ? kNever : at + by; }
-
 // epoll_wait to the nanosecond where the kernel has it (5.11), else to the millisecond above.
 int wait(int epoll, std::span<epoll_event> events, Duration timeout_ns) {
   static std::atomic<bool> has_pwait2{true};
@@ -76,7 +74,7 @@ HttpWorker::HttpWorker(const Setup& setup, std::shared_ptr<Totals> totals)
       number_(setup.number),
       start_(setup.start),
       measure_from_(setup.start + options_.warmup_ns),
-      issue_until_(add(measure_from_, options_.duration_ns)),
+      issue_until_(later(measure_from_, options_.duration_ns)),
       recorder_(totals_, number_, measure_from_, issue_until_),
       buffer_(kBufferBytes),
       lanes_(static_cast<std::size_t>(share_of(options_.users, options_.threads, number_)) *
@@ -366,7 +364,7 @@ HttpWorker::Start HttpWorker::start(std::uint32_t index, Instant intended, Insta
   if (code == 0) {
     lane.in_flight = true;
     ++in_flight_;
-    deadlines_.push(index, add(now, options_.timeout_ns));
+    deadlines_.push(index, later(now, options_.timeout_ns));
     return Start::kSent;
   }
   if (http::is_generator_limit(code)) {

@@ -18,7 +18,7 @@ namespace {
 using http::kOk;
 using http::Server;
 
-std::shared_ptr<const Scenario> get(const std::string& target = "/") {
+std::shared_ptr<const Scenario> only_get(const std::string& target = "/") {
   RequestSpec spec{"get", 1, {{"GET", target, {}, ""}}, {}};
   return std::make_shared<const Scenario>(std::vector<RequestSpec>{spec}, "localhost", 0, 0);
 }
@@ -36,7 +36,7 @@ HttpOptions options(int port, std::uint64_t requests, int users, int threads = 1
 
 TEST(HttpRun, SendsTheBudgetExactlyFromSeveralThreads) {
   Server server([](int) { return kOk; });
-  HttpRun run(options(server.port(), 2000, 8, 3), get());
+  HttpRun run(options(server.port(), 2000, 8, 3), only_get());
   run.run();
   const Report report = run.report();
   EXPECT_EQ(report.successful, 2000U);
@@ -53,7 +53,7 @@ TEST(HttpRun, SurvivesConnectionsThatEndAtAnyRequest) {
   });
   HttpOptions some = options(server.port(), 300, 4);
   some.timeout_ns = 50 * kMillisecond;
-  HttpRun run(some, get());
+  HttpRun run(some, only_get());
   run.run();
   const Report report = run.report();
   EXPECT_EQ(report.successful + report.failed, 300U);
@@ -67,7 +67,7 @@ TEST(HttpRun, HoldsAnArrivalRateFromSeveralThreads) {
   HttpOptions open_model = options(server.port(), kNoBudget, 20, 2);
   open_model.rate = Ramp(1000);
   open_model.duration_ns = kSecond / 5;
-  HttpRun run(open_model, get());
+  HttpRun run(open_model, only_get());
   run.run();
   const Report report = run.report();
   EXPECT_EQ(report.successful + report.not_sent, 200U);
@@ -80,7 +80,7 @@ TEST(HttpRun, StopsAtOnceAndCountsWhatItAbandoned) {
     if (i == 10) run->stop();
     return i < 10 ? kOk : std::string("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
   });
-  run = std::make_unique<HttpRun>(options(server.port(), kNoBudget - 1, 1), get());
+  run = std::make_unique<HttpRun>(options(server.port(), kNoBudget - 1, 1), only_get());
   run->run();
   EXPECT_EQ(run->report().successful, 10U);
   EXPECT_EQ(run->report().abandoned, 1U);
@@ -90,16 +90,16 @@ TEST(HttpRun, FollowsARedirectWithinTheDeadlineOfTheFirstRequest) {
   Server server([](int i) {
     return i % 2 == 0 ? "HTTP/1.1 302 Found\r\nLocation: /next\r\nContent-Length: 0\r\n\r\n" : kOk;
   });
-  HttpRun run(options(server.port(), 50, 1), get("/first"));
+  HttpRun run(options(server.port(), 50, 1), only_get("/first"));
   run.run();
   EXPECT_EQ(run.report().successful, 50U);
   EXPECT_EQ(server.answered(), 100);
 }
 
 TEST(HttpRun, RefusesBadOptions) {
-  EXPECT_THROW(HttpRun(options(80, 1, 0), get()), Error);
-  EXPECT_THROW(HttpRun(options(80, 1, 1, 2), get()), Error);
-  EXPECT_THROW(HttpRun(options(80, kNoBudget, 1), get()), Error);
+  EXPECT_THROW(HttpRun(options(80, 1, 0), only_get()), Error);
+  EXPECT_THROW(HttpRun(options(80, 1, 1, 2), only_get()), Error);
+  EXPECT_THROW(HttpRun(options(80, kNoBudget, 1), only_get()), Error);
 }
 
 TEST(Address, OnlyLocalAndPrivateAddressesAreReachedUnasked) {

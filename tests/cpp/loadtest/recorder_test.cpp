@@ -7,8 +7,6 @@
 namespace mcp::loadtest {
 namespace {
 
-constexpr Duration kMs = kMillisecond;
-
 std::shared_ptr<Totals> totals(int threads = 1, bool open_model = false) {
   return std::make_shared<Totals>(
       RecorderOptions{{"a", "b"}, metrics::Histogram::kDefaultHighest, open_model, true, false},
@@ -22,9 +20,9 @@ Sample sample(Instant sent, Duration took, std::uint32_t kind = 0) {
 TEST(Recorder, CountsSuccessesAndFailuresApart) {
   const auto shared = totals();
   Recorder recorder(shared, 0, 0, kNever);
-  recorder.success(sample(0, 10 * kMs));
-  recorder.success(sample(0, 20 * kMs, 1));
-  recorder.failure(sample(0, 5 * kMs), "status 500", false);
+  recorder.success(sample(0, 10 * kMillisecond));
+  recorder.success(sample(0, 20 * kMillisecond, 1));
+  recorder.failure(sample(0, 5 * kMillisecond), "status 500", false);
   recorder.finish(0);
   const Report report = shared->report();
   EXPECT_EQ(report.successful, 2U);
@@ -34,7 +32,7 @@ TEST(Recorder, CountsSuccessesAndFailuresApart) {
   EXPECT_EQ(report.kinds[0].successful, 1U);
   EXPECT_EQ(report.kinds[0].failed, 1U);
   EXPECT_EQ(report.kinds[1].successful, 1U);
-  EXPECT_EQ(report.elapsed_ns, 5 * kMs);
+  EXPECT_EQ(report.elapsed_ns, 5 * kMillisecond);
   EXPECT_EQ(report.first_byte.count(), 2U);
 }
 
@@ -50,12 +48,12 @@ TEST(Recorder, ATimeoutIsASampleAtTheTimeout) {
 TEST(Recorder, KeepsResponseAndServiceTimeApartInAnOpenModel) {
   const auto shared = totals(1, true);
   Recorder recorder(shared, 0, 0, kNever);
-  recorder.success({0, 0, 400 * kMs, 500 * kMs, -1, 0});
+  recorder.success({0, 0, 400 * kMillisecond, 500 * kMillisecond, -1, 0});
   recorder.finish(0);
   const Report report = shared->report();
-  EXPECT_EQ(report.response.max_ns(), 500 * kMs);
-  EXPECT_EQ(report.service.max_ns(), 100 * kMs);
-  EXPECT_EQ(report.busy_ns, 100 * kMs);
+  EXPECT_EQ(report.response.max_ns(), 500 * kMillisecond);
+  EXPECT_EQ(report.service.max_ns(), 100 * kMillisecond);
+  EXPECT_EQ(report.busy_ns, 100 * kMillisecond);
 }
 
 TEST(Recorder, ShowsKindsAndErrorsOfWholeSecondsWhenAsked) {
@@ -63,16 +61,16 @@ TEST(Recorder, ShowsKindsAndErrorsOfWholeSecondsWhenAsked) {
       RecorderOptions{{"a", "b"}, metrics::Histogram::kDefaultHighest, false, true, true}, 2);
   Recorder one(shared, 0, 0, kNever);
   Recorder other(shared, 1, 0, kNever);
-  one.success(sample(0, 10 * kMs));
-  one.failure(sample(0, 10 * kMs, 1), "status 500", false);
+  one.success(sample(0, 10 * kMillisecond));
+  one.failure(sample(0, 10 * kMillisecond, 1), "status 500", false);
   EXPECT_EQ(shared->report().kinds[0].successful, 0U);
   one.roll(kSecond);
   EXPECT_EQ(shared->report().kinds[0].successful, 1U);
   EXPECT_EQ(shared->report().kinds[0].response.count(), 1U);
   EXPECT_EQ(shared->report().errors.at("status 500"), 1U);
-  one.success(sample(kSecond, 10 * kMs));
+  one.success(sample(kSecond, 10 * kMillisecond));
   one.finish(kSecond);
-  other.success(sample(0, 20 * kMs));
+  other.success(sample(0, 20 * kMillisecond));
   other.finish(kSecond);
   const Report report = shared->report();  // nothing counts twice
   EXPECT_EQ(report.kinds[0].successful, 3U);
@@ -84,9 +82,9 @@ TEST(Recorder, ShowsKindsAndErrorsOfWholeSecondsWhenAsked) {
 TEST(Recorder, LeavesTheWarmupOutOfEverything) {
   const auto shared = totals();
   Recorder recorder(shared, 0, kSecond, kNever);
-  recorder.success(sample(kSecond - 1, 10 * kMs));
-  recorder.failure(sample(0, 10 * kMs), "timeout", true);
-  recorder.success(sample(kSecond, 10 * kMs));
+  recorder.success(sample(kSecond - 1, 10 * kMillisecond));
+  recorder.failure(sample(0, 10 * kMillisecond), "timeout", true);
+  recorder.success(sample(kSecond, 10 * kMillisecond));
   recorder.finish(0);
   const Report report = shared->report();
   EXPECT_EQ(report.warmup, 2U);
@@ -108,19 +106,19 @@ TEST(Recorder, WhatEndsAfterThePlannedEndIsNoThroughput) {
 TEST(Recorder, CutsTheRunIntoSeconds) {
   const auto shared = totals();
   Recorder recorder(shared, 0, 0, kNever);
-  recorder.success(sample(0, 10 * kMs));
+  recorder.success(sample(0, 10 * kMillisecond));
   recorder.roll(kSecond);
   EXPECT_EQ(shared->report().seconds.size(), 1U);  // visible while the run goes on
-  recorder.success(sample(kSecond, 30 * kMs));
-  recorder.success(sample(kSecond, 50 * kMs));
+  recorder.success(sample(kSecond, 30 * kMillisecond));
+  recorder.success(sample(kSecond, 50 * kMillisecond));
   recorder.roll(3 * kSecond);
-  recorder.success(sample(3 * kSecond, 70 * kMs));
+  recorder.success(sample(3 * kSecond, 70 * kMillisecond));
   recorder.finish(0);
   const Report report = shared->report();
   ASSERT_EQ(report.seconds.size(), 4U);
   EXPECT_EQ(report.seconds[0].successful, 1U);
   EXPECT_EQ(report.seconds[1].successful, 2U);
-  EXPECT_EQ(report.seconds[1].max_ns, 50 * kMs);
+  EXPECT_EQ(report.seconds[1].max_ns, 50 * kMillisecond);
   EXPECT_EQ(report.seconds[2].successful, 0U);
   EXPECT_EQ(report.seconds[3].bytes, 100U);
 }
@@ -132,9 +130,9 @@ TEST(Recorder, ASecondOfSeveralThreadsIsThatOfAllTogether) {
     threads.emplace_back([&, thread] {
       Recorder recorder(shared, thread, 0, kNever);
       // Thread 0 ends in the first second, the others go on.
-      for (Instant at = 0; at < (thread == 0 ? 1 : 5) * kSecond; at += 100 * kMs) {
+      for (Instant at = 0; at < (thread == 0 ? 1 : 5) * kSecond; at += 100 * kMillisecond) {
         recorder.roll(at);
-        recorder.success(sample(at, (thread + 1) * kMs));
+        recorder.success(sample(at, (thread + 1) * kMillisecond));
       }
       recorder.finish(0);
     });
@@ -144,7 +142,7 @@ TEST(Recorder, ASecondOfSeveralThreadsIsThatOfAllTogether) {
   ASSERT_EQ(report.seconds.size(), 5U);
   EXPECT_EQ(report.seconds[0].successful, 30U);
   for (std::size_t i = 1; i < 5; ++i) EXPECT_EQ(report.seconds[i].successful, 20U);
-  EXPECT_NEAR(static_cast<double>(report.seconds[0].p50_ns), 2 * kMs, kMs / 100);
+  EXPECT_NEAR(static_cast<double>(report.seconds[0].p50_ns), 2 * kMillisecond, kMillisecond / 100);
   EXPECT_EQ(report.successful, 110U);
   EXPECT_EQ(report.response.count(), 110U);
 }
@@ -165,7 +163,7 @@ TEST(Recorder, KindsOfErrorsAreBounded) {
 TEST(Recorder, AStoppedRunLastsUntilItWasStopped) {
   const auto shared = totals();
   Recorder recorder(shared, 0, 0, kNever);
-  recorder.success(sample(0, kMs));
+  recorder.success(sample(0, kMillisecond));
   recorder.own().abandoned = 1;
   recorder.finish(4 * kSecond);
   EXPECT_EQ(shared->report().elapsed_ns, 4 * kSecond);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <sqlite3.h>
 #include <stdlib.h>
 
 #include <filesystem>
@@ -28,6 +29,31 @@ class TempDir {
 
  private:
   std::filesystem::path path_;
+};
+
+// A connection that the pool knows nothing about: what another process would be.
+class Foreign {
+ public:
+  explicit Foreign(const std::string& path) {
+    EXPECT_EQ(sqlite3_open(path.c_str(), &db_), SQLITE_OK);
+    sqlite3_busy_timeout(db_, 10'000);
+  }
+  ~Foreign() { sqlite3_close(db_); }
+  Foreign(const Foreign&) = delete;
+  Foreign& operator=(const Foreign&) = delete;
+  void run(const char* sql) {
+    ASSERT_EQ(sqlite3_exec(db_, sql, nullptr, nullptr, nullptr), SQLITE_OK) << sqlite3_errmsg(db_);
+  }
+  // False when a reader is in the way.
+  bool truncate_log() {
+    sqlite3_busy_timeout(db_, 0);
+    const int code =
+        sqlite3_wal_checkpoint_v2(db_, "main", SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
+    return code == SQLITE_OK;
+  }
+
+ private:
+  sqlite3* db_ = nullptr;
 };
 
 // Counts down to zero.

@@ -1,7 +1,5 @@
 #include "sqlite/freshness.h"
 
-#include <sqlite3.h>
-
 #include <atomic>
 #include <thread>
 
@@ -9,22 +7,6 @@
 
 namespace mcp::sqlite {
 namespace {
-
-// A connection that the pool knows nothing about: what another process would be.
-class Foreign {
- public:
-  explicit Foreign(const std::string& path) {
-    sqlite3_open(path.c_str(), &db_);
-    sqlite3_busy_timeout(db_, 10'000);
-  }
-  ~Foreign() { sqlite3_close(db_); }
-  void run(const char* sql) {
-    ASSERT_EQ(sqlite3_exec(db_, sql, nullptr, nullptr, nullptr), SQLITE_OK);
-  }
-
- private:
-  sqlite3* db_ = nullptr;
-};
 
 class FreshnessTest : public PoolTest, public testing::WithParamInterface<bool> {
  protected:

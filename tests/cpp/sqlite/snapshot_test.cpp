@@ -1,6 +1,4 @@
 // Short reads that share a snapshot: never older than a commit, and in nobody's way.
-#include <sqlite3.h>
-
 #include <atomic>
 #include <thread>
 
@@ -8,32 +6,6 @@
 
 namespace mcp::sqlite {
 namespace {
-
-// A connection as another process would have it.
-class Foreign {
- public:
-  explicit Foreign(const std::string& path) {
-    EXPECT_EQ(sqlite3_open(path.c_str(), &db_), SQLITE_OK);
-    sqlite3_busy_timeout(db_, 10'000);
-    run("SELECT count(*) FROM t");  // opens the file
-  }
-  ~Foreign() { sqlite3_close(db_); }
-  Foreign(const Foreign&) = delete;
-  Foreign& operator=(const Foreign&) = delete;
-  void run(const char* sql) {
-    EXPECT_EQ(sqlite3_exec(db_, sql, nullptr, nullptr, nullptr), SQLITE_OK) << sqlite3_errmsg(db_);
-  }
-  // False when a reader is in the way.
-  bool truncate_log() {
-    sqlite3_busy_timeout(db_, 0);
-    const int code =
-        sqlite3_wal_checkpoint_v2(db_, "main", SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
-    return code == SQLITE_OK;
-  }
-
- private:
-  sqlite3* db_ = nullptr;
-};
 
 class SnapshotTest : public PoolTest {
  protected:
@@ -77,6 +49,7 @@ TEST_F(SnapshotTest, IsKeptUntilItIsDropped) {
   run(pool_, "INSERT INTO t VALUES (2)");
   EXPECT_EQ(read(), 2);
   Foreign other(options(2).database.path);
+  other.run("SELECT count(*) FROM t");  // opens the file
   EXPECT_FALSE(other.truncate_log());
   pool_.drop_snapshots();
   EXPECT_TRUE(other.truncate_log());
@@ -85,6 +58,7 @@ TEST_F(SnapshotTest, IsKeptUntilItIsDropped) {
 TEST_F(SnapshotTest, ACommitOfAnotherProcessEndsIt) {
   EXPECT_EQ(read(), 1);
   Foreign other(options(2).database.path);
+  other.run("SELECT count(*) FROM t");  // opens the file
   other.run("INSERT INTO t VALUES (2)");
   EXPECT_EQ(read(), 2);
   other.run("ALTER TABLE t ADD COLUMN y DEFAULT 5");
@@ -145,6 +119,7 @@ TEST_F(SnapshotTest, NothingReadIsOlderThanAForeignCommit) {
   std::atomic<std::int64_t> committed{0};
   std::thread writer([&] {
     Foreign other(options(2).database.path);
+    other.run("SELECT count(*) FROM t");  // opens the file
     other.run("PRAGMA synchronous=OFF");
     for (std::int64_t i = 1; i <= kCommits; ++i) {
       other.run(("UPDATE t SET x = " + std::to_string(i)).c_str());
