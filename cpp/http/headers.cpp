@@ -20,8 +20,6 @@ constexpr std::array<bool, 256> make_token_table() {
 
 constexpr std::array<bool, 256> kToken = make_token_table();
 
-constexpr bool is_blank(char c) noexcept { return c == ' ' || c == '\t'; }
-
 char lower(char c) noexcept {
   return static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
 }

@@ -27,4 +27,7 @@ using HeaderList = std::vector<std::pair<std::string, std::string>>;
 // are passed over; empty when there is none left.
 [[nodiscard]] std::string_view next_element(std::string_view& list) noexcept;
 
+// What may stand around a field's value (RFC 9110, 5.6.3).
+[[nodiscard]] constexpr bool is_blank(char c) noexcept { return c == ' ' || c == '\t'; }
+
 }  // namespace mcp::http

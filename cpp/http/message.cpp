@@ -45,7 +45,8 @@ bool is_host(std::string_view value) {
 }
 
 void check_header(const Message& message, std::size_t index) {
-  const auto& [name, value] = message.headers[index];
+  const std::string& name = message.headers[index].first;
+  const std::string& value = message.headers[index].second;
   if (!is_token(name)) throw invalid_argument("headers", name, "a header name");
   if (!is_field_text(value) || trimmed(value).size() != value.size()) {
     throw invalid_argument("headers", name,

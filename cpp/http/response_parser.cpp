@@ -12,7 +12,6 @@ namespace {
 constexpr std::string_view kVersion = "HTTP/1.";
 
 constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
-constexpr bool is_blank(char c) noexcept { return c == ' ' || c == '\t'; }
 
 bool starts_like(std::string_view text, std::string_view prefix) noexcept {
   const std::size_t size = std::min(text.size(), prefix.size());
