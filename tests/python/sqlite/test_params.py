@@ -1,46 +1,31 @@
-"""What parameters may be, who holds them, and what is said of those that cannot be bound."""
+"""Who may hold the parameters of a statement, and what is said of those that cannot."""
 
 import array
 import asyncio
 import collections
-import datetime
-import decimal
-import enum
-import fractions
-import math
 import os
 import pathlib
 import re
 import sqlite3
 import types
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mcp_performance import ConfigurationError, QueryError, SQLitePool
-from sqlite_entries import OTHERS, READS, WRITES, Entry
+from mcp_performance import QueryError, SQLitePool
+from sqlite_entries import BOUND, READS, bound
 
 
 @pytest.fixture
 async def pool(tmp_path: pathlib.Path) -> AsyncIterator[SQLitePool]:
-    async with SQLitePool(tmp_path / "app.db", size=2) as pool:
+    async with SQLitePool(tmp_path / "app.db", size=2, synchronous="OFF") as pool:
         await pool.execute("CREATE TABLE sink (a, b)")
         yield pool
 
 
-async def bound(pool: SQLitePool, entry: str, placeholders: str, params: Any) -> Any:
-    """The two values that SQLite got for two placeholders, by this way in."""
-    if entry in WRITES:
-        await pool.execute("DELETE FROM sink")
-        await WRITES[entry](pool, f"INSERT INTO sink VALUES ({placeholders})", params)
-        return await pool.fetchrow("SELECT a, b FROM sink")
-    return await {**READS, **OTHERS}[entry](pool, f"SELECT {placeholders}", params)
-
-
-every_entry = pytest.mark.parametrize("entry", [*READS, *WRITES, "init"])
+every_entry = pytest.mark.parametrize("entry", BOUND)
 
 
 # ---- who holds them ----
@@ -94,9 +79,9 @@ MAPPINGS: dict[str, Callable[[], Mapping[str, Any]]] = {
 
 
 @every_entry
-@pytest.mark.parametrize("name", MAPPINGS)
-async def test_every_mapping_binds_by_name(pool: SQLitePool, entry: str, name: str) -> None:
-    assert await bound(pool, entry, ":a, :b", MAPPINGS[name]()) == (1, 2)
+async def test_every_mapping_binds_by_name(pool: SQLitePool, entry: str) -> None:
+    for name, make in MAPPINGS.items():
+        assert await bound(pool, entry, ":a, :b", make()) == (1, 2), name
 
 
 async def test_the_environment_binds_by_name(pool: SQLitePool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,11 +136,11 @@ SEQUENCES: dict[str, Callable[[], Any]] = {
 
 
 @every_entry
-@pytest.mark.parametrize("name", SEQUENCES)
-async def test_every_sequence_binds_by_position(pool: SQLitePool, entry: str, name: str) -> None:
-    assert await bound(pool, entry, "?, ?", SEQUENCES[name]()) == (1, 2)
-    # As sqlite3 up to Python 3.13: names are numbered by their first use.
-    assert await bound(pool, entry, ":z, @y", SEQUENCES[name]()) == (1, 2)
+async def test_every_sequence_binds_by_position(pool: SQLitePool, entry: str) -> None:
+    for name, make in SEQUENCES.items():
+        assert await bound(pool, entry, "?, ?", make()) == (1, 2), name
+        # As sqlite3 up to Python 3.13: names are numbered by their first use.
+        assert await bound(pool, entry, ":z, @y", make()) == (1, 2), name
 
 
 class Lookup:
@@ -171,33 +156,33 @@ class Lookup:
         return ["a", "b"]
 
 
+NEITHER: list[Callable[[], Any]] = [
+    lambda: 3,
+    lambda: 2.5,
+    lambda: None,
+    lambda: True,
+    lambda: "ab",
+    lambda: b"ab",
+    lambda: bytearray(b"ab"),
+    lambda: memoryview(b"ab"),
+    lambda: {1, 2},
+    lambda: frozenset({1, 2}),
+    lambda: {1: 2, 3: 4}.keys(),
+    lambda: {1: 2, 3: 4}.values(),
+    lambda: iter([1, 2]),
+    lambda: (i for i in (1, 2)),
+    object,
+    Lookup,
+]
+
+
 @every_entry
-@pytest.mark.parametrize(
-    "params",
-    [
-        3,
-        2.5,
-        None,
-        True,
-        "ab",
-        b"ab",
-        bytearray(b"ab"),
-        memoryview(b"ab"),
-        {1, 2},
-        frozenset({1, 2}),
-        {1: 2, 3: 4}.keys(),
-        {1: 2, 3: 4}.values(),
-        iter([1, 2]),
-        (i for i in (1, 2)),
-        object(),
-        Lookup(),
-    ],
-    ids=lambda params: type(params).__name__,
-)
-async def test_what_holds_no_parameters_is_a_type_error(pool: SQLitePool, entry: str, params: Any) -> None:
-    expected = rf"params(\[0\])?: expected a sequence.*mapping.*not .*{type(params).__name__}"
-    with pytest.raises(TypeError, match=expected):
-        await bound(pool, entry, "?, ?", params)
+async def test_what_holds_no_parameters_is_a_type_error(pool: SQLitePool, entry: str) -> None:
+    for make in NEITHER:
+        params = make()
+        expected = rf"params(\[0\])?: expected a sequence.*mapping.*not .*{type(params).__name__}"
+        with pytest.raises(TypeError, match=expected):
+            await bound(pool, entry, "?, ?", params)
     assert await pool.fetch("SELECT * FROM sink") == []
 
 
@@ -209,43 +194,40 @@ async def test_rows_that_cannot_be_iterated_are_a_type_error(pool: SQLitePool) -
 # ---- names and numbers ----
 
 
-@pytest.mark.parametrize(
-    ("placeholders", "params"),
-    [
-        (":a, @a", {"a": 1}),
-        ("$a, :b", {"a": 1, "b": 2}),
-        ("?1, ?2", {"1": 1, "2": 2}),
-        ("?2, ?1", (1, 2)),
-        ("?, ?1", (1,)),
-        (":a, ?", (1, 2)),
-        ("$a::b(c), :é", {"a::b(c)": 1, "é": 2}),
-        ("':a', :b /* :c */", {"b": 2}),
-        ("?3, :x", (1, 2, 3, 4)),
-        ("?, ?", (1,)),
-        ("?, ?", ()),
-        ("?, 2", (1, 2)),
-        (":a, :b", {"a": 1}),
-        (":a, :b", {}),
-        (":a, ?", {"a": 1}),
-        ("?2, 1", {"2": 1}),
-        ("1, 2", {"a": 1}),
-        ("1, 2", {}),
-    ],
-)
+BINDINGS: list[tuple[str, Any]] = [
+    (":a, @a", {"a": 1}),
+    ("$a, :b", {"a": 1, "b": 2}),
+    ("?1, ?2", {"1": 1, "2": 2}),
+    ("?2, ?1", (1, 2)),
+    ("?, ?1", (1,)),
+    (":a, ?", (1, 2)),
+    ("$a::b(c), :é", {"a::b(c)": 1, "é": 2}),
+    ("':a', :b /* :c */", {"b": 2}),
+    ("?3, :x", (1, 2, 3, 4)),
+    ("?, ?", (1,)),
+    ("?, ?", ()),
+    ("?, 2", (1, 2)),
+    (":a, :b", {"a": 1}),
+    (":a, :b", {}),
+    (":a, ?", {"a": 1}),
+    ("?2, 1", {"2": 1}),
+    ("1, 2", {"a": 1}),
+    ("1, 2", {}),
+]
+
+
 @every_entry
-async def test_names_and_numbers_are_sqlite3s(
-    pool: SQLitePool, entry: str, placeholders: str, params: Any
-) -> None:
+async def test_names_and_numbers_are_sqlite3s(pool: SQLitePool, entry: str) -> None:
     reference = sqlite3.connect(":memory:")
-    try:
-        expected = reference.execute(f"SELECT {placeholders}", params).fetchone()
-    except sqlite3.ProgrammingError:
-        with pytest.raises(QueryError, match="parameter"):
-            await bound(pool, entry, placeholders, params)
-    else:
-        assert await bound(pool, entry, placeholders, params) == expected
-    finally:
-        reference.close()
+    for placeholders, params in BINDINGS:
+        try:
+            expected = reference.execute(f"SELECT {placeholders}", params).fetchone()
+        except sqlite3.ProgrammingError:
+            with pytest.raises(QueryError, match="parameter"):
+                await bound(pool, entry, placeholders, params)
+        else:
+            assert await bound(pool, entry, placeholders, params) == expected, placeholders
+    reference.close()
 
 
 @pytest.mark.parametrize(
@@ -285,252 +267,6 @@ async def test_errors_name_the_row_of_many(
     with pytest.raises(error, match=re.escape(message)):
         await pool.executemany("INSERT INTO sink VALUES (?, ?)", [(0, 0), [1, 1], (2, 2), row, (4, 4)])
     assert await pool.fetch("SELECT * FROM sink") == []
-
-
-# ---- what they are ----
-
-
-class Whole(int):
-    pass
-
-
-class Real(float):
-    pass
-
-
-class Text(str):
-    __slots__ = ()
-
-
-class Level(enum.IntEnum):
-    LOW = 3
-
-
-class Name(enum.StrEnum):
-    FIRST = "first"
-
-
-class Colour(enum.Enum):
-    RED = 1
-
-
-class Indexed:
-    def __index__(self) -> int:
-        return 7
-
-
-class Floated:
-    def __float__(self) -> float:
-        return 7.5
-
-
-class Conforming:
-    """Adapts itself, or refuses to."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __conform__(self, protocol: Any) -> Any:
-        assert protocol is sqlite3.PrepareProtocol
-        return self.value
-
-
-class ConformingInt(int):
-    def __conform__(self, protocol: Any) -> Any:
-        return f"number {int(self)}"
-
-
-class Registered:
-    pass
-
-
-class RegisteredText(str):
-    __slots__ = ()
-
-
-class RegisteredConforming(Conforming):
-    pass
-
-
-class RegisteredChild(Registered):
-    """Adapters are found by the very type."""
-
-
-class Failing:
-    pass
-
-
-def _fail(_: object) -> None:
-    raise LookupError("no adapter today")
-
-
-@pytest.fixture
-def registered() -> Iterator[None]:
-    before = dict(sqlite3.adapters)
-    sqlite3.register_adapter(Registered, lambda _: "adapted")
-    sqlite3.register_adapter(RegisteredText, lambda value: f"<{value}>")
-    sqlite3.register_adapter(RegisteredConforming, lambda _: "by the registry")
-    sqlite3.register_adapter(Failing, _fail)
-    yield
-    sqlite3.adapters.clear()
-    sqlite3.adapters.update(before)
-
-
-VALUES: list[Any] = [
-    None,
-    0,
-    -(2**63),
-    2**63 - 1,
-    2**63,
-    -(2**63) - 1,
-    True,
-    1.0,
-    -0.0,
-    math.inf,
-    math.nan,
-    "",
-    "a\0b",
-    "\U0001f529",
-    "\udfff",
-    b"",
-    b"\0x",
-    bytearray(b"xy"),
-    memoryview(b"abc"),
-    memoryview(b"abcdef")[::2],
-    array.array("h", [1, -1]),
-    np.array([[1, 2], [3, 4]], dtype=np.int16),
-    Whole(5),
-    Whole(2**64),
-    Real(2.5),
-    Text("sub"),
-    Text("\ud800"),
-    Level.LOW,
-    Name.FIRST,
-    Colour.RED,
-    Indexed(),
-    Floated(),
-    Conforming(3),
-    Conforming("x"),
-    Conforming(None),
-    Conforming(Whole(9)),
-    Conforming(2**64),
-    Conforming(Indexed()),
-    Conforming(Conforming(1)),
-    ConformingInt(4),
-    Registered(),
-    RegisteredText("t"),
-    RegisteredConforming(1),
-    RegisteredChild(),
-    Failing(),
-    datetime.date(2024, 2, 29),
-    datetime.datetime(2024, 2, 29, 1, 2, 3),
-    datetime.time(1, 2),
-    datetime.timedelta(1),
-    decimal.Decimal("1.10"),
-    fractions.Fraction(1, 2),
-    uuid.UUID(int=5),
-    pathlib.Path("x"),
-    1j,
-    [1],
-    (1,),
-    {"a": 1},
-    {1},
-    range(3),
-    object(),
-    int,
-]
-
-
-def _same(left: Any, right: Any) -> bool:
-    return (repr(left), type(left)) == (repr(right), type(right))
-
-
-@pytest.mark.usefixtures("registered")
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{type(value).__name__}-{str(value)[:20]!a}")
-@every_entry
-async def test_a_value_is_bound_as_sqlite3_binds_it(pool: SQLitePool, entry: str, value: Any) -> None:
-    reference = sqlite3.connect(":memory:")
-    try:
-        expected = reference.execute("SELECT ?, 1", (value,)).fetchone()
-    except sqlite3.Error:
-        with pytest.raises(TypeError, match=r"parameter 1: a value of type .* cannot be bound"):
-            await bound(pool, entry, "?, 1", (value,))
-    except Exception as refused:
-        with pytest.raises(type(refused)) as caught:
-            await bound(pool, entry, "?, 1", (value,))
-        notes = getattr(caught.value, "__notes__", [])
-        assert "parameter 1" in f"{caught.value}{notes}"
-    else:
-        got = await bound(pool, entry, "?, 1", (value,))
-        assert _same(tuple(got), expected)
-        assert _same(tuple(await bound(pool, entry, ":x, 1", {"x": value})), expected)
-    finally:
-        reference.close()
-
-
-@pytest.mark.parametrize(
-    ("value", "stored"),
-    [
-        *((kind(100), 100) for kind in (np.int8, np.int16, np.int32, np.int64, np.intc, np.longlong)),
-        *((kind(200), 200) for kind in (np.uint8, np.uint16, np.uint32, np.uint64, np.uintp)),
-        (np.int64(-(2**63)), -(2**63)),
-        (np.bool_(True), 1),
-        (np.bool_(False), 0),
-        *((kind(1.5), 1.5) for kind in (np.float16, np.float32, np.float64, np.longdouble)),
-        (np.float32(0.1), float(np.float32(0.1))),
-        (np.float32("nan"), None),
-        (np.longdouble("nan"), None),
-        (np.float64("inf"), math.inf),
-        (np.array(5), 5),
-        (np.array([1, 2, 3])[1], 2),
-        (np.array([1.5]).sum(), 1.5),
-        (np.str_("é"), "é"),
-        (np.bytes_(b"x"), b"x"),
-        (np.void(b"abc"), b"abc"),
-    ],
-    ids=lambda value: f"{type(value).__name__}-{value!r}",
-)
-@every_entry
-async def test_a_scalar_of_numpy_is_bound_as_its_number(
-    pool: SQLitePool, entry: str, value: Any, stored: Any
-) -> None:
-    got = await bound(pool, entry, "?, 1", (value,))
-    assert _same(got[0], stored)
-
-
-@pytest.mark.parametrize(
-    ("value", "error"),
-    [
-        (np.uint64(2**63), OverflowError),
-        (np.complex64(1j), TypeError),
-        (np.clongdouble(1j), TypeError),
-        (np.datetime64("2024-02-29"), TypeError),
-        (np.timedelta64(5, "s"), TypeError),
-        (np.longdouble(1) / 3, TypeError),
-        (np.array([object()]), TypeError),
-        (np.array(["a"], dtype=object), TypeError),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-async def test_a_scalar_of_numpy_that_is_no_number_of_sqlites_is_refused(
-    pool: SQLitePool, value: Any, error: type[Exception]
-) -> None:
-    with pytest.raises(error, match="parameter 1"):
-        await pool.fetchrow("SELECT ?", (value,))
-
-
-async def test_results_are_kept_by_what_was_bound(pool: SQLitePool) -> None:
-    await pool.execute("INSERT INTO sink VALUES (1, 2)")
-    sql = "SELECT typeof(:a), :a FROM sink"
-    values = [1, 1.0, "1", b"1", True, np.int8(1), np.float32(1), Text("1"), Conforming(1), Conforming("1")]
-    for _ in range(3):
-        got = [await pool.fetchrow(sql, {"a": value}) for value in values]
-        kinds = ["integer", "real", "text", "blob", *["integer"] * 2, "real", "text", "integer", "text"]
-        assert [kind for kind, _ in got] == kinds
-    hits = pool.stats().cache.hits
-    await pool.fetchrow(sql, collections.UserDict(a=np.int64(1), unused=2))
-    await pool.fetchrow(sql, (1,))
-    assert pool.stats().cache.hits == hits + 2
 
 
 # ---- code that runs while they are read ----
@@ -608,105 +344,6 @@ async def test_an_adapter_that_closes_the_pool_ends_the_call(tmp_path: pathlib.P
     pool = SQLitePool(tmp_path / "closing.db")
     with pytest.raises(Exception, match="closed"):
         await pool.fetchval("SELECT ?", (Meddling(pool.terminate),))
-
-
-# ---- the options of a call ----
-
-
-async def _acquire(pool: SQLitePool, **options: Any) -> None:
-    async with pool.acquire(**options):
-        pass
-
-
-async def _transact(pool: SQLitePool, **options: Any) -> None:
-    async with pool.transaction(**options):
-        pass
-
-
-async def _blocking_acquire(pool: SQLitePool, **options: Any) -> None:
-    with pool.blocking.acquire(**options):
-        pass
-
-
-async def _blocking_transact(pool: SQLitePool, **options: Any) -> None:
-    with pool.blocking.transaction(**options):
-        pass
-
-
-async def _read_stream(pool: SQLitePool, **options: Any) -> None:
-    async for _ in pool.stream("SELECT 1", **options):
-        pass
-
-
-async def _read_blocking_stream(pool: SQLitePool, **options: Any) -> None:
-    for _ in pool.blocking.stream("SELECT 1", **options):
-        pass
-
-
-def _call(method: str) -> Entry:
-    async def call(pool: SQLitePool, **options: Any) -> None:
-        await getattr(pool, method)("SELECT 1", **options)
-
-    return call  # type: ignore[return-value]
-
-
-def _blocking_call(method: str) -> Entry:
-    async def call(pool: SQLitePool, **options: Any) -> None:
-        getattr(pool.blocking, method)("SELECT 1", **options)
-
-    return call  # type: ignore[return-value]
-
-
-FETCHES = {
-    **{name: _call(name) for name in ("fetch", "fetchrow", "fetchval")},
-    **{f"blocking.{name}": _blocking_call(name) for name in ("fetch", "fetchrow", "fetchval")},
-}
-TIMED = {
-    **FETCHES,
-    "execute": _call("execute"),
-    "acquire": _acquire,
-    "transaction": _transact,
-    "blocking.execute": _blocking_call("execute"),
-    "blocking.acquire": _blocking_acquire,
-    "blocking.transaction": _blocking_transact,
-}
-ROWED = {**FETCHES, "stream": _read_stream, "blocking.stream": _read_blocking_stream}
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "error"),
-    [
-        ("timeout", "x", TypeError),
-        ("timeout", True, TypeError),
-        ("timeout", 1j, TypeError),
-        ("timeout", decimal.Decimal(1), TypeError),
-        ("timeout", [1], TypeError),
-        ("timeout", math.nan, ConfigurationError),
-        ("timeout", math.inf, ConfigurationError),
-        ("timeout", -1, ConfigurationError),
-        ("timeout", 0, ConfigurationError),
-        ("timeout", -(10**400), ConfigurationError),
-        ("timeout", 10**400, ConfigurationError),
-        ("row_type", "x", ConfigurationError),
-        ("row_type", 3, TypeError),
-        ("row_type", ["tuple"], TypeError),
-        ("cache", "x", TypeError),
-        ("cache", 1, TypeError),
-        ("cache", None, TypeError),
-    ],
-)
-async def test_a_bad_option_is_the_same_error_everywhere(
-    pool: SQLitePool, option: str, value: Any, error: type[Exception]
-) -> None:
-    for call in {"timeout": TIMED, "row_type": ROWED, "cache": FETCHES}[option].values():
-        with pytest.raises(error, match=rf"{option}=.*: expected"):
-            await call(pool, **{option: value})  # type: ignore[call-arg]
-
-
-@pytest.mark.parametrize("seconds", [None, 5, 5.0, 1e9, 1e300, 2**80, np.float64(5)])
-async def test_a_timeout_is_any_positive_number_everywhere(pool: SQLitePool, seconds: Any) -> None:
-    for call in TIMED.values():
-        await call(pool, timeout=seconds)  # type: ignore[call-arg]
 
 
 async def test_a_waiting_statement_is_not_adapted_twice(pool: SQLitePool) -> None:

@@ -26,7 +26,7 @@ from sqlite_entries import OTHERS, READS, WRITES
 
 @pytest.fixture
 async def pool(tmp_path: Path) -> AsyncIterator[SQLitePool]:
-    async with SQLitePool(tmp_path / "app.db", size=2) as pool:
+    async with SQLitePool(tmp_path / "app.db", size=2, synchronous="OFF") as pool:
         await pool.execute("CREATE TABLE t (a)")
         await pool.executemany("INSERT INTO t VALUES (?)", [(1,), (2,)])
         yield pool

@@ -118,3 +118,19 @@ async def _analyze(pool: SQLitePool, sql: str, params: Any) -> Any:
 
 OTHERS: dict[str, Entry] = {"init": _init, "analyze": _analyze}
 """Neither takes part in what a pool remembers."""
+
+
+BOUND = [*READS, *WRITES, "init"]
+"""The entries that bind values, for :func:`bound`."""
+
+
+async def bound(pool: SQLitePool, entry: str, placeholders: str, params: Any) -> Any:
+    """The two values that SQLite got for two placeholders, by this way in.
+
+    The pool has a table ``sink`` of two columns.
+    """
+    if entry in WRITES:
+        await pool.execute("DELETE FROM sink")
+        await WRITES[entry](pool, f"INSERT INTO sink VALUES ({placeholders})", params)
+        return await pool.fetchrow("SELECT a, b FROM sink", cache=False)
+    return await {**READS, **OTHERS}[entry](pool, f"SELECT {placeholders}", params)
