@@ -262,11 +262,7 @@ PyObject* end_transaction(Endpoint* endpoint, bool commit) {
       }
       return sqlite::Job::After::kRelease;
     }
-    if (connection.role() == sqlite::Role::kWriter) {
-      commit_transaction(connection, pool->services());
-    } else {
-      connection.commit();
-    }
+    commit_transaction(connection, pool->services());
     return sqlite::Job::After::kRelease;
   };
   return run_or_await(endpoint, What::kEnd, Access::kAny, body, 0);

@@ -36,7 +36,8 @@ void read_columns(sqlite3* db, Table& table) {
 
 void read_indexes(sqlite3* db, Table& table) {
   const Statement list = prepare(
-      db, "SELECT name, \"unique\", partial, origin FROM pragma_index_list(?1, 'main') ORDER BY seq");
+      db,
+      "SELECT name, \"unique\", partial, origin FROM pragma_index_list(?1, 'main') ORDER BY seq");
   bind_text(list.get(), 1, table.name);
   while (step(list.get())) {
     Index index{.name = column_text(list.get(), 0),

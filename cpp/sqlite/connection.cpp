@@ -175,6 +175,7 @@ int Connection::on_wal(void* self, sqlite3*, const char*, int frames) noexcept {
   auto& connection = *static_cast<Connection*>(self);
   if (frames < connection.wal_frames_) connection.next_checkpoint_ = kCheckpointFrames;
   connection.wal_frames_ = frames;
+  connection.has_logged_ = true;
   return SQLITE_OK;
 }
 

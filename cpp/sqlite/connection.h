@@ -93,6 +93,14 @@ class Connection {
 
   // What the statements of the transaction at hand have written.
   [[nodiscard]] WriteSet& written() noexcept { return written_; }
+  // Whether Freshness::begin_write() was told of the transaction at hand, and waits for its end.
+  [[nodiscard]] bool is_announced() const noexcept { return is_announced_; }
+  void set_announced(bool announced) noexcept {
+    is_announced_ = announced;
+    has_logged_ = false;
+  }
+  // Whether a commit since set_announced() has put something into the log.
+  [[nodiscard]] bool has_logged() const noexcept { return has_logged_; }
 
   [[nodiscard]] sqlite3* handle() const noexcept { return db_; }
   [[nodiscard]] Role role() const noexcept { return role_; }
@@ -135,6 +143,8 @@ class Connection {
   std::unordered_set<std::string> user_functions_;
   class Analysis* analysis_ = nullptr;  // collects for the statement that is being prepared
   WriteSet written_;
+  bool is_announced_ = false;
+  bool has_logged_ = false;
   bool broken_ = false;
   bool corrupt_ = false;
   int wal_frames_ = 0;

@@ -148,17 +148,24 @@ void begin_transaction(Connection& connection, Services services) {
   connection.begin_immediate();
   connection.written() = {};
   services.freshness.begin_write();
+  connection.set_announced(true);
 }
 
 void commit_transaction(Connection& connection, Services services) {
   connection.commit();
   const WriteSet written = std::exchange(connection.written(), {});
-  services.freshness.end_write(&written);
+  if (connection.is_announced()) {
+    services.freshness.end_write(&written, connection.has_logged());
+    connection.set_announced(false);
+  } else if (written.everything || !written.tables.empty()) {
+    services.freshness.invalidate_all();
+  }
 }
 
 void rollback_transaction(Connection& connection, Services services) noexcept {
   connection.rollback();
-  services.freshness.end_write(nullptr);
+  if (connection.is_announced()) services.freshness.end_write(nullptr, false);
+  connection.set_announced(false);
   connection.written() = {};
 }
 

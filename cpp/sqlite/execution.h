@@ -57,8 +57,8 @@ struct Services {
   Tracker* tracker;  // null: nothing is tracked
 };
 
-// Runs `request`. With a sink, rows leave in parts (base/slices.h), in order; what is left of them is
-// in the answer. On a writer outside a transaction, a statement that writes gets BEGIN IMMEDIATE
+// Runs `request`. With a sink, rows leave in parts (base/slices.h), in order; what is left of them
+// is in the answer. On a writer outside a transaction, a statement that writes gets BEGIN IMMEDIATE
 // and COMMIT around it. Throws Error, Stopped, NeedsWriter, std::bad_alloc; then a transaction that
 // was begun here is rolled back. REQUIRES: a Connection::Scope is open.
 [[nodiscard]] Answer run_request(Connection& connection, Request& request, Services services,
@@ -67,7 +67,8 @@ struct Services {
 // Adds what SQLite counted for the statement since it was last asked.
 void count_work(Statement& statement, Execution& execution);
 
-// A transaction of several requests; the freshness proof is told of its beginning and end.
+// A transaction of several requests; the freshness proof is told of its beginning and end. The last
+// two also end one that began without the proof's knowledge, as one that is to read only.
 void begin_transaction(Connection& connection, Services services);
 void commit_transaction(Connection& connection, Services services);
 void rollback_transaction(Connection& connection, Services services) noexcept;

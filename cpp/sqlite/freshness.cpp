@@ -128,7 +128,7 @@ void Freshness::begin_write() {
   writing_ = true;
 }
 
-void Freshness::end_write(const WriteSet* written) {
+void Freshness::end_write(const WriteSet* written, bool logged) {
   const MutexLock lock(mutex_);
   const Token before = known_;
   Token after = known_;
@@ -137,8 +137,8 @@ void Freshness::end_write(const WriteSet* written) {
   writing_ = false;
   const bool moved = after != before;
   const bool ours_alone =
-      mode_ == Mode::kPrivate ||
-      (mode_ == Mode::kWalIndex && readable && change_counter(after) == change_counter(before) + 1);
+      mode_ == Mode::kPrivate || (mode_ == Mode::kWalIndex && logged && readable &&
+                                  change_counter(after) == change_counter(before) + 1);
   if (!moved && readable && mode_ != Mode::kPrivate) return;  // rolled back, or nothing changed
   if (written == nullptr && mode_ == Mode::kPrivate) return;
   // A COMMIT that failed after all may have been seen: with no write set, everything is void.

@@ -72,8 +72,10 @@ class Freshness {
 
   // REQUIRES: the caller's connection holds the database's write lock.
   void begin_write();
-  // After COMMIT, with what was written, or after ROLLBACK, with null.
-  void end_write(const WriteSet* written);
+  // Ends what begin_write() began: after COMMIT, with what was written and whether anything of it
+  // went into the log (without that, a header that moved is another's doing); or after ROLLBACK,
+  // with null.
+  void end_write(const WriteSet* written, bool logged);
   // A change that the analysis cannot name.
   void invalidate_all();
 

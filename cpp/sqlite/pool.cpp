@@ -221,7 +221,9 @@ void Pool::tidy(Slot& slot) noexcept {
   Connection& connection = *slot.connection;
   for (const auto& cursor : slot.cursors) cursor->end(connection);
   slot.cursors.clear();
-  if (connection.in_transaction()) rollback_transaction(connection, services());
+  if (connection.in_transaction() || connection.is_announced()) {
+    rollback_transaction(connection, services());
+  }
   if (connection.broken()) {
     if (connection.corrupt()) quarantined_.fetch_add(1);
     reconnects_.fetch_add(1);

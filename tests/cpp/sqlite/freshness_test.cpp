@@ -58,6 +58,54 @@ TEST_P(FreshnessTest, AForeignCommitBetweenTwoOfThePoolIsNotTakenForOurs) {
   EXPECT_FALSE(fresh(then, b_));
 }
 
+TEST_P(FreshnessTest, AForeignCommitAfterOneThatWroteNothingIsNotTakenForOurs) {
+  Foreign other(directory_.file("test.db"));
+  const auto then = pool_.freshness().observe();
+  const WriteSet written{.tables = {a_}, .everything = false};
+  pool_.freshness().begin_write();
+  other.run("INSERT INTO b VALUES (1)");  // right after the COMMIT
+  pool_.freshness().end_write(&written, false);
+  EXPECT_FALSE(fresh(then, b_));
+}
+
+TEST_P(FreshnessTest, TheEndOfATransactionThatReadExplainsNoForeignCommit) {
+  Foreign other(directory_.file("test.db"));
+  const Operation unlimited;
+  for (const bool commit : {true, false}) {
+    const auto then = pool_.freshness().observe();
+    Slot& slot = pool_.take(Access::kWrite, unlimited);
+    Connection& connection = pool_.connect(slot, unlimited);
+    connection.run("BEGIN");
+    other.run("INSERT INTO b VALUES (1)");
+    commit ? commit_transaction(connection, pool_.services())
+           : rollback_transaction(connection, pool_.services());
+    pool_.give_back(slot);
+    EXPECT_FALSE(fresh(then, b_));
+  }
+}
+
+TEST_P(FreshnessTest, ATransactionOfAnotherConnectionEndsNoWrite) {
+  const Operation unlimited;
+  Slot& writing = pool_.take(Access::kWrite, unlimited);
+  Slot& reading = pool_.take(Access::kRead, unlimited);
+  Connection& writer = pool_.connect(writing, unlimited);
+  Connection& reader = pool_.connect(reading, unlimited);
+  begin_transaction(writer, pool_.services());
+  reader.run("BEGIN");
+  writer.run("INSERT INTO a VALUES (1)");
+  writer.written().tables = {a_};
+  const auto then = pool_.freshness().observe();
+  rollback_transaction(reader, pool_.services());
+  writer.commit();
+  EXPECT_FALSE(pool_.freshness().observe().proven);  // until it is known whose commit it was
+  pool_.freshness().end_write(&writer.written(), writer.has_logged());
+  writer.set_announced(false);
+  EXPECT_FALSE(fresh(then, a_));
+  EXPECT_EQ(fresh(then, b_), wal());
+  pool_.give_back(reading);
+  pool_.give_back(writing);
+}
+
 TEST_P(FreshnessTest, ARollbackAndAnEmptyChangeLeaveThingsFresh) {
   run(pool_, "CREATE UNIQUE INDEX one ON a (x)");
   run(pool_, "INSERT INTO a VALUES (1)");

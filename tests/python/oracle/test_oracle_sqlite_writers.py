@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from mcp_performance import SQLitePool
 from oracle_history import History, now
 from oracle_runs import Oracle, some_slices
@@ -231,3 +233,35 @@ def write_elsewhere(other: subprocess.Popen[str], history: History, version: int
         other.stdin.write("\n")
         other.stdin.flush()
     return version
+
+
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("blocking", [False, True])
+@pytest.mark.parametrize("undo", [False, True])
+async def test_a_transaction_that_reads_hides_no_commit(
+    tmp_path: Path, size: int, blocking: bool, undo: bool
+) -> None:
+    """The only connection of a pool ends it after a commit from elsewhere that nobody has looked at yet."""
+    path = tmp_path / "a.db"
+
+    async def read(pool: SQLitePool) -> None:
+        async with pool.transaction(readonly=True) as connection:
+            assert await connection.fetchval("SELECT generation FROM t") == 0
+            await asyncio.to_thread(from_elsewhere, path)
+            if undo:
+                raise ZeroDivisionError
+
+    def blocking_read(pool: SQLitePool) -> None:
+        with pool.blocking.transaction(readonly=True) as connection:
+            assert connection.fetchval("SELECT generation FROM t") == 0
+            from_elsewhere(path)
+            if undo:
+                raise ZeroDivisionError
+
+    async with SQLitePool(path, size=size) as pool:
+        await pool.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, generation INTEGER, payload TEXT)")
+        await pool.execute("INSERT INTO t VALUES (0, 0, '0')")
+        assert await fetch(pool, 1) == 0
+        with suppress(ZeroDivisionError):
+            await (asyncio.to_thread(blocking_read, pool) if blocking else read(pool))
+        assert await fetch(pool, 1) == 1
