@@ -122,7 +122,7 @@ class FunctionSteps final : public LoadSteps {
     return static_cast<bool>(gone);
   }
 
-  PyObject* name() override { return PyObject_GetAttrString(self_->wrapped, "__qualname__"); }
+  PyObject* name() override { return Py_NewRef(self_->plan->function_name()); }
 
  private:
   CachedFunction* self_;

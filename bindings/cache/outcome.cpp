@@ -140,25 +140,24 @@ Settled settle_value(const Ending& ending, PyObject* value, bool has_backend, St
 Ref settle_failure(const Ending& ending, PyObject* error, PyObject* spare) {
   CacheState& state = ending.state;
   ++state.figures.load_errors;
-  if (!PyErr_GivenExceptionMatches(error, PyExc_Exception)) return {};
+  if (ending.refreshes || !PyErr_GivenExceptionMatches(error, PyExc_Exception)) return {};
   Lookup lookup = state.look_up(ending.view, false);
   if (lookup.found == Found::kFailed) {
     PyErr_WriteUnraisable(error);
     return {};
   }
-  const bool has_value = lookup.value && !lookup.is_failure;
-  if (!ending.refreshes) {
-    if (has_value) {
-      ++state.figures.stale_served;
-      return std::move(lookup.value);
-    }
-    if (spare != nullptr && ending.load.may_store()) {
-      ++state.figures.stale_served;
-      return Ref::borrow(spare);
-    }
+  Ref instead;
+  if (lookup.value && !lookup.is_failure) {
+    instead = std::move(lookup.value);
+  } else if (spare != nullptr && ending.load.may_store()) {
+    instead = Ref::borrow(spare);
   }
-  if (ending.terms.negative_ttl > 0 && !has_value) remember(ending, error);
-  return {};
+  if (instead) {
+    ++state.figures.stale_served;
+  } else if (ending.terms.negative_ttl > 0) {
+    remember(ending, error);
+  }
+  return instead;
 }
 
 }  // namespace mcp::python

@@ -9,6 +9,7 @@
 // An Exception gives way to a value that the cache holds at that moment (stale within `stale_ttl`,
 // or newer than the load); it is remembered for `negative_ttl` only where there is none, without
 // its frames. What `tags` raises then goes to sys.unraisablehook: the function's own error counts.
+// A refresh that fails leaves everything as it is.
 // Everything else (a cancellation, SystemExit and the like) is handed on, and nothing is stored.
 //
 // REQUIRES: the interpreter lock. Each may run any Python code.

@@ -306,7 +306,7 @@ def _refuse_trio(owner: Owner) -> None:
     if trio is not None and trio.lowlevel.in_trio_task():
         raise RuntimeError(
             f"{getattr(owner, '__qualname__', owner)}: cached coroutine functions load under asyncio "
-            "(also through anyio), not under trio. Cache a sync function there, or run anyio on its asyncio backend"
+            "(also through anyio), not under trio. Cache a sync function, or run anyio on asyncio"
         )
 
 

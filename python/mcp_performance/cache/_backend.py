@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
 
 from .._base._stats import CacheStats, Ttl
+from ..errors import ConfigurationError
 from ._cache import Cache
 
-__all__ = ["CacheBackend", "attach", "make_loader"]
+__all__ = ["CacheBackend", "LifetimeBackend", "attach", "check_options", "make_adapter"]
 
 _MISSING: Any = object()
 
@@ -114,7 +115,7 @@ def check_options(backend: CacheBackend, options: Options) -> None:
     for name, value in (("stale_ttl", options.stale_ns / 1e9), ("refresh_ahead", options.refresh_ahead)):
         if value:
             raise ConfigurationError(
-                f"{name}={value!r}: {backend!r} does not say how long its values still live, as TieredCache does"
+                f"{name}={value!r}: {backend!r} does not say, as TieredCache does, how long its values live on"
             )
     if options.jitter and options.ttl is ...:
         raise ConfigurationError(

@@ -121,7 +121,7 @@ def cached(maxsize: Any = 1024, typed: bool = False, **options: Any) -> Any:
             generator, or a ``classmethod``, ``staticmethod`` or ``property`` (put the decorator below). A
             function that returns an awaitable without being ``async def`` raises it at its first call.
     """
-    if callable(maxsize) and not isinstance(maxsize, int):
+    if _is_function(maxsize):
         return _Options(1024, False).decorate(maxsize)
     return _Options(maxsize, typed, **options).decorate
 
@@ -155,7 +155,7 @@ def cached_method(maxsize: Any = 1024, typed: bool = False, **options: Any) -> A
     instance. ``instance.method.cache_info()`` and the like speak of that instance. The instance needs no
     hash, but a ``__dict__`` and weak references, as ordinary classes have.
     """
-    if callable(maxsize) and not isinstance(maxsize, int):
+    if _is_function(maxsize):
         return _make_method(maxsize, _Options(1024, False))
     for option in ("cache", "as_function"):
         if option in options:
@@ -182,6 +182,11 @@ def lru_cache(maxsize: Any = 128, typed: bool = False) -> Any:
         raise TypeError("Expected first argument to be an integer, a callable, or None")
     size = None if maxsize is None else max(int(maxsize), 0)
     return lambda function: _make_lru(function, size, bool(typed))
+
+
+def _is_function(first: Any) -> bool:
+    """Whether the first argument of a decorator is what it decorates, rather than its first option."""
+    return isinstance(first, _DESCRIPTORS) or (callable(first) and not isinstance(first, int))
 
 
 def _make_lru(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
@@ -276,13 +281,13 @@ class _Options:
 
     def make(self, function: Callable[..., Any], *, method: bool) -> Any:
         is_async = _check_function(function)
-        name = getattr(function, "__qualname__", type(function).__qualname__)
+        name = _name_of(function)
         signature = signature_of(function, method=method)
         prefix = None
         if self.cache is not None:
             if self.name is None and not hasattr(function, "__qualname__"):
                 raise TypeError(
-                    f"name=None: {function!r} has no name, by which functions that share a cache are told apart"
+                    f"name=None: {function!r} has none of its own to tell it from others in the cache"
                 )
             prefix = self.name or f"{getattr(function, '__module__', '')}.{name}"
         plan = compile_plan(
@@ -380,6 +385,13 @@ def _check_function(function: Any) -> bool:
     )
 
 
+def _name_of(function: Any) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    name: str = getattr(function, "__qualname__", type(function).__qualname__)
+    return name
+
+
 def _private_cache(maxsize: int | None, policy: str) -> Cache[Any, Any]:
     """A cache that reports know only through its function."""
     made: Cache[Any, Any] = Cache.__new__(Cache)
@@ -391,6 +403,9 @@ def _private_cache(maxsize: int | None, policy: str) -> Cache[Any, Any]:
 
 def _finish(made: Any, function: Callable[..., Any], name: str, *, register: bool = True) -> Any:
     functools.update_wrapper(made, function)
+    if not hasattr(made, "__qualname__"):
+        made.__qualname__ = _name_of(function)
+        made.__name__ = made.__qualname__.rpartition(".")[2]
     made.name = name
     if made._is_async:
         if _COROUTINE_MARK is not None:

@@ -348,7 +348,7 @@ def executor_exception(pool: ThreadPoolExecutor, call: Any) -> Any:
 
 
 def executor_map(pool: ThreadPoolExecutor, call: Any) -> Any:
-    return list(pool.map(call, [1]))[0]
+    return next(iter(pool.map(call, [1])))
 
 
 def executor_wait(pool: ThreadPoolExecutor, call: Any) -> Any:
