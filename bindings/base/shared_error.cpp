@@ -74,10 +74,11 @@ bool copy_dictionary(PyObject* from, PyObject* to) {
   return PyObject_GenericSetDict(to, copy.get(), nullptr) == 0;
 }
 
-Ref copy_of(PyObject* error) {
+Ref args_of(PyObject* error) { return Ref::steal(PyObject_GetAttrString(error, "args")); }
+
+Ref copy_of(PyObject* error, Ref args) {
   PyTypeObject* type = Py_TYPE(error);
   PyTypeObject* native = native_base(type);
-  const Ref args = Ref::steal(PyObject_GetAttrString(error, "args"));
   if (!args || !PyTuple_Check(args.get()) || !is_copyable(type, native)) return {};
   Ref own = Ref::steal(native->tp_new(type, args.get(), nullptr));
   if (!own || Py_TYPE(own.get()) != type) return {};
@@ -92,6 +93,38 @@ Ref copy_of(PyObject* error) {
   }
   copy_attribute(error, own.get(), "__suppress_context__");
   return own;
+}
+
+constexpr int kLongestChain = 50;
+
+Ref frameless(PyObject* error, int depth);
+
+// The arguments of a group, with its exceptions made frameless.
+Ref frameless_group(PyObject* group, int depth) {
+  const Ref message = Ref::steal(PyObject_GetAttrString(group, "message"));
+  const Ref held = Ref::steal(PyObject_GetAttrString(group, "exceptions"));
+  const Ref items = Ref::steal(held ? PySequence_List(held.get()) : nullptr);
+  if (!message || !items) return {};
+  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(items.get()); ++i) {
+    Ref item = frameless(PyList_GET_ITEM(items.get(), i), depth + 1);
+    if (!item || PyList_SetItem(items.get(), i, item.release()) < 0) return {};
+  }
+  return Ref::steal(PyTuple_Pack(2, message.get(), items.get()));
+}
+
+Ref frameless(PyObject* error, int depth) {
+  if (depth > kLongestChain) return {};
+  const int is_group = PyObject_IsInstance(error, PyExc_BaseExceptionGroup);
+  if (is_group < 0) return {};
+  Ref copy = copy_of(error, is_group != 0 ? frameless_group(error, depth) : args_of(error));
+  if (!copy) return {};
+  PyException_SetContext(copy.get(), nullptr);
+  if (const Ref cause = Ref::steal(PyException_GetCause(error)); cause) {
+    Ref own = frameless(cause.get(), depth + 1);
+    if (!own) return {};
+    PyException_SetCause(copy.get(), own.release());
+  }
+  return copy;
 }
 
 PyObject* own_exception_of(PyObject*, PyObject* error) {
@@ -109,7 +142,7 @@ PyMethodDef functions[] = {{"_own_exception", own_exception_of, METH_O,
 
 Ref copy_exception(PyObject* error) noexcept {
   const SetAside before;
-  Ref own = copy_of(error);
+  Ref own = copy_of(error, args_of(error));
   PyErr_Clear();
   return own ? std::move(own) : Ref::borrow(error);
 }
@@ -125,6 +158,13 @@ Ref own_exception(PyObject* shared) noexcept {
     PyException_SetCause(own.get(), Py_NewRef(shared));
   }
   return own;
+}
+
+Ref frameless_exception(PyObject* error) noexcept {
+  const SetAside before;
+  Ref copy = frameless(error, 0);
+  PyErr_Clear();
+  return copy;
 }
 
 bool add_shared_error_functions(PyObject* module) {

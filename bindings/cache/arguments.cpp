@@ -41,7 +41,7 @@ bool parse_nanoseconds(PyObject* value, Duration& ttl) {
   return true;
 }
 
-bool parse_ttl(PyObject* value, Duration& ttl) {
+bool parse_ttl(PyObject* value, Duration& ttl, const char* name) {
   double seconds = -1;
   if (PyFloat_CheckExact(value)) {
     seconds = PyFloat_AS_DOUBLE(value);
@@ -57,7 +57,7 @@ bool parse_ttl(PyObject* value, Duration& ttl) {
     ttl = std::max<Duration>(1, static_cast<Duration>(seconds * static_cast<double>(kSecond)));
     return true;
   }
-  const Ref answer = Ref::steal(PyObject_CallFunction(ttl_parser, "sO", "ttl", value));
+  const Ref answer = Ref::steal(PyObject_CallFunction(ttl_parser, "sO", name, value));
   return answer && parse_nanoseconds(answer.get(), ttl);
 }
 

@@ -11,8 +11,8 @@
 namespace mcp::python {
 
 // A lifetime as the public API takes it: seconds, timedelta, text, or None for ever. False with an
-// exception set that names it.
-[[nodiscard]] bool parse_ttl(PyObject* value, Duration& ttl);
+// exception set that calls it `name`.
+[[nodiscard]] bool parse_ttl(PyObject* value, Duration& ttl, const char* name = "ttl");
 
 // Checks a METH_FASTCALL call of `positional` arguments and at most `ttl=`, and reads that one;
 // `...` and no `ttl=` leave `ttl` as it is. False with an exception set, `usage` if the shape is

@@ -1,5 +1,6 @@
 #include "bindings/cache/box.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace mcp::python {
@@ -14,12 +15,16 @@ TagTable::Held& TagTable::hold(const std::string& name) {
   return *held;
 }
 
+bool TagTable::was_invalidated(const std::vector<std::string>& names, std::uint64_t stamp) const {
+  return std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+    const auto known = tags_.find(name);
+    return known != tags_.end() && known->second->tag.barrier > stamp;
+  });
+}
+
 bool TagTable::attach(Box& box, const std::vector<std::string>& names, std::uint64_t stamp) {
   box.stamp = stamp;
-  for (const std::string& name : names) {
-    const auto known = tags_.find(name);
-    if (known != tags_.end() && known->second->tag.barrier > stamp) return false;
-  }
+  if (was_invalidated(names, stamp)) return false;
   box.tags.resize(names.size());
   for (std::size_t i = 0; i < names.size(); ++i) {
     Held& held = hold(names[i]);

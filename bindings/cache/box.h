@@ -89,6 +89,9 @@ class TagTable {
   // False if one of the names was invalidated after `stamp`: the box may not be stored.
   [[nodiscard]] bool attach(Box& box, const std::vector<std::string>& names, std::uint64_t stamp);
   void detach(Box& box, bool loads_under_way) noexcept;
+  // Whether one of the names was invalidated after `stamp`.
+  [[nodiscard]] bool was_invalidated(const std::vector<std::string>& names,
+                                     std::uint64_t stamp) const;
 
   // Kills the entries that carry the tag; how many did. A tag that nothing carries is remembered
   // only while loads are under way, which may be about to store it.

@@ -1,25 +1,17 @@
+// What a call of a cached function does when it is no plain hit.
 #include "bindings/cache/function.h"
 
 #include <cmath>
+#include <optional>
 #include <utility>
 
+#include "bindings/base/shared_error.h"
 #include "bindings/cache/answer.h"
-#include "bindings/cache/arguments.h"
 
 namespace mcp::python {
 namespace {
 
-PyObject* async_loader = nullptr;  // _cache_async.load
-
-// Uniform in (0, 1]; xorshift64*. The interpreter lock guards the state.
-double random_unit() noexcept {
-  static std::uint64_t state = static_cast<std::uint64_t>(now_precise()) | 1;
-  state ^= state >> 12;
-  state ^= state << 25;
-  state ^= state >> 27;
-  const std::uint64_t bits = (state * 0x2545F4914F6CDD1DULL) >> 11;
-  return (static_cast<double>(bits) + 1.0) * 0x1p-53;
-}
+PyObject* async_loader = nullptr;  // _async.load
 
 // XFetch (Vattani et al., 2015): refresh when now - beta * delta * ln(random) >= expiry.
 bool is_due_early(CachedFunction* self, const Lookup& lookup) {
@@ -37,10 +29,11 @@ bool is_due_early(CachedFunction* self, const Lookup& lookup) {
 // What the caller gets for `value` (taken over).
 PyObject* hand_out(CachedFunction* self, Ref value, bool is_failure) {
   if (is_failure) {
-    PyException_SetTraceback(value.get(), Py_None);
-    if (self->is_async) return make_failure(value.release(), reinterpret_cast<PyObject*>(self));
-    PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(value.get())), value.get());
-    return nullptr;
+    if (!self->is_async) {
+      raise_remembered(value.get());
+      return nullptr;
+    }
+    return make_failure(own_exception(value.get()).release(), reinterpret_cast<PyObject*>(self));
   }
   if (PyObject* copy = self->terms->copy; copy != nullptr) {
     value = Ref::steal(PyObject_CallOneArg(copy, value.get()));
@@ -65,126 +58,78 @@ PyObject* call_wrapped(CachedFunction* self, const Call& call) {
                              call.kwnames);
 }
 
-// The arguments of a call as objects.
-struct PackedCall {
-  Ref args;
-  Ref kwargs;
+}  // namespace
 
-  explicit PackedCall(const Call& call) : args(Ref::steal(PyTuple_New(call.nargs))) {
-    if (!args) return;
-    for (Py_ssize_t i = 0; i < call.nargs; ++i) {
-      PyTuple_SET_ITEM(args.get(), i, Py_NewRef(call.args[i]));
-    }
-    kwargs = Ref::steal(PyDict_New());
-    for (Py_ssize_t k = 0; kwargs && k < call.keywords(); ++k) {
-      if (PyDict_SetItem(kwargs.get(), PyTuple_GET_ITEM(call.kwnames, k),
-                         call.args[call.nargs + k]) < 0) {
-        kwargs = Ref{};
-      }
-    }
+PyObject* terms_for_backend(const StoreTerms& store) {
+  const auto seconds = [](Duration time) {
+    return static_cast<double>(time) / static_cast<double>(kSecond);
+  };
+  const Ref tags = Ref::steal(PyTuple_New(static_cast<Py_ssize_t>(store.tags.size())));
+  if (!tags) return nullptr;
+  for (std::size_t i = 0; i < store.tags.size(); ++i) {
+    const std::string& name = store.tags[i];
+    PyObject* text =
+        PyUnicode_DecodeUTF8(name.data(), static_cast<Py_ssize_t>(name.size()), "surrogatepass");
+    if (text == nullptr) return nullptr;
+    PyTuple_SET_ITEM(tags.get(), static_cast<Py_ssize_t>(i), text);
   }
-  explicit operator bool() const noexcept { return args && kwargs; }
-};
-
-enum class Storing { kFailed, kSkip, kStore };
-
-bool add_tags(const LoadTerms& terms, PyObject* args, PyObject* kwargs, StoreTerms& store) {
-  if (terms.tags_of == nullptr) return true;
-  PyObject* call[] = {args, kwargs};
-  const Ref tags = Ref::steal(PyObject_Vectorcall(terms.tags_of, call, 2, nullptr));
-  return tags && parse_tags(tags.get(), store.tags);
+  const double load = seconds(store.load_ns);
+  if (store.ttl == kNever) return Py_BuildValue("OdOd", Py_None, 0.0, tags.get(), load);
+  return Py_BuildValue("ddOd", seconds(store.ttl), seconds(store.stale), tags.get(), load);
 }
 
-// Fills `store` from the options for a value that took `load_ns` to make.
-Storing plan_store(const LoadTerms& terms, PyObject* value, Duration load_ns, PyObject* args,
-                   PyObject* kwargs, StoreTerms& store) {
-  if (terms.condition != nullptr) {
-    const Ref answer = Ref::steal(PyObject_CallOneArg(terms.condition, value));
-    const int wanted = answer ? PyObject_IsTrue(answer.get()) : -1;
-    if (wanted <= 0) return wanted < 0 ? Storing::kFailed : Storing::kSkip;
-  }
-  store.ttl = terms.ttl;
-  if (terms.ttl_of != nullptr) {
-    const Ref answer = Ref::steal(PyObject_CallOneArg(terms.ttl_of, value));
-    if (!answer || !parse_nanoseconds(answer.get(), store.ttl)) return Storing::kFailed;
-    if (store.ttl <= 0) return Storing::kSkip;
-  }
-  if (terms.jitter > 0 && store.ttl != kNever) {
-    const double kept = 1.0 - terms.jitter * random_unit();
-    store.ttl = std::max<Duration>(1, static_cast<Duration>(static_cast<double>(store.ttl) * kept));
-  }
-  store.stale = store.ttl == kNever ? 0 : terms.stale_ttl;
-  store.load_ns = terms.refresh_ahead > 0 ? std::max<Duration>(load_ns, 1) : 0;
-  store.must_box = terms.copy != nullptr;
-  return add_tags(terms, args, kwargs, store) ? Storing::kStore : Storing::kFailed;
-}
+namespace {
 
 class FunctionSteps final : public LoadSteps {
  public:
   FunctionSteps(CachedFunction* self, const Call& call, const KeyView& view)
       : self_(self), call_(call), view_(view) {}
 
-  PyObject* compute() override {
-    if (self_->loader != nullptr) return compute_through_loader();
-    return call_wrapped(self_, call_);
+  PyObject* compute() override { return call_wrapped(self_, call_); }
+
+  const CallArguments* arguments() override {
+    if (!packed_) packed_.emplace(call_);
+    if (!*packed_) return nullptr;
+    arguments_ = {packed_->args.get(), packed_->kwargs.get()};
+    return &arguments_;
   }
 
-  bool publish(const Leading& leading, PyObject* value, Duration load_ns,
-               std::uint64_t absent_at) override {
-    if (self_->loader != nullptr) return true;
-    StoreTerms store;
-    store.ttl = self_->terms->ttl;
-    store.stamp = leading.epoch();
-    store.absent_at = absent_at;
-    if (!self_->terms->is_plain) {
-      Storing storing;
-      if (self_->terms->tags_of == nullptr) {
-        storing = plan_store(*self_->terms, value, load_ns, nullptr, nullptr, store);
-      } else {
-        const PackedCall packed(call_);
-        if (!packed) return false;
-        storing = plan_store(*self_->terms, value, load_ns, packed.args.get(), packed.kwargs.get(),
-                             store);
-      }
-      if (storing != Storing::kStore) return storing == Storing::kSkip;
-    }
-    return !leading.may_store() || self_->state->store(view_, leading.key(), value, store);
+  [[nodiscard]] bool has_backend() const noexcept override { return self_->backend != nullptr; }
+
+  bool look_behind(Behind& behind) override {
+    if (self_->backend == nullptr) return true;
+    const Ref key = Ref::steal(build_key(view_));
+    const Ref found =
+        Ref::steal(key ? PyObject_CallMethod(self_->backend, "look", "(O)", key.get()) : nullptr);
+    if (!found) return false;
+    if (found.get() == Py_None) return true;
+    PyObject* value;
+    int is_stale;
+    if (!PyArg_ParseTuple(found.get(), "Op:look", &value, &is_stale)) return false;
+    behind = {Ref::borrow(value), is_stale != 0};
+    return true;
   }
 
-  [[nodiscard]] bool needs_timing() const override { return self_->terms->refresh_ahead > 0; }
-
-  void publish_failure(const Leading& leading) override {
-    if (self_->terms->negative_ttl <= 0 || self_->loader != nullptr ||
-        !PyErr_ExceptionMatches(PyExc_Exception)) {
-      return;
-    }
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    StoreTerms store;
-    store.ttl = self_->terms->negative_ttl;
-    store.is_failure = true;
-    store.stamp = leading.epoch();
-    const PackedCall packed(call_);
-    const bool stored =
-        packed && add_tags(*self_->terms, packed.args.get(), packed.kwargs.get(), store) &&
-        (!leading.may_store() || self_->state->store(view_, leading.key(), value, store));
-    if (!stored) PyErr_WriteUnraisable(self_->wrapped);
-    PyErr_Restore(type, value, traceback);
+  bool store_behind(PyObject* value, const StoreTerms& store, Load& load) override {
+    const Ref terms = Ref::steal(terms_for_backend(store));
+    if (!terms) return false;
+    load.is_storing = true;
+    const Ref done = Ref::steal(
+        PyObject_CallMethod(self_->backend, "store", "OOO", load.key, value, terms.get()));
+    load.is_storing = false;
+    if (!done || load.may_store()) return static_cast<bool>(done);
+    const Ref gone = Ref::steal(PyObject_CallMethod(self_->backend, "forget", "(O)", load.key));
+    return static_cast<bool>(gone);
   }
+
+  PyObject* name() override { return Py_NewRef(self_->plan->function_name()); }
 
  private:
-  PyObject* compute_through_loader() {
-    const Ref key = Ref::steal(build_key(view_));
-    const PackedCall packed(call_);
-    if (!key || !packed) return nullptr;
-    PyObject* args[] = {key.get(), packed.args.get(), packed.kwargs.get()};
-    return PyObject_Vectorcall(self_->loader, args, 3, nullptr);
-  }
-
   CachedFunction* self_;
   const Call& call_;
   const KeyView& view_;
+  std::optional<PackedCall> packed_;
+  CallArguments arguments_{};
 };
 
 // functools.lru_cache: every miss calls, whoever else is at it, and a result that came first stays.
@@ -221,7 +166,7 @@ PyObject* start_coroutine(CachedFunction* self, const Call& call, const KeyView&
 int is_loading(CacheState& state, const KeyView& view) {
   if (state.loads().empty()) return 0;
   bool failed = false;
-  const Load* load = state.loads().find(view, static_cast<std::uint64_t>(view.hash), failed);
+  const Load* load = state.loads().find_open(view, failed);
   return failed ? -1 : load != nullptr;
 }
 
@@ -251,28 +196,20 @@ PyObject* answer_slowly(CachedFunction* self, const Call& call, const KeyView& v
   state.count_miss(view, lookup);
   if (self->is_async) return start_coroutine(self, call, view, false);
   FunctionSteps steps(self, call, view);
-  PyObject* value = load_value(state, view, std::move(lookup), steps);
+  PyObject* value = load_value(state, *self->terms, view, std::move(lookup), steps);
   if (value == nullptr || self->terms->copy == nullptr) return value;
   return hand_out(self, Ref::steal(value), false);
 }
 
 PyObject* refresh(CachedFunction* self, const Call& call, const KeyView& view) {
   if (self->is_async) return start_coroutine(self, call, view, true);
-  CacheState& state = *self->state;
-  bool failed = false;
-  Load* other = state.loads().find(view, static_cast<std::uint64_t>(view.hash), failed);
-  if (failed) return nullptr;
-  if (other != nullptr) state.loads().remove(*other);
   FunctionSteps steps(self, call, view);
-  PyObject* value = load_value(state, view, Lookup{}, steps, false);
+  PyObject* value = load_value(*self->state, *self->terms, view, Lookup{}, steps, true);
   return value == nullptr ? nullptr : hand_out(self, Ref::steal(value), false);
 }
 
 bool view_of_key(const CachedFunction* self, PyObject* const* key, KeyView& view) {
-  const KeyPlan::Shape shape = self->plan->shape();
-  const bool is_items = PyTuple_CheckExact(*key) && shape != KeyPlan::Shape::kOne &&
-                        shape != KeyPlan::Shape::kCallable;
-  if (!is_items) {
+  if (!PyTuple_CheckExact(*key) || self->plan->keys_are_whole()) {
     view = {key, 1, true, self->plan->typed(), hash_of(*key)};
     return view.hash != -1;
   }
@@ -283,7 +220,8 @@ bool view_of_key(const CachedFunction* self, PyObject* const* key, KeyView& view
   return view.hash != -1;
 }
 
-PyObject* async_join(CachedFunction* self, PyObject* key, bool refreshes) {
+PyObject* async_join(CachedFunction* self, PyObject* key, const CallArguments& arguments,
+                     bool refreshes) {
   CacheState& state = *self->state;
   KeyView view;
   if (!view_of_key(self, &key, view)) return nullptr;
@@ -295,54 +233,7 @@ PyObject* async_join(CachedFunction* self, PyObject* key, bool refreshes) {
       return found_step(std::move(lookup));
     }
   }
-  return join_load(state, key, view, std::move(lookup), refreshes);
-}
-
-PyObject* async_publish(CachedFunction* self, PyObject* flight, PyObject* key, PyObject* value,
-                        Duration load_ns, PyObject* args, PyObject* kwargs) {
-  CacheState& state = *self->state;
-  ++state.figures.loads;
-  state.figures.load_ns += load_ns;
-  if (self->loader != nullptr) Py_RETURN_NONE;
-  StoreTerms store;
-  const Storing storing = plan_store(*self->terms, value, load_ns, args, kwargs, store);
-  if (storing == Storing::kFailed) return nullptr;
-  const AsyncClaim claim = claim_of(state, flight);
-  store.stamp = claim.stamp;
-  KeyView view;
-  if (storing == Storing::kStore && claim.may_store) {
-    if (!view_of_key(self, &key, view) || !state.store(view, key, value, store)) return nullptr;
-  }
-  Py_RETURN_NONE;
-}
-
-PyObject* async_publish_failure(CachedFunction* self, PyObject* flight, PyObject* key,
-                                PyObject* exception, Duration load_ns, PyObject* args,
-                                PyObject* kwargs) {
-  CacheState& state = *self->state;
-  ++state.figures.load_errors;
-  state.figures.load_ns += load_ns;
-  if (!PyErr_GivenExceptionMatches(exception, PyExc_Exception)) {
-    return Py_BuildValue("OO", Py_False, Py_None);
-  }
-  KeyView view;
-  if (!view_of_key(self, &key, view)) return nullptr;
-  Lookup lookup = state.look_up(view, false);
-  if (lookup.found == Found::kFailed) return nullptr;
-  if (lookup.value && !lookup.is_failure) {
-    ++state.figures.stale_served;
-    return Py_BuildValue("ON", Py_True, lookup.value.release());
-  }
-  if (self->terms->negative_ttl > 0 && self->loader == nullptr) {
-    StoreTerms store;
-    store.ttl = self->terms->negative_ttl;
-    store.is_failure = true;
-    if (!add_tags(*self->terms, args, kwargs, store)) return nullptr;
-    const AsyncClaim claim = claim_of(state, flight);
-    store.stamp = claim.stamp;
-    if (claim.may_store && !state.store(view, key, exception, store)) return nullptr;
-  }
-  return Py_BuildValue("OO", Py_False, Py_None);
+  return join_load(state, *self->terms, key, view, std::move(lookup), &arguments, refreshes);
 }
 
 }  // namespace mcp::python

@@ -160,7 +160,7 @@ vectorcallfunc entry_for(const CachedFunction* self) noexcept {
   if (self->is_functools && state.capacity() == 0 && !state.is_unbounded()) {
     return vectorcall_uncached;
   }
-  const Shape shape = self->plan->shape();
+  const Shape shape = self->plan->has_shape_entry() ? self->plan->shape() : Shape::kVariadic;
   if (state.is_lru()) {
     return self->is_async ? entry_of<CacheState::LruCore, true>(shape)
                           : entry_of<CacheState::LruCore, false>(shape);
@@ -177,13 +177,16 @@ bool shape_is_direct(const KeyPlan& plan) noexcept {
 }
 
 bool parse_terms(PyObject* spec, LoadTerms& terms) {
-  PyObject *ttl, *negative, *stale, *ttl_of, *condition, *copy, *tags_of;
-  if (!PyArg_ParseTuple(spec, "OdOOdOOOO:load terms", &ttl, &terms.jitter, &negative, &stale,
-                        &terms.refresh_ahead, &ttl_of, &condition, &copy, &tags_of) ||
+  PyObject *ttl, *negative, *stale, *wait, *ttl_of, *condition, *copy, *tags_of;
+  int tags_are_early = 0;
+  if (!PyArg_ParseTuple(spec, "OdOOdOOOOOp:load terms", &ttl, &terms.jitter, &negative, &stale,
+                        &terms.refresh_ahead, &wait, &ttl_of, &condition, &copy, &tags_of,
+                        &tags_are_early) ||
       !parse_nanoseconds(ttl, terms.ttl) || !parse_nanoseconds(negative, terms.negative_ttl) ||
-      !parse_nanoseconds(stale, terms.stale_ttl)) {
+      !parse_nanoseconds(stale, terms.stale_ttl) || !parse_nanoseconds(wait, terms.wait)) {
     return false;
   }
+  terms.tags_are_early = tags_are_early != 0;
   const auto optional = [](PyObject* object) {
     return object == Py_None ? nullptr : Py_NewRef(object);
   };
@@ -197,12 +200,12 @@ bool parse_terms(PyObject* spec, LoadTerms& terms) {
   return true;
 }
 
-// CachedFunction(wrapped, cache, plan, terms, parameters, loader, is_async, is_functools)
+// CachedFunction(wrapped, cache, plan, terms, parameters, backend, is_async, is_functools)
 PyObject* function_new(PyTypeObject* type, PyObject* args, PyObject*) {
-  PyObject *wrapped, *cache, *plan, *terms, *parameters, *loader;
+  PyObject *wrapped, *cache, *plan, *terms, *parameters, *backend;
   int is_async, is_functools;
   if (!PyArg_ParseTuple(args, "OOO!O!O!Opp:CachedFunction", &wrapped, &cache, &PyTuple_Type, &plan,
-                        &PyTuple_Type, &terms, &PyDict_Type, &parameters, &loader, &is_async,
+                        &PyTuple_Type, &terms, &PyDict_Type, &parameters, &backend, &is_async,
                         &is_functools)) {
     return nullptr;
   }
@@ -220,7 +223,7 @@ PyObject* function_new(PyTypeObject* type, PyObject* args, PyObject*) {
   self->wrapped = Py_NewRef(wrapped);
   self->cache = reinterpret_cast<CacheObject*>(Py_NewRef(cache));
   self->state = self->cache->state;
-  self->loader = loader == Py_None ? nullptr : Py_NewRef(loader);
+  self->backend = backend == Py_None ? nullptr : Py_NewRef(backend);
   self->parameters = Py_NewRef(parameters);
   self->is_async = is_async != 0;
   self->is_functools = is_functools != 0;
@@ -236,7 +239,7 @@ int function_traverse(PyObject* object, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(object));
   Py_VISIT(self->wrapped);
   Py_VISIT(self->cache);
-  Py_VISIT(self->loader);
+  Py_VISIT(self->backend);
   Py_VISIT(self->dict);
   Py_VISIT(self->parameters);
   Py_VISIT(self->instance);
@@ -267,7 +270,7 @@ void function_dealloc(PyObject* object) {
   Py_CLEAR(self->dict);
   Py_CLEAR(self->wrapped);
   Py_CLEAR(self->cache);
-  Py_CLEAR(self->loader);
+  Py_CLEAR(self->backend);
   Py_CLEAR(self->parameters);
   Py_CLEAR(self->instance);
   if (self->unbound != nullptr) {
@@ -289,7 +292,8 @@ void function_dealloc(PyObject* object) {
 
 PyObject* function_get(PyObject* self, PyObject* instance, PyObject*) {
   if (instance == nullptr || instance == Py_None) return Py_NewRef(self);
-  return PyMethod_New(self, instance);
+  const Ref function = Ref::steal(bind_function(self, instance));
+  return function ? PyMethod_New(function.get(), instance) : nullptr;
 }
 
 PyObject* function_repr(PyObject* object) {
@@ -301,52 +305,7 @@ PyObject* function_repr(PyObject* object) {
   return PyUnicode_FromFormat("<cached function %S at %p>", name.get(), object);
 }
 
-// ---- methods on keys: f.cache_key(*args, **kwargs) and the like
-
-// Calls `act(self, call, view)` with the key of the arguments.
-template <class Act>
-PyObject* with_key(PyObject* object, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames,
-                   Act&& act) {
-  CachedFunction* self = as_function(object);
-  const Call call{args, nargs, kwnames};
-  KeyBuffer buffer;
-  KeyView view;
-  if (!self->plan->make(call, buffer, view)) return nullptr;
-  return act(self, call, view);
-}
-
-PyObject* cache_key(PyObject* object, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
-  return with_key(
-      object, args, nargs, kwnames,
-      [](CachedFunction*, const Call&, const KeyView& view) { return build_key(view); });
-}
-
-PyObject* cache_contains(PyObject* object, PyObject* const* args, Py_ssize_t nargs,
-                         PyObject* kwnames) {
-  return with_key(object, args, nargs, kwnames,
-                  [](CachedFunction* self, const Call&, const KeyView& view) -> PyObject* {
-                    const Lookup lookup = self->state->look_up(view, false);
-                    if (lookup.found == Found::kFailed) return nullptr;
-                    return PyBool_FromLong(lookup.found == Found::kFresh && !lookup.is_failure);
-                  });
-}
-
-PyObject* cache_invalidate(PyObject* object, PyObject* const* args, Py_ssize_t nargs,
-                           PyObject* kwnames) {
-  return with_key(object, args, nargs, kwnames,
-                  [](CachedFunction* self, const Call&, const KeyView& view) -> PyObject* {
-                    const int removed = self->state->remove(view);
-                    return removed < 0 ? nullptr : PyBool_FromLong(removed);
-                  });
-}
-
-PyObject* cache_refresh(PyObject* object, PyObject* const* args, Py_ssize_t nargs,
-                        PyObject* kwnames) {
-  return with_key(object, args, nargs, kwnames,
-                  [](CachedFunction* self, const Call& call, const KeyView& view) {
-                    return refresh(self, call, view);
-                  });
-}
+// ---- methods of the whole
 
 PyObject* cache_clear(PyObject* object, PyObject*) {
   CacheState& state = *as_function(object)->state;
@@ -357,14 +316,14 @@ PyObject* cache_clear(PyObject* object, PyObject*) {
 
 PyObject* cache_info(PyObject* object, PyObject*) {
   CacheState& state = *as_function(object)->state;
-  const std::size_t size = state.size();
+  const Py_ssize_t size = state.size();
+  if (size < 0) return nullptr;
   const Ref maxsize = Ref::steal(
       state.is_unbounded() ? Py_NewRef(Py_None) : PyLong_FromUnsignedLongLong(state.capacity()));
   if (!maxsize) return nullptr;
-  return PyObject_CallFunction(info_type, "KKOn",
-                               static_cast<unsigned long long>(state.figures.hits),
-                               static_cast<unsigned long long>(state.figures.misses), maxsize.get(),
-                               static_cast<Py_ssize_t>(size));
+  return PyObject_CallFunction(
+      info_type, "KKOn", static_cast<unsigned long long>(state.figures.hits),
+      static_cast<unsigned long long>(state.figures.misses), maxsize.get(), size);
 }
 
 PyObject* stats(PyObject* object, PyObject*) {
@@ -383,46 +342,60 @@ PyObject* reduce(PyObject* object, PyObject*) {
 
 PyObject* copy_self(PyObject* object, PyObject*) { return Py_NewRef(object); }
 
-// ---- for _cache_async
+// ---- for _async.py
 
 PyObject* join(PyObject* object, PyObject* const* args, Py_ssize_t nargs) {
-  if (nargs != 2) return PyErr_Format(PyExc_TypeError, "_join(key, refreshes)");
-  return async_join(as_function(object), args[0], args[1] == Py_True);
+  if (nargs != 4) return PyErr_Format(PyExc_TypeError, "_join(key, args, kwargs, refreshes)");
+  return async_join(as_function(object), args[0], {args[1], args[2]}, args[3] == Py_True);
 }
 
-// Starts the load: the wrapped function's coroutine, or the loader's.
+// Starts the load: the wrapped function's awaitable.
 PyObject* call_async(PyObject* object, PyObject* const* args, Py_ssize_t nargs) {
   CachedFunction* self = as_function(object);
   if (nargs != 3 || !PyTuple_Check(args[1]))
     return PyErr_Format(PyExc_TypeError, "_call(key, args, kwargs)");
-  if (self->loader != nullptr) return PyObject_Vectorcall(self->loader, args, 3, nullptr);
   if (self->instance == nullptr) return PyObject_Call(self->wrapped, args[1], args[2]);
   const Ref instance = Ref::steal(PyTuple_Pack(1, self->instance));
   const Ref all = Ref::steal(instance ? PySequence_Concat(instance.get(), args[1]) : nullptr);
   return all ? PyObject_Call(self->wrapped, all.get(), args[2]) : nullptr;
 }
 
-Duration nanoseconds_of(PyObject* seconds) {
-  const double value = PyFloat_AsDouble(seconds);
-  if (value == -1.0 && PyErr_Occurred()) PyErr_Clear();
-  return value > 0 ? static_cast<Duration>(value * static_cast<double>(kSecond)) : 0;
-}
-
-PyObject* publish(PyObject* object, PyObject* const* args, Py_ssize_t nargs) {
-  if (nargs != 6) {
-    return PyErr_Format(PyExc_TypeError, "_publish(flight, key, value, seconds, args, kwargs)");
+// What a backend is to store, as (ttl, stale, tags); None where it has nothing to.
+PyObject* settle(PyObject* object, PyObject* const* args, Py_ssize_t nargs) {
+  CachedFunction* self = as_function(object);
+  if (nargs != 5) {
+    return PyErr_Format(PyExc_TypeError, "_settle(flight, value, seconds, args, kwargs)");
   }
-  return async_publish(as_function(object), args[0], args[1], args[2], nanoseconds_of(args[3]),
-                       args[4], args[5]);
+  const CallArguments arguments{args[3], args[4]};
+  StoreTerms store;
+  const auto view_key = [self](PyObject* const* key, KeyView& view) {
+    return view_of_key(self, key, view);
+  };
+  switch (settle_async(*self->state, *self->terms, view_key, args[0], args[1], args[2], &arguments,
+                       self->backend != nullptr, store)) {
+    case Settled::kError:
+      return nullptr;
+    case Settled::kDone:
+      Py_RETURN_NONE;
+    case Settled::kStore:
+      return terms_for_backend(store);
+  }
+  Py_UNREACHABLE();
 }
 
-PyObject* publish_failure(PyObject* object, PyObject* const* args, Py_ssize_t nargs) {
-  if (nargs != 6) {
+// The value to hand out instead of the failure, as (value,); None where it is to be raised.
+PyObject* settle_error(PyObject* object, PyObject* const* args, Py_ssize_t nargs) {
+  CachedFunction* self = as_function(object);
+  if (nargs != 7) {
     return PyErr_Format(PyExc_TypeError,
-                        "_publish_failure(flight, key, exception, seconds, args, kwargs)");
+                        "_settle_failure(flight, error, seconds, args, kwargs, refreshes, spare)");
   }
-  return async_publish_failure(as_function(object), args[0], args[1], args[2],
-                               nanoseconds_of(args[3]), args[4], args[5]);
+  const CallArguments arguments{args[3], args[4]};
+  const auto view_key = [self](PyObject* const* key, KeyView& view) {
+    return view_of_key(self, key, view);
+  };
+  return settle_async_failure(*self->state, *self->terms, view_key, args[0], args[1], args[2],
+                              &arguments, args[5] == Py_True, args[6]);
 }
 
 // ---- attributes
@@ -439,6 +412,23 @@ PyObject* get_cache(PyObject* object, void*) {
   return Py_NewRef(reinterpret_cast<PyObject*>(as_function(object)->cache));
 }
 
+PyObject* get_is_method(PyObject* object, void*) {
+  return PyBool_FromLong(as_function(object)->instance != nullptr);
+}
+
+// What _async.py asks for values behind the cache.
+PyObject* get_adapter(PyObject* object, void*) {
+  PyObject* backend = as_function(object)->backend;
+  return Py_NewRef(backend == nullptr ? Py_None : backend);
+}
+
+// Seconds that a call waits for a load that another began; None: as long as it takes.
+PyObject* get_wait(PyObject* object, void*) {
+  const Duration wait = as_function(object)->terms->wait;
+  if (wait == kNever) Py_RETURN_NONE;
+  return PyFloat_FromDouble(static_cast<double>(wait) / static_cast<double>(kSecond));
+}
+
 PyObject* get_copy(PyObject* object, void*) {
   PyObject* copy = as_function(object)->terms->copy;
   return Py_NewRef(copy == nullptr ? Py_None : copy);
@@ -448,25 +438,11 @@ PyObject* get_is_async(PyObject* object, void*) {
   return PyBool_FromLong(as_function(object)->is_async);
 }
 
-PyCFunction keyword_function(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t,
-                                                   PyObject*)) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
-}
-
 PyCFunction fast_function(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t)) {
   return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
 }
 
 PyMethodDef methods[] = {
-    {"cache_key", keyword_function(cache_key), METH_FASTCALL | METH_KEYWORDS,
-     "The key under which a call with these arguments is stored."},
-    {"cache_contains", keyword_function(cache_contains), METH_FASTCALL | METH_KEYWORDS,
-     "Whether a call with these arguments would be a hit. Counts nothing."},
-    {"cache_invalidate", keyword_function(cache_invalidate), METH_FASTCALL | METH_KEYWORDS,
-     "Forget the result for these arguments; whether there was one. A load under way is not "
-     "stored."},
-    {"cache_refresh", keyword_function(cache_refresh), METH_FASTCALL | METH_KEYWORDS,
-     "Call the function now and store its result, whatever is cached."},
     {"cache_clear", cache_clear, METH_NOARGS,
      "cache_clear($self, /)\n--\n\nForget every result and set the figures to zero."},
     {"cache_info", cache_info, METH_NOARGS,
@@ -474,10 +450,10 @@ PyMethodDef methods[] = {
     {"stats", stats, METH_NOARGS, "stats($self, /)\n--\n\nCacheStats of its cache."},
     {"cache_parameters", cache_parameters, METH_NOARGS,
      "cache_parameters($self, /)\n--\n\nThe settings, as a new dict."},
-    {"_call", fast_function(call_async), METH_FASTCALL, "For _cache_async."},
-    {"_join", fast_function(join), METH_FASTCALL, "For _cache_async."},
-    {"_publish", fast_function(publish), METH_FASTCALL, "For _cache_async."},
-    {"_publish_failure", fast_function(publish_failure), METH_FASTCALL, "For _cache_async."},
+    {"_call", fast_function(call_async), METH_FASTCALL, "For _async.py."},
+    {"_join", fast_function(join), METH_FASTCALL, "For _async.py."},
+    {"_settle", fast_function(settle), METH_FASTCALL, "For _async.py."},
+    {"_settle_failure", fast_function(settle_error), METH_FASTCALL, "For _async.py."},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "For annotations."},
     {"__reduce__", reduce, METH_NOARGS, "Pickled by name, as functions are."},
     {"__copy__", copy_self, METH_NOARGS, "Itself, as functions are."},
@@ -495,6 +471,9 @@ PyGetSetDef getset[] = {
     {"__kwdefaults__", get_wrapped_attribute, nullptr, "Of the wrapped function.", kwdefaults},
     {"__globals__", get_wrapped_attribute, nullptr, "Of the wrapped function.", globals},
     {"cache", get_cache, nullptr, "The Cache that holds the results.", nullptr},
+    {"_is_method", get_is_method, nullptr, "Whether calls put an instance in front.", nullptr},
+    {"_adapter", get_adapter, nullptr, "For _async.py.", nullptr},
+    {"_wait", get_wait, nullptr, "For _async.py.", nullptr},
     {"_copy", get_copy, nullptr, "The copy= hook.", nullptr},
     {"_is_async", get_is_async, nullptr, "Whether calls return awaitables.", nullptr},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
@@ -572,7 +551,8 @@ bool is_cached_function(PyObject* object) noexcept {
 
 bool add_cached_function_type(PyObject* module) {
   function_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
-  return function_type != nullptr && PyModule_AddType(module, function_type) == 0 &&
+  return function_type != nullptr && add_key_methods(function_type) &&
+         PyModule_AddType(module, function_type) == 0 &&
          PyModule_AddFunctions(module, module_methods) == 0;
 }
 

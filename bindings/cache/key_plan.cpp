@@ -11,8 +11,6 @@ bool name_less(PyObject* a, PyObject* b) noexcept { return PyUnicode_Compare(a, 
 
 }  // namespace
 
-PyObject* keyword_mark() { return mark; }
-
 bool add_keyword_mark(PyObject* module) {
   mark = PyObject_CallNoArgs(reinterpret_cast<PyObject*>(&PyBaseObject_Type));
   return mark != nullptr && PyModule_AddObjectRef(module, "_KEYWORDS", mark) == 0;
@@ -34,6 +32,7 @@ KeyPlan::~KeyPlan() {
 
 int KeyPlan::traverse(visitproc visit, void* arg) const {
   for (PyObject* value : defaults_) Py_VISIT(value);
+  for (const Ref& callable : vary_) Py_VISIT(callable.get());
   Py_VISIT(prefix_.get());
   Py_VISIT(key_.get());
   return 0;
@@ -47,14 +46,16 @@ std::unique_ptr<KeyPlan> KeyPlan::compile(PyObject* spec) {
   PyObject* function_name = nullptr;
   PyObject* prefix = nullptr;
   PyObject* key = nullptr;
+  PyObject* vary = nullptr;
   Py_ssize_t positional = 0;
   Py_ssize_t positional_only = 0;
   int more = 0;
   int keywords = 0;
   int typed = 0;
-  if (!PyArg_ParseTuple(spec, "iO!O!nnO!ppUOOp:key plan", &shape, &PyTuple_Type, &names,
+  if (!PyArg_ParseTuple(spec, "iO!O!nnO!ppUOOpO!:key plan", &shape, &PyTuple_Type, &names,
                         &PyTuple_Type, &defaults, &positional, &positional_only, &PyTuple_Type,
-                        &ignored, &more, &keywords, &function_name, &prefix, &key, &typed)) {
+                        &ignored, &more, &keywords, &function_name, &prefix, &key, &typed,
+                        &PyTuple_Type, &vary)) {
     return nullptr;
   }
   auto plan = std::unique_ptr<KeyPlan>(new KeyPlan);
@@ -74,10 +75,13 @@ std::unique_ptr<KeyPlan> KeyPlan::compile(PyObject* spec) {
     if (skip < 0) return nullptr;
     if (skip == 0) plan->kept_.push_back(static_cast<std::size_t>(i));
   }
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(vary); ++i) {
+    plan->vary_.push_back(Ref::borrow(PyTuple_GET_ITEM(vary, i)));
+  }
   plan->function_name_ = Ref::borrow(function_name);
   if (prefix != Py_None) plan->prefix_ = Ref::borrow(prefix);
   if (key != Py_None) plan->key_ = Ref::borrow(key);
-  plan->direct_ = plan->shape_ == Shape::kFixed && !plan->prefix_ &&
+  plan->direct_ = plan->shape_ == Shape::kFixed && !plan->prefix_ && plan->vary_.empty() &&
                   plan->kept_.size() == plan->names_.size() &&
                   plan->positional_ == plan->names_.size();
   return plan;
@@ -270,7 +274,36 @@ bool KeyPlan::make_by_callable(const Call& call, KeyBuffer& buffer, KeyView& vie
   return view.hash != -1;
 }
 
-bool KeyPlan::make(const Call& call, KeyBuffer& buffer, KeyView& view) const {
+bool KeyPlan::fits(const Call& call) const {
+  Elements slots;
+  return bind(call, slots.reserve(names_.size()));
+}
+
+// The elements that are there move to the end of the buffer's room, then the new ones follow them.
+bool KeyPlan::add_varied(KeyBuffer& buffer, KeyView& view) const {
+  buffer.varied.reserve(vary_.size());
+  for (const Ref& callable : vary_) {
+    buffer.varied.push_back(Ref::steal(PyObject_CallNoArgs(callable.get())));
+    if (!buffer.varied.back()) return false;
+  }
+  const auto size = static_cast<std::size_t>(view.size);
+  const std::vector<PyObject*> own(view.items, view.items + size);
+  PyObject** items = buffer.elements.reserve(size + vary_.size());
+  std::copy(own.begin(), own.end(), items);
+  std::transform(buffer.varied.begin(), buffer.varied.end(), items + size,
+                 [](const Ref& value) { return value.get(); });
+  const auto count = static_cast<Py_ssize_t>(size + vary_.size());
+  Py_ssize_t culprit = 0;
+  view = {items, count, false, typed_, hash_of_items(items, count, &culprit)};
+  if (view.hash != -1) return true;
+  if (PyErr_ExceptionMatches(PyExc_TypeError)) {
+    PyErr_Format(PyExc_TypeError, "what vary= of %U() returned is unhashable: '%.200s'",
+                 function_name_.get(), Py_TYPE(items[culprit])->tp_name);
+  }
+  return false;
+}
+
+bool KeyPlan::make_own(const Call& call, KeyBuffer& buffer, KeyView& view) const {
   switch (shape_) {
     case Shape::kNone:
       if (call.nargs != 0 || call.keywords() != 0) return make_as_written(call, buffer, view);

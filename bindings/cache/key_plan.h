@@ -5,9 +5,9 @@
 // key=, where there is one), and allocates nothing: the elements are borrowed from the call.
 //
 // The elements of a key, in order: the prefix, if any; one per parameter that is not ignored; the
-// extra positional arguments; a mark and the extra keywords with their values, sorted by name. A
-// call that does not fit the signature is keyed as it was written, closed by the mark, and left to
-// the function to refuse.
+// extra positional arguments; a mark and the extra keywords with their values, sorted by name; what
+// each callable of vary= returns. A call that does not fit the signature is keyed as it was
+// written, closed by the mark, and left to the function to refuse.
 #pragma once
 
 #include <Python.h>
@@ -60,6 +60,7 @@ struct KeyBuffer {
   Elements elements;
   Ref made;  // what key= returned
   PyObject* whole = nullptr;
+  std::vector<Ref> varied;  // what vary= returned
 };
 
 class KeyPlan {
@@ -73,18 +74,32 @@ class KeyPlan {
     kCallable,   // key(*args, **kwargs)
   };
 
-  // `spec` is the tuple (shape, names, defaults, positional, positional_only, ignored, variadic,
-  // function_name, prefix, key, typed) that _cache_key.py makes. Sets an exception on a bad one.
+  // `spec` is the tuple (shape, names, defaults, positional, positional_only, ignored, more,
+  // keywords, function_name, prefix, key, typed, vary) that _key.py makes. Sets an exception on a
+  // bad one.
   [[nodiscard]] static std::unique_ptr<KeyPlan> compile(PyObject* spec);
 
   // Fills `view`, which lives as long as `call` and `buffer`. False with an exception set.
-  [[nodiscard]] bool make(const Call& call, KeyBuffer& buffer, KeyView& view) const;
+  [[nodiscard]] bool make(const Call& call, KeyBuffer& buffer, KeyView& view) const {
+    return make_own(call, buffer, view) && (vary_.empty() || add_varied(buffer, view));
+  }
+
+  // Whether the function takes a call of this shape.
+  [[nodiscard]] bool fits(const Call& call) const;
 
   [[nodiscard]] Shape shape() const noexcept { return shape_; }
   [[nodiscard]] bool typed() const noexcept { return typed_; }
+  // Whether keys are single objects, rather than tuples of elements.
+  [[nodiscard]] bool keys_are_whole() const noexcept {
+    return shape_ == Shape::kOne || (shape_ == Shape::kCallable && !prefix_ && vary_.empty());
+  }
+  // Whether the entry that is made for the shape applies.
+  [[nodiscard]] bool has_shape_entry() const noexcept { return vary_.empty(); }
   // True when a call of exactly size() positional arguments and no keyword is its own key.
   [[nodiscard]] bool is_direct() const noexcept { return direct_; }
   [[nodiscard]] Py_ssize_t size() const noexcept { return static_cast<Py_ssize_t>(names_.size()); }
+
+  [[nodiscard]] PyObject* function_name() const noexcept { return function_name_.get(); }
 
   int traverse(visitproc visit, void* arg) const;
 
@@ -96,6 +111,8 @@ class KeyPlan {
 
   // The parts of make().
   [[nodiscard]] bool bind(const Call& call, PyObject** slots) const noexcept;
+  [[nodiscard]] bool make_own(const Call& call, KeyBuffer& buffer, KeyView& view) const;
+  [[nodiscard]] bool add_varied(KeyBuffer& buffer, KeyView& view) const;
   [[nodiscard]] bool make_fixed(const Call& call, KeyBuffer& buffer, KeyView& view) const;
   [[nodiscard]] bool make_variadic(const Call& call, KeyBuffer& buffer, KeyView& view) const;
   [[nodiscard]] bool make_as_written(const Call& call, KeyBuffer& buffer, KeyView& view) const;
@@ -115,6 +132,7 @@ class KeyPlan {
   std::vector<PyObject*> names_;     // owned, interned
   std::vector<PyObject*> defaults_;  // owned; nullptr where the argument is required
   std::vector<std::size_t> kept_;    // parameters that are part of the key, in order
+  std::vector<Ref> vary_;            // callables of no argument
   Ref function_name_;
   Ref prefix_;
   Ref key_;
@@ -123,10 +141,8 @@ class KeyPlan {
   ~KeyPlan();
 };
 
-// The object that parts extra positional arguments from extra keywords in a key.
-[[nodiscard]] PyObject* keyword_mark();
-
-// False with an exception set.
+// The object that parts extra positional arguments from extra keywords in a key. False with an
+// exception set.
 [[nodiscard]] bool add_keyword_mark(PyObject* module);
 
 }  // namespace mcp::python

@@ -1,65 +1,113 @@
+// A synchronous load, and the steps of one that a coroutine makes.
 #include "bindings/cache/load.h"
 
 #include <utility>
+
+#include "bindings/base/shared_error.h"
+#include "bindings/cache/flight.h"
 
 namespace mcp::python {
 namespace {
 
 PyObject* raise_or_return(Lookup& lookup) {
-  PyObject* value = lookup.value.release();
-  if (!lookup.is_failure) return value;
-  PyException_SetTraceback(value, Py_None);
-  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(value)), value);
-  Py_DECREF(value);
+  if (!lookup.is_failure) return lookup.value.release();
+  raise_remembered(lookup.value.get());
   return nullptr;
 }
 
-// A failed load with a stale value at hand: the value, and the error is forgotten. Interruptions
-// (KeyboardInterrupt and the like) are no failures of the loader.
-PyObject* fall_back(CacheState& state, Lookup& lookup) {
-  if (!lookup.value || lookup.is_failure || !PyErr_ExceptionMatches(PyExc_Exception)) {
-    return nullptr;
+// The loader raised what is set: the value that takes its place, or an empty Ref with it set again.
+Ref end_failed(const Ending& ending, PyObject* spare) {
+  PyObject *type, *value, *traceback;
+  PyErr_Fetch(&type, &value, &traceback);
+  PyErr_NormalizeException(&type, &value, &traceback);
+  if (traceback != nullptr) PyException_SetTraceback(value, traceback);
+  Ref instead = settle_failure(ending, value, spare);
+  if (!instead) {
+    PyErr_Restore(type, value, traceback);
+    return instead;
   }
-  PyErr_Clear();
-  ++state.figures.stale_served;
-  return lookup.value.release();
+  Py_XDECREF(type);
+  Py_XDECREF(value);
+  Py_XDECREF(traceback);
+  return instead;
 }
 
-PyObject* lead(CacheState& state, const KeyView& view, Lookup& lookup, LoadSteps& steps) {
-  PyObject* key = build_key(view);
-  if (key == nullptr) return nullptr;
-  Leading leading(state.loads(), key, static_cast<std::uint64_t>(view.hash), state.tag_epoch());
-  const unsigned weight = steps.needs_timing() ? 1 : state.timing_weight();
+bool end_well(const Ending& ending, PyObject* value, LoadSteps& steps) {
+  StoreTerms store;
+  switch (settle_value(ending, value, steps.has_backend(), store)) {
+    case Settled::kError:
+      return false;
+    case Settled::kDone:
+      return true;
+    case Settled::kStore:
+      return steps.store_behind(value, store, ending.load);
+  }
+  Py_UNREACHABLE();
+}
+
+// The result of the load that `leading` leads; an empty Ref with an exception set. `anew`: the
+// backend holds nothing newer than what made this load necessary.
+Ref run(CacheState& state, const LoadTerms& terms, const KeyView& view, Load& load,
+        LoadSteps& steps, bool refreshes, bool anew, std::uint64_t absent_at) {
+  Behind behind;
+  if (!anew && !steps.look_behind(behind)) return {};
+  if (behind.value && !behind.is_stale) return std::move(behind.value);
+  const unsigned weight = terms.refresh_ahead > 0 ? 1 : state.timing_weight();
   const Instant begun = weight == 0 ? 0 : now_precise();
   Ref value = Ref::steal(steps.compute());
   const Duration took = weight == 0 ? 0 : now_precise() - begun;
   state.figures.load_ns += took * weight;
-  if (!value) {
-    ++state.figures.load_errors;
-    value = Ref::steal(fall_back(state, lookup));
-    if (!value) {
-      steps.publish_failure(leading);
-      leading.finish_with_error();
-      return nullptr;
-    }
-  } else {
-    ++state.figures.loads;
-    if (!steps.publish(leading, value.get(), took, lookup.absent_at)) {
-      leading.finish_with_error();
-      return nullptr;
-    }
+  const CallArguments* arguments = terms.tags_of == nullptr ? nullptr : steps.arguments();
+  const Ending ending{state, terms, view, load, arguments, took, refreshes, absent_at};
+  if (!value) return end_failed(ending, behind.value.get());
+  return end_well(ending, value.get(), steps) ? std::move(value) : Ref();
+}
+
+PyObject* lead(CacheState& state, const LoadTerms& terms, const KeyView& view, Lookup& lookup,
+               LoadSteps& steps, bool refreshes) {
+  LoadTags tags;
+  if (terms.tags_of != nullptr) {
+    const CallArguments* arguments = steps.arguments();
+    if (arguments == nullptr) return nullptr;
+    tags = early_tags(terms, *arguments);
   }
-  leading.finish(value.get());
+  PyObject* key = build_key(view);
+  if (key == nullptr) return nullptr;
+  if (refreshes && !state.loads().fence(view)) {
+    Py_DECREF(key);
+    return nullptr;
+  }
+  const bool anew = refreshes || (lookup.value && !lookup.is_failure);
+  lookup.value = Ref{};  // looked up again, should the load fail
+  Leading leading(state.loads(), key, static_cast<std::uint64_t>(view.hash), state.tag_epoch(),
+                  std::move(tags));
+  Ref value = run(state, terms, view, leading.load(), steps, refreshes, anew, lookup.absent_at);
+  if (value) {
+    leading.finish(value.get());
+  } else {
+    leading.finish_with_error();
+  }
   return value.release();
+}
+
+void raise_timeout(const KeyView& view, LoadSteps& steps, const LoadTerms& terms) {
+  const Ref name = Ref::steal(steps.name());
+  const Ref key = Ref::steal(name ? build_key(view) : nullptr);
+  if (key) raise_load_timeout(name.get(), key.get(), terms.wait);
 }
 
 }  // namespace
 
-PyObject* load_value(CacheState& state, const KeyView& view, Lookup lookup, LoadSteps& steps,
-                     bool joins) {
-  while (joins && !state.loads().empty()) {
+void raise_remembered(PyObject* failure) {
+  const Ref own = own_exception(failure);
+  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(own.get())), own.get());
+}
+
+PyObject* load_value(CacheState& state, const LoadTerms& terms, const KeyView& view, Lookup lookup,
+                     LoadSteps& steps, bool refreshes) {
+  while (!refreshes && !state.loads().empty()) {
     bool failed = false;
-    Load* other = state.loads().find(view, static_cast<std::uint64_t>(view.hash), failed);
+    Load* other = state.loads().find_open(view, failed);
     if (failed) return nullptr;
     if (other == nullptr) break;
     if (lookup.value) {
@@ -67,13 +115,16 @@ PyObject* load_value(CacheState& state, const KeyView& view, Lookup lookup, Load
       return raise_or_return(lookup);
     }
     PyObject* value = nullptr;
-    switch (wait_for_load(*other, &value)) {
+    switch (wait_for_load(*other, &value, terms.wait)) {
       case Waited::kValue:
         return value;
       case Waited::kError:
         return nullptr;
       case Waited::kInline:
         return steps.compute();
+      case Waited::kTimeout:
+        raise_timeout(view, steps, terms);
+        return nullptr;
       case Waited::kRetry:
         break;
     }
@@ -81,13 +132,13 @@ PyObject* load_value(CacheState& state, const KeyView& view, Lookup lookup, Load
     if (lookup.found == Found::kFailed) return nullptr;
     if (lookup.found == Found::kFresh) return raise_or_return(lookup);
   }
-  return lead(state, view, lookup, steps);
+  return lead(state, terms, view, lookup, steps, refreshes);
 }
 
 namespace {
 
-// What _cache_async does next; its names for these are the same.
-enum : long { kAnswer, kRaise, kLead, kWait, kInline };
+// What _async.py does next; its names for these are the same.
+enum : long { kAnswer, kRaise, kLead, kLeadAnew, kWait, kInline };
 
 PyObject* step(long code, PyObject* payload) {  // takes payload over
   return payload == nullptr ? nullptr : Py_BuildValue("lN", code, payload);
@@ -96,21 +147,23 @@ PyObject* step(long code, PyObject* payload) {  // takes payload over
 }  // namespace
 
 PyObject* found_step(Lookup lookup) {
-  return step(lookup.is_failure ? kRaise : kAnswer, lookup.value.release());
+  if (!lookup.is_failure) return step(kAnswer, lookup.value.release());
+  return step(kRaise, own_exception(lookup.value.get()).release());
 }
 
-PyObject* join_load(CacheState& state, PyObject* key, const KeyView& view, Lookup lookup,
-                    bool refreshes) {
-  const auto hash = static_cast<std::uint64_t>(view.hash);
+PyObject* join_load(CacheState& state, const LoadTerms& terms, PyObject* key, const KeyView& view,
+                    Lookup lookup, const CallArguments* arguments, bool refreshes) {
+  LoadTags tags;
+  if (terms.tags_of != nullptr) tags = early_tags(terms, *arguments);
   bool failed = false;
-  Load* other = state.loads().find(view, hash, failed);
+  Load* other = refreshes ? nullptr : state.loads().find_open(view, failed);
   if (failed) return nullptr;
-  if (other != nullptr && refreshes) {
-    state.loads().remove(*other);
-    other = nullptr;
-  }
   if (other == nullptr) {
-    return step(kLead, begin_async_load(state.loads(), Py_NewRef(key), hash, state.tag_epoch()));
+    if (refreshes && !state.loads().fence(view)) return nullptr;
+    const bool anew = refreshes || (lookup.value && !lookup.is_failure);
+    return step(anew ? kLeadAnew : kLead, begin_async_load(state.loads(), Py_NewRef(key),
+                                                           static_cast<std::uint64_t>(view.hash),
+                                                           state.tag_epoch(), std::move(tags)));
   }
   if (lookup.value) {
     if (lookup.found == Found::kStale) ++state.figures.stale_served;
@@ -120,10 +173,46 @@ PyObject* join_load(CacheState& state, PyObject* key, const KeyView& view, Looku
   return step(flight == Py_None ? kInline : kWait, flight);
 }
 
-AsyncClaim claim_of(const CacheState& state, PyObject* flight) noexcept {
-  if (!is_flight(flight)) return {true, state.tag_epoch()};
-  const Load* load = load_of(flight);
-  return {load != nullptr && load->table != nullptr, load == nullptr ? 0 : load->epoch};
+namespace {
+
+Duration nanoseconds_of(PyObject* seconds) {
+  const double value = PyFloat_AsDouble(seconds);
+  if (value == -1.0 && PyErr_Occurred()) PyErr_Clear();
+  return value > 0 ? static_cast<Duration>(value * static_cast<double>(kSecond)) : 0;
+}
+
+// The load of a flight that has not ended; nullptr with an exception set.
+Load* load_under_way(PyObject* flight) {
+  Load* load = is_flight(flight) ? as_flight(flight)->load : nullptr;
+  if (load == nullptr) PyErr_SetString(PyExc_RuntimeError, "the load has ended");
+  return load;
+}
+
+}  // namespace
+
+Settled settle_async(CacheState& state, const LoadTerms& terms, const ViewKey& view_key,
+                     PyObject* flight, PyObject* value, PyObject* seconds,
+                     const CallArguments* arguments, bool has_backend, StoreTerms& store) {
+  Load* load = load_under_way(flight);
+  KeyView view;
+  if (load == nullptr || !view_key(&load->key, view)) return Settled::kError;
+  const Duration took = nanoseconds_of(seconds);
+  state.figures.load_ns += took;
+  return settle_value({state, terms, view, *load, arguments, took, false}, value, has_backend,
+                      store);
+}
+
+PyObject* settle_async_failure(CacheState& state, const LoadTerms& terms, const ViewKey& view_key,
+                               PyObject* flight, PyObject* error, PyObject* seconds,
+                               const CallArguments* arguments, bool refreshes, PyObject* spare) {
+  Load* load = load_under_way(flight);
+  KeyView view;
+  if (load == nullptr || !view_key(&load->key, view)) return nullptr;
+  const Duration took = nanoseconds_of(seconds);
+  state.figures.load_ns += took;
+  const Ref instead = settle_failure({state, terms, view, *load, arguments, took, refreshes}, error,
+                                     spare == Py_None ? nullptr : spare);
+  return instead ? PyTuple_Pack(1, instead.get()) : Py_NewRef(Py_None);
 }
 
 }  // namespace mcp::python

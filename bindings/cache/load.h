@@ -1,45 +1,59 @@
-// load.h: a synchronous load: join the one under way, or lead.
+// load.h: joining the load of a key that is under way, or leading one.
 #pragma once
 
-#include "bindings/cache/state.h"
+#include <functional>
+
+#include "bindings/cache/outcome.h"
 
 namespace mcp::python {
 
-// What a load is made of. Each may run any Python code.
+// What a synchronous load is made of. Each may run any Python code.
 struct LoadSteps {
   virtual ~LoadSteps() = default;
   // The value: a new reference, or nullptr with an exception set.
   virtual PyObject* compute() = 0;
-  // Stores what compute() gave, if `leading` still may. `absent_at` as in StoreTerms; `load_ns` is
-  // 0 where the load was not timed. False with an exception set.
-  virtual bool publish(const Leading& leading, PyObject* value, Duration load_ns,
-                       std::uint64_t absent_at) = 0;
-  // Whether publish() needs load_ns.
-  [[nodiscard]] virtual bool needs_timing() const { return false; }
-  // Stores the exception that is set, where failures are cached, and leaves it set.
-  virtual void publish_failure(const Leading& leading) = 0;
+  // The call's arguments, for tags.
+  [[nodiscard]] virtual const CallArguments* arguments() { return nullptr; }
+  // Looks in the backend behind the cache, if there is one. False with an exception set.
+  [[nodiscard]] virtual bool look_behind(Behind&) { return true; }
+  // Stores there. False with an exception set.
+  [[nodiscard]] virtual bool store_behind(PyObject*, const StoreTerms&, Load&) { return true; }
+  [[nodiscard]] virtual bool has_backend() const noexcept { return false; }
+  // A new str: what loads, for errors.
+  [[nodiscard]] virtual PyObject* name() = 0;
 };
 
 // The value for `view`, which `lookup` did not find fresh: a new reference, or nullptr with an
 // exception set. A stale value in `lookup` is handed out while somebody else loads, and when the
-// load fails. `joins` false: leads a load of its own even where one is under way.
-[[nodiscard]] PyObject* load_value(CacheState& state, const KeyView& view, Lookup lookup,
-                                   LoadSteps& steps, bool joins = true);
+// load fails. `refreshes`: leads a load of its own even where one is under way, and takes nothing
+// but what it gives.
+[[nodiscard]] PyObject* load_value(CacheState& state, const LoadTerms& terms, const KeyView& view,
+                                   Lookup lookup, LoadSteps& steps, bool refreshes = false);
 
-// For coroutines (_cache_async.py). The next step for whoever wants the value of `key`, which
-// `view` views and `lookup` (empty when the load is to be done anew) did not find fresh, as a tuple
+// For coroutines (_async.py). The next step for whoever wants the value of `key`, which `view`
+// views and `lookup` (empty when the load is to be done anew) did not find fresh, as a tuple
 // (code, payload). nullptr with an exception set.
-[[nodiscard]] PyObject* join_load(CacheState& state, PyObject* key, const KeyView& view,
-                                  Lookup lookup, bool refreshes);
+[[nodiscard]] PyObject* join_load(CacheState& state, const LoadTerms& terms, PyObject* key,
+                                  const KeyView& view, Lookup lookup,
+                                  const CallArguments* arguments, bool refreshes);
 // The step of a value or failure that was found.
 [[nodiscard]] PyObject* found_step(Lookup lookup);
 
-// The load of `flight` while its result may be stored; nullptr otherwise. `flight` may be None: a
-// load that nobody can join, which may be stored.
-struct AsyncClaim {
-  bool may_store;
-  std::uint64_t stamp;
-};
-[[nodiscard]] AsyncClaim claim_of(const CacheState& state, PyObject* flight) noexcept;
+// Views `*key`, an object that build_key() made, as its owner does. False with an exception set.
+using ViewKey = std::function<bool(PyObject* const* key, KeyView& view)>;
+// settle_value() and settle_failure() of the load of `flight`, which took `seconds`. The second
+// returns (value,) or None; nullptr with an exception set. `spare` may be None.
+[[nodiscard]] Settled settle_async(CacheState& state, const LoadTerms& terms,
+                                   const ViewKey& view_key, PyObject* flight, PyObject* value,
+                                   PyObject* seconds, const CallArguments* arguments,
+                                   bool has_backend, StoreTerms& store);
+[[nodiscard]] PyObject* settle_async_failure(CacheState& state, const LoadTerms& terms,
+                                             const ViewKey& view_key, PyObject* flight,
+                                             PyObject* error, PyObject* seconds,
+                                             const CallArguments* arguments, bool refreshes,
+                                             PyObject* spare);
+
+// Sets the exception of a remembered failure, as one of the caller's own.
+void raise_remembered(PyObject* failure);
 
 }  // namespace mcp::python

@@ -24,7 +24,8 @@ CacheObject* as_cache(PyObject* object) { return reinterpret_cast<CacheObject*>(
 bool is_cache(PyObject* object) noexcept { return PyObject_TypeCheck(object, cache_type); }
 
 PyObject* figures_of(CacheState& state) {
-  const auto size = static_cast<unsigned long long>(state.size());
+  const Py_ssize_t size = guarded([&] { return state.size(); }, -1);
+  if (size < 0) return nullptr;
   const CacheFigures& f = state.figures;
   const std::uint64_t asked = f.hits + f.misses;
   const double rate = asked == 0 ? 0.0 : static_cast<double>(f.hits) / static_cast<double>(asked);
@@ -33,15 +34,16 @@ PyObject* figures_of(CacheState& state) {
       state.is_unbounded() ? Py_NewRef(Py_None) : PyLong_FromUnsignedLongLong(state.capacity()));
   if (!maxsize) return nullptr;
   const auto number = [](std::uint64_t n) { return static_cast<unsigned long long>(n); };
-  return Py_BuildValue(
-      "{sKsKsdsKsKsdsKsKsKsKsKsKsKsKsOsK}", "hits", number(f.hits), "misses", number(f.misses),
-      "hit_rate", rate, "loads", number(f.loads), "load_errors", number(f.load_errors),
-      "load_seconds", static_cast<double>(f.load_ns) / static_cast<double>(kSecond), "evictions",
-      number(f.evictions), "expirations", number(f.expirations), "invalidations",
-      number(f.invalidations), "stale_served", number(f.stale_served), "misses_cold",
-      number(f.misses > explained ? f.misses - explained : 0), "misses_expired",
-      number(f.misses_expired), "misses_evicted", number(f.misses_evicted), "currsize", size,
-      "maxsize", maxsize.get(), "weight", number(state.weight()));
+  return Py_BuildValue("{sKsKsdsKsKsdsKsKsKsKsKsKsKsKsOsK}", "hits", number(f.hits), "misses",
+                       number(f.misses), "hit_rate", rate, "loads", number(f.loads), "load_errors",
+                       number(f.load_errors), "load_seconds",
+                       static_cast<double>(f.load_ns) / static_cast<double>(kSecond), "evictions",
+                       number(f.evictions), "expirations", number(f.expirations), "invalidations",
+                       number(f.invalidations), "stale_served", number(f.stale_served),
+                       "misses_cold", number(f.misses > explained ? f.misses - explained : 0),
+                       "misses_expired", number(f.misses_expired), "misses_evicted",
+                       number(f.misses_evicted), "currsize", static_cast<unsigned long long>(size),
+                       "maxsize", maxsize.get(), "weight", number(state.weight()));
 }
 
 namespace {
@@ -164,7 +166,7 @@ int contains(PyObject* object, PyObject* key) {
 }
 
 Py_ssize_t length(PyObject* object) {
-  return static_cast<Py_ssize_t>(as_cache(object)->state->size());
+  return guarded([&] { return as_cache(object)->state->size(); }, -1);
 }
 
 // ---- writing
@@ -174,12 +176,7 @@ bool put(PyObject* object, PyObject* key, PyObject* value, const StoreTerms& ter
   CacheState& state = *as_cache(object)->state;
   KeyView view;
   if (!view_of(&key, view)) return false;
-  if (!state.loads().empty()) {
-    bool failed = false;
-    Load* load = state.loads().find(view, static_cast<std::uint64_t>(view.hash), failed);
-    if (failed) return false;
-    if (load != nullptr) state.loads().remove(*load);
-  }
+  if (!state.loads().fence(view)) return false;
   return guarded([&] { return state.store(view, key, value, terms); }, false);
 }
 
@@ -226,6 +223,49 @@ int assign_subscript(PyObject* object, PyObject* key, PyObject* value) {
 PyObject* remove(PyObject* object, PyObject* key) {
   const int removed = discard(object, key);
   return removed < 0 ? nullptr : PyBool_FromLong(removed);
+}
+
+PyObject* pop(PyObject* object, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  PyObject* fallback = nullptr;
+  if (kwnames != nullptr || nargs < 1 || nargs > 2) {
+    const bool named =
+        nargs == 1 && kwnames != nullptr && PyTuple_GET_SIZE(kwnames) == 1 &&
+        PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), "default") == 0;
+    if (!named) return PyErr_Format(PyExc_TypeError, "pop(key[, default])");
+    fallback = args[1];
+  } else if (nargs == 2) {
+    fallback = args[1];
+  }
+  CacheState& state = *as_cache(object)->state;
+  KeyView view;
+  Ref value;
+  if (!view_of(args, view)) return nullptr;
+  if (guarded([&] { return state.remove(view, &value); }, -1) < 0) return nullptr;
+  ++(value ? state.figures.hits : state.figures.misses);
+  if (value) return value.release();
+  if (fallback != nullptr) return Py_NewRef(fallback);
+  PyErr_SetObject(PyExc_KeyError, args[0]);
+  return nullptr;
+}
+
+// _fill(key, value, ttl_ns, stale_ns, longest_ns, load_ns): stores what a tier behind the cache
+// holds. Loads under way stand: it is no newer than they are.
+PyObject* fill(PyObject* object, PyObject* args) {
+  PyObject *key, *value, *ttl, *longest;
+  long long stale, load;
+  StoreTerms terms;
+  if (!PyArg_ParseTuple(args, "OOOLOL:_fill", &key, &value, &ttl, &stale, &longest, &load) ||
+      !parse_nanoseconds(ttl, terms.ttl) || !parse_nanoseconds(longest, terms.longest)) {
+    return nullptr;
+  }
+  CacheState& state = *as_cache(object)->state;
+  terms.stale = stale;
+  terms.load_ns = load;
+  terms.stamp = state.tag_epoch();
+  KeyView view;
+  if (!view_of(&key, view)) return nullptr;
+  if (!guarded([&] { return state.store(view, key, value, terms); }, false)) return nullptr;
+  Py_RETURN_NONE;
 }
 
 PyObject* clear(PyObject* object, PyObject*) {
@@ -344,7 +384,8 @@ PyObject* get_maxsize(PyObject* object, void*) {
 }
 
 PyObject* get_currsize(PyObject* object, void*) {
-  return PyLong_FromSize_t(as_cache(object)->state->size());
+  const Py_ssize_t size = length(object);
+  return size < 0 ? nullptr : PyLong_FromSsize_t(size);
 }
 
 PyCFunction keyword_function(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t,
@@ -384,10 +425,16 @@ PyMethodDef methods[] = {
     {"invalidate_tags", fast_function(invalidate_tags), METH_FASTCALL,
      "invalidate_tags(*tags): forget every entry that carries one of them, in O(1); how many did."},
     {"get_or_load", keyword_function(cache_get_or_load), METH_FASTCALL | METH_KEYWORDS,
-     "get_or_load(key, loader, *, ttl=...): the value; a miss calls loader(key), once at a time."},
-    {"_join", cache_join, METH_O, "For _cache_async."},
-    {"_publish", cache_publish, METH_VARARGS, "For _cache_async."},
-    {"_count_failure", cache_count_failure, METH_O, "For _cache_async."},
+     "get_or_load(key, loader, *, ttl=..., wait_timeout=None): the value; a miss calls "
+     "loader(key), once at a time. Who waits longer than *wait_timeout* seconds for the load of "
+     "another gets LoadTimeout."},
+    {"pop", keyword_function(pop), METH_FASTCALL | METH_KEYWORDS,
+     "pop(key[, default]): take the value out; *default*, or KeyError, if there is none. A load "
+     "under way is not stored."},
+    {"_join", cache_join, METH_O, "For _async.py."},
+    {"_settle", fast_function(cache_settle), METH_FASTCALL, "For _async.py."},
+    {"_settle_failure", fast_function(cache_settle_failure), METH_FASTCALL, "For _async.py."},
+    {"_fill", fill, METH_VARARGS, "For a tier: store what is behind."},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "For annotations."},
     {"_configure", configure, METH_VARARGS, "Settings, while the cache is empty."},
     {"_list", list_items, METH_O, "The living keys, or (True) the pairs."},
@@ -404,9 +451,10 @@ PyMethodDef methods[] = {
     {"_memory_bytes", memory, METH_NOARGS, "Memory beyond what keys and values own."},
     {nullptr, nullptr, 0, nullptr}};
 
-PyGetSetDef getset[] = {{"maxsize", get_maxsize, nullptr, "Capacity; None: no bound.", nullptr},
-                        {"currsize", get_currsize, nullptr, "Entries held.", nullptr},
-                        {nullptr, nullptr, nullptr, nullptr, nullptr}};
+PyGetSetDef getset[] = {
+    {"maxsize", get_maxsize, nullptr, "Capacity; None: no bound.", nullptr},
+    {"currsize", get_currsize, nullptr, "Entries that live, as iteration shows them.", nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
 PyMemberDef members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(CacheObject, weakrefs), READONLY, nullptr},

@@ -36,11 +36,11 @@ auto guarded(Act&& act, decltype(act()) failure) noexcept {
 // The methods that load (object_load.cpp), as the method table takes them.
 PyObject* cache_get_or_load(PyObject* cache, PyObject* const* args, Py_ssize_t nargs,
                             PyObject* kwnames);
-// For _cache_async: _join(key), _publish(flight, key, value, ttl, seconds),
-// _count_failure(seconds).
+// For _async.py: _join(key), _settle(flight, value, ttl, seconds) and
+// _settle_failure(flight, error, seconds).
 PyObject* cache_join(PyObject* cache, PyObject* key);
-PyObject* cache_publish(PyObject* cache, PyObject* args);
-PyObject* cache_count_failure(PyObject* cache, PyObject* seconds);
+PyObject* cache_settle(PyObject* cache, PyObject* const* args, Py_ssize_t nargs);
+PyObject* cache_settle_failure(PyObject* cache, PyObject* const* args, Py_ssize_t nargs);
 
 [[nodiscard]] bool add_cache_type(PyObject* module);
 

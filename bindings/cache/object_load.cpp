@@ -12,37 +12,50 @@ namespace {
 
 class CallSteps final : public LoadSteps {
  public:
-  CallSteps(CacheState& state, PyObject* key, const KeyView& view, PyObject* loader, Duration ttl)
-      : state_(state), key_(key), view_(view), loader_(loader), ttl_(ttl) {}
+  CallSteps(PyObject* cache, PyObject* key, PyObject* loader)
+      : cache_(cache), key_(key), loader_(loader) {}
 
   PyObject* compute() override { return PyObject_CallOneArg(loader_, key_); }
-  bool publish(const Leading& leading, PyObject* value, Duration,
-               std::uint64_t absent_at) override {
-    StoreTerms terms;
-    terms.ttl = ttl_;
-    terms.stamp = leading.epoch();
-    terms.absent_at = absent_at;
-    return !leading.may_store() || state_.store(view_, leading.key(), value, terms);
-  }
-  void publish_failure(const Leading&) override {}
+  PyObject* name() override { return PyObject_Repr(cache_); }
 
  private:
-  CacheState& state_;
+  PyObject* cache_;
   PyObject* key_;
-  const KeyView& view_;
   PyObject* loader_;
-  Duration ttl_;
 };
+
+// Reads get_or_load(key, loader, *, ttl=..., wait_timeout=None). False with an exception set.
+bool read_arguments(PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames, LoadTerms& terms) {
+  if (nargs != 2) {
+    PyErr_SetString(PyExc_TypeError, "get_or_load(key, loader, *, ttl=..., wait_timeout=None)");
+    return false;
+  }
+  const Py_ssize_t keywords = kwnames == nullptr ? 0 : PyTuple_GET_SIZE(kwnames);
+  for (Py_ssize_t k = 0; k < keywords; ++k) {
+    PyObject* name = PyTuple_GET_ITEM(kwnames, k);
+    PyObject* value = args[nargs + k];
+    if (PyUnicode_CompareWithASCIIString(name, "ttl") == 0) {
+      if (value != Py_Ellipsis && !parse_ttl(value, terms.ttl)) return false;
+    } else if (PyUnicode_CompareWithASCIIString(name, "wait_timeout") == 0) {
+      if (!parse_ttl(value, terms.wait, "wait_timeout")) return false;
+    } else {
+      PyErr_Format(PyExc_TypeError, "get_or_load() got an unexpected keyword argument '%U'", name);
+      return false;
+    }
+  }
+  return true;
+}
+
+bool view_key(PyObject* const* key, KeyView& view) { return view_of(key, view); }
 
 }  // namespace
 
 PyObject* cache_get_or_load(PyObject* object, PyObject* const* args, Py_ssize_t nargs,
                             PyObject* kwnames) {
   CacheState& state = state_of(object);
-  Duration ttl = state.ttl();
-  if (!read_ttl_argument(args, nargs, kwnames, 2, "get_or_load(key, loader, *, ttl=...)", ttl)) {
-    return nullptr;
-  }
+  LoadTerms terms;
+  terms.ttl = state.ttl();
+  if (!read_arguments(args, nargs, kwnames, terms)) return nullptr;
   KeyView view;
   if (!view_of(args, view)) return nullptr;
   if (PyObject* value = state.hit(view); value != nullptr) return Py_NewRef(value);
@@ -53,11 +66,11 @@ PyObject* cache_get_or_load(PyObject* object, PyObject* const* args, Py_ssize_t 
     return lookup.value.release();
   }
   state.count_miss(view, lookup);
-  CallSteps steps(state, args[0], view, args[1], ttl);
+  CallSteps steps(object, args[0], args[1]);
   const std::uint64_t absent_at = lookup.absent_at;
   lookup = Lookup{};
   lookup.absent_at = absent_at;
-  return guarded([&] { return load_value(state, view, std::move(lookup), steps); }, nullptr);
+  return guarded([&] { return load_value(state, terms, view, std::move(lookup), steps); }, nullptr);
 }
 
 PyObject* cache_join(PyObject* object, PyObject* key) {
@@ -67,37 +80,29 @@ PyObject* cache_join(PyObject* object, PyObject* key) {
   Lookup lookup = state.look_up(view);
   if (lookup.found == Found::kFailed) return nullptr;
   if (lookup.found == Found::kFresh && !lookup.is_failure) return found_step(std::move(lookup));
-  return join_load(state, key, view, Lookup{}, false);
+  return join_load(state, LoadTerms{}, key, view, Lookup{}, nullptr, false);
 }
 
-PyObject* cache_publish(PyObject* object, PyObject* args) {
-  PyObject *flight, *key, *value, *ttl;
-  double seconds;
-  if (!PyArg_ParseTuple(args, "OOOOd:_publish", &flight, &key, &value, &ttl, &seconds))
-    return nullptr;
+PyObject* cache_settle(PyObject* object, PyObject* const* args, Py_ssize_t nargs) {
+  if (nargs != 4) return PyErr_Format(PyExc_TypeError, "_settle(flight, value, ttl, seconds)");
   CacheState& state = state_of(object);
-  ++state.figures.loads;
-  state.figures.load_ns += static_cast<Duration>(seconds * static_cast<double>(kSecond));
-  StoreTerms terms;
+  LoadTerms terms;
   terms.ttl = state.ttl();
-  if (ttl != Py_Ellipsis && !parse_ttl(ttl, terms.ttl)) return nullptr;
-  const AsyncClaim claim = claim_of(state, flight);
-  terms.stamp = claim.stamp;
-  KeyView view;
-  if (!view_of(&key, view)) return nullptr;
-  if (claim.may_store && !guarded([&] { return state.store(view, key, value, terms); }, false)) {
-    return nullptr;
-  }
-  Py_RETURN_NONE;
+  if (args[2] != Py_Ellipsis && !parse_ttl(args[2], terms.ttl)) return nullptr;
+  StoreTerms store;
+  const Settled settled = guarded(
+      [&] {
+        return settle_async(state, terms, view_key, args[0], args[1], args[3], nullptr, false,
+                            store);
+      },
+      Settled::kError);
+  return settled == Settled::kError ? nullptr : Py_NewRef(Py_None);
 }
 
-PyObject* cache_count_failure(PyObject* object, PyObject* seconds) {
-  CacheState& state = state_of(object);
-  const double value = PyFloat_AsDouble(seconds);
-  if (value == -1.0 && PyErr_Occurred()) return nullptr;
-  ++state.figures.load_errors;
-  state.figures.load_ns += static_cast<Duration>(value * static_cast<double>(kSecond));
-  Py_RETURN_NONE;
+PyObject* cache_settle_failure(PyObject* object, PyObject* const* args, Py_ssize_t nargs) {
+  if (nargs != 3) return PyErr_Format(PyExc_TypeError, "_settle_failure(flight, error, seconds)");
+  return settle_async_failure(state_of(object), LoadTerms{}, view_key, args[0], args[1], args[2],
+                              nullptr, false, Py_None);
 }
 
 }  // namespace mcp::python

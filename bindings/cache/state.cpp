@@ -166,7 +166,7 @@ Lookup CacheState::look_up(const KeyView& view, bool touch) {
       const Box& box = *stored.box();
       result.is_failure = box.is_failure;
       result.load_ns = box.load_ns;
-      result.fresh_until = std::min(result.fresh_until, box.fresh_until);
+      if (box.fresh_until != kNever) result.fresh_until = box.fresh_until;
       if (box.fresh_until <= now) result.found = Found::kStale;
     }
     if (touch) core.touch(i, now);
@@ -219,14 +219,17 @@ Stored CacheState::wrap(PyObject* value, const KeyView& view, const StoreTerms& 
   }
   box->value = Py_NewRef(value);
   box->hash = static_cast<std::uint64_t>(view.hash);
-  box->fresh_until = terms.stale == 0 ? kNever : after(now, terms.ttl);
+  const bool is_cut = terms.longest < terms.ttl;  // leaves before it is stale
+  box->fresh_until = terms.stale == 0 && !is_cut ? kNever : after(now, terms.ttl);
   box->load_ns = terms.load_ns;
   box->is_failure = terms.is_failure;
+  if (terms.is_failure) ++failures_;
   return Stored(box.release());
 }
 
 void CacheState::unwrap(Stored stored) noexcept {
   if (!stored.is_boxed()) return;
+  if (stored.box()->is_failure) --failures_;
   tags_.detach(*stored.box(), !loads_.empty());
   delete stored.box();
 }
@@ -234,7 +237,8 @@ void CacheState::unwrap(Stored stored) noexcept {
 bool CacheState::store(const KeyView& view, PyObject* key, PyObject* value,
                        const StoreTerms& terms) {
   if (tags_.has_dead()) bury_dead(kBuriedPerStore);
-  if (terms.ttl <= 0 || (capacity_ == 0 && !is_unbounded_)) return true;
+  const bool is_over = after(terms.ttl, terms.stale) <= 0;
+  if (is_over || (capacity_ == 0 && !is_unbounded_)) return true;
   std::uint32_t weight = 1;
   Instant now = 0;
   if (!weigh(key, value, weight) || !read_clock(now)) return false;
@@ -244,10 +248,13 @@ bool CacheState::store(const KeyView& view, PyObject* key, PyObject* value,
     const bool is_absent = terms.absent_at == core.version();
     const cache::Index i = is_absent ? cache::kNone : locate(core, view, failed);
     if (failed || (i != cache::kNone && terms.keeps_present)) return;
+    // Weigher, clock and __eq__ have run: nothing else does before the entry is in.
+    if (terms.claim != nullptr && !terms.claim->may_store()) return;
     bool refused = false;
     const Stored stored = wrap(value, view, terms, now, refused);
     if (refused) return;
-    const Instant expires_at = after(after(now, terms.ttl), terms.stale);
+    const Duration kept = std::min(after(terms.ttl, terms.stale), terms.longest);
+    const Instant expires_at = after(now, kept);
     try {
       if (i != cache::kNone) {
         core.replace(i, stored, weight, expires_at, now, out);
@@ -330,13 +337,9 @@ void CacheState::bury_dead(std::size_t limit) {
   }
 }
 
-int CacheState::remove(const KeyView& view) {
+int CacheState::remove(const KeyView& view, Ref* taken) {
   bool failed = false;
-  if (!loads_.empty()) {
-    Load* load = loads_.find(view, static_cast<std::uint64_t>(view.hash), failed);
-    if (failed) return -1;
-    if (load != nullptr) loads_.remove(*load);
-  }
+  if (!loads_.fence(view)) return -1;
   Instant now = 0;
   if (!read_clock(now)) return -1;
   Displaced out;
@@ -349,6 +352,9 @@ int CacheState::remove(const KeyView& view) {
     is_dead = stored.is_boxed() && stored.box()->is_dead();
     const bool is_expired = !is_dead && core.expired(i, now);
     was_living = !is_dead && !is_expired;
+    const bool is_value =
+        !stored.is_boxed() || (!stored.box()->is_failure && stored.box()->fresh_until > now);
+    if (taken != nullptr && was_living && is_value) *taken = Ref::borrow(stored.value());
     core.erase(i, is_expired ? cache::Cause::kExpired : cache::Cause::kRemoved, out);
   });
   settle(out, nullptr, is_dead ? "invalidated" : nullptr);
@@ -409,6 +415,7 @@ void CacheState::clear() {
 
 std::size_t CacheState::invalidate_tags(const std::vector<std::string>& names) {
   std::size_t killed = 0;
+  loads_.fence_tags(names);
   for (const std::string& name : names) {
     // An entry with several tags is to be counted once: those that are dead by another go first.
     bury_dead(kBuriedPerTag);
@@ -440,9 +447,16 @@ bool CacheState::expire(std::size_t budget) {
   return true;
 }
 
-std::size_t CacheState::size() {
-  if (tags_.has_dead()) bury_dead(SIZE_MAX);
-  return with_core([](auto& core) { return core.size(); });
+Py_ssize_t CacheState::size() {
+  Instant now = 0;
+  if (!expire(SIZE_MAX) || !read_clock(now)) return -1;
+  return with_core([&](auto& core) {
+    const std::size_t late = core.count_late(now, [&](cache::Index i) {
+      const Stored stored = core.value(i);
+      return !stored.is_boxed() || !stored.box()->is_failure;
+    });
+    return static_cast<Py_ssize_t>(core.size() - failures_ - late);
+  });
 }
 
 PyObject* CacheState::list(bool pairs) {

@@ -18,8 +18,8 @@
 #include "base/clock.h"
 #include "bindings/base/ref.h"
 #include "bindings/cache/box.h"
-#include "bindings/cache/flight.h"
 #include "bindings/cache/key.h"
+#include "bindings/cache/load_table.h"
 #include "cache/cache_core.h"
 #include "cache/invalidation_feed.h"
 
@@ -53,12 +53,14 @@ struct CacheSettings {
 // How a value is to be stored.
 struct StoreTerms {
   Duration ttl = kNever;
-  Duration stale = 0;  // how long after its ttl it may still be served
+  Duration stale = 0;         // how long after its ttl it may still be served
+  Duration longest = kNever;  // how long it is kept at most, stale or not
   Duration load_ns = 0;
   bool is_failure = false;
   bool must_box = false;
   bool keeps_present = false;  // an entry that is there stays as it is
   std::vector<std::string> tags;
+  const Load* claim = nullptr;           // of a load: nothing is stored once it is fenced
   std::uint64_t stamp = 0;               // the tag epoch at which the load began
   std::uint64_t absent_at = UINT64_MAX;  // as in Lookup: saves looking for the key again
 };
@@ -194,8 +196,8 @@ class CacheState {
                            const StoreTerms& terms);
 
   // Takes the entry out, and any load of it: 1 if there was an entry, 0 if not, -1 with an
-  // exception set.
-  [[nodiscard]] int remove(const KeyView& view);
+  // exception set. `taken`, where given, gets its value unless that is a failure or stale.
+  [[nodiscard]] int remove(const KeyView& view, Ref* taken = nullptr);
 
   // A new time to live for an entry: 1, 0 or -1 as for remove().
   [[nodiscard]] int set_ttl(const KeyView& view, Duration ttl);
@@ -204,6 +206,10 @@ class CacheState {
   [[nodiscard]] int time_left(const KeyView& view, Duration* left);
 
   void clear();
+  [[nodiscard]] bool was_invalidated(const std::vector<std::string>& names,
+                                     std::uint64_t epoch) const {
+    return tags_.was_invalidated(names, epoch);
+  }
   // How many entries it took: exact, unless over a thousand of them carry several tags.
   [[nodiscard]] std::size_t invalidate_tags(const std::vector<std::string>& names);
   void resize(std::uint64_t capacity, bool is_unbounded);
@@ -220,7 +226,9 @@ class CacheState {
 
   // ---- the whole
 
-  [[nodiscard]] std::size_t size();  // without entries that an invalidation killed
+  // Entries that live, as list() gives them: drops those that have expired, and counts no failure.
+  // -1 with an exception set.
+  [[nodiscard]] Py_ssize_t size();
   [[nodiscard]] std::uint64_t weight() {
     return with_core([](auto& c) { return c.weight(); });
   }
@@ -291,6 +299,7 @@ class CacheState {
   bool is_configured_ = false;
   bool has_room_to_spare_ = false;  // entries left since memory was last given back
   bool is_watched_ = false;         // the housekeeper knows this cache
+  std::size_t failures_ = 0;        // entries that are exceptions to raise
   Duration ttl_ = kNever;
   Duration idle_ttl_ = 0;
   Ref weigher_;

@@ -221,6 +221,18 @@ class CacheCore {
         });
   }
 
+  // How many entries have expired that expire(now), with no limit, has left for later; counts those
+  // for which counts(Index).
+  template <class F>
+  [[nodiscard]] std::size_t count_late(Instant now, F&& counts) const {
+    std::size_t late = 0;
+    const auto nodes = [this](Index i) -> const WheelNode& { return entries_.slab[i].wheel; };
+    wheel_.for_each_current(nodes, [&](Index i) {
+      if (expired(i, now) && counts(i)) ++late;
+    });
+    return late;
+  }
+
   // expire() has nothing to do before then; kNever if nothing can expire.
   [[nodiscard]] Instant next_expiry() const noexcept { return wheel_.next_due(); }
 

@@ -100,6 +100,17 @@ class TimerWheel {
     return false;
   }
 
+  // Calls f(i) for the entries that may be due by now though their bucket has not passed; f changes
+  // nothing. REQUIRES: advance() to the same time left no work.
+  template <class Nodes, class F>
+  void for_each_current(Nodes&& nodes, F&& f) const {
+    for (int level = 0; level < kLevels; ++level) {
+      const std::uint64_t slot = (tick_ >> (kBits * level)) & (kWidth - 1);
+      const auto bucket = static_cast<std::uint32_t>(level) * kWidth + slot;
+      for (Index i = heads_[bucket]; i != kNone; i = nodes(i).next) f(i);
+    }
+  }
+
   void clear() noexcept {
     heads_.fill(kNone);
     occupied_.fill(0);

@@ -7,6 +7,7 @@
     ├── CacheError
     │   ├── SerializationError
     │   ├── BackendUnavailable
+    │   ├── LoadTimeout (TimeoutError)
     │   └── ProtocolError
     ├── DatabaseError (sqlite3.DatabaseError)
     │   ├── QueryError (sqlite3.OperationalError)
@@ -43,6 +44,7 @@ __all__ = [
     "IntegrityError",
     "KeyReused",
     "LoadTestError",
+    "LoadTimeout",
     "PoolClosed",
     "PoolTimeout",
     "ProtocolError",
@@ -70,6 +72,10 @@ class SerializationError(CacheError):
 
 class BackendUnavailable(CacheError):
     """The shared tier cannot be reached, or did not answer in time."""
+
+
+class LoadTimeout(CacheError, TimeoutError):
+    """The load of a key, which another caller began, did not end within *wait_timeout*."""
 
 
 class ProtocolError(CacheError):

@@ -2,37 +2,56 @@
 
 The load is a task of its own: whoever waits for it, the caller that started it too, can be cancelled without
 harm to the others. The last one to leave cancels it. Waiters may sit on other event loops.
+
+How it ends is decided natively (``bindings/cache/outcome.h``). A value and an error that is a result (an
+``Exception``, or a ``CancelledError`` of the function's own) go to everyone who waits. What ends a loop
+(``SystemExit`` and the like) goes to the caller that started the load, or if that has left, out of the loop;
+the others try again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 import time
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from .. import _core
+from ..errors import LoadTimeout
+from ._waits import leads_here
 
 __all__ = ["load", "load_key"]
 
 # What owner._join() answers: _core's words for them.
-ANSWER, RAISE, LEAD, WAIT, INLINE = range(5)
+ANSWER, RAISE, LEAD, LEAD_ANEW, WAIT, INLINE = range(6)
 
 
 class Owner(Protocol):
     """What loads: a cached function, or a :class:`Cache` with a loader."""
 
-    def _join(self, key: Any, refreshes: bool, /) -> tuple[int, Any]: ...
+    _adapter: Any
+    """What holds values behind the cache; ``None`` for nothing."""
+    _wait: float | None
+    """How long to wait for the load of another, seconds."""
 
-    def _publish(
-        self, flight: Any, key: Any, value: Any, seconds: float, args: Any, kwargs: Any, /
-    ) -> None: ...
+    def _join(self, key: Any, args: Any, kwargs: Any, refreshes: bool, /) -> tuple[int, Any]: ...
 
-    def _publish_failure(
-        self, flight: Any, key: Any, error: BaseException, seconds: float, args: Any, kwargs: Any, /
-    ) -> tuple[bool, Any]: ...
+    def _settle(self, flight: Any, value: Any, seconds: float, args: Any, kwargs: Any, /) -> Any: ...
+
+    def _settle_failure(
+        self,
+        flight: Any,
+        error: BaseException,
+        seconds: float,
+        args: Any,
+        kwargs: Any,
+        refreshes: bool,
+        spare: Any,
+        /,
+    ) -> tuple[Any] | None: ...
 
     def _call(self, key: Any, args: Any, kwargs: Any, /) -> Awaitable[Any]: ...
 
@@ -40,33 +59,67 @@ class Owner(Protocol):
 class _KeyLoad:
     """The owner for one call of :meth:`Cache.aget_or_load`."""
 
-    __slots__ = ("_cache", "_loader", "_ttl")
+    __slots__ = ("_adapter", "_cache", "_loader", "_ttl", "_wait")
 
-    def __init__(self, cache: _core.CacheBase[Any, Any], loader: Callable[[Any], Any], ttl: Any) -> None:
+    def __init__(
+        self, cache: _core.CacheBase[Any, Any], loader: Callable[[Any], Any], ttl: Any, wait: float | None
+    ) -> None:
+        self._adapter = None
         self._cache = cache
         self._loader = loader
         self._ttl = ttl
+        self._wait = wait
 
-    def _join(self, key: Any, refreshes: bool, /) -> tuple[int, Any]:
+    def __repr__(self) -> str:
+        return repr(self._cache)
+
+    def _join(self, key: Any, args: Any, kwargs: Any, refreshes: bool, /) -> tuple[int, Any]:
         return self._cache._join(key)
 
-    def _publish(self, flight: Any, key: Any, value: Any, seconds: float, args: Any, kwargs: Any, /) -> None:
-        self._cache._publish(flight, key, value, self._ttl, seconds)
+    def _settle(self, flight: Any, value: Any, seconds: float, args: Any, kwargs: Any, /) -> None:
+        self._cache._settle(flight, value, self._ttl, seconds)
 
-    def _publish_failure(
-        self, flight: Any, key: Any, error: BaseException, seconds: float, args: Any, kwargs: Any, /
-    ) -> tuple[bool, Any]:
-        self._cache._count_failure(seconds)
-        return False, None
+    def _settle_failure(
+        self,
+        flight: Any,
+        error: BaseException,
+        seconds: float,
+        args: Any,
+        kwargs: Any,
+        refreshes: bool,
+        spare: Any,
+        /,
+    ) -> tuple[Any] | None:
+        return self._cache._settle_failure(flight, error, seconds)
 
     async def _call(self, key: Any, args: Any, kwargs: Any, /) -> Any:
         result = self._loader(key)
         return await result if inspect.isawaitable(result) else result
 
 
-async def load_key(cache: _core.CacheBase[Any, Any], key: Any, loader: Callable[[Any], Any], ttl: Any) -> Any:
+class _Lead:
+    """The caller that started a load, as the load's task sees it."""
+
+    __slots__ = ("error", "flight", "waits")
+
+    def __init__(self, flight: Any) -> None:
+        self.waits = True
+        self.error: BaseException | None = None
+        self.flight = flight
+        """Until the load runs."""
+
+    def ended(self, task: Any) -> None:
+        """Let everyone try again if the task was cancelled before it ran."""
+        if self.flight is not None:
+            self.flight.retry(True)
+            self.flight = None
+
+
+async def load_key(
+    cache: _core.CacheBase[Any, Any], key: Any, loader: Callable[[Any], Any], ttl: Any, wait: float | None
+) -> Any:
     """The value of *key*, which was not in *cache* a moment ago."""
-    return await _load(_KeyLoad(cache, loader, ttl), key, (), {}, False)
+    return await _load(_KeyLoad(cache, loader, ttl, wait), key, (), {}, False)
 
 
 async def load(function: Any, key: Any, args: Any, kwargs: Any, refreshes: bool) -> Any:
@@ -77,82 +130,184 @@ async def load(function: Any, key: Any, args: Any, kwargs: Any, refreshes: bool)
 
 
 async def _load(owner: Owner, key: Any, args: Any, kwargs: Any, refreshes: bool) -> Any:
+    _refuse_trio(owner)
     while True:
         loop = asyncio._get_running_loop()
-        if loop is None:  # another framework: tasks are not ours to make
-            return await _run_alone(owner, key, args, kwargs)
-        step, payload = owner._join(key, refreshes)
+        step, payload = owner._join(key, args, kwargs, refreshes)
         if step == ANSWER:
             return payload
         if step == RAISE:
-            raise payload.with_traceback(None)
+            try:
+                raise payload
+            finally:
+                del payload
         if step == INLINE:
             return await owner._call(key, args, kwargs)
-        if step == LEAD:
+        lead = None
+        if step != WAIT:
+            lead = _Lead(payload)
+            run = _run(owner, payload, lead, key, args, kwargs, step == LEAD, refreshes)
+            if loop is None:  # no framework that we know: in this very coroutine
+                del payload
+                return await run
             payload.loop = loop
-            payload.task = loop.create_task(_run(owner, payload, key, args, kwargs))
+            task = payload.task = loop.create_task(run)
+            task.add_done_callback(lead.ended)
+            del run, task
+        elif loop is None:
+            return await owner._call(key, args, kwargs)
         elif _is_stranded(payload.loop, loop):
             payload.abandon()
             continue
-        arrived, value = await _wait(payload, loop)
+        waiting = _wait_for(owner, key, payload, lead, loop)
+        del payload, lead  # an exception that passes here must not hold what holds it
+        arrived, value = await waiting
         if arrived:
             return value
         refreshes = False
 
 
-async def _run_alone(owner: Owner, key: Any, args: Any, kwargs: Any) -> Any:
-    begun = time.perf_counter()
+async def _run(
+    owner: Owner, flight: Any, lead: _Lead, key: Any, args: Any, kwargs: Any, asks: bool, refreshes: bool
+) -> Any:
+    """The load itself. Under asyncio it is a task, and its result goes to the flight alone."""
+    lead.flight = None
+    token = _core._inside_load.set(flight)
+    loop = flight.loop
     try:
-        value = await owner._call(key, args, kwargs)
+        value = await _end(owner, flight, key, args, kwargs, asks, refreshes)
     except BaseException as error:
-        has_stale, stale = owner._publish_failure(None, key, error, time.perf_counter() - begun, args, kwargs)
-        if has_stale:
-            return stale
-        raise
-    owner._publish(None, key, value, time.perf_counter() - begun, args, kwargs)
-    return value
+        if loop is None:
+            flight.fail(error)
+            raise
+        if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
+            flight.retry(True)
+        elif isinstance(error, (Exception, asyncio.CancelledError)):
+            flight.fail(error)
+        else:
+            if lead.waits:
+                lead.error = error
+            else:
+                _stop(loop, error)
+            flight.retry(False)
+        return None
+    else:
+        flight.finish(value)
+        return value if loop is None else None
+    finally:
+        try:
+            _core._inside_load.reset(token)
+        except ValueError:  # ended by the collector, in a context that is not ours
+            token = None
+        flight.task = None
+        del flight, lead, token
 
 
-async def _run(owner: Owner, flight: Any, key: Any, args: Any, kwargs: Any) -> None:
-    """The load itself, in a task of its own. Its result goes to the flight, not to the task."""
-    _core._inside_load.set(flight)
-    begun = time.perf_counter()
+async def _end(
+    owner: Owner, flight: Any, key: Any, args: Any, kwargs: Any, asks: bool, refreshes: bool
+) -> Any:
     try:
+        adapter = owner._adapter
+        spare = None
+        if adapter is not None and asks:
+            found = await adapter.alook(key)
+            if found is not None:
+                spare, is_stale = found
+                if not is_stale:
+                    return spare
+        begun = time.perf_counter()
         try:
             value = await owner._call(key, args, kwargs)
         except BaseException as error:
-            has_stale, value = owner._publish_failure(
-                flight, key, error, time.perf_counter() - begun, args, kwargs
+            instead = owner._settle_failure(
+                flight, error, time.perf_counter() - begun, args, kwargs, refreshes, spare
             )
-            if not has_stale:
+            if instead is None:
                 raise
-        else:
-            owner._publish(flight, key, value, time.perf_counter() - begun, args, kwargs)
-    except BaseException as error:
-        flight.fail(error)
-        if not isinstance(error, Exception):
-            raise
-    else:
-        flight.finish(value)
+            return instead[0]
+        terms = owner._settle(flight, value, time.perf_counter() - begun, args, kwargs)
+        if terms is not None:
+            flight.storing = True
+            try:
+                await adapter.astore(key, value, terms)
+            finally:
+                flight.storing = False
+            if flight.fenced:
+                await adapter.aforget(key)
+        return value
     finally:
-        flight.task = None
+        del flight
 
 
-async def _wait(flight: Any, loop: AbstractEventLoop) -> tuple[bool, Any]:
+async def _wait_for(
+    owner: Owner, key: Any, flight: Any, lead: _Lead | None, loop: AbstractEventLoop
+) -> tuple[bool, Any]:
     """The flight's result; ``(False, None)`` when its leader was interrupted."""
-    future: Future[None] = loop.create_future()
     try:
-        if flight.add_waiter(future):
-            await future
-    except asyncio.CancelledError:
-        task = flight.task
-        if flight.remove_waiter(future) == 0 and task is not None and not flight.done:
-            flight.abandon()
-            _on_its_loop(flight.loop, task.cancel)
-        raise
-    flight.remove_waiter(future)
-    result: tuple[bool, Any] = flight.result()
-    return result
+        future: Future[None] = loop.create_future()
+        timer = None
+        try:
+            if flight.add_waiter(future):
+                if lead is None and owner._wait is not None:
+                    timer = loop.call_later(owner._wait, _complete, future)
+                await future
+        except BaseException:  # cancelled, or closed
+            if lead is not None:
+                lead.waits = False
+            _leave(flight, future)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+        if not flight.done:
+            _leave(flight, future)
+            raise LoadTimeout(
+                f"{getattr(owner, '__qualname__', owner)}: waited {owner._wait} seconds for the load of "
+                f"{key!r} that another caller began"
+            )
+        flight.remove_waiter(future)
+        if lead is not None and lead.error is not None:
+            raise lead.error
+        result: tuple[bool, Any] = flight.result(lead is not None)
+        if not result[0] and flight.cancelled and flight.loop is loop:
+            raise asyncio.CancelledError
+        return result
+    finally:
+        del flight, lead
+
+
+def _leave(flight: Any, future: Future[None]) -> None:
+    task = flight.task
+    if flight.remove_waiter(future) == 0 and task is not None and not flight.done:
+        flight.abandon()
+        _on_its_loop(flight.loop, task.cancel)
+
+
+def _is_being_cancelled() -> bool:
+    """Whether the running task was told to end, rather than made up its mind itself."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _stop(loop: AbstractEventLoop, error: BaseException) -> None:
+    """Hand an error that nobody waits for to *loop*, as a task's own goes."""
+
+    def throw() -> None:
+        raise error
+
+    if isinstance(error, (SystemExit, KeyboardInterrupt)):
+        loop.call_soon(throw)
+    else:
+        loop.call_exception_handler({"message": "a load that nobody waits for ended", "exception": error})
+
+
+def _refuse_trio(owner: Owner) -> None:
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_task():
+        raise RuntimeError(
+            f"{getattr(owner, '__qualname__', owner)}: cached coroutine functions load under asyncio "
+            "(also through anyio), not under trio. Cache a sync function, or run anyio on asyncio"
+        )
 
 
 def _is_stranded(owner: AbstractEventLoop | None, loop: AbstractEventLoop) -> bool:
@@ -180,5 +335,5 @@ def _wake(futures: list[Future[None]]) -> None:
         _on_its_loop(future.get_loop(), _complete, future)
 
 
-_core._set_wake(_wake)
+_core._set_load_hooks(_wake, asyncio.CancelledError, LoadTimeout, leads_here)
 _core._set_async_loader(load)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
 
 from .._base._stats import CacheStats, Ttl
+from ..errors import ConfigurationError
 from ._cache import Cache
 
-__all__ = ["CacheBackend", "attach", "make_loader"]
+__all__ = ["CacheBackend", "LifetimeBackend", "attach", "check_options", "make_adapter"]
 
 _MISSING: Any = object()
 
@@ -19,7 +20,8 @@ class CacheBackend(Protocol):
 
     :class:`TieredCache` is one. The decorator calls the plain methods for sync functions and the ones with
     an ``a`` for coroutine functions. Keys are tuples: the function's name first, then its normalised
-    arguments. Concurrent misses of one key in one process are already folded into one load.
+    arguments. Concurrent misses of one key in one process are already folded into one load. Failures
+    (*negative_ttl*) are remembered in the process, not here.
     """
 
     @property
@@ -32,7 +34,9 @@ class CacheBackend(Protocol):
         """The in-process cache in front, or ``None``.
 
         Hits on it are answered natively, without a call of :meth:`get`. The backend keeps it filled
-        (in :meth:`get` and :meth:`set`) and coherent.
+        (in :meth:`get` and :meth:`set`) and coherent: :meth:`delete` and :meth:`invalidate_tags` pass on
+        to it what they forget, which also keeps a load that began before from being stored or joined.
+        Without a memory only ``cache_invalidate()`` of the function itself does that.
         """
         ...
 
@@ -69,77 +73,142 @@ class CacheBackend(Protocol):
         ...
 
 
+@runtime_checkable
+class LifetimeBackend(Protocol):
+    """A :class:`CacheBackend` that also says how long its values still live. :class:`TieredCache` is one."""
+
+    @property
+    def ttl(self) -> float | None:
+        """The lifetime of values that are stored without one, seconds."""
+        ...
+
+    def _look_behind(self, key: Any, stale: float, load: float) -> tuple[Any, bool] | None: ...
+
+    async def _alook_behind(self, key: Any, stale: float, load: float) -> tuple[Any, bool] | None: ...
+
+    def _store_behind(
+        self, key: Any, value: Any, ttl: float | None, stale: float, tags: Iterable[str], load: float
+    ) -> None: ...
+
+    async def _astore_behind(
+        self, key: Any, value: Any, ttl: float | None, stale: float, tags: Iterable[str], load: float
+    ) -> None: ...
+
+
 class Options(Protocol):
-    """What a loader needs of the decorator's options."""
+    """What is needed of the decorator's options."""
 
-    ttl_ns: int | None
     ttl: Any
-    ttl_of: Callable[[Any], int | None] | None
-    condition: Callable[[Any], object] | None
+    stale_ns: int
+    refresh_ahead: float
+    jitter: float
 
 
-def make_loader(
-    backend: CacheBackend,
-    function: Callable[..., Any],
-    options: Options,
-    tags_of: Callable[[Any, Any], Any] | None,
-    is_async: bool,
-) -> Callable[[Any, Any, Any], Any]:
-    """``loader(key, args, kwargs)``: the backend's value, or the function's, stored in the backend."""
+def check_options(backend: CacheBackend, options: Options) -> None:
+    """Refuse what *backend* cannot do.
 
-    def terms(value: Any, args: Any, kwargs: Any) -> dict[str, Any] | None:
-        """Keywords for ``set``; ``None`` if the value is not to be stored."""
-        if options.condition is not None and not options.condition(value):
-            return None
+    Raises:
+        ConfigurationError: the message names the option and the reason.
+    """
+    if isinstance(backend, LifetimeBackend):
+        return
+    for name, value in (("stale_ttl", options.stale_ns / 1e9), ("refresh_ahead", options.refresh_ahead)):
+        if value:
+            raise ConfigurationError(
+                f"{name}={value!r}: {backend!r} does not say, as TieredCache does, how long its values live on"
+            )
+    if options.jitter and options.ttl is ...:
+        raise ConfigurationError(
+            f"jitter={options.jitter!r}: expected ttl= too, since {backend!r} has its own"
+        )
+
+
+def make_adapter(backend: CacheBackend, options: Options) -> _Adapter:
+    """What the native core asks for values behind the memory of *backend*."""
+    if isinstance(backend, LifetimeBackend):
+        return _LifetimeAdapter(backend, options)
+    return _Adapter(backend, options)
+
+
+Terms = tuple[float | None, float, tuple[str, ...], float]
+"""How to store a value: for how long, how long it may be stale after that, under which tags, and how long it
+took to load, seconds; 0.0 where that is of no interest."""
+
+
+class _Adapter:
+    """Looks a key up behind the memory, stores it there, and takes back what an invalidation overtook."""
+
+    def __init__(self, backend: CacheBackend, options: Options) -> None:
+        self._backend: Any = backend
+        self._has_own_ttl = options.ttl is ... and not options.jitter and not options.stale_ns
+
+    def look(self, key: Any) -> tuple[Any, bool] | None:
+        """The value and whether it is stale; ``None`` where there is none."""
+        value = self._backend.get(key, _MISSING)
+        return None if value is _MISSING else (value, False)
+
+    async def alook(self, key: Any) -> tuple[Any, bool] | None:
+        value = await self._backend.aget(key, _MISSING)
+        return None if value is _MISSING else (value, False)
+
+    def store(self, key: Any, value: Any, terms: Terms) -> None:
+        self._backend.set(key, value, **self._keywords(terms))
+
+    async def astore(self, key: Any, value: Any, terms: Terms) -> None:
+        await self._backend.aset(key, value, **self._keywords(terms))
+
+    def forget(self, key: Any) -> None:
+        self._backend.delete(key)
+
+    async def aforget(self, key: Any) -> None:
+        await self._backend.adelete(key)
+
+    def _keywords(self, terms: Terms) -> dict[str, Any]:
+        ttl, stale, tags, _ = terms
         keywords: dict[str, Any] = {}
-        if options.ttl_of is not None:
-            lifetime = options.ttl_of(value)
-            if lifetime == 0:
-                return None
-            keywords["ttl"] = None if lifetime is None else lifetime / 1e9
-        elif options.ttl is not ...:
-            keywords["ttl"] = None if options.ttl_ns is None else options.ttl_ns / 1e9
-        if tags_of is not None:
-            keywords["tags"] = tuple(tags_of(args, kwargs))
+        if not self._has_own_ttl:
+            keywords["ttl"] = None if ttl is None else ttl + stale
+        if tags:
+            keywords["tags"] = tags
         return keywords
 
-    def load(key: Any, args: Any, kwargs: Any) -> Any:
-        value = backend.get(key, _MISSING)
-        if value is _MISSING:
-            value = function(*args, **kwargs)
-            keywords = terms(value, args, kwargs)
-            if keywords is not None:
-                backend.set(key, value, **keywords)
-        return value
 
-    async def aload(key: Any, args: Any, kwargs: Any) -> Any:
-        value = await backend.aget(key, _MISSING)
-        if value is _MISSING:
-            value = await function(*args, **kwargs)
-            keywords = terms(value, args, kwargs)
-            if keywords is not None:
-                await backend.aset(key, value, **keywords)
-        return value
+class _LifetimeAdapter(_Adapter):
+    """Knows by its remaining lifetime whether a value is stale, and how long loads take by the last one."""
 
-    return aload if is_async else load
+    def __init__(self, backend: LifetimeBackend, options: Options) -> None:
+        super().__init__(backend, options)  # type: ignore[arg-type]
+        self._stale = options.stale_ns / 1e9
+        self._load = 0.0
+
+    def look(self, key: Any) -> tuple[Any, bool] | None:
+        found: tuple[Any, bool] | None = self._backend._look_behind(key, self._stale, self._load)
+        return found
+
+    async def alook(self, key: Any) -> tuple[Any, bool] | None:
+        found: tuple[Any, bool] | None = await self._backend._alook_behind(key, self._stale, self._load)
+        return found
+
+    def store(self, key: Any, value: Any, terms: Terms) -> None:
+        self._load = terms[3]
+        self._backend._store_behind(key, value, *terms)
+
+    async def astore(self, key: Any, value: Any, terms: Terms) -> None:
+        self._load = terms[3]
+        await self._backend._astore_behind(key, value, *terms)
 
 
 def attach(made: Any, backend: CacheBackend) -> None:
     """Let the methods of the cached function *made* that change or report entries speak of *backend*."""
     forget = made.cache_invalidate
-    refresh = made.cache_refresh
 
     def cache_invalidate(*args: Any, **kwargs: Any) -> bool:
         """Forget the result for these arguments, in the backend too; whether there was one."""
-        here = forget(*args, **kwargs)
-        return backend.delete(made.cache_key(*args, **kwargs)) or here
-
-    def cache_refresh(*args: Any, **kwargs: Any) -> Any:
-        """Call the function now and store its result, whatever is cached."""
-        cache_invalidate(*args, **kwargs)
-        return refresh(*args, **kwargs)
+        here = forget(*args, **kwargs)  # also fences the load under way, before the backend forgets
+        there = backend.delete(made.cache_key(*args, **kwargs))
+        forget(*args, **kwargs)  # and one that has read the backend in between
+        return there or here
 
     made._backend = backend
     made.cache_invalidate = cache_invalidate
-    made.cache_refresh = cache_refresh
     made.stats = backend.stats

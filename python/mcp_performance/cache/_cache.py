@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from .. import _core
 from .._base import _registry
-from .._base._durations import nanoseconds
+from .._base._durations import nanoseconds, seconds
 from .._base._stats import CacheStats, Ttl
 from ..errors import ConfigurationError
 from . import _async
@@ -30,7 +30,9 @@ class Cache(_core.CacheBase[K, V], MutableMapping[K, V], Generic[K, V]):
     Compares and hashes by identity. Safe from any thread and any event loop. Keys compare as those of a
     ``dict`` do; values are kept as they are, so a caller who changes a mutable one changes it for
     everybody. Looking up counts in :meth:`stats`; ``in``, iteration and :meth:`expires_in` do not.
-    Iterating walks a list of the keys that were alive when it began.
+    Iterating walks a list of the keys that were alive when it began; ``len()``, ``bool()`` and
+    :attr:`currsize` agree with it, and drop what has expired. No load that began before an entry was set,
+    taken or invalidated is stored after, or joined.
 
     Args:
         maxsize: capacity in entries, or in weight with a *weigher*; ``None`` for no bound, 0 to store
@@ -105,18 +107,37 @@ class Cache(_core.CacheBase[K, V], MutableMapping[K, V], Generic[K, V]):
         return self._policy
 
     async def aget_or_load(
-        self, key: K, loader: Callable[[K], V | Awaitable[V]], *, ttl: Ttl | EllipsisType = ...
+        self,
+        key: K,
+        loader: Callable[[K], V | Awaitable[V]],
+        *,
+        ttl: Ttl | EllipsisType = ...,
+        wait_timeout: Ttl = None,
     ) -> V:
         """The value of *key*; a miss awaits ``loader(key)``, a sync or async function, once at a time.
 
         Cancelling one caller does not disturb the others. What the loader raises reaches every caller that
         waits, and nothing is stored. A key that is deleted, set or cleared meanwhile stays as that left it.
+        Who waits longer than *wait_timeout* for the load of another gets :class:`LoadTimeout`.
         """
+        limit = seconds("wait_timeout", wait_timeout)
         value: Any = self.get(key, _MISSING)
         if value is _MISSING:
-            value = await _async.load_key(self, key, loader, ttl)
+            value = await _async.load_key(self, key, loader, ttl, limit)
         result: V = value
         return result
+
+    def popitem(self) -> tuple[K, V]:
+        """Take some entry out.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for key in self:
+            value: Any = self.pop(key, _MISSING)
+            if value is not _MISSING:
+                return key, value
+        raise KeyError("popitem(): the cache is empty")
 
     def get_many(self, keys: Iterable[K]) -> dict[K, V]:
         """The keys among *keys* that are here, with their values."""

@@ -33,6 +33,9 @@ TtlOption: TypeAlias = Ttl | Callable[[Any], Ttl] | EllipsisType
 
 _core._set_figure_types(CacheInfo, CacheStats)
 
+# What becomes a function only when it is looked up on a class.
+_DESCRIPTORS = (classmethod, staticmethod, property, functools.cached_property, functools.partialmethod)
+
 # What asyncio.iscoroutinefunction() looks for, where it does.
 _COROUTINE_MARK = getattr(asyncio.coroutines, "_is_coroutine", None)
 
@@ -55,6 +58,8 @@ def cached(
     refresh_ahead: float | None = None,
     jitter: float = 0.0,
     copy: Callable[[Any], Any] | None = None,
+    vary: Iterable[Callable[[], Any]] = (),
+    wait_timeout: Ttl = None,
     cache: Cache[Any, Any] | CacheBackend | None = None,
     name: str | None = None,
     as_function: bool = False,
@@ -64,8 +69,11 @@ def cached(maxsize: Any = 1024, typed: bool = False, **options: Any) -> Any:
 
     ``f(1)``, ``f(x=1)`` and a default of 1 are one entry; arguments compare as keys of a ``dict``.
     Concurrent misses of one call run the function once, whichever threads and event loops they come from; a
-    call that would wait for itself, directly or through others, runs the function inline. Exceptions reach
-    every caller that waits and are not stored. An invalidation wins over a load that began before it.
+    call that would wait for itself, directly or through others, runs the function inline. An exception
+    reaches every caller that waits, each as one of its own, and is not stored; so does a ``CancelledError``
+    that the function raises. ``SystemExit`` and the like reach the caller that runs the function, and the
+    others call it again. An invalidation wins over a load that began before it: nobody who calls later gets
+    its result, and nothing of it is stored.
 
     Args:
         maxsize: entries held; ``None`` for no bound, 0 for none.
@@ -74,20 +82,29 @@ def cached(maxsize: Any = 1024, typed: bool = False, **options: Any) -> Any:
             the result (which may answer 0: do not store). ``config.CACHE_TTL`` unless given; with *cache*,
             that cache's own.
         policy: ``"adaptive"`` or ``"lru"``.
-        key: ``key(*args, **kwargs)`` makes the key.
+        key: ``key(*args, **kwargs)`` makes the key. Whatever else the function reads must be in it: for one
+            that asks ``current_user``, a context variable, ``key=lambda page: (current_user.get(), page)``.
         ignore: names of parameters that are no part of the key.
-        tags: strings for :meth:`Cache.invalidate_tags`; ``"user:{id}"`` is filled from the arguments; or a
-            callable of the arguments.
+        tags: strings for :meth:`Cache.invalidate_tags`; ``"user:{id}"`` is filled from the arguments when
+            the call begins; or a callable of the arguments, asked when the function has returned.
         condition: ``condition(result)`` decides whether it is stored.
         negative_ttl: how long an ``Exception`` is remembered and raised again; not at all unless given.
+            What is kept is a copy without its frames, in this process only.
         stale_ttl: how long past its *ttl* a result is still served, to all but the one caller that
             refreshes it, and to that one when the function fails.
         refresh_ahead: 0 to 1; a hit near its expiry may refresh early, by chance, the earlier the longer
             the function takes (XFetch; 1 is the published beta).
         jitter: 0 to 1; share of the *ttl* that chance may take away, so that entries do not expire together.
         copy: ``copy(result)`` makes what each caller gets, for results that callers change.
+        vary: callables without arguments whose values are part of the key, asked at each call:
+            ``vary=(current_user.get,)``.
+        wait_timeout: how long a call waits for one that is at work for the same key; :class:`LoadTimeout`
+            then. Needed where a function waits for a thread or a task that calls it with the same
+            arguments: such a wait is noticed, and the function run inline, only on
+            ``concurrent.futures`` and ``Thread.join()``.
         cache: a :class:`Cache` to share, or a :class:`CacheBackend` such as :class:`TieredCache`, in place
-            of a cache of its own; *maxsize* and *policy* are then the cache's.
+            of a cache of its own; *maxsize* and *policy* are then the cache's. ``cache_clear()`` empties
+            what is in this process.
         name: what reports call it; also parts the functions that share a *cache*. The qualified name unless
             given.
         as_function: give back a real function, for frameworks that insist on one; a hit then costs a Python
@@ -100,9 +117,11 @@ def cached(maxsize: Any = 1024, typed: bool = False, **options: Any) -> Any:
 
     Raises:
         ConfigurationError: an option is out of range; the message names it.
-        TypeError: an option has the wrong type, or the function is a generator.
+        TypeError: an option has the wrong type, or the function is one whose results cannot be shared: a
+            generator, or a ``classmethod``, ``staticmethod`` or ``property`` (put the decorator below). A
+            function that returns an awaitable without being ``async def`` raises it at its first call.
     """
-    if callable(maxsize) and not isinstance(maxsize, int):
+    if _is_function(maxsize):
         return _Options(1024, False).decorate(maxsize)
     return _Options(maxsize, typed, **options).decorate
 
@@ -125,6 +144,8 @@ def cached_method(
     refresh_ahead: float | None = None,
     jitter: float = 0.0,
     copy: Callable[[Any], Any] | None = None,
+    vary: Iterable[Callable[[], Any]] = (),
+    wait_timeout: Ttl = None,
     name: str | None = None,
 ) -> Callable[[Callable[Concatenate[Any, P], R]], CachedMethod[P, R]]: ...
 def cached_method(maxsize: Any = 1024, typed: bool = False, **options: Any) -> Any:
@@ -134,7 +155,7 @@ def cached_method(maxsize: Any = 1024, typed: bool = False, **options: Any) -> A
     instance. ``instance.method.cache_info()`` and the like speak of that instance. The instance needs no
     hash, but a ``__dict__`` and weak references, as ordinary classes have.
     """
-    if callable(maxsize) and not isinstance(maxsize, int):
+    if _is_function(maxsize):
         return _make_method(maxsize, _Options(1024, False))
     for option in ("cache", "as_function"):
         if option in options:
@@ -163,13 +184,18 @@ def lru_cache(maxsize: Any = 128, typed: bool = False) -> Any:
     return lambda function: _make_lru(function, size, bool(typed))
 
 
+def _is_function(first: Any) -> bool:
+    """Whether the first argument of a decorator is what it decorates, rather than its first option."""
+    return isinstance(first, _DESCRIPTORS) or (callable(first) and not isinstance(first, int))
+
+
 def _make_lru(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
     if not callable(function):
         raise TypeError("the first argument must be callable")
     name = getattr(function, "__qualname__", type(function).__qualname__)
     parameters = {"maxsize": maxsize, "typed": typed}
     plan = functools_plan(name, typed)
-    terms = (None, 0.0, 0, 0, 0.0, None, None, None, None)
+    terms = (None, 0.0, 0, 0, 0.0, None, None, None, None, None, True)
     made = CachedFunction(
         function, _private_cache(maxsize, "lru"), plan, terms, parameters, None, False, True
     )
@@ -195,6 +221,8 @@ class _Options:
         refresh_ahead: Any = None,
         jitter: Any = 0.0,
         copy: Any = None,
+        vary: Any = (),
+        wait_timeout: Any = None,
         cache: Any = None,
         name: Any = None,
         as_function: Any = False,
@@ -219,6 +247,8 @@ class _Options:
         self.tags = tags
         self.condition = condition
         self.copy = copy
+        self.vary = vary
+        self.wait_ns = nanoseconds("wait_timeout", wait_timeout)
         self.cache: Cache[Any, Any] | CacheBackend | None = cache
         self.name = name
         self.as_function = as_function
@@ -230,6 +260,8 @@ class _Options:
         self.stale_ns = nanoseconds("stale_ttl", stale_ttl) or 0
         self.refresh_ahead = _share("refresh_ahead", refresh_ahead)
         self.jitter = _share("jitter", jitter)
+        if cache is not None and not isinstance(cache, Cache):
+            _backend.check_options(cache, self)
 
     def _set_ttl(self, ttl: Any) -> None:
         if callable(ttl):
@@ -238,6 +270,8 @@ class _Options:
             self.ttl_ns = nanoseconds("ttl", ttl)
         elif isinstance(self.cache, Cache):
             self.ttl_ns = self.cache._ttl_nanoseconds()
+        elif isinstance(self.cache, _backend.LifetimeBackend):
+            self.ttl_ns = nanoseconds("ttl", self.cache.ttl)
         else:
             self.ttl_ns = nanoseconds("ttl", config.CACHE_TTL)
 
@@ -247,45 +281,56 @@ class _Options:
 
     def make(self, function: Callable[..., Any], *, method: bool) -> Any:
         is_async = _check_function(function)
-        name = getattr(function, "__qualname__", type(function).__qualname__)
+        name = _name_of(function)
         signature = signature_of(function, method=method)
         prefix = None
         if self.cache is not None:
+            if self.name is None and not hasattr(function, "__qualname__"):
+                raise TypeError(
+                    f"name=None: {function!r} has none of its own to tell it from others in the cache"
+                )
             prefix = self.name or f"{getattr(function, '__module__', '')}.{name}"
         plan = compile_plan(
-            name, signature, typed=self.typed, key=self.key, ignore=self.ignore, prefix=prefix
+            name,
+            signature,
+            typed=self.typed,
+            key=self.key,
+            ignore=self.ignore,
+            prefix=prefix,
+            vary=self.vary,
         )
-        cache, loader = self._storage(function, signature, is_async)
+        cache, adapter = self._storage()
         made = CachedFunction(
-            function, cache, plan, self._terms(signature), self._parameters(), loader, is_async, False
+            function, cache, plan, self._terms(signature), self._parameters(), adapter, is_async, False
         )
         if self.cache is not None and not isinstance(self.cache, Cache):
             _backend.attach(made, self.cache)
         return _finish(made, function, self.name or name, register=self.cache is None and not method)
 
-    def _storage(
-        self, function: Callable[..., Any], signature: inspect.Signature | None, is_async: bool
-    ) -> tuple[Cache[Any, Any], Any]:
+    def _storage(self) -> tuple[Cache[Any, Any], Any]:
         if self.cache is None:
             return _private_cache(self.maxsize, self.policy), None
         if isinstance(self.cache, Cache):
             return self.cache, None
-        tags_of = tag_maker(self.tags, signature)
-        loader = _backend.make_loader(self.cache, function, self, tags_of, is_async)
         memory = self.cache.memory
-        return (_private_cache(0, "lru") if memory is None else memory), loader
+        if memory is None:  # for the failures that are remembered, and nothing else
+            memory = _private_cache(self.maxsize if self.negative_ns else 0, self.policy)
+        return memory, _backend.make_adapter(self.cache, self)
 
     def _terms(self, signature: inspect.Signature | None) -> Plan:
+        tags_of, are_early = tag_maker(self.tags, signature)
         return (
             self.ttl_ns,
             self.jitter,
             self.negative_ns,
             self.stale_ns,
             self.refresh_ahead,
+            self.wait_ns,
             self.ttl_of,
             self.condition,
             self.copy,
-            tag_maker(self.tags, signature),
+            tags_of,
+            are_early,
         )
 
     def _parameters(self) -> dict[str, Any]:
@@ -322,13 +367,13 @@ def _ttl_of_result(ttl: Callable[[Any], Any], result: Any) -> int | None:
 
 def _check_function(function: Any) -> bool:
     """Whether *function* is a coroutine function."""
-    if not callable(function):
-        raise TypeError(f"expected a function, not {function!r}")
     target = function
     while isinstance(target, functools.partial):
         target = target.func
-    if isinstance(target, (classmethod, staticmethod)):
+    if isinstance(target, _DESCRIPTORS):
         raise TypeError(f"{function!r}: put the decorator below @{type(target).__name__}")
+    if not callable(function):
+        raise TypeError(f"expected a function, not {function!r}")
     call = target if inspect.isroutine(target) or isinstance(target, type) else type(target).__call__
     for candidate in (target, call):
         if inspect.isgeneratorfunction(candidate) or inspect.isasyncgenfunction(candidate):
@@ -338,6 +383,13 @@ def _check_function(function: Any) -> bool:
         or (_COROUTINE_MARK is not None and getattr(candidate, "_is_coroutine", None) is _COROUTINE_MARK)
         for candidate in (target, call)
     )
+
+
+def _name_of(function: Any) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    name: str = getattr(function, "__qualname__", type(function).__qualname__)
+    return name
 
 
 def _private_cache(maxsize: int | None, policy: str) -> Cache[Any, Any]:
@@ -351,6 +403,9 @@ def _private_cache(maxsize: int | None, policy: str) -> Cache[Any, Any]:
 
 def _finish(made: Any, function: Callable[..., Any], name: str, *, register: bool = True) -> Any:
     functools.update_wrapper(made, function)
+    if not hasattr(made, "__qualname__"):
+        made.__qualname__ = _name_of(function)
+        made.__name__ = made.__qualname__.rpartition(".")[2]
     made.name = name
     if made._is_async:
         if _COROUTINE_MARK is not None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any
 
 from .. import _core
+from .._base._async_functions import is_async
 from ..errors import ConfigurationError
 
 __all__ = ["compile_plan", "functools_plan", "signature_of"]
@@ -37,7 +38,7 @@ def signature_of(function: Callable[..., Any], *, method: bool = False) -> inspe
 
 def functools_plan(name: str, typed: bool) -> Plan:
     """The keys of :func:`functools.lru_cache`: arguments as they were written."""
-    return (FUNCTOOLS, (), (), 0, 0, (), True, True, name, None, None, typed)
+    return (FUNCTOOLS, (), (), 0, 0, (), True, True, name, None, None, typed, ())
 
 
 def compile_plan(
@@ -48,24 +49,49 @@ def compile_plan(
     key: Callable[..., Any] | None,
     ignore: Iterable[str],
     prefix: str | None,
+    vary: Iterable[Callable[[], Any]] = (),
 ) -> Plan:
     """The plan of a function called *name*.
 
     Raises:
         ConfigurationError: *ignore* names no parameter, or comes together with *key*.
+        TypeError: *vary* is no sequence of callables.
     """
     ignored = _ignored(ignore)
+    varying = _varying(vary)
     if key is not None:
         if not callable(key):
             raise TypeError(f"key={key!r}: expected a callable or None")
         if ignored:
             raise ConfigurationError(f"ignore={ignored!r}: expected nothing when key= makes the key")
-        return (CALLABLE, (), (), 0, 0, (), True, True, name, prefix, key, typed)
-    if signature is None:
-        if ignored:
-            raise ConfigurationError(f"ignore={ignored!r}: {name}() has no signature to look at")
-        return (VARIADIC, (), (), 0, 0, (), True, True, name, prefix, None, typed)
-    return _from_signature(name, signature, typed, ignored, prefix)
+        return _from_signature(name, signature, typed, (), prefix, key, varying)
+    if signature is None and ignored:
+        raise ConfigurationError(f"ignore={ignored!r}: {name}() has no signature to look at")
+    return _from_signature(name, signature, typed, ignored, prefix, None, varying)
+
+
+def _varying(vary: Any) -> tuple[Callable[[], Any], ...]:
+    expected = "expected a sequence of callables that take no argument"
+    if callable(vary) or isinstance(vary, (str, bytes, Set, Mapping)) or not isinstance(vary, Iterable):
+        raise TypeError(f"vary={vary!r}: {expected}")
+    varying = tuple(vary)
+    for one in varying:
+        if not callable(one):
+            raise TypeError(f"vary={varying!r}: {expected}, not {one!r}")
+        if is_async(one) or inspect.isgeneratorfunction(one):
+            raise TypeError(
+                f"vary={varying!r}: {one!r} must return its value, not an awaitable or a generator"
+            )
+        signature = signature_of(one)
+        if signature is None:
+            continue
+        try:
+            signature.bind()
+        except TypeError as error:
+            raise TypeError(
+                f"vary={varying!r}: {one!r} cannot be called without arguments: {error}"
+            ) from None
+    return varying
 
 
 def _ignored(ignore: Iterable[str]) -> tuple[str, ...]:
@@ -79,8 +105,17 @@ def _ignored(ignore: Iterable[str]) -> tuple[str, ...]:
 
 
 def _from_signature(
-    name: str, signature: inspect.Signature, typed: bool, ignored: tuple[str, ...], prefix: str | None
+    name: str,
+    signature: inspect.Signature | None,
+    typed: bool,
+    ignored: tuple[str, ...],
+    prefix: str | None,
+    key: Callable[..., Any] | None,
+    vary: tuple[Callable[[], Any], ...],
 ) -> Plan:
+    if signature is None:
+        shape = VARIADIC if key is None else CALLABLE
+        return (shape, (), (), 0, 0, (), True, True, name, prefix, key, typed, vary)
     parameters = signature.parameters.values()
     kinds = {kind: [p for p in parameters if p.kind is kind] for kind in inspect._ParameterKind}
     only = kinds[inspect.Parameter.POSITIONAL_ONLY]
@@ -92,9 +127,11 @@ def _from_signature(
     for item in ignored:
         if item not in known:
             raise ConfigurationError(f"ignore={ignored!r}: {name}() has no parameter {item!r} to ignore")
-    if more or keywords:
+    if key is not None:
+        shape = CALLABLE
+    elif more or keywords:
         shape = VARIADIC
-    elif prefix is None and not ignored and len(fixed) < 2:
+    elif prefix is None and not ignored and not vary and len(fixed) < 2:
         shape = ONE if fixed else NONE
     else:
         shape = FIXED
@@ -111,6 +148,21 @@ def _from_signature(
         keywords,
         name,
         prefix,
-        None,
+        key,
         typed,
+        vary,
     )
+
+
+def _refuse(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raise the TypeError of a call of the cached *function* that does not fit its signature."""
+    signature = signature_of(function.__wrapped__, method=function._is_method)
+    if signature is None:
+        return
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{function.__qualname__}() {error}") from None
+
+
+_core._set_call_refuser(_refuse)

@@ -16,8 +16,9 @@ TagMaker = Callable[[tuple[Any, ...], dict[str, Any]], Iterable[str]]
 
 def tag_maker(
     tags: Iterable[str] | Callable[..., Iterable[str]], signature: inspect.Signature | None
-) -> TagMaker | None:
-    """``maker(args, kwargs)`` for the decorator's ``tags=``; ``None`` where there are none.
+) -> tuple[TagMaker | None, bool]:
+    """``maker(args, kwargs)`` for the decorator's ``tags=``, or ``None`` where there are none; and whether it
+    needs nothing but the arguments, so that the tags of a load are known when it begins.
 
     Raises:
         ConfigurationError: a template names no parameter.
@@ -25,16 +26,16 @@ def tag_maker(
     """
     if callable(tags):
         made = tags
-        return lambda args, kwargs: made(*args, **kwargs)
+        return (lambda args, kwargs: made(*args, **kwargs)), False
     if isinstance(tags, str):
         raise TypeError(f"tags={tags!r}: expected a sequence of str, not one str")
     templates = tuple(tags)
     fields = [field for template in templates for field in _fields(templates, template)]
     if not templates:
-        return None
+        return None, True
     if not fields:
         fixed = tuple(template.format() for template in templates)
-        return lambda args, kwargs: fixed
+        return (lambda args, kwargs: fixed), True
     if signature is None:
         raise ConfigurationError(f"tags={templates!r}: the function has no signature to fill them from")
     for field in fields:
@@ -47,7 +48,7 @@ def tag_maker(
         bound.apply_defaults()
         return tuple(template.format(**bound.arguments) for template in templates)
 
-    return fill
+    return fill, True
 
 
 def _fields(templates: tuple[Any, ...], template: Any) -> Iterable[str]:

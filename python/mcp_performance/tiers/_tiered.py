@@ -87,6 +87,11 @@ class TieredCache:
         return self._name
 
     @property
+    def ttl(self) -> float | None:
+        """The lifetime of values that are stored without one, seconds; ``None`` for ever."""
+        return self._ttl
+
+    @property
     def memory(self) -> Cache[Any, Any]:
         """The cache in front."""
         return self._memory
@@ -105,26 +110,16 @@ class TieredCache:
         value = self._memory.get(key, _MISSING)
         if value is not _MISSING:
             return value
-        name = self._shared._spell(key)
-        try:
-            self._pay()
-            answer = self._client.call([("GET", name), ("PTTL", name)], name)
-        except CacheError as error:
-            return self._without_redis(error, default)
-        return self._accept(key, name, answer, default)
+        found = self._look_behind(key, 0.0, 0.0)
+        return default if found is None else found[0]
 
     async def aget(self, key: Any, default: Any = None) -> Any:
         """:meth:`get` without blocking the event loop."""
         value = self._memory.get(key, _MISSING)
         if value is not _MISSING:
             return value
-        name = self._shared._spell(key)
-        try:
-            await self._apay()
-            answer = await self._client.start([("GET", name), ("PTTL", name)], name)
-        except CacheError as error:
-            return self._without_redis(error, default)
-        return self._accept(key, name, answer, default)
+        found = await self._alook_behind(key, 0.0, 0.0)
+        return default if found is None else found[0]
 
     def set(self, key: Any, value: Any, *, ttl: Ttl = UNSET, tags: Iterable[str] = ()) -> None:
         """Store *value* in Redis, for *ttl* or the cache's own time to live; in memory while Redis is away.
@@ -134,23 +129,11 @@ class TieredCache:
         Raises:
             SerializationError: *key* or *value* cannot be carried; nothing was sent or kept.
         """
-        name, commands, lifetime = self._prepare(key, value, ttl, tags)
-        try:
-            self._run(commands)
-        except CacheError as error:
-            self._keep_alone(key, name, value, lifetime, error)
-        else:
-            self._owed.pop(name, None)
+        self._store_behind(key, value, self._lifetime(ttl), 0.0, tags, 0.0)
 
     async def aset(self, key: Any, value: Any, *, ttl: Ttl = UNSET, tags: Iterable[str] = ()) -> None:
         """:meth:`set` without blocking the event loop."""
-        name, commands, lifetime = self._prepare(key, value, ttl, tags)
-        try:
-            await self._arun(commands)
-        except CacheError as error:
-            self._keep_alone(key, name, value, lifetime, error)
-        else:
-            self._owed.pop(name, None)
+        await self._astore_behind(key, value, self._lifetime(ttl), 0.0, tags, 0.0)
 
     def delete(self, key: Any) -> bool:
         """Forget *key* here and in Redis; whether there was something to forget.
@@ -159,11 +142,13 @@ class TieredCache:
         """
         name, here = self._forget(key)
         try:
-            return bool(self._run([("DEL", name)])[0]) or here
+            return bool((self._run([("DEL", name)]))[0]) or here
         except CacheError as error:
             self._warn(error)
             self._owe(name)
             return here
+        finally:
+            self._forget(key)  # also a load that has read Redis in between
 
     async def adelete(self, key: Any) -> bool:
         """:meth:`delete` without blocking the event loop."""
@@ -174,25 +159,35 @@ class TieredCache:
             self._warn(error)
             self._owe(name)
             return here
+        finally:
+            self._forget(key)  # also a load that has read Redis in between
 
     def invalidate_tags(self, *tags: str) -> int:
         """Forget every entry that carries one of *tags*; how many were known to. As :meth:`delete`."""
         if not tags:
             return 0
+        command = self._shared._dropping(tags)
+        self._memory.invalidate_tags(*tags)  # loads under way, and failures that are remembered
         try:
-            names = self._run([self._shared._dropping(tags)])[0]
+            names = self._run([command])[0]
         except CacheError as error:
             return self._owe_tags(tags, error)
+        finally:
+            self._memory.invalidate_tags(*tags)  # loads that have read Redis in between
         return self._drop(names)
 
     async def ainvalidate_tags(self, *tags: str) -> int:
         """:meth:`invalidate_tags` without blocking the event loop."""
         if not tags:
             return 0
+        command = self._shared._dropping(tags)
+        self._memory.invalidate_tags(*tags)
         try:
-            names = (await self._arun([self._shared._dropping(tags)]))[0]
+            names = (await self._arun([command]))[0]
         except CacheError as error:
             return self._owe_tags(tags, error)
+        finally:
+            self._memory.invalidate_tags(*tags)
         return self._drop(names)
 
     def stats(self) -> CacheStats:
@@ -225,6 +220,57 @@ class TieredCache:
         """:meth:`close`, for ``async`` callers; it does not wait on the network."""
         self.close()
 
+    # -- For cached functions, which have looked in memory themselves
+
+    def _look_behind(self, key: Any, stale: float, load: float) -> tuple[Any, bool] | None:
+        """The value in Redis, and whether only *stale* seconds of its life are left; ``None`` for none.
+
+        It is put into memory, where early refresh reckons with *load*, what making it takes.
+        """
+        name = self._shared._spell(key)
+        try:
+            self._pay()
+            answer = self._client.call([("GET", name), ("PTTL", name)], name)
+        except CacheError as error:
+            self._miss_without_redis(error)
+            return None
+        return self._accept(key, name, answer, stale, load)
+
+    async def _alook_behind(self, key: Any, stale: float, load: float) -> tuple[Any, bool] | None:
+        name = self._shared._spell(key)
+        try:
+            await self._apay()
+            answer = await self._client.start([("GET", name), ("PTTL", name)], name)
+        except CacheError as error:
+            self._miss_without_redis(error)
+            return None
+        return self._accept(key, name, answer, stale, load)
+
+    def _store_behind(
+        self, key: Any, value: Any, ttl: float | None, stale: float, tags: Iterable[str], load: float
+    ) -> None:
+        """Store *value* in Redis, to be fresh for *ttl* seconds and then stale for as many."""
+        lifetime = None if ttl is None else ttl + stale
+        name, commands = self._prepare(key, value, lifetime, tags)
+        try:
+            self._run(commands)
+        except CacheError as error:
+            self._keep_alone(key, name, value, lifetime, stale, load, error)
+        else:
+            self._owed.pop(name, None)
+
+    async def _astore_behind(
+        self, key: Any, value: Any, ttl: float | None, stale: float, tags: Iterable[str], load: float
+    ) -> None:
+        lifetime = None if ttl is None else ttl + stale
+        name, commands = self._prepare(key, value, lifetime, tags)
+        try:
+            await self._arun(commands)
+        except CacheError as error:
+            self._keep_alone(key, name, value, lifetime, stale, load, error)
+        else:
+            self._owed.pop(name, None)
+
     # -- Memory
 
     def _catch_up(self) -> None:
@@ -251,13 +297,24 @@ class TieredCache:
         self._keys.pop(name, None)
         return name, self._memory.delete(key)
 
-    def _keep(self, key: Any, name: bytes, value: Any, lifetime: float | None, fill: _core.RedisFill) -> None:
+    def _keep(
+        self,
+        key: Any,
+        name: bytes,
+        value: Any,
+        lifetime: float | None,
+        stale: float,
+        load: float,
+        fill: _core.RedisFill,
+    ) -> None:
         """Put *value* in memory, unless news of *name* came since *fill* began."""
         self._catch_up()  # what was announced before says nothing about this value
         bounds = [bound for bound in (lifetime, self._memory_ttl) if bound is not None]
+        fresh = None if lifetime is None else round((lifetime - stale) * 1e9)
+        longest = round(min(bounds) * 1e9) if bounds else None
         self._keys[name] = key
         try:
-            self._memory.set(key, value, ttl=min(bounds, default=None))
+            self._memory._fill(key, value, fresh, round(stale * 1e9), longest, round(load * 1e9))
         finally:
             if not fill.keep():
                 self._forget(key)
@@ -275,30 +332,35 @@ class TieredCache:
     async def _arun(self, commands: Commands) -> list[Any]:
         return raise_errors((await self._client.start(commands))[0])
 
-    def _accept(self, key: Any, name: bytes, answer: tuple[list[Any], Any, float], default: Any) -> Any:
+    def _accept(
+        self, key: Any, name: bytes, answer: tuple[list[Any], Any, float], stale: float, load: float
+    ) -> tuple[Any, bool] | None:
         (data, left_ms), fill, age = answer
         for reply in (data, left_ms):
             if isinstance(reply, CacheError):
-                return self._without_redis(reply, default)
+                self._miss_without_redis(reply)
+                return None
         value = self._shared._read(name, data, _MISSING)
         if value is _MISSING:
             self._misses += 1
-            return default
+            return None
         self._shared_hits += 1
         # -2: it expired between the two commands. -1: it never does.
         left = None if left_ms == -1 else left_ms / 1000 - age
         if fill is not None and (left is None or left > 0):
-            self._keep(key, name, value, left, fill)
-        return value
+            self._keep(key, name, value, left, 0.0 if left is None else stale, load, fill)
+        return value, left is not None and stale > 0 and left <= stale
+
+    def _lifetime(self, ttl: Ttl) -> float | None:
+        return self._ttl if ttl is UNSET else seconds("ttl", ttl)
 
     def _prepare(
-        self, key: Any, value: Any, ttl: Ttl, tags: Iterable[str]
-    ) -> tuple[bytes, Commands, float | None]:
-        lifetime = self._ttl if ttl is UNSET else seconds("ttl", ttl)
+        self, key: Any, value: Any, lifetime: float | None, tags: Iterable[str]
+    ) -> tuple[bytes, Commands]:
         name = self._shared._spell(key)
         commands = self._shared._storing(name, value, lifetime, tags)
         self._forget(key)
-        return name, commands, lifetime
+        return name, commands
 
     # -- While Redis is away
 
@@ -309,22 +371,28 @@ class TieredCache:
             warnings.warn(
                 f"{self._shared!r} cannot be used, this process caches alone: {error}",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
-    def _without_redis(self, error: CacheError, default: Any) -> Any:
+    def _miss_without_redis(self, error: CacheError) -> None:
         self._misses += 1
         self._warn(error)
-        return default
 
     def _keep_alone(
-        self, key: Any, name: bytes, value: Any, lifetime: float | None, error: CacheError
+        self,
+        key: Any,
+        name: bytes,
+        value: Any,
+        lifetime: float | None,
+        stale: float,
+        load: float,
+        error: CacheError,
     ) -> None:
         self._warn(error)
         self._owe(name)  # Redis may hold an older value
         fill = self._client.begin_away(name)
         if fill is not None:
-            self._keep(key, name, value, lifetime, fill)
+            self._keep(key, name, value, lifetime, stale, load, fill)
 
     def _owe(self, name: bytes) -> None:
         if len(self._owed) < self._LONGEST_DEBT:

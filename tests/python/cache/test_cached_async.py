@@ -313,25 +313,6 @@ async def test_the_last_caller_to_leave_cancels_the_load() -> None:
     assert await again(1) == 1
 
 
-async def test_a_load_that_is_cancelled_from_inside_is_done_again() -> None:
-    calls = []
-    go_on = asyncio.Event()
-
-    @cached
-    async def f(x: int) -> int:
-        calls.append(x)
-        if len(calls) == 1:
-            await go_on.wait()
-            raise asyncio.CancelledError
-        return x
-
-    task = asyncio.create_task(f(1))
-    await settle()
-    go_on.set()
-    assert await task == 1
-    assert calls == [1, 1]
-
-
 async def test_a_failed_load_reaches_everyone_and_is_not_kept() -> None:
     calls = []
 

@@ -3,60 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
-from mcp_performance import Cache, CacheBackend, CacheStats, cached
+from backend_support import Backend
+from mcp_performance import Cache, CacheBackend, cached
 from mcp_performance._base import _registry
-
-
-class Backend:
-    """A shared store, with or without a cache in this process in front of it."""
-
-    name = "backend"
-
-    def __init__(self, memory: Cache[Any, Any] | None = None) -> None:
-        self.memory = memory
-        self.store: dict[Any, Any] = {}
-        self.calls: list[Any] = []
-
-    def get(self, key: Any, default: Any = None) -> Any:
-        self.calls.append("get")
-        value = self.store.get(key, default)
-        if self.memory is not None and key in self.store:
-            self.memory.set(key, value)
-        return value
-
-    def set(self, key: Any, value: Any, *, ttl: Any = ..., tags: Iterable[str] = ()) -> None:
-        self.calls.append(("set", ttl, tuple(tags)))
-        self.store[key] = value
-        if self.memory is not None:
-            self.memory.set(key, value, tags=tags)
-
-    def delete(self, key: Any) -> bool:
-        self.calls.append("delete")
-        if self.memory is not None:
-            self.memory.delete(key)
-        return self.store.pop(key, self) is not self
-
-    async def aget(self, key: Any, default: Any = None) -> Any:
-        await asyncio.sleep(0)
-        return self.get(key, default)
-
-    async def aset(self, key: Any, value: Any, *, ttl: Any = ..., tags: Iterable[str] = ()) -> None:
-        await asyncio.sleep(0)
-        self.set(key, value, ttl=ttl, tags=tags)
-
-    async def adelete(self, key: Any) -> bool:
-        return self.delete(key)
-
-    def invalidate_tags(self, *tags: str) -> int:
-        return 0
-
-    def stats(self) -> CacheStats:
-        return CacheStats(hits=len(self.calls))
 
 
 def test_the_protocol_is_what_backends_have() -> None:

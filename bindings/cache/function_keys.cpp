@@ -1,0 +1,247 @@
+// The methods of cached functions that speak of one call, and the functions of bound methods, which
+// offer the same with the instance in front.
+#include <Python.h>
+
+#include <structmember.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <utility>
+
+#include "bindings/cache/function.h"
+
+namespace mcp::python {
+namespace {
+
+PyTypeObject* bound_type = nullptr;
+PyObject* refuse_call = nullptr;  // _key.refuse(function, args, kwargs), which raises the TypeError
+
+CachedFunction* as_function(PyObject* object) { return reinterpret_cast<CachedFunction*>(object); }
+
+// The TypeError of a call that does not fit.
+void refuse(CachedFunction* self, const Call& call) {
+  const PackedCall packed(call);
+  if (!packed) return;
+  PyObject* args[] = {reinterpret_cast<PyObject*>(self), packed.args.get(), packed.kwargs.get()};
+  const Ref done = Ref::steal(PyObject_Vectorcall(refuse_call, args, 3, nullptr));
+  if (done) PyErr_SetString(PyExc_TypeError, "these arguments do not fit the function");
+}
+
+// Calls `act(self, call, view)` with the key of the arguments.
+template <class Act>
+PyObject* with_key(PyObject* object, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames,
+                   Act&& act) {
+  CachedFunction* self = as_function(object);
+  const Call call{args, nargs, kwnames};
+  if (!self->plan->fits(call)) {
+    refuse(self, call);
+    return nullptr;
+  }
+  KeyBuffer buffer;
+  KeyView view;
+  if (!self->plan->make(call, buffer, view)) return nullptr;
+  return act(self, call, view);
+}
+
+PyObject* cache_key(PyObject* object, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  return with_key(
+      object, args, nargs, kwnames,
+      [](CachedFunction*, const Call&, const KeyView& view) { return build_key(view); });
+}
+
+PyObject* cache_contains(PyObject* object, PyObject* const* args, Py_ssize_t nargs,
+                         PyObject* kwnames) {
+  return with_key(object, args, nargs, kwnames,
+                  [](CachedFunction* self, const Call&, const KeyView& view) -> PyObject* {
+                    const Lookup lookup = self->state->look_up(view, false);
+                    if (lookup.found == Found::kFailed) return nullptr;
+                    return PyBool_FromLong(lookup.found == Found::kFresh && !lookup.is_failure);
+                  });
+}
+
+PyObject* cache_invalidate(PyObject* object, PyObject* const* args, Py_ssize_t nargs,
+                           PyObject* kwnames) {
+  return with_key(object, args, nargs, kwnames,
+                  [](CachedFunction* self, const Call&, const KeyView& view) -> PyObject* {
+                    const int removed = self->state->remove(view);
+                    return removed < 0 ? nullptr : PyBool_FromLong(removed);
+                  });
+}
+
+PyObject* cache_refresh(PyObject* object, PyObject* const* args, Py_ssize_t nargs,
+                        PyObject* kwnames) {
+  return with_key(object, args, nargs, kwnames,
+                  [](CachedFunction* self, const Call& call, const KeyView& view) {
+                    return refresh(self, call, view);
+                  });
+}
+
+using KeywordMethod = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t, PyObject*);
+
+PyMethodDef keyword_method(const char* name, KeywordMethod method, const char* doc) {
+  return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(method)),
+          METH_FASTCALL | METH_KEYWORDS, doc};
+}
+
+const char key_doc[] = "The key under which a call with these arguments is stored.";
+const char contains_doc[] = "Whether a call with these arguments would be a hit. Counts nothing.";
+const char invalidate_doc[] =
+    "Forget the result for these arguments; whether there was one. A load under way is not stored.";
+const char refresh_doc[] = "Call the function now and store its result, whatever is cached.";
+
+PyMethodDef function_methods[] = {
+    keyword_method("cache_key", cache_key, key_doc),
+    keyword_method("cache_contains", cache_contains, contains_doc),
+    keyword_method("cache_invalidate", cache_invalidate, invalidate_doc),
+    keyword_method("cache_refresh", cache_refresh, refresh_doc)};
+
+// ---- the function of a bound method
+
+struct BoundFunction {
+  PyObject_HEAD vectorcallfunc vectorcall;
+  PyObject* function;  // owned
+  PyObject* instance;  // owned
+};
+
+BoundFunction* as_bound(PyObject* object) { return reinterpret_cast<BoundFunction*>(object); }
+
+// Called by the bound method, which has put the instance in front.
+PyObject* call_bound(PyObject* object, PyObject* const* args, std::size_t nargsf,
+                     PyObject* kwnames) {
+  return PyObject_Vectorcall(as_bound(object)->function, args, nargsf, kwnames);
+}
+
+// Asks the function's own attribute, which a backend may have replaced.
+PyObject* call_of_instance(PyObject* object, const char* name, PyObject* const* args,
+                           Py_ssize_t nargs, PyObject* kwnames) {
+  const BoundFunction* self = as_bound(object);
+  const Ref method = Ref::steal(PyObject_GetAttrString(self->function, name));
+  if (!method) return nullptr;
+  const Call call{args, nargs, kwnames};
+  const std::size_t size = static_cast<std::size_t>(nargs + call.keywords());
+  Elements elements;
+  PyObject** all = elements.reserve(size + 1);
+  all[0] = self->instance;
+  std::copy(args, args + size, all + 1);
+  return PyObject_Vectorcall(method.get(), all, static_cast<std::size_t>(nargs) + 1, kwnames);
+}
+
+template <const char* kName>
+PyObject* of_instance(PyObject* object, PyObject* const* args, Py_ssize_t nargs,
+                      PyObject* kwnames) {
+  return call_of_instance(object, kName, args, nargs, kwnames);
+}
+
+constexpr char kKey[] = "cache_key";
+constexpr char kContains[] = "cache_contains";
+constexpr char kInvalidate[] = "cache_invalidate";
+constexpr char kRefresh[] = "cache_refresh";
+
+PyMethodDef bound_methods[] = {
+    keyword_method(kKey, of_instance<kKey>, key_doc),
+    keyword_method(kContains, of_instance<kContains>, contains_doc),
+    keyword_method(kInvalidate, of_instance<kInvalidate>, invalidate_doc),
+    keyword_method(kRefresh, of_instance<kRefresh>, refresh_doc),
+    {nullptr, nullptr, 0, nullptr}};
+
+bool is_own_attribute(PyObject* name) {
+  constexpr const char* kOwn[] = {kKey, kContains, kInvalidate, kRefresh, "__class__"};
+  return std::any_of(std::begin(kOwn), std::end(kOwn), [name](const char* own) {
+    return PyUnicode_CompareWithASCIIString(name, own) == 0;
+  });
+}
+
+PyObject* bound_getattro(PyObject* object, PyObject* name) {
+  if (PyUnicode_Check(name) && is_own_attribute(name)) return PyObject_GenericGetAttr(object, name);
+  return PyObject_GetAttr(as_bound(object)->function, name);
+}
+
+PyObject* bound_repr(PyObject* object) { return PyObject_Repr(as_bound(object)->function); }
+
+Py_hash_t bound_hash(PyObject* object) { return PyObject_Hash(as_bound(object)->function); }
+
+// Equal to the function itself, and to what stands for it elsewhere.
+PyObject* bound_compare(PyObject* object, PyObject* other, int operation) {
+  if (operation != Py_EQ && operation != Py_NE) Py_RETURN_NOTIMPLEMENTED;
+  PyObject* function = Py_IS_TYPE(other, bound_type) ? as_bound(other)->function : other;
+  const bool equal = as_bound(object)->function == function;
+  return PyBool_FromLong(equal == (operation == Py_EQ));
+}
+
+int bound_traverse(PyObject* object, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(object));
+  Py_VISIT(as_bound(object)->function);
+  Py_VISIT(as_bound(object)->instance);
+  return 0;
+}
+
+void bound_dealloc(PyObject* object) {
+  PyTypeObject* type = Py_TYPE(object);
+  PyObject_GC_UnTrack(object);
+  Py_CLEAR(as_bound(object)->function);
+  Py_CLEAR(as_bound(object)->instance);
+  PyObject_GC_Del(object);
+  Py_DECREF(type);
+}
+
+PyMemberDef bound_members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(BoundFunction, vectorcall), READONLY, nullptr},
+    {nullptr, 0, 0, 0, nullptr}};
+
+PyType_Slot bound_slots[] = {
+    {Py_tp_doc, const_cast<char*>("The function of a bound method, as one instance sees it.")},
+    {Py_tp_dealloc, reinterpret_cast<void*>(bound_dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(bound_traverse)},
+    {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
+    {Py_tp_getattro, reinterpret_cast<void*>(bound_getattro)},
+    {Py_tp_repr, reinterpret_cast<void*>(bound_repr)},
+    {Py_tp_hash, reinterpret_cast<void*>(bound_hash)},
+    {Py_tp_richcompare, reinterpret_cast<void*>(bound_compare)},
+    {Py_tp_methods, bound_methods},
+    {Py_tp_members, bound_members},
+    {0, nullptr}};
+
+PyType_Spec bound_spec = {"mcp_performance._core.BoundFunction", sizeof(BoundFunction), 0,
+                          Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL |
+                              Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                          bound_slots};
+
+PyObject* set_refuser(PyObject*, PyObject* function) {
+  const Ref old = Ref::steal(std::exchange(refuse_call, Py_NewRef(function)));
+  Py_RETURN_NONE;
+}
+
+PyMethodDef module_methods[] = {
+    {"_set_call_refuser", set_refuser, METH_O, "What raises the TypeError of a call."},
+    {nullptr, nullptr, 0, nullptr}};
+
+}  // namespace
+
+bool add_key_methods(PyTypeObject* type) {
+  for (PyMethodDef& method : function_methods) {
+    const Ref descriptor = Ref::steal(PyDescr_NewMethod(type, &method));
+    if (!descriptor || PyDict_SetItemString(type->tp_dict, method.ml_name, descriptor.get()) < 0) {
+      return false;
+    }
+  }
+  PyType_Modified(type);
+  return true;
+}
+
+PyObject* bind_function(PyObject* function, PyObject* instance) {
+  auto* self = PyObject_GC_New(BoundFunction, bound_type);
+  if (self == nullptr) return nullptr;
+  self->vectorcall = call_bound;
+  self->function = Py_NewRef(function);
+  self->instance = Py_NewRef(instance);
+  PyObject_GC_Track(reinterpret_cast<PyObject*>(self));
+  return reinterpret_cast<PyObject*>(self);
+}
+
+bool add_bound_function_type(PyObject* module) {
+  bound_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&bound_spec));
+  return bound_type != nullptr && PyModule_AddType(module, bound_type) == 0 &&
+         PyModule_AddFunctions(module, module_methods) == 0;
+}
+
+}  // namespace mcp::python
