@@ -39,6 +39,7 @@ StatementJob::StatementJob(std::shared_ptr<Pool> pool, sqlite::Access access,
 
 sqlite::Job::After StatementJob::run(Slot& slot) {
   request_.track_later = false;
+  if (upgrades_) Pool::lend(slot, sqlite::Borrower::kLease);
   try {
     payload_->answer =
         raw_pool_.execute(slot, request_, operation(), 0, request_.first_row_only ? nullptr : this);

@@ -222,6 +222,7 @@ py::dict counts(py::handle self) {
   out["worker_runs"] = c.worker_runs;
   out["reconnects"] = c.reconnects;
   out["quarantined"] = c.quarantined;
+  out["replaced"] = c.replaced;
   out["database_seconds"] = c.database_s;
   out["writer_wait_seconds"] = c.writer_wait_s;
   out["reader_wait_seconds"] = c.reader_wait_s;

@@ -239,6 +239,8 @@ PyObject* begin_lease(Endpoint* endpoint, Transaction kind, Duration timeout_ns)
                         : kind == Transaction::kWrite ? Access::kWrite
                                                       : Access::kRead;
   const Body body = [pool, kind, transaction](Slot& slot, const Operation& operation) {
+    const bool moves = kind == Transaction::kNone && slot.role == sqlite::Role::kReader;
+    Pool::lend(slot, moves ? sqlite::Borrower::kMovable : sqlite::Borrower::kLease);
     const sqlite::Connection::Scope scope(*slot.connection, operation);
     if (kind == Transaction::kWrite) begin_transaction(*slot.connection, pool->services());
     if (kind == Transaction::kRead) slot.connection->run("BEGIN");

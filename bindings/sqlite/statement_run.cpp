@@ -77,6 +77,7 @@ Answer StatementRun::run_on_pool() {
 Answer StatementRun::run_on_lease() {
   if (moves_to_writer(state_, *lease_, request_)) {
     Slot& writer = pool_->take(Access::kWrite, operation_);
+    Pool::lend(writer, sqlite::Borrower::kLease);
     pool_->lease(writer);
     lease_->end();
     lease_->slot = &writer;

@@ -207,6 +207,7 @@ void Pool::count_wait(const Slot& slot, Instant since) noexcept {
 
 void Pool::release(Slot& slot) {
   slot.held_ = slot.leased_ = slot.running_ = false;
+  slot.borrower = Borrower::kNone;
   slot.operation_ = nullptr;
   --held_;
   if (slot.role == Role::kReader) idle_readers_.push_back(&slot);
@@ -222,13 +223,16 @@ void Pool::tidy(Slot& slot) noexcept {
   for (const auto& cursor : slot.cursors) cursor->end(connection);
   slot.cursors.clear();
   if (connection.in_transaction()) rollback_transaction(connection, services());
+  if (connection.reusable()) return;
   if (connection.broken()) {
     if (connection.corrupt()) quarantined_.fetch_add(1);
     reconnects_.fetch_add(1);
     logger("sqlite").warn("a connection broke and is replaced");
-    slot.connection = nullptr;
-    open_count_.fetch_sub(1);
+  } else {
+    replaced_.fetch_add(1);
   }
+  slot.connection = nullptr;
+  open_count_.fetch_sub(1);
 }
 
 // ---- requests ----
@@ -399,6 +403,11 @@ void Pool::drop_idle_snapshots() noexcept {
   }
 }
 
+void Pool::lend(Slot& slot, Borrower borrower) noexcept {
+  slot.borrower = borrower;
+  if (slot.connection != nullptr) slot.connection->forget_changes();
+}
+
 void Pool::lease(Slot& slot) {
   const MutexLock lock(mutex_);
   slot.leased_ = true;
@@ -412,7 +421,7 @@ void Pool::end_lease(Slot& slot) noexcept {
     clean = !slot.running_ && slot.lease_jobs_.empty() && slot.cursors.empty() &&
             !checkpoint_due(slot) &&
             (slot.connection == nullptr ||
-             (!slot.connection->in_transaction() && !slot.connection->broken()));
+             (!slot.connection->in_transaction() && slot.connection->reusable()));
     if (clean) {
       slot.expects_transaction = false;
       release(slot);
@@ -426,6 +435,7 @@ Answer Pool::execute(Slot& slot, Request& request, const Operation& operation, D
                      RowSink* sink) {
   Connection& connection = *slot.connection;
   const Connection::Scope scope(connection, operation, budget_ns);
+  connection.serve(slot.borrower);
   if (slot.expects_transaction && !connection.in_transaction()) {
     throw Error(ErrorKind::kQuery, "the transaction was rolled back by an earlier failure",
                 SQLITE_ABORT);
@@ -453,6 +463,7 @@ Answer Pool::execute(Slot& slot, Request& request, const Operation& operation, D
 Answer Pool::advance(Slot& slot, const std::shared_ptr<Cursor>& cursor,
                      const Operation& operation) {
   const Connection::Scope scope(*slot.connection, operation);
+  slot.connection->serve(slot.borrower);
   if (std::find(slot.cursors.begin(), slot.cursors.end(), cursor) == slot.cursors.end()) {
     slot.cursors.push_back(cursor);
     reads_run_.fetch_add(1, std::memory_order_relaxed);
@@ -484,6 +495,7 @@ PoolCounts Pool::counts() const {
   out.shared_commits = shared_commits_.load();
   out.reconnects = reconnects_.load();
   out.quarantined = quarantined_.load();
+  out.replaced = replaced_.load();
   out.starved_checkpoints = starved_checkpoints_.load();
   out.database_s = static_cast<double>(database_ns_.load()) / kSecond;
   out.writer_wait_s = static_cast<double>(writer_wait_ns_.load()) / kSecond;

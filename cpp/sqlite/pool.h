@@ -52,6 +52,7 @@ struct Slot {
   const Role role;
   std::unique_ptr<Connection> connection;  // null until first needed, and after it broke
   bool expects_transaction = false;        // a lease's transaction is open
+  Borrower borrower = Borrower::kNone;     // set by Pool::lend()
   std::vector<std::shared_ptr<Cursor>> cursors;
 
  private:
@@ -99,7 +100,7 @@ struct PoolCounts {
   int size = 0, open = 0, idle = 0, in_use = 0, waiting = 0;
   std::uint64_t reads = 0, writes = 0, errors = 0, timeouts = 0;
   std::uint64_t inline_runs = 0, inline_overruns = 0, worker_runs = 0, shared_commits = 0;
-  std::uint64_t reconnects = 0, quarantined = 0, starved_checkpoints = 0;
+  std::uint64_t reconnects = 0, quarantined = 0, replaced = 0, starved_checkpoints = 0;
   double database_s = 0, writer_wait_s = 0, reader_wait_s = 0;
   std::uint64_t wal_bytes = 0;
 };
@@ -132,6 +133,9 @@ class Pool {
   void give_back(Slot& slot) noexcept;
   // Idle readers hold no snapshot (Connection::share_snapshot()) from here on.
   void drop_snapshots() noexcept;
+  // Whoever holds the slot may from here on leave something on its connection, until the slot is
+  // given back.
+  static void lend(Slot& slot, Borrower borrower) noexcept;
   // Turns a taken slot into a leased one.
   void lease(Slot& slot);
   // The lease is over: its open transaction is rolled back once its jobs are done.
@@ -265,7 +269,7 @@ class Pool {
   std::atomic<std::uint64_t> reads_run_{0}, writes_run_{0}, errors_{0}, timeouts_{0};
   std::atomic<std::uint64_t> inline_runs_{0}, inline_overruns_{0}, worker_runs_{0};
   std::atomic<std::uint64_t> shared_commits_{0};
-  std::atomic<std::uint64_t> reconnects_{0}, quarantined_{0}, database_ns_{0};
+  std::atomic<std::uint64_t> reconnects_{0}, quarantined_{0}, replaced_{0}, database_ns_{0};
   std::atomic<std::uint64_t> writer_wait_ns_{0}, reader_wait_ns_{0};
   std::atomic<std::uint64_t> wal_bytes_{0}, starved_checkpoints_{0};
   std::atomic<int> open_count_{0};
