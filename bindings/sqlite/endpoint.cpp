@@ -271,8 +271,8 @@ void release(py::handle self) {
 bool in_transaction(py::handle self) {
   Endpoint& endpoint = checked(self);
   if (endpoint.lease == nullptr || !(*endpoint.lease)->open()) return false;
-  const sqlite::Slot& slot = *(*endpoint.lease)->slot;
-  return slot.connection != nullptr && slot.connection->in_transaction();
+  const Lease& lease = **endpoint.lease;
+  return lease.pool->in_transaction(*lease.slot);
 }
 
 void terminate(py::handle self) {

@@ -12,6 +12,7 @@
 #include "bindings/base/errors.h"
 #include "bindings/sqlite/action.h"
 #include "bindings/sqlite/stream.h"
+#include "sqlite/pool_errors.h"
 #include "sqlite/sqlite_error.h"
 
 namespace mcp::python {
@@ -253,12 +254,18 @@ PyObject* begin_lease(Endpoint* endpoint, Transaction kind, Duration timeout_ns)
 PyObject* end_transaction(Endpoint* endpoint, bool commit) {
   Pool* pool = endpoint->pool_state()->current.get();
   const Body body = [pool, commit](Slot& slot, const Operation& operation) {
+    if (slot.connection == nullptr) {
+      if (commit) throw sqlite::file_replaced();
+      return sqlite::Job::After::kRelease;
+    }
     sqlite::Connection& connection = *slot.connection;
     const sqlite::Connection::Scope scope(connection, operation);
     const bool lost =
         std::exchange(slot.expects_transaction, false) && !connection.in_transaction();
-    if (!commit || lost) {
+    const bool replaced = commit && pool->file_moved_now();
+    if (!commit || lost || replaced) {
       if (connection.in_transaction()) rollback_transaction(connection, pool->services());
+      if (replaced) throw sqlite::file_replaced();
       if (commit && lost) {
         throw Error(ErrorKind::kQuery, "the transaction was rolled back by an earlier failure", 4);
       }

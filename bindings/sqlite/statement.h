@@ -175,6 +175,8 @@ class StatementAction final : public Action {
     if (endpoint_->lease != nullptr && !(*endpoint_->lease)->open()) {
       throw Error(ErrorKind::kPoolClosed, "the connection was given back to its pool");
     }
+    moved_ = on_pool() && pool.file_moved();
+    if (moved_) state.cache.clear();
     if (request_.profile != nullptr) return true;  // after a yield
     ProfilePtr profile = state.profile_of(arguments_.sql);
     if (profile == nullptr) return false;
@@ -237,7 +239,7 @@ class StatementAction final : public Action {
 
   // A result from the cache, nullptr without one.
   PyObject* cached() {
-    if (!may_use_cache()) return nullptr;
+    if (moved_ || !may_use_cache()) return nullptr;
     make_key();
     PoolState& state = *endpoint_->pool_state();
     PyObject* kept = state.cache.find(key_, state.pool().freshness());
@@ -266,7 +268,7 @@ class StatementAction final : public Action {
     PoolState& state = *endpoint_->pool_state();
     Pool& pool = state.pool();
     const Duration budget = state.options.inline_budget_ns;
-    if (budget == 0 || kind_ == Kind::kExecute || kind_ == Kind::kMany ||
+    if (moved_ || budget == 0 || kind_ == Kind::kExecute || kind_ == Kind::kMany ||
         request_.profile->access() != sqlite::Profile::Access::kRead ||
         !request_.profile->fits_inline(budget)) {
       return Outcome::kWait;
@@ -343,6 +345,7 @@ class StatementAction final : public Action {
   Request request_;
   Ref rows_;  // of a batch, an iterator, until all are read
   RowType row_type_ = RowType::kTuple;
+  bool moved_ = false;    // the database file was replaced: a worker opens the new one
   bool follows_ = false;  // waits for the same result of another caller
   std::string key_;
 };

@@ -77,6 +77,12 @@ Answer StatementRun::run_on_pool() {
 Answer StatementRun::run_on_lease() {
   if (moves_to_writer(state_, *lease_, request_)) {
     Slot& writer = pool_->take(Access::kWrite, operation_);
+    try {
+      pool_->connect(writer, operation_);
+    } catch (...) {
+      pool_->give_back(writer);
+      throw;
+    }
     Pool::lend(writer, sqlite::Borrower::kLease);
     pool_->lease(writer);
     lease_->end();
@@ -86,7 +92,6 @@ Answer StatementRun::run_on_lease() {
     throw Error(ErrorKind::kDatabase, "the connection is in use by another thread");
   }
   try {
-    pool_->connect(*lease_->slot, operation_);
     Answer answer = pool_->execute(*lease_->slot, request_, operation_, 0, nullptr);
     pool_->give_back_leased(*lease_->slot);
     return answer;

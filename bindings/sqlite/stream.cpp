@@ -173,7 +173,6 @@ class PortionAction final : public Action {
       throw Error(ErrorKind::kDatabase, "the connection is in use by another thread");
     }
     try {
-      lease.pool->connect(*lease.slot, operation);
       Answer answer = lease.pool->advance(*lease.slot, stream_.cursor, operation);
       lease.pool->give_back_leased(*lease.slot);
       return answer;

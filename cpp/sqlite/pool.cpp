@@ -18,7 +18,8 @@ Pool::Pool(PoolOptions options)
       shares_commits_(!options_.database.memory && (options_.database.synchronous == "FULL" ||
                                                     options_.database.synchronous == "EXTRA")),
       tracker_(options_.slow_ns),
-      profiles_(tracker_) {
+      profiles_(tracker_),
+      file_(options_.database.memory ? std::string() : file_of(options_.database.path)) {
   if (options_.size < 1) {
     throw invalid_argument("size", std::to_string(options_.size), "1 or more connections");
   }
@@ -36,64 +37,6 @@ Pool::~Pool() {
   unguard_at_fork(*this);
 }
 
-// ---- opening ----
-
-namespace {
-
-// A connection that has read the database once, for Freshness.
-sqlite3* open_watch(const DatabaseOptions& database, const Operation& operation) {
-  sqlite3* watch = nullptr;
-  constexpr int kFlags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX;
-  int code = sqlite3_open_v2(database.path.c_str(), &watch, kFlags, nullptr);
-  if (code == SQLITE_OK) {
-    const Duration left = operation.deadline() == kNever ? database.busy_timeout_ns
-                                                         : operation.deadline() - now_precise();
-    sqlite3_busy_timeout(watch, static_cast<int>(std::max<Duration>(left / kMillisecond, 0)));
-    code = sqlite3_exec(watch, "SELECT 1 FROM sqlite_schema", nullptr, nullptr, nullptr);
-    sqlite3_busy_timeout(watch, 0);
-  }
-  if (code == SQLITE_OK) return watch;
-  const Error error = (code & 0xff) == SQLITE_BUSY ? not_unlocked(code) : sqlite_error(watch, code);
-  sqlite3_close_v2(watch);
-  throw error;
-}
-
-}  // namespace
-
-void Pool::open(const Operation& operation) {
-  if (opened_.load(std::memory_order_acquire)) return;
-  const MutexLock lock(open_mutex_);
-  if (opened_.load(std::memory_order_relaxed)) return;
-  check_not_inherited(options_.database.path);
-  // The first connection decides on the journal mode; the watch keeps the shared memory mapped and
-  // proves freshness. Nobody has the writer before the pool is open.
-  Connection first(options_.database, Role::kWriter, nullptr, operation);
-  sqlite3* watch = open_watch(options_.database, operation);
-  auto mode = Freshness::Mode::kDataVersion;
-  if (options_.database.memory)
-    mode = Freshness::Mode::kPrivate;
-  else if (first.query_text("PRAGMA journal_mode") == "wal")
-    mode = Freshness::Mode::kWalIndex;
-  freshness_.attach(watch, mode);
-  opened_.store(true, std::memory_order_release);
-}
-
-Connection& Pool::connect(Slot& slot, const Operation& operation) {
-  open(operation);
-  if (slot.connection == nullptr) {
-    auto connection =
-        std::make_unique<Connection>(options_.database, slot.role, &freshness_, operation);
-    if (options_.init) options_.init(*connection);
-    connection->rollback();
-    connection->seal();
-    connection->set_slow_hook(&Pool::on_slow, this);
-    if (options_.database.memory) freshness_.invalidate_all();
-    slot.connection = std::move(connection);
-    open_count_.fetch_add(1);
-  }
-  return *slot.connection;
-}
-
 // ---- who has what ----
 
 std::deque<Pool::Waiting>& Pool::queue_for(Access access) {
@@ -102,7 +45,7 @@ std::deque<Pool::Waiting>& Pool::queue_for(Access access) {
 }
 
 Slot* Pool::free_slot(Access access) {
-  if (paused_) return nullptr;
+  if (paused_ || renewing_) return nullptr;
   Slot* writer = slots_.front().get();
   if (access == Access::kWrite || slots_.size() == 1) return writer->held_ ? nullptr : writer;
   if (!idle_readers_.empty()) return idle_readers_.back();
@@ -431,10 +374,19 @@ void Pool::end_lease(Slot& slot) noexcept {
   }
 }
 
+bool Pool::in_transaction(const Slot& slot) const {
+  const MutexLock lock(mutex_);
+  return slot.connection != nullptr && slot.connection->in_transaction();
+}
+
 Answer Pool::execute(Slot& slot, Request& request, const Operation& operation, Duration budget_ns,
                      RowSink* sink) {
+  if (slot.connection == nullptr) throw file_replaced();
   Connection& connection = *slot.connection;
   const Connection::Scope scope(connection, operation, budget_ns);
+  if (slot.borrower != Borrower::kNone && file_.moved(connection.scope_began())) {
+    throw file_replaced();
+  }
   connection.serve(slot.borrower);
   if (slot.expects_transaction && !connection.in_transaction()) {
     throw Error(ErrorKind::kQuery, "the transaction was rolled back by an earlier failure",
@@ -462,6 +414,7 @@ Answer Pool::execute(Slot& slot, Request& request, const Operation& operation, D
 
 Answer Pool::advance(Slot& slot, const std::shared_ptr<Cursor>& cursor,
                      const Operation& operation) {
+  if (slot.connection == nullptr || file_.moved(now_precise())) throw file_replaced();
   const Connection::Scope scope(*slot.connection, operation);
   slot.connection->serve(slot.borrower);
   if (std::find(slot.cursors.begin(), slot.cursors.end(), cursor) == slot.cursors.end()) {

@@ -25,6 +25,7 @@
 #include "sqlite/connection.h"
 #include "sqlite/cursor.h"
 #include "sqlite/execution.h"
+#include "sqlite/file_watch.h"
 #include "sqlite/profile.h"
 #include "sqlite/tracker.h"
 
@@ -50,7 +51,8 @@ struct Slot {
   Slot(int number, Role duty) : index(number), role(duty) {}
   const int index;
   const Role role;
-  std::unique_ptr<Connection> connection;  // null until first needed, and after it broke
+  // Null until first needed, and after it broke; in a lease, once the file was replaced.
+  std::unique_ptr<Connection> connection;
   bool expects_transaction = false;        // a lease's transaction is open
   Borrower borrower = Borrower::kNone;     // set by Pool::lend()
   std::vector<std::shared_ptr<Cursor>> cursors;
@@ -141,8 +143,18 @@ class Pool {
   // The lease is over: its open transaction is rolled back once its jobs are done.
   void end_lease(Slot& slot) noexcept;
 
-  // Opens the slot's connection if it is not. The caller holds the slot. Throws Error, Stopped.
+  // Opens the slot's connection if it is not, and all of the pool anew if the database file was
+  // replaced. The caller holds the slot, which is not leased. Throws Error, Stopped.
   Connection& connect(Slot& slot, const Operation& operation);
+  // Whether the database file was replaced, as of FileWatch::kLookEvery_ns ago: then nothing that
+  // is open or kept tells of it, and connect() will open it anew.
+  [[nodiscard]] bool file_moved() noexcept { return file_.moved(now_precise()); }
+  // The same, at this moment.
+  [[nodiscard]] bool file_moved_now() noexcept { return file_.moved(); }
+  // The database's file; empty for one in memory.
+  [[nodiscard]] const std::string& file() const noexcept { return file_.file(); }
+  // Whether a leased connection is in a transaction.
+  [[nodiscard]] bool in_transaction(const Slot& slot) const;
 
   // run_request() on a slot that the caller holds and has connected, counted. `budget_ns` is 0 on
   // workers.
@@ -202,6 +214,9 @@ class Pool {
   };
   using Failed = std::vector<std::pair<std::unique_ptr<Job>, std::exception_ptr>>;
 
+  void close_unused(const Operation& operation);
+  void renew(Slot& slot, const Operation& operation);
+  void let_go_of_file(const Operation& operation);
   void drop_idle_snapshots() noexcept REQUIRES(mutex_);
   std::deque<Waiting>& queue_for(Access access) REQUIRES(mutex_);
   [[nodiscard]] Slot* free_slot(Access access) REQUIRES(mutex_);
@@ -240,6 +255,8 @@ class Pool {
   Tracker tracker_;
   ProfileTable profiles_;
   Freshness freshness_;
+  FileWatch file_;
+  LeftLog log_;  // written under open_mutex_
   std::vector<std::unique_ptr<Slot>> slots_;  // the writer first
   Mutex open_mutex_;                          // taken before mutex_; held while the database opens
   std::atomic<bool> opened_{false};
@@ -264,7 +281,9 @@ class Pool {
   bool shut_ GUARDED_BY(mutex_) = false;
   std::vector<std::function<void()>> on_closed_ GUARDED_BY(mutex_);
   int held_ GUARDED_BY(mutex_) = 0;
-  bool paused_ GUARDED_BY(mutex_) = false;  // a fork is under way
+  bool paused_ GUARDED_BY(mutex_) = false;    // a fork is under way
+  bool renewing_ GUARDED_BY(mutex_) = false;  // the file was replaced: nobody gets a connection
+  std::uint64_t renewals_ GUARDED_BY(mutex_) = 0;
 
   std::atomic<std::uint64_t> reads_run_{0}, writes_run_{0}, errors_{0}, timeouts_{0};
   std::atomic<std::uint64_t> inline_runs_{0}, inline_overruns_{0}, worker_runs_{0};

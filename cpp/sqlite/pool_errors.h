@@ -19,6 +19,13 @@ namespace mcp::sqlite {
           "another connection held the database's lock for the whole time allowed", code};
 }
 
+// What was borrowed is of a file that nobody can find any more.
+[[nodiscard]] inline Error file_replaced() {
+  return {ErrorKind::kDatabase,
+          "the database file was replaced while the connection was borrowed: nothing that it has "
+          "not committed is kept"};
+}
+
 [[nodiscard]] inline Error not_finished() {
   return {ErrorKind::kPoolTimeout, "the statement did not finish in time", SQLITE_INTERRUPT};
 }

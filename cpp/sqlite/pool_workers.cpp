@@ -106,7 +106,7 @@ void Pool::run(Assignment& assignment) {
 Job::After Pool::attempt(Slot& slot, Job& job) {
   worker_runs_.fetch_add(1, std::memory_order_relaxed);
   if (job.operation().cancelled()) throw Stopped{Stop::kCancelled};
-  connect(slot, job.operation());
+  if (slot.borrower == Borrower::kNone) connect(slot, job.operation());
   return job.run(slot);
 }
 

@@ -306,7 +306,7 @@ class SQLitePool(_core.SQLiteEndpoint):
         _core._sqlite_configure(
             self,
             {
-                "path": text,
+                "path": text if text == ":memory:" or text.startswith("file:") else os.path.abspath(text),
                 "memory": text == ":memory:",
                 "size": _whole("size", config.DB_POOL_SIZE if size is None else size, 1, 1000),
                 "cache_pages": _whole(
