@@ -39,22 +39,19 @@ Holder Holder::caller() {
 
 bool Holder::stops_for(const Holder& other, bool blocking) const noexcept {
   if (blocking || !task_) return thread_ == other.thread_;
-  // The same weak reference as long as the task lives, since neither has a callback.
-  return task_.get() == other.task_.get() && PyWeakref_GetObject(task_.get()) != Py_None;
+  PyObject* task = PyWeakref_GetObject(task_.get());
+  return other.task_ && task != Py_None && task == PyWeakref_GetObject(other.task_.get());
 }
 
 bool would_wait_for_itself(const PoolState& state, sqlite::Access access, bool blocking) {
-  if (state.leases.empty()) return false;
+  if (state.leases->empty()) return false;
+  if (access != sqlite::Access::kWrite && state.options.size > 1) return false;
   const Holder me = Holder::caller();
-  int readers = 0, writers = 0;
-  for (const Lease* lease : state.leases) {
+  return std::any_of(state.leases->begin(), state.leases->end(), [&](const Lease* lease) {
     const sqlite::Slot* slot = lease->slot;
-    if (slot == nullptr || !lease->holder.stops_for(me, blocking)) continue;
-    ++(slot->role == sqlite::Role::kWriter ? writers : readers);
-  }
-  const int all_readers = state.options.size - 1;
-  if (access == sqlite::Access::kWrite || all_readers == 0) return writers == 1;
-  return readers == all_readers && (access == sqlite::Access::kRead || writers == 1);
+    return slot != nullptr && slot->role == sqlite::Role::kWriter && lease->open() &&
+           lease->holder.stops_for(me, blocking);
+  });
 }
 
 void check_no_self_wait(const PoolState& state, sqlite::Access access, bool blocking) {

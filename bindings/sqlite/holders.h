@@ -1,5 +1,5 @@
-// holders.h: who has connections of a pool for a while, so that a caller that would wait for a
-// connection of its own is told at once.
+// holders.h: who has connections of a pool for a while, so that a caller that would wait for the
+// writer that it has itself is told at once.
 //
 // A task is itself and nobody else: tasks that it starts may wait for what it has, because it goes
 // on meanwhile. A thread that waits stops everything on it, so a blocking caller conflicts with
@@ -27,7 +27,7 @@ class Holder {
   unsigned long thread_ = 0;
 };
 
-// Whether the caller has all connections that could serve `access`.
+// Whether the caller has the writer, and `access` takes it.
 [[nodiscard]] bool would_wait_for_itself(const PoolState& state, sqlite::Access access,
                                          bool blocking);
 // Throws Error if so.

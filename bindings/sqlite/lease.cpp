@@ -4,6 +4,7 @@
 
 #include <sqlite3.h>
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <new>
@@ -11,6 +12,7 @@
 
 #include "bindings/base/errors.h"
 #include "bindings/sqlite/action.h"
+#include "bindings/sqlite/holders.h"
 #include "bindings/sqlite/stream.h"
 #include "sqlite/pool_errors.h"
 #include "sqlite/sqlite_error.h"
@@ -122,12 +124,15 @@ class TaskAction final : public Action {
     try {
       PoolState& state = *endpoint_->pool_state();
       Pool& pool = state.pool();
-      if (what_ == What::kEnd) check_lease();
+      if (what_ == What::kEnd)
+        check_lease();
+      else
+        check_no_self_wait(state, access_, false);
       auto task = std::make_unique<Task>(state.current, access_, std::move(operation), body_,
                                          std::move(queue), id, what_);
       if (what_ == What::kEnd) {
         Lease& lease = **endpoint_->lease;
-        pool.submit_leased(*std::exchange(lease.slot, nullptr), std::move(task));
+        pool.submit_leased(*lease.slot.exchange(nullptr), std::move(task));
       } else {
         pool.submit(std::move(task));
       }
@@ -156,7 +161,10 @@ class TaskAction final : public Action {
       const std::shared_ptr<Pool> pool = state.current;
       Operation operation(timeout_ns_ > 0 ? now_precise() + timeout_ns_ : kNever);
       operation.set_poll(check_signals);
-      if (what_ == What::kEnd) check_lease();
+      if (what_ == What::kEnd)
+        check_lease();
+      else
+        check_no_self_wait(state, access_, true);
       std::exception_ptr failure;
       {
         const GilRelease unlocked;
@@ -186,7 +194,7 @@ class TaskAction final : public Action {
 
   void run_here(Pool& pool, const Operation& operation) {
     if (what_ == What::kEnd) {
-      Slot& slot = *std::exchange((*endpoint_->lease)->slot, nullptr);
+      Slot& slot = *(*endpoint_->lease)->slot.exchange(nullptr);
       try {
         body_(slot, operation);
       } catch (...) {
@@ -232,9 +240,8 @@ PyObject* run_or_await(Endpoint* endpoint, What what, Access access, Body body,
 PyObject* begin_lease(Endpoint* endpoint, Transaction kind, Duration timeout_ns) {
   PoolState& state = *endpoint->pool_state();
   state.pool();
-  endpoint->lease = new std::shared_ptr<Lease>(std::make_shared<Lease>(state.current));
   const bool transaction = kind == Transaction::kRead || kind == Transaction::kWrite;
-  (*endpoint->lease)->transaction = transaction;
+  endpoint->lease = new std::shared_ptr<Lease>(std::make_shared<Lease>(state, transaction));
   Pool* pool = state.current.get();
   const Access access = kind == Transaction::kNone    ? Access::kAny
                         : kind == Transaction::kWrite ? Access::kWrite
@@ -254,15 +261,16 @@ PyObject* begin_lease(Endpoint* endpoint, Transaction kind, Duration timeout_ns)
 PyObject* end_transaction(Endpoint* endpoint, bool commit) {
   Pool* pool = endpoint->pool_state()->current.get();
   const Body body = [pool, commit](Slot& slot, const Operation& operation) {
+    const bool writes = slot.role == sqlite::Role::kWriter;
     if (slot.connection == nullptr) {
-      if (commit) throw sqlite::file_replaced();
+      if (commit && writes) throw sqlite::file_replaced();
       return sqlite::Job::After::kRelease;
     }
     sqlite::Connection& connection = *slot.connection;
     const sqlite::Connection::Scope scope(connection, operation);
     const bool lost =
         std::exchange(slot.expects_transaction, false) && !connection.in_transaction();
-    const bool replaced = commit && pool->file_moved_now();
+    const bool replaced = commit && writes && pool->file_moved_now();
     if (!commit || lost || replaced) {
       if (connection.in_transaction()) rollback_transaction(connection, pool->services());
       if (replaced) throw sqlite::file_replaced();
@@ -271,7 +279,7 @@ PyObject* end_transaction(Endpoint* endpoint, bool commit) {
       }
       return sqlite::Job::After::kRelease;
     }
-    if (connection.role() == sqlite::Role::kWriter) {
+    if (writes) {
       commit_transaction(connection, pool->services());
     } else {
       connection.commit();
@@ -338,7 +346,7 @@ PyObject* close_pool(Endpoint* endpoint) {
   return future;
 }
 
-void close_pool_blocking(Endpoint* endpoint) {
+bool close_pool_blocking(Endpoint* endpoint, Duration timeout_ns) {
   PoolState& state = *endpoint->pool_state();
   state.pool();
   const std::shared_ptr<Pool> pool = state.current;
@@ -354,14 +362,18 @@ void close_pool_blocking(Endpoint* endpoint) {
     closed->done = true;
     closed->changed.notify_all();
   });
+  const Instant deadline = now_precise() + timeout_ns;
   closed->mutex.lock();
-  while (!closed->done) {
-    closed->changed.wait_for(closed->mutex, sqlite::kPollInterval_ns);
+  while (!closed->done && now_precise() < deadline) {
+    closed->changed.wait_for(closed->mutex,
+                             std::min(sqlite::kPollInterval_ns, deadline - now_precise()));
     closed->mutex.unlock();
-    if (check_signals()) return;
+    if (check_signals()) return false;
     closed->mutex.lock();
   }
+  const bool done = closed->done;
   closed->mutex.unlock();
+  return done;
 }
 
 }  // namespace mcp::python

@@ -16,9 +16,10 @@ namespace {
 // Of the PRAGMAs with an argument these read, or write to the file alone. Whatever is not known
 // counts as a setting.
 constexpr std::string_view kNoSettings[] = {
-    "application_id", "foreign_key_check", "foreign_key_list", "incremental_vacuum", "index_info",
-    "index_list",     "index_xinfo",       "integrity_check",  "optimize",           "quick_check",
-    "table_info",     "table_list",        "table_xinfo",      "user_version",       "wal_checkpoint"};
+    "application_id", "foreign_key_check", "foreign_key_list", "incremental_vacuum",
+    "index_info",     "index_list",        "index_xinfo",      "integrity_check",
+    "optimize",       "quick_check",       "table_info",       "table_list",
+    "table_xinfo",    "user_version",      "wal_checkpoint"};
 
 constexpr std::string_view kOfTheProcess[] = {"data_store_directory", "hard_heap_limit",
                                               "soft_heap_limit", "temp_store_directory"};
@@ -50,8 +51,7 @@ const Changes& changes_of(sqlite3_context* context) noexcept {
 }
 
 long long since(sqlite3_context* context) noexcept {
-  return sqlite3_total_changes64(sqlite3_context_db_handle(context)) -
-         changes_of(context).before();
+  return sqlite3_total_changes64(sqlite3_context_db_handle(context)) - changes_of(context).before();
 }
 
 void total_changes(sqlite3_context* context, int, sqlite3_value**) noexcept {
@@ -81,6 +81,10 @@ Trace trace_of(sqlite3* db, int action, const char* first, const char* second,
     case SQLITE_ATTACH:
     case SQLITE_DETACH:
       return Trace::kConnection;
+    case SQLITE_UPDATE:  // of a schema table: what follows a table of main that gets another name
+      return is_private(db, schema) && sqlite3_strnicmp(first, "sqlite_", 7) != 0
+                 ? Trace::kConnection
+                 : Trace::kNone;
     case SQLITE_ALTER_TABLE:
       return is_private(db, first) ? Trace::kConnection : Trace::kNone;
     default:

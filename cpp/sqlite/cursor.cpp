@@ -42,6 +42,7 @@ Answer Cursor::advance(Connection& connection, Services services) {
       count_work(*statement_, total_);
       track(services);
       end(connection);
+      exhausted_ = true;
     }
     return answer;
   } catch (...) {

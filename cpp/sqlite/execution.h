@@ -54,8 +54,8 @@ struct Services {
   Tracker* tracker;  // null: nothing is tracked
 };
 
-// Runs `request`. With a sink, rows leave in parts (base/slices.h), in order; what is left of them is
-// in the answer. On a writer outside a transaction, a statement that writes gets BEGIN IMMEDIATE
+// Runs `request`. With a sink, rows leave in parts (base/slices.h), in order; what is left of them
+// is in the answer. On a writer outside a transaction, a statement that writes gets BEGIN IMMEDIATE
 // and COMMIT around it. Throws Error, Stopped, NeedsWriter, std::bad_alloc; then a transaction that
 // was begun here is rolled back. REQUIRES: a Connection::Scope is open.
 [[nodiscard]] Answer run_request(Connection& connection, Request& request, Services services,

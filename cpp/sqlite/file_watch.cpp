@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <cctype>
+#include <cerrno>
 
 namespace mcp::sqlite {
 namespace {
@@ -71,8 +72,10 @@ bool FileWatch::moved() noexcept {
   bool other = false;
   if (inode != 0) {
     FileId id;
-    other = !identify(file_, id) || id.second != inode ||
-            id.first != device_.load(std::memory_order_relaxed);
+    // A look that failed for another reason tells nothing.
+    other = identify(file_, id)
+                ? id.second != inode || id.first != device_.load(std::memory_order_relaxed)
+                : errno == ENOENT || errno == ENOTDIR;
   }
   moved_.store(other, std::memory_order_relaxed);
   return other;

@@ -151,6 +151,7 @@ void Pool::count_wait(const Slot& slot, Instant since) noexcept {
 void Pool::release(Slot& slot) {
   slot.held_ = slot.leased_ = slot.running_ = false;
   slot.borrower = Borrower::kNone;
+  slot.used_for_ = nullptr;
   slot.operation_ = nullptr;
   --held_;
   if (slot.role == Role::kReader) idle_readers_.push_back(&slot);
@@ -379,9 +380,24 @@ bool Pool::in_transaction(const Slot& slot) const {
   return slot.connection != nullptr && slot.connection->in_transaction();
 }
 
+void Pool::note_use(Slot& slot, const ProfilePtr& profile) {
+  const MutexLock lock(mutex_);
+  slot.used_for_ = profile;
+}
+
+std::vector<std::string> Pool::held_for() const {
+  std::vector<std::string> out;
+  const MutexLock lock(mutex_);
+  for (const auto& slot : slots_) {
+    if (slot->held_) out.push_back(slot->used_for_ != nullptr ? slot->used_for_->sql : "");
+  }
+  return out;
+}
+
 Answer Pool::execute(Slot& slot, Request& request, const Operation& operation, Duration budget_ns,
                      RowSink* sink) {
   if (slot.connection == nullptr) throw file_replaced();
+  if (budget_ns == 0 || slot.borrower != Borrower::kNone) note_use(slot, request.profile);
   Connection& connection = *slot.connection;
   const Connection::Scope scope(connection, operation, budget_ns);
   if (slot.borrower != Borrower::kNone && file_.moved(connection.scope_began())) {
@@ -416,6 +432,7 @@ Answer Pool::advance(Slot& slot, const std::shared_ptr<Cursor>& cursor,
                      const Operation& operation) {
   if (slot.connection == nullptr || file_.moved(now_precise())) throw file_replaced();
   const Connection::Scope scope(*slot.connection, operation);
+  note_use(slot, cursor->request().profile);
   slot.connection->serve(slot.borrower);
   if (std::find(slot.cursors.begin(), slot.cursors.end(), cursor) == slot.cursors.end()) {
     slot.cursors.push_back(cursor);

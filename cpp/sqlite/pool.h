@@ -53,8 +53,8 @@ struct Slot {
   const Role role;
   // Null until first needed, and after it broke; in a lease, once the file was replaced.
   std::unique_ptr<Connection> connection;
-  bool expects_transaction = false;        // a lease's transaction is open
-  Borrower borrower = Borrower::kNone;     // set by Pool::lend()
+  bool expects_transaction = false;     // a lease's transaction is open
+  Borrower borrower = Borrower::kNone;  // set by Pool::lend()
   std::vector<std::shared_ptr<Cursor>> cursors;
 
  private:
@@ -64,6 +64,7 @@ struct Slot {
   bool running_ = false;  // a job of the lease is
   std::deque<std::unique_ptr<class Job>> lease_jobs_;
   const Operation* operation_ = nullptr;
+  ProfilePtr used_for_;  // the last statement of whoever holds it
 };
 
 // Work for one connection. Destroyed on any thread.
@@ -87,6 +88,8 @@ class Job {
   virtual void run_shared(Slot&) {}
   // What run_shared() had done at `ended` was committed from `began` to `committed`.
   virtual void note_commit(Instant /*ended*/, Instant /*began*/, Instant /*committed*/) {}
+  // False: its caller has the writer, and must not be made to wait for it. Constant.
+  [[nodiscard]] virtual bool may_wait_for_writer() const noexcept { return true; }
   // Whether run() is expected to take long enough to be worth another worker for what waits.
   [[nodiscard]] virtual bool expects_long() const noexcept { return true; }
 
@@ -177,6 +180,8 @@ class Pool {
   [[nodiscard]] bool closed() const noexcept { return closed_.load(std::memory_order_relaxed); }
 
   [[nodiscard]] PoolCounts counts() const;
+  // The last statement of each connection that is held; empty where none was run yet.
+  [[nodiscard]] std::vector<std::string> held_for() const;
 
   [[nodiscard]] Freshness& freshness() noexcept { return freshness_; }
   [[nodiscard]] Tracker& tracker() noexcept { return tracker_; }
@@ -232,6 +237,7 @@ class Pool {
   void leave_to_worker(Slot& slot) REQUIRES(mutex_);
   [[nodiscard]] static bool checkpoint_due(const Slot& slot);
   void enqueue(Waiting waiting) REQUIRES(mutex_);
+  void note_use(Slot& slot, const ProfilePtr& profile);
   void work();
   void run(Assignment& assignment);
   [[nodiscard]] std::exception_ptr current_failure();
@@ -256,7 +262,7 @@ class Pool {
   ProfileTable profiles_;
   Freshness freshness_;
   FileWatch file_;
-  LeftLog log_;  // written under open_mutex_
+  LeftLog log_;                               // written under open_mutex_
   std::vector<std::unique_ptr<Slot>> slots_;  // the writer first
   Mutex open_mutex_;                          // taken before mutex_; held while the database opens
   std::atomic<bool> opened_{false};

@@ -13,6 +13,13 @@ namespace mcp::sqlite {
   return {ErrorKind::kPoolTimeout, "no connection came free in time"};
 }
 
+[[nodiscard]] inline Error waits_for_itself() {
+  return {
+      ErrorKind::kDatabase,
+      "the caller has the writer itself, and would wait for ever: use the connection of the block "
+      "that it is in, whose transaction() nests"};
+}
+
 // Another connection's lock, most likely of another process, lasted too long.
 [[nodiscard]] inline Error not_unlocked(int code) {
   return {ErrorKind::kPoolTimeout,

@@ -37,7 +37,7 @@ Handle open_watch(const DatabaseOptions& database, const Operation& operation) {
     sqlite3_busy_timeout(opened, 0);
   }
   if (code == SQLITE_OK) return watch;
-  throw (code & 0xff) == SQLITE_BUSY ? not_unlocked(code) : sqlite_error(opened, code);
+  throw(code & 0xff) == SQLITE_BUSY ? not_unlocked(code) : sqlite_error(opened, code);
 }
 
 // Whether SQLite's own look at the name finds another file than the one that it has open.
@@ -61,8 +61,8 @@ void Pool::open(const Operation& operation) {
   const bool watched = identify(file(), id);
   Handle watch = open_watch(options_.database, operation);
   FileId later;
-  if (watched && (has_moved(first.handle()) || has_moved(watch.get()) ||
-                  !identify(file(), later) || later != id)) {
+  if (watched && (has_moved(first.handle()) || has_moved(watch.get()) || !identify(file(), later) ||
+                  later != id)) {
     throw Error(ErrorKind::kDatabase, "the database file was replaced while it was being opened");
   }
   auto mode = Freshness::Mode::kDataVersion;
@@ -180,7 +180,8 @@ void Pool::let_go_of_file(const Operation& operation) {
       freshness_.attach(watch.release(), mode);
       throw Error(ErrorKind::kDatabase,
                   "the database file was replaced, and another process still uses the log of the "
-                  "old one: close it there", code);
+                  "old one: close it there",
+                  code);
     }
   }
   opened_.store(false);

@@ -59,7 +59,7 @@ class PoolStats:
     shared_commits: int = 0
     """Transactions that committed the writes of several callers together."""
     replaced: int = 0
-    """Connections that a borrower had changed (a PRAGMA, a temporary table, ATTACH) and that were opened anew."""
+    """Connections that a borrower had changed (a PRAGMA, a temporary table), and that were opened anew."""
 
 
 @dataclass(frozen=True, slots=True)

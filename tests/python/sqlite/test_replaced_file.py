@@ -139,23 +139,25 @@ async def test_many_times(path: Path) -> None:
 @pytest.mark.parametrize("size", [1, 3])
 async def test_a_transaction_under_way_fails_and_leaves_nothing(path: Path, size: int) -> None:
     async with SQLitePool(path, size=size) as pool:
-        with pytest.raises(DatabaseError, match="was replaced"):
+
+        async def insert(value: int, *more: int, error: type[Exception] | None = None) -> None:
             async with pool.transaction() as connection:
                 await connection.execute("INSERT INTO t VALUES (9)")
-                by_replace(path, 2)
+                by_replace(path, value)
+                for one in more:
+                    await connection.execute("INSERT INTO t VALUES (?)", (one,))
+                if error is not None:
+                    raise error
+
         with pytest.raises(DatabaseError, match="was replaced"):
-            async with pool.transaction() as connection:
-                await connection.execute("INSERT INTO t VALUES (9)")
-                by_replace(path, 3)
-                await connection.execute("INSERT INTO t VALUES (10)")
+            await insert(2)
+        with pytest.raises(DatabaseError, match="was replaced"):
+            await insert(3, 10)
         assert await pool.fetch(SQL) == [(3,)]
         with pytest.raises(ZeroDivisionError):  # a block's own error is what it raises
-            async with pool.transaction() as connection:
-                by_replace(path, 4)
-                raise ZeroDivisionError
-        async with pool.acquire() as connection:
-            async with connection.transaction():
-                await connection.execute("INSERT INTO t VALUES (5)")
+            await insert(4, error=ZeroDivisionError)
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute("INSERT INTO t VALUES (5)")
         assert await pool.fetch(SQL) == [(4,), (5,)]
 
 
@@ -165,7 +167,7 @@ async def test_others_do_not_wait_for_a_borrower_that_does_nothing(path: Path) -
         async with pool.transaction(readonly=True) as snapshot, pool.acquire() as connection:
             assert await snapshot.fetch(SQL) == [(1,)]
             await connection.execute("INSERT INTO t VALUES (9)")
-            rows = connection.stream("SELECT y FROM more")
+            rows = connection.stream("SELECT a.y FROM more a, more b")
             assert await anext(rows) == (0,)
             by_replace(path, 2)
             assert await pool.fetch(SQL) == [(2,)]
@@ -181,10 +183,15 @@ async def test_others_do_not_wait_for_a_borrower_that_does_nothing(path: Path) -
 
 def test_a_blocking_borrower_fails(path: Path) -> None:
     with SQLitePool(path, size=2).blocking as db:
-        with pytest.raises(DatabaseError, match="was replaced"), db.transaction() as connection:
-            connection.execute("INSERT INTO t VALUES (9)")
-            by_replace(path, 2)
-            assert db.fetch(SQL) == [(2,)]
+
+        def insert() -> None:
+            with db.transaction() as connection:
+                connection.execute("INSERT INTO t VALUES (9)")
+                by_replace(path, 2)
+                assert db.fetch(SQL) == [(2,)]
+
+        with pytest.raises(DatabaseError, match="was replaced"):
+            insert()
         assert db.fetch(SQL) == [(2,)]
 
 
