@@ -39,11 +39,13 @@ StatementJob::StatementJob(std::shared_ptr<Pool> pool, sqlite::Access access,
 
 sqlite::Job::After StatementJob::run(Slot& slot) {
   request_.track_later = false;
+  if (upgrades_) Pool::lend(slot, sqlite::Borrower::kLease);
   try {
     payload_->answer =
         raw_pool_.execute(slot, request_, operation(), 0, request_.first_row_only ? nullptr : this);
   } catch (const sqlite::NeedsWriter&) {
-    if (!may_upgrade_) throw;  // the pool sends it to the writer, or it is an error
+    if (!may_upgrade_ || keeps_off_writer_)
+      throw;  // the pool sends it to the writer, or it is an error
     raw_pool_.submit(std::make_unique<StatementJob>(pool_.lock(), Access::kWrite, shared_operation_,
                                                     std::move(request_), true, queue_, id_));
     handed_over_ = true;
@@ -87,19 +89,19 @@ void StatementJob::take(RowBlock&& block, const std::shared_ptr<const sqlite::Co
 }
 
 void keep_result(PoolState& state, const Delivery& delivery, const Answer& answer,
-                 std::size_t bytes, PyObject* result) {
-  if (delivery.cache_key.empty() || !answer.cacheable || !state.cache.has_room_for(bytes)) return;
-  PyObject* kept = to_kept(delivery.kind, delivery.row_type, result);
+                 Collector& collector, PyObject* result) {
+  if (delivery.cache_key.empty() || !answer.cacheable) return;
+  PyObject* kept = collector.kept(result);
   if (kept == nullptr) {
     PyErr_Clear();
     return;
   }
   try {
-    state.cache.put(delivery.cache_key, kept, bytes, answer.seen, answer.dependencies);
+    state.cache.put(delivery.cache_key, kept, collector.bytes(), answer.seen, answer.dependencies);
   } catch (const std::bad_alloc&) {
     // Then it is not kept.
   }
-  Py_DECREF(kept);
+  drop_later(kept);
 }
 
 Conversion::Progress StatementConversion::resume(Completion& completion, Instant deadline,
@@ -119,7 +121,9 @@ Conversion::Progress StatementConversion::resume(Completion& completion, Instant
   result = collector_.result(payload.answer.changes);
   if (result == nullptr) return Progress::kError;
   if (payload.answer.figures != nullptr) payload.answer.figures->add_conversion(converted_ns_);
-  keep_result(*endpoint_->pool_state(), delivery_, payload.answer, collector_.bytes(), result);
+  PoolState& state = *endpoint_->pool_state();
+  keep_result(state, delivery_, payload.answer, collector_, result);
+  state.cache.drop_dead();
   return Progress::kDone;
 }
 

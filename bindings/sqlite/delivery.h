@@ -39,6 +39,7 @@ class StatementJob final : public sqlite::Job, private sqlite::RowSink {
   void finish(std::exception_ptr failure) noexcept override;
   [[nodiscard]] bool expects_long() const noexcept override;
   [[nodiscard]] bool may_share_commit() const noexcept override { return shares_commit_; }
+  [[nodiscard]] bool may_wait_for_writer() const noexcept override { return !keeps_off_writer_; }
   void run_shared(sqlite::Slot& slot) override;
   void note_commit(Instant ended, Instant began, Instant committed) override;
   // Runs on a leased connection; if it turns out to write, the lease may move to the writer.
@@ -46,6 +47,8 @@ class StatementJob final : public sqlite::Job, private sqlite::RowSink {
     keeps_lease_ = true;
     may_upgrade_ = may_upgrade;
   }
+  // The caller has the writer: a statement that turns out to write fails.
+  void keep_off_writer() noexcept { keeps_off_writer_ = true; }
 
  private:
   void take(sqlite::RowBlock&& block,
@@ -58,6 +61,7 @@ class StatementJob final : public sqlite::Job, private sqlite::RowSink {
   const bool upgrades_;
   const bool shares_commit_;
   bool keeps_lease_ = false;
+  bool keeps_off_writer_ = false;
   bool may_upgrade_ = false;
   bool handed_over_ = false;  // to another job, on the writer
   const std::shared_ptr<CompletionQueue> queue_;
@@ -71,18 +75,22 @@ struct Delivery {
   RowType row_type;
   std::string cache_key;  // empty: not to be kept
   bool leads = false;     // others may wait for this result
+  [[nodiscard]] std::size_t most_kept(const PoolState& state) const noexcept {
+    return cache_key.empty() ? 0 : state.cache.largest();
+  }
 };
 
 // Puts `result` into the result cache if it may be kept.
 void keep_result(PoolState& state, const Delivery& delivery, const sqlite::Answer& answer,
-                 std::size_t bytes, PyObject* result);
+                 Collector& collector, PyObject* result);
 
 class StatementConversion final : public Conversion {
  public:
   StatementConversion(Endpoint* endpoint, Delivery delivery)
       : endpoint_(endpoint),
         delivery_(std::move(delivery)),
-        collector_(delivery_.kind, delivery_.row_type, endpoint->pool_state()->converters) {
+        collector_(delivery_.kind, delivery_.row_type, endpoint->pool_state()->converters,
+                   delivery_.most_kept(*endpoint->pool_state())) {
     Py_INCREF(endpoint_);
   }
   ~StatementConversion() override {

@@ -68,8 +68,21 @@ sqlite::ProfilePtr PoolState::profile_of(PyObject* sql) {
   return profile;
 }
 
+Lease::Lease(const PoolState& state, bool in_transaction)
+    : pool(state.current),
+      transaction(in_transaction),
+      holder(Holder::caller()),
+      all(state.leases) {
+  all->push_back(this);
+}
+
+Lease::~Lease() {
+  end();
+  std::erase(*all, this);
+}
+
 void Lease::end() {
-  sqlite::Slot* ended = std::exchange(slot, nullptr);
+  sqlite::Slot* ended = slot.exchange(nullptr);
   if (ended != nullptr && generation == process_generation()) pool->end_lease(*ended);
 }
 
@@ -222,6 +235,7 @@ py::dict counts(py::handle self) {
   out["worker_runs"] = c.worker_runs;
   out["reconnects"] = c.reconnects;
   out["quarantined"] = c.quarantined;
+  out["replaced"] = c.replaced;
   out["database_seconds"] = c.database_s;
   out["writer_wait_seconds"] = c.writer_wait_s;
   out["reader_wait_seconds"] = c.reader_wait_s;
@@ -270,13 +284,14 @@ void release(py::handle self) {
 bool in_transaction(py::handle self) {
   Endpoint& endpoint = checked(self);
   if (endpoint.lease == nullptr || !(*endpoint.lease)->open()) return false;
-  const sqlite::Slot& slot = *(*endpoint.lease)->slot;
-  return slot.connection != nullptr && slot.connection->in_transaction();
+  const Lease& lease = **endpoint.lease;
+  return lease.pool->in_transaction(*lease.slot.load());
 }
 
 void terminate(py::handle self) {
   PoolState& state = *checked(self).pool_state();
   state.cache.clear();
+  state.cache.drop_dead();
   state.pool();
   const std::shared_ptr<sqlite::Pool> pool = state.current;
   const GilRelease unlocked;
@@ -334,9 +349,22 @@ void bind_sqlite(py::module_& module) {
   module.def("_sqlite_in_transaction", &in_transaction);
   module.def("_sqlite_open", [](py::handle self) { return returned(open_pool(&checked(self))); });
   module.def("_sqlite_close", [](py::handle self) { return returned(close_pool(&checked(self))); });
-  module.def("_sqlite_close_blocking", [](py::handle self) {
-    close_pool_blocking(&checked(self));
+  module.def("_sqlite_close_blocking", [](py::handle self, double timeout_s) {
+    const bool closed = close_pool_blocking(&checked(self), nanoseconds(timeout_s));
     if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+    return closed;
+  });
+  module.def("_sqlite_close_timeout", [](py::handle self, py::handle timeout) {
+    Duration timeout_ns = checked(self).pool_state()->options.acquire_timeout_ns;
+    if (!read_timeout(timeout.ptr(), timeout_ns)) throw py::error_already_set();
+    return static_cast<double>(timeout_ns) / kSecond;
+  });
+  module.def("_sqlite_held_for", [](py::handle self) {
+    py::list statements;
+    for (const std::string& sql : checked(self).pool_state()->pool().held_for()) {
+      statements.append(py::str(sql));
+    }
+    return statements;
   });
   module.def("_sqlite_terminate", &terminate);
   bind_stream(module);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,12 +16,16 @@
 #include "base/completion_queue.h"
 #include "base/fork.h"
 #include "bindings/base/gil.h"
+#include "bindings/sqlite/holders.h"
 #include "bindings/sqlite/result.h"
 #include "bindings/sqlite/result_cache.h"
 #include "bindings/sqlite/rows.h"
 #include "sqlite/pool.h"
 
 namespace mcp::python {
+
+struct Lease;
+using Leases = std::vector<const Lease*>;  // of one pool, those that exist
 
 // What a pool is for Python: the native pool of this process, its results, its settings.
 struct PoolState {
@@ -40,6 +45,7 @@ struct PoolState {
     std::uint64_t id;
   };
   std::unordered_map<std::string, std::vector<Follower>> flights;
+  const std::shared_ptr<Leases> leases = std::make_shared<Leases>();
 
   sqlite::PoolOptions options;
   ResultCache cache;
@@ -61,8 +67,8 @@ struct PoolState {
 
 // A connection that one caller keeps for a while.
 struct Lease {
-  explicit Lease(std::shared_ptr<sqlite::Pool> owner) : pool(std::move(owner)) {}
-  ~Lease() { end(); }
+  Lease(const PoolState& state, bool in_transaction);
+  ~Lease();
   Lease(const Lease&) = delete;
   Lease& operator=(const Lease&) = delete;
 
@@ -73,8 +79,10 @@ struct Lease {
   }
 
   const std::shared_ptr<sqlite::Pool> pool;
-  sqlite::Slot* slot = nullptr;
-  bool transaction = false;
+  std::atomic<sqlite::Slot*> slot{nullptr};  // changed also without the interpreter lock
+  const bool transaction;
+  const Holder holder;
+  const std::shared_ptr<Leases> all;
   const std::uint32_t generation = process_generation();
 };
 

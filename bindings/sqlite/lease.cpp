@@ -4,6 +4,7 @@
 
 #include <sqlite3.h>
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <new>
@@ -11,7 +12,9 @@
 
 #include "bindings/base/errors.h"
 #include "bindings/sqlite/action.h"
+#include "bindings/sqlite/holders.h"
 #include "bindings/sqlite/stream.h"
+#include "sqlite/pool_errors.h"
 #include "sqlite/sqlite_error.h"
 
 namespace mcp::python {
@@ -121,12 +124,15 @@ class TaskAction final : public Action {
     try {
       PoolState& state = *endpoint_->pool_state();
       Pool& pool = state.pool();
-      if (what_ == What::kEnd) check_lease();
+      if (what_ == What::kEnd)
+        check_lease();
+      else
+        check_no_self_wait(state, access_, false);
       auto task = std::make_unique<Task>(state.current, access_, std::move(operation), body_,
                                          std::move(queue), id, what_);
       if (what_ == What::kEnd) {
         Lease& lease = **endpoint_->lease;
-        pool.submit_leased(*std::exchange(lease.slot, nullptr), std::move(task));
+        pool.submit_leased(*lease.slot.exchange(nullptr), std::move(task));
       } else {
         pool.submit(std::move(task));
       }
@@ -155,7 +161,10 @@ class TaskAction final : public Action {
       const std::shared_ptr<Pool> pool = state.current;
       Operation operation(timeout_ns_ > 0 ? now_precise() + timeout_ns_ : kNever);
       operation.set_poll(check_signals);
-      if (what_ == What::kEnd) check_lease();
+      if (what_ == What::kEnd)
+        check_lease();
+      else
+        check_no_self_wait(state, access_, true);
       std::exception_ptr failure;
       {
         const GilRelease unlocked;
@@ -185,7 +194,7 @@ class TaskAction final : public Action {
 
   void run_here(Pool& pool, const Operation& operation) {
     if (what_ == What::kEnd) {
-      Slot& slot = *std::exchange((*endpoint_->lease)->slot, nullptr);
+      Slot& slot = *(*endpoint_->lease)->slot.exchange(nullptr);
       try {
         body_(slot, operation);
       } catch (...) {
@@ -231,14 +240,15 @@ PyObject* run_or_await(Endpoint* endpoint, What what, Access access, Body body,
 PyObject* begin_lease(Endpoint* endpoint, Transaction kind, Duration timeout_ns) {
   PoolState& state = *endpoint->pool_state();
   state.pool();
-  endpoint->lease = new std::shared_ptr<Lease>(std::make_shared<Lease>(state.current));
   const bool transaction = kind == Transaction::kRead || kind == Transaction::kWrite;
-  (*endpoint->lease)->transaction = transaction;
+  endpoint->lease = new std::shared_ptr<Lease>(std::make_shared<Lease>(state, transaction));
   Pool* pool = state.current.get();
   const Access access = kind == Transaction::kNone    ? Access::kAny
                         : kind == Transaction::kWrite ? Access::kWrite
                                                       : Access::kRead;
   const Body body = [pool, kind, transaction](Slot& slot, const Operation& operation) {
+    const bool moves = kind == Transaction::kNone && slot.role == sqlite::Role::kReader;
+    Pool::lend(slot, moves ? sqlite::Borrower::kMovable : sqlite::Borrower::kLease);
     const sqlite::Connection::Scope scope(*slot.connection, operation);
     if (kind == Transaction::kWrite) begin_transaction(*slot.connection, pool->services());
     if (kind == Transaction::kRead) slot.connection->run("BEGIN");
@@ -251,12 +261,19 @@ PyObject* begin_lease(Endpoint* endpoint, Transaction kind, Duration timeout_ns)
 PyObject* end_transaction(Endpoint* endpoint, bool commit) {
   Pool* pool = endpoint->pool_state()->current.get();
   const Body body = [pool, commit](Slot& slot, const Operation& operation) {
+    const bool writes = slot.role == sqlite::Role::kWriter;
+    if (slot.connection == nullptr) {
+      if (commit && writes) throw sqlite::file_replaced();
+      return sqlite::Job::After::kRelease;
+    }
     sqlite::Connection& connection = *slot.connection;
     const sqlite::Connection::Scope scope(connection, operation);
     const bool lost =
         std::exchange(slot.expects_transaction, false) && !connection.in_transaction();
-    if (!commit || lost) {
+    const bool replaced = commit && writes && pool->file_moved_now();
+    if (!commit || lost || replaced) {
       if (connection.in_transaction()) rollback_transaction(connection, pool->services());
+      if (replaced) throw sqlite::file_replaced();
       if (commit && lost) {
         throw Error(ErrorKind::kQuery, "the transaction was rolled back by an earlier failure", 4);
       }
@@ -325,7 +342,7 @@ PyObject* close_pool(Endpoint* endpoint) {
   return future;
 }
 
-void close_pool_blocking(Endpoint* endpoint) {
+bool close_pool_blocking(Endpoint* endpoint, Duration timeout_ns) {
   PoolState& state = *endpoint->pool_state();
   state.pool();
   const std::shared_ptr<Pool> pool = state.current;
@@ -341,14 +358,18 @@ void close_pool_blocking(Endpoint* endpoint) {
     closed->done = true;
     closed->changed.notify_all();
   });
+  const Instant deadline = now_precise() + timeout_ns;
   closed->mutex.lock();
-  while (!closed->done) {
-    closed->changed.wait_for(closed->mutex, sqlite::kPollInterval_ns);
+  while (!closed->done && now_precise() < deadline) {
+    closed->changed.wait_for(closed->mutex,
+                             std::min(sqlite::kPollInterval_ns, deadline - now_precise()));
     closed->mutex.unlock();
-    if (check_signals()) return;
+    if (check_signals()) return false;
     closed->mutex.lock();
   }
+  const bool done = closed->done;
   closed->mutex.unlock();
+  return done;
 }
 
 }  // namespace mcp::python

@@ -20,6 +20,7 @@ PyObject* end_transaction(Endpoint* endpoint, bool commit);
 PyObject* open_pool(Endpoint* endpoint);
 // A future that is done when the last connection is closed.
 PyObject* close_pool(Endpoint* endpoint);
-void close_pool_blocking(Endpoint* endpoint);
+// Waits. False when connections were still held after `timeout_ns`, or with an exception set.
+bool close_pool_blocking(Endpoint* endpoint, Duration timeout_ns);
 
 }  // namespace mcp::python

@@ -1,6 +1,9 @@
 #include "bindings/sqlite/result.h"
 
+#include <algorithm>
+
 #include "base/slices.h"
+#include "bindings/loop/drop_later.h"
 
 namespace mcp::python {
 namespace {
@@ -13,7 +16,32 @@ PyObject* copy_row(PyObject* row, RowType type) {
   return row;
 }
 
+constexpr Py_ssize_t kRowsALook = 128;
+
 }  // namespace
+
+Collector::~Collector() {
+  drop_later(list_);
+  drop_later(kept_);
+  Py_XDECREF(single_);
+}
+
+// False with an exception set.
+bool Collector::keep_row(PyObject* row) {
+  if (builder_->bytes() > most_kept_) {
+    if (kept_ != nullptr) drop_later(std::exchange(kept_, nullptr));
+    return true;
+  }
+  if (kept_ == nullptr) {
+    kept_ = PyList_New(0);
+    if (kept_ == nullptr) return false;
+    PyObject_GC_UnTrack(kept_);  // as a tuple of atoms: the collector need not look at it
+  }
+  PyObject* copy = copy_row(row, row_type_);
+  const bool kept = copy != nullptr && PyList_Append(kept_, copy) == 0;
+  Py_XDECREF(copy);
+  return kept;
+}
 
 Collector::Step Collector::add(const RowBlock& block,
                                const std::shared_ptr<const sqlite::ColumnNames>& names,
@@ -30,9 +58,9 @@ Collector::Step Collector::add(const RowBlock& block,
   while (next_ < block.rows()) {
     PyObject* row = builder_->row(block, next_);
     if (row == nullptr) return Step::kError;
-    const int appended = PyList_Append(list_, row);
+    const bool appended = PyList_Append(list_, row) == 0 && keep_row(row);
     Py_DECREF(row);
-    if (appended != 0) return Step::kError;
+    if (!appended) return Step::kError;
     if (++next_ == block.rows()) break;
     const bool looks = builder_->calls_python() || builder_->bytes() - looked >= stride;
     if (!looks) continue;
@@ -58,37 +86,39 @@ PyObject* Collector::result(std::int64_t changes) {
   Py_RETURN_NONE;
 }
 
-PyObject* to_kept(Kind kind, RowType type, PyObject* result) {
-  if (kind == Kind::kValue) return Py_NewRef(result);
-  if (kind == Kind::kRow) return copy_row(result, type);
-  if (type != RowType::kDict) return PyList_AsTuple(result);
-  const Py_ssize_t size = PyList_GET_SIZE(result);
-  PyObject* kept = PyTuple_New(size);
-  for (Py_ssize_t i = 0; kept != nullptr && i < size; ++i) {
-    PyObject* row = copy_row(PyList_GET_ITEM(result, i), type);
-    if (row == nullptr) {
-      Py_CLEAR(kept);
-      break;
-    }
-    PyTuple_SET_ITEM(kept, i, row);
-  }
-  return kept;
+PyObject* Collector::kept(PyObject* result) {
+  if (most_kept_ == 0 || bytes() > most_kept_) return nullptr;
+  if (kind_ == Kind::kValue) return Py_NewRef(result);
+  if (kind_ == Kind::kRow) return copy_row(result, row_type_);
+  return kept_ != nullptr ? std::exchange(kept_, nullptr) : PyList_New(0);
 }
 
-PyObject* from_kept(Kind kind, RowType type, PyObject* kept) {
-  if (kind == Kind::kValue) return Py_NewRef(kept);
-  if (kind == Kind::kRow) return copy_row(kept, type);
-  const Py_ssize_t size = PyTuple_GET_SIZE(kept);
-  PyObject* list = PyList_New(size);
-  for (Py_ssize_t i = 0; list != nullptr && i < size; ++i) {
-    PyObject* row = copy_row(PyTuple_GET_ITEM(kept, i), type);
-    if (row == nullptr) {
-      Py_CLEAR(list);
-      break;
+KeptCopy::KeptCopy(Kind kind, RowType type, PyObject* kept)
+    : kind_(kind), type_(type), kept_(Py_NewRef(kept)) {}
+
+KeptCopy::~KeptCopy() {
+  drop_later(list_);
+  drop_later(kept_);
+}
+
+PyObject* KeptCopy::advance() {
+  if (kind_ == Kind::kValue) return Py_NewRef(kept_);
+  if (kind_ == Kind::kRow) return copy_row(kept_, type_);
+  const Py_ssize_t size = PyList_GET_SIZE(kept_);
+  if (list_ == nullptr && (list_ = PyList_New(0)) == nullptr) return nullptr;
+  const Instant deadline = size > kRowsALook ? end_of_tick() : kNever;
+  for (Py_ssize_t next = PyList_GET_SIZE(list_); next < size;) {
+    const Py_ssize_t stop = std::min(size, next + kRowsALook);
+    for (; next < stop; ++next) {
+      PyObject* row = copy_row(PyList_GET_ITEM(kept_, next), type_);
+      if (row == nullptr) return nullptr;
+      const int appended = PyList_Append(list_, row);
+      Py_DECREF(row);
+      if (appended != 0) return nullptr;
     }
-    PyList_SET_ITEM(list, i, row);
+    if (next < size && now_precise() >= deadline) return nullptr;
   }
-  return list;
+  return std::exchange(list_, nullptr);
 }
 
 }  // namespace mcp::python

@@ -1,10 +1,11 @@
 // result_cache.h: results of SELECTs as Python objects, each with the proof that it needs to be
 // served.
 //
-// Used under the interpreter lock, which is its only lock. Values are immutable rows in a tuple, a
-// row, or a single value; references are owned here. Bounded in bytes: the least recently used go
-// first. An entry is served only while Freshness proves that nothing it read has changed, and for
-// at most the time to live.
+// Used under the interpreter lock, which is its only lock. Values are rows in a list, a row, or a
+// single value, which nobody changes; references are owned here. What leaves waits for
+// drop_dead(), since a large value is dropped in slices. Bounded in bytes: the least recently used
+// go first. An entry is served only while Freshness proves that nothing it read has changed, and
+// for at most the time to live.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +18,7 @@
 
 #include "base/clock.h"
 #include "bindings/base/gil.h"
+#include "bindings/loop/drop_later.h"
 #include "sqlite/freshness.h"
 #include "sqlite/profile.h"
 
@@ -31,16 +33,17 @@ class ResultCache {
   };
 
   ResultCache(std::size_t capacity_bytes, Duration ttl) : capacity_(capacity_bytes), ttl_(ttl) {}
-  ~ResultCache() { clear(); }
+  ~ResultCache() {
+    clear();
+    for (PyObject* value : dead_) drop_later(value);
+  }
   ResultCache(const ResultCache&) = delete;
   ResultCache& operator=(const ResultCache&) = delete;
 
   [[nodiscard]] bool enabled() const noexcept { return capacity_ > 0 && ttl_ > 0; }
 
-  // Whether a result of this size may be kept: at most a quarter of the room.
-  [[nodiscard]] bool has_room_for(std::size_t bytes) const noexcept {
-    return bytes <= capacity_ / 4;
-  }
+  // The largest result that may be kept: a quarter of the room.
+  [[nodiscard]] std::size_t largest() const noexcept { return capacity_ / 4; }
 
   // A borrowed reference, or nullptr.
   [[nodiscard]] PyObject* find(std::string_view key, sqlite::Freshness& freshness) {
@@ -70,7 +73,7 @@ class ResultCache {
            std::shared_ptr<const sqlite::Dependencies> dependencies) {
     bytes += sizeof(Entry) + key.size() + 64;
     ++counters_.loads;
-    if (!has_room_for(bytes)) return;
+    if (bytes > largest()) return;
     const auto old = by_key_.find(key);
     if (old != by_key_.end()) remove(old->second);
     while (bytes_ + bytes > capacity_ && !recent_.empty()) {
@@ -89,7 +92,16 @@ class ResultCache {
     bytes_ = 0;
     std::list<Entry> dropped;
     dropped.swap(recent_);
-    for (Entry& entry : dropped) Py_DECREF(entry.value);
+    for (Entry& entry : dropped) dead_.push_back(entry.value);
+  }
+
+  // Drops what has left. May give up the interpreter lock.
+  void drop_dead() {
+    while (!dead_.empty()) {
+      PyObject* value = dead_.back();
+      dead_.pop_back();
+      drop_in_turns(value);
+    }
   }
 
   [[nodiscard]] Counters counters() const {
@@ -111,17 +123,17 @@ class ResultCache {
   };
 
   void remove(std::list<Entry>::iterator at) {
-    PyObject* value = at->value;
+    dead_.push_back(at->value);
     bytes_ -= at->bytes;
     by_key_.erase(at->key);
     recent_.erase(at);
-    Py_DECREF(value);  // atoms and tuples of them: runs no Python code
   }
 
   const std::size_t capacity_;
   const Duration ttl_;
   std::list<Entry> recent_;
   std::unordered_map<std::string_view, std::list<Entry>::iterator> by_key_;  // views of Entry::key
+  std::vector<PyObject*> dead_;
   std::size_t bytes_ = 0;
   Counters counters_;
 };

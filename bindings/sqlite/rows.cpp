@@ -136,7 +136,7 @@ PyObject* RowBuilder::tuple_row(PyTypeObject* type, const RowBlock& block, std::
   }
   // Its items are atoms, so no cycle can pass through it: the collector need not look at it, and
   // 200,000 rows do not set off full collections.
-  if (plain && type == &PyTuple_Type && columns > 0) PyObject_GC_UnTrack(tuple);
+  if (plain && columns > 0) PyObject_GC_UnTrack(tuple);
   return tuple;
 }
 

@@ -15,6 +15,7 @@
 #include "bindings/sqlite/arguments.h"
 #include "bindings/sqlite/delivery.h"
 #include "bindings/sqlite/endpoint.h"
+#include "bindings/sqlite/holders.h"
 #include "bindings/sqlite/pack_params.h"
 #include "bindings/sqlite/result.h"
 #include "bindings/sqlite/snapshots.h"
@@ -57,11 +58,12 @@ class StatementAction final : public Action {
 
   Outcome try_now(PyObject*& result, bool leave_to_worker) override {
     try {
+      if (copy_) return go_on_copying(result);
       if (!prepare()) return Outcome::kError;
       if (rows_ && !pack_batch(end_of_tick())) {
         return PyErr_Occurred() != nullptr ? Outcome::kError : Outcome::kTurn;
       }
-      if ((result = cached()) != nullptr) return Outcome::kDone;
+      if (find_kept()) return go_on_copying(result);
       if (PyErr_Occurred() != nullptr) return Outcome::kError;
       return leave_to_worker ? Outcome::kWait : try_inline(result);
     } catch (...) {
@@ -83,14 +85,19 @@ class StatementAction final : public Action {
       Pool& pool = state.pool();
       Lease* lease = endpoint_->lease != nullptr ? endpoint_->lease->get() : nullptr;
       const bool upgrades = lease != nullptr && moves_to_writer(state, *lease, request_);
+      const bool reads = goes_to_reader(request_);
+      if (lease == nullptr || upgrades) {
+        check_no_self_wait(state, reads ? Access::kRead : Access::kWrite, false);
+      }
       request_.submitted = now_precise();
       request_.share_snapshot = false;  // on this thread only
       auto job = std::make_unique<StatementJob>(
-          state.current, goes_to_reader(request_) ? Access::kRead : Access::kWrite,
-          std::move(operation), std::move(request_), upgrades, std::move(queue), id);
+          state.current, reads ? Access::kRead : Access::kWrite, std::move(operation),
+          std::move(request_), upgrades, std::move(queue), id);
+      if (reads && would_wait_for_itself(state, Access::kWrite, false)) job->keep_off_writer();
       if (lease != nullptr && !upgrades) {
         job->keep_lease(!lease->transaction);
-        pool.submit_leased(*lease->slot, std::move(job));
+        pool.submit_leased(*lease->slot.load(), std::move(job));
       } else {
         pool.submit(std::move(job));
       }
@@ -127,12 +134,14 @@ class StatementAction final : public Action {
   // set.
   bool begin(std::optional<StatementRun>& run, PyObject*& result) {
     if (!prepare() || !pack_batch(kNever)) return false;
-    result = cached();
-    if (result == nullptr && PyErr_Occurred() != nullptr) return false;
-    if (result == nullptr) {
+    if (find_kept()) {
+      result = whole_copy();
+      return result != nullptr;
+    }
+    if (PyErr_Occurred() == nullptr) {
       run.emplace(*endpoint_->pool_state(), nullptr, arguments_.timeout_ns, request_);
     }
-    return true;
+    return PyErr_Occurred() == nullptr;
   }
   PyObject* result_of(StatementRun& run) {
     const Answer* answer = run.answer();
@@ -149,7 +158,7 @@ class StatementAction final : public Action {
         if (PyErr_Occurred() != nullptr) return nullptr;
         const GilRelease others;
       }
-      if (PyObject* hit = cached()) return hit;
+      if (find_kept()) return whole_copy();
       if (PyErr_Occurred() != nullptr) return nullptr;
       PyObject* result = nullptr;
       switch (try_inline(result)) {
@@ -174,6 +183,11 @@ class StatementAction final : public Action {
     if (pool.closed()) throw Error(ErrorKind::kPoolClosed, "the pool is closed");
     if (endpoint_->lease != nullptr && !(*endpoint_->lease)->open()) {
       throw Error(ErrorKind::kPoolClosed, "the connection was given back to its pool");
+    }
+    moved_ = on_pool() && pool.file_moved();
+    if (moved_) {
+      state.cache.clear();
+      state.cache.drop_dead();
     }
     if (request_.profile != nullptr) return true;  // after a yield
     ProfilePtr profile = state.profile_of(arguments_.sql);
@@ -235,19 +249,35 @@ class StatementAction final : public Action {
     return {kind_, row_type_, may_use_cache() ? key_ : std::string()};
   }
 
-  // A result from the cache, nullptr without one.
-  PyObject* cached() {
-    if (!may_use_cache()) return nullptr;
+  // True: the cache has the result, and copy_ makes it.
+  bool find_kept() {
+    if (moved_ || !may_use_cache()) return false;
     make_key();
     PoolState& state = *endpoint_->pool_state();
     PyObject* kept = state.cache.find(key_, state.pool().freshness());
     sqlite::Figures& figures = *request_.profile->figures();
     if (kept == nullptr) {
       figures.count_miss();
-      return nullptr;
+      state.cache.drop_dead();
+      return false;
     }
     figures.count_hit();
-    return from_kept(kind_, row_type_, kept);
+    copy_.emplace(kind_, row_type_, kept);
+    return true;
+  }
+
+  Outcome go_on_copying(PyObject*& result) {
+    result = copy_->advance();
+    if (result != nullptr) return Outcome::kDone;
+    return PyErr_Occurred() != nullptr ? Outcome::kError : Outcome::kTurn;
+  }
+
+  PyObject* whole_copy() {
+    for (;;) {
+      PyObject* result = copy_->advance();
+      if (result != nullptr || PyErr_Occurred() != nullptr) return result;
+      const GilRelease others;
+    }
   }
 
   void make_key() {
@@ -266,7 +296,7 @@ class StatementAction final : public Action {
     PoolState& state = *endpoint_->pool_state();
     Pool& pool = state.pool();
     const Duration budget = state.options.inline_budget_ns;
-    if (budget == 0 || kind_ == Kind::kExecute || kind_ == Kind::kMany ||
+    if (moved_ || budget == 0 || kind_ == Kind::kExecute || kind_ == Kind::kMany ||
         request_.profile->access() != sqlite::Profile::Access::kRead ||
         !request_.profile->fits_inline(budget)) {
       return Outcome::kWait;
@@ -275,7 +305,7 @@ class StatementAction final : public Action {
     Slot* slot = nullptr;
     if (lease == nullptr) {
       slot = pool.try_take_reader();
-    } else if (lease->slot->connection != nullptr && pool.try_take_leased(*lease->slot)) {
+    } else if (pool.try_take_leased(*lease->slot.load())) {
       slot = lease->slot;
     }
     if (slot == nullptr) return Outcome::kWait;
@@ -308,7 +338,10 @@ class StatementAction final : public Action {
   }
 
   PyObject* convert(const Answer& answer) {
-    Collector collector(kind_, row_type_, endpoint_->pool_state()->converters);
+    PoolState& state = *endpoint_->pool_state();
+    const Delivery mine = answer.cacheable ? delivery() : Delivery{kind_, row_type_, {}};
+    Collector collector(kind_, row_type_, state.converters,
+                        answer.cacheable ? mine.most_kept(state) : 0);
     for (;;) {
       const auto step =
           collector.add(answer.rows, answer.names, endpoint_->blocking ? end_of_tick() : kNever);
@@ -319,7 +352,8 @@ class StatementAction final : public Action {
     PyObject* result = collector.result(answer.changes);
     if (answer.figures != nullptr) answer.figures->add_conversion(now_precise() - answer.ended);
     if (result != nullptr && answer.cacheable) {
-      keep_result(*endpoint_->pool_state(), delivery(), answer, collector.bytes(), result);
+      keep_result(state, mine, answer, collector, result);
+      state.cache.drop_dead();
     }
     return result;
   }
@@ -343,6 +377,8 @@ class StatementAction final : public Action {
   Request request_;
   Ref rows_;  // of a batch, an iterator, until all are read
   RowType row_type_ = RowType::kTuple;
+  std::optional<KeptCopy> copy_;
+  bool moved_ = false;    // the database file was replaced: a worker opens the new one
   bool follows_ = false;  // waits for the same result of another caller
   std::string key_;
 };

@@ -1,6 +1,8 @@
 #include "bindings/sqlite/statement_run.h"
 
 #include "base/error.h"
+#include "bindings/sqlite/holders.h"
+#include "sqlite/pool_errors.h"
 
 namespace mcp::python {
 
@@ -18,7 +20,7 @@ bool goes_to_reader(const Request& request) noexcept {
 }
 
 bool moves_to_writer(const PoolState& state, const Lease& lease, const Request& request) noexcept {
-  return !lease.transaction && lease.slot->role == sqlite::Role::kReader &&
+  return !lease.transaction && lease.slot.load()->role == sqlite::Role::kReader &&
          state.options.size > 1 && !goes_to_reader(request);
 }
 
@@ -28,6 +30,11 @@ StatementRun::StatementRun(PoolState& state, Lease* lease, Duration timeout_ns, 
       lease_(lease),
       operation_(timeout_ns > 0 ? now_precise() + timeout_ns : kNever),
       request_(request) {
+  const bool reads = goes_to_reader(request_);
+  keeps_off_writer_ = would_wait_for_itself(state_, Access::kWrite, true);
+  if (lease_ == nullptr || moves_to_writer(state_, *lease_, request_)) {
+    check_no_self_wait(state_, reads ? Access::kRead : Access::kWrite, true);
+  }
   request_.submitted = now_precise();
 }
 
@@ -42,6 +49,7 @@ void StatementRun::run() noexcept {
     try {
       answer_ = run_on_lease();
     } catch (const sqlite::NeedsWriter&) {
+      if (keeps_off_writer_) throw sqlite::waits_for_itself();
       answer_ = run_on_lease();  // known to write now
     }
   } catch (...) {
@@ -66,6 +74,7 @@ Answer StatementRun::run_on_pool() {
       return answer;
     } catch (const sqlite::NeedsWriter&) {
       pool_->give_back(slot);
+      if (keeps_off_writer_) throw sqlite::waits_for_itself();
       reads = false;
     } catch (...) {
       pool_->give_back(slot);
@@ -77,20 +86,27 @@ Answer StatementRun::run_on_pool() {
 Answer StatementRun::run_on_lease() {
   if (moves_to_writer(state_, *lease_, request_)) {
     Slot& writer = pool_->take(Access::kWrite, operation_);
+    try {
+      pool_->connect(writer, operation_);
+    } catch (...) {
+      pool_->give_back(writer);
+      throw;
+    }
+    Pool::lend(writer, sqlite::Borrower::kLease);
     pool_->lease(writer);
     lease_->end();
     lease_->slot = &writer;
   }
-  if (!pool_->try_take_leased(*lease_->slot)) {
+  Slot& slot = *lease_->slot.load();
+  if (!pool_->try_take_leased(slot)) {
     throw Error(ErrorKind::kDatabase, "the connection is in use by another thread");
   }
   try {
-    pool_->connect(*lease_->slot, operation_);
-    Answer answer = pool_->execute(*lease_->slot, request_, operation_, 0, nullptr);
-    pool_->give_back_leased(*lease_->slot);
+    Answer answer = pool_->execute(slot, request_, operation_, 0, nullptr);
+    pool_->give_back_leased(slot);
     return answer;
   } catch (...) {
-    pool_->give_back_leased(*lease_->slot);
+    pool_->give_back_leased(slot);
     throw;
   }
 }

@@ -42,6 +42,7 @@ class StatementRun {
   Lease* const lease_;
   sqlite::Operation operation_;
   sqlite::Request& request_;
+  bool keeps_off_writer_ = false;  // the caller has it
   std::optional<sqlite::Answer> answer_;
   std::exception_ptr failure_;
 };

@@ -101,7 +101,7 @@ class PortionAction final : public Action {
     return 0;
   }
   Outcome try_now(PyObject*& result, bool) override {
-    if (!stream_.cursor->done()) return Outcome::kWait;
+    if (!stream_.cursor->exhausted()) return Outcome::kWait;
     result = PyList_New(0);
     return result != nullptr ? Outcome::kDone : Outcome::kError;
   }
@@ -110,8 +110,9 @@ class PortionAction final : public Action {
     try {
       Lease& lease = checked_lease();
       lease.pool->submit_leased(
-          *lease.slot, std::make_unique<PortionJob>(*lease.pool, stream_.cursor,
-                                                    std::move(operation), std::move(queue), id));
+          *lease.slot.load(),
+          std::make_unique<PortionJob>(*lease.pool, stream_.cursor, std::move(operation),
+                                       std::move(queue), id));
       return true;
     } catch (...) {
       set_python_error_from(std::current_exception());
@@ -129,7 +130,7 @@ class PortionAction final : public Action {
 
   PyObject* run_blocking() override {
     try {
-      if (stream_.cursor->done()) return PyList_New(0);
+      if (stream_.cursor->exhausted()) return PyList_New(0);
       Lease& lease = checked_lease();
       Operation operation;
       operation.set_poll(check_signals);
@@ -169,16 +170,16 @@ class PortionAction final : public Action {
     return **endpoint().lease;
   }
   [[nodiscard]] Answer advance(Lease& lease, const Operation& operation) const {
-    if (!lease.pool->try_take_leased(*lease.slot)) {
+    Slot& slot = *lease.slot.load();
+    if (!lease.pool->try_take_leased(slot)) {
       throw Error(ErrorKind::kDatabase, "the connection is in use by another thread");
     }
     try {
-      lease.pool->connect(*lease.slot, operation);
-      Answer answer = lease.pool->advance(*lease.slot, stream_.cursor, operation);
-      lease.pool->give_back_leased(*lease.slot);
+      Answer answer = lease.pool->advance(slot, stream_.cursor, operation);
+      lease.pool->give_back_leased(slot);
       return answer;
     } catch (...) {
-      lease.pool->give_back_leased(*lease.slot);
+      lease.pool->give_back_leased(slot);
       throw;
     }
   }

@@ -25,18 +25,6 @@ void nap(Duration ns) noexcept {
   nanosleep(&time, nullptr);
 }
 
-int authorize(void* slot, int action, const char* first, const char* second, const char* schema,
-              const char*) noexcept {
-  auto* analysis = *static_cast<Analysis**>(slot);
-  if (analysis == nullptr) return SQLITE_OK;
-  try {
-    analysis->see(action, first != nullptr ? first : "", second != nullptr ? second : "", schema);
-  } catch (const std::bad_alloc&) {
-    return SQLITE_DENY;
-  }
-  return SQLITE_OK;
-}
-
 }  // namespace
 
 Connection::Connection(const DatabaseOptions& options, Role role, Freshness* freshness,
@@ -49,7 +37,8 @@ Connection::Connection(const DatabaseOptions& options, Role role, Freshness* fre
     if (code != SQLITE_OK) throw sqlite_error(db_, code);
     sqlite3_progress_handler(db_, kProgressOpcodes, on_progress, this);
     sqlite3_busy_handler(db_, on_busy, this);
-    sqlite3_set_authorizer(db_, authorize, &analysis_);
+    sqlite3_set_authorizer(db_, on_authorize, this);
+    changes_.define_on(db_);
     const Scope scope(*this, operation);
     set_pragmas(options);
     sqlite3_wal_hook(db_, on_wal, this);  // in place of automatic checkpoints
@@ -104,6 +93,8 @@ void Connection::set_pragmas(const DatabaseOptions& options) {
 
 void Connection::seal() {
   if (role_ == Role::kReader) run("PRAGMA query_only=1");
+  forget_changes();
+  borrower_ = Borrower::kNone;
 }
 
 bool Connection::readonly_database() const noexcept {
@@ -179,6 +170,48 @@ int Connection::on_wal(void* self, sqlite3*, const char*, int frames) noexcept {
   return SQLITE_OK;
 }
 
+bool Connection::admit(int action, const char* first, const char* second, const char* schema,
+                       const char* trigger) {
+  const Trace trace = trace_of(db_, action, first, second, schema);
+  if (trace == Trace::kNone) return true;
+  // The temporary triggers that there are by now are init's: their work is no wish of the caller.
+  const bool allowed =
+      trace == Trace::kConnection && (borrower_ == Borrower::kLease || trigger != nullptr);
+  if (allowed) {
+    touched_ = leaves_ = true;
+  } else {
+    refused_ = {trace, trace_name(action, first)};
+  }
+  return allowed;
+}
+
+int Connection::on_authorize(void* pointer, int action, const char* first, const char* second,
+                             const char* schema, const char* trigger) noexcept {
+  auto& self = *static_cast<Connection*>(pointer);
+  if (self.analysis_ == nullptr) return SQLITE_OK;
+  try {
+    if (self.preparing_ && !self.admit(action, first, second, schema, trigger)) return SQLITE_DENY;
+    self.analysis_->see(action, first != nullptr ? first : "", second != nullptr ? second : "",
+                        schema);
+  } catch (const std::bad_alloc&) {
+    return SQLITE_DENY;
+  }
+  return SQLITE_OK;
+}
+
+void Connection::refuse(Profile& profile) const {
+  if (refused_.trace == Trace::kConnection && borrower_ == Borrower::kMovable) {
+    profile.set_access(Profile::Access::kWrite);
+    throw NeedsWriter{};
+  }
+  const char* rest =
+      refused_.trace == Trace::kProcess
+          ? " would change all connections of the process: use init="
+          : " would change one connection of the pool: use init= to have it on all of them, or "
+            "acquire() to have it for the length of a block";
+  throw Error(ErrorKind::kQuery, refused_.what + rest, SQLITE_AUTH);
+}
+
 void Connection::fail(int code) {
   if (stop_ != Stop::kNone) throw Stopped{stop_};
   if (breaks_connection(code)) broken_ = true;
@@ -193,19 +226,25 @@ std::unique_ptr<Statement> Connection::prepare(const ProfilePtr& profile) {
   if (auto cached = statements_.take(*profile)) return cached;
   Analysis analysis(freshness_, user_functions_);
   analysis_ = &analysis;
+  refused_.trace = Trace::kNone;
+  leaves_ = false;
+  preparing_ = borrower_ != Borrower::kInit;
   sqlite3_stmt* handle = nullptr;
   const char* tail = nullptr;
   const int code =
       sqlite3_prepare_v3(db_, profile->sql.c_str(), static_cast<int>(profile->sql.size()) + 1,
                          SQLITE_PREPARE_PERSISTENT, &handle, &tail);
+  preparing_ = false;
   analysis_ = nullptr;
+  if (refused_.trace != Trace::kNone) refuse(*profile);
   if (code != SQLITE_OK) fail(code);
   if (handle == nullptr) throw Error(ErrorKind::kQuery, "the statement is empty", SQLITE_MISUSE);
   auto statement = std::make_unique<Statement>(handle, profile);
   check_single(profile->sql, tail);
   auto facts = analysis.finish(handle);
-  // BEGIN is "read-only" to SQLite, and leads to writes.
-  profile->set_access(statement->readonly() && !facts->controls_transaction
+  // BEGIN and many a PRAGMA are "read-only" to SQLite. BEGIN leads to writes, and a setting belongs
+  // where the lease will write.
+  profile->set_access(statement->readonly() && !facts->controls_transaction && !leaves_
                           ? Profile::Access::kRead
                           : Profile::Access::kWrite);
   statement->set_dependencies(facts);

@@ -12,6 +12,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "sqlite/borrowed_state.h"
 #include "sqlite/database_options.h"
 #include "sqlite/operation.h"
 #include "sqlite/params.h"
@@ -23,6 +24,18 @@ namespace mcp::sqlite {
 // Thrown when an operation was stopped before its end.
 struct Stopped {
   Stop why;
+};
+
+// Thrown by a statement that turned out to belong on the writer, on a connection that only reads.
+struct NeedsWriter {};
+
+// For whom statements are prepared, and what becomes of those that leave something on the
+// connection for the next one (borrowed_state.h).
+enum class Borrower {
+  kInit,     // the pool and init=: what they leave is how the connection is meant to be
+  kNone,     // a statement by itself: refused
+  kMovable,  // a lease that may still move to the writer: it moves first
+  kLease,    // a lease that stays: allowed, and the connection is not reusable() afterwards
 };
 
 class Connection {
@@ -54,7 +67,14 @@ class Connection {
   // When the Scope that is open began.
   [[nodiscard]] Instant scope_began() const noexcept { return scope_began_; }
 
-  // A statement of this connection, analysed; give it back with release(). Throws Error, Stopped.
+  void serve(Borrower borrower) noexcept { borrower_ = borrower; }
+  [[nodiscard]] Borrower borrower() const noexcept { return borrower_; }
+  // The next statement sees nothing of what was changed before in changes(), total_changes() and
+  // last_insert_rowid().
+  void forget_changes() noexcept { changes_.forget(db_); }
+
+  // A statement of this connection, analysed; give it back with release(). Throws Error, Stopped,
+  // NeedsWriter.
   [[nodiscard]] std::unique_ptr<Statement> prepare(const ProfilePtr& profile);
   void release(std::unique_ptr<Statement> statement) noexcept;
 
@@ -105,6 +125,8 @@ class Connection {
   [[nodiscard]] sqlite3* handle() const noexcept { return db_; }
   [[nodiscard]] Role role() const noexcept { return role_; }
   [[nodiscard]] bool broken() const noexcept { return broken_; }
+  // Whether it is as it was when it was opened, but for what is in the database.
+  [[nodiscard]] bool reusable() const noexcept { return !broken_ && !touched_; }
   [[nodiscard]] bool corrupt() const noexcept { return corrupt_; }
   [[nodiscard]] bool readonly_database() const noexcept;
   [[nodiscard]] int wal_frames() const noexcept { return wal_frames_; }
@@ -127,6 +149,17 @@ class Connection {
 
   static constexpr int kCheckpointFrames = 1000;
 
+  struct Refused {  // by the authorizer, while a statement is prepared
+    Trace trace = Trace::kNone;
+    std::string what;
+  };
+
+  // False: refused.
+  [[nodiscard]] bool admit(int action, const char* first, const char* second, const char* schema,
+                           const char* trigger);
+  [[noreturn]] void refuse(Profile& profile) const;
+  static int on_authorize(void* self, int action, const char* first, const char* second,
+                          const char* schema, const char* trigger) noexcept;
   void run_prepared(sqlite3_stmt*& handle, const char* sql);
   void set_pragmas(const DatabaseOptions& options);
   [[noreturn]] void fail(int code);
@@ -142,10 +175,16 @@ class Connection {
   StatementCache statements_;
   std::unordered_set<std::string> user_functions_;
   class Analysis* analysis_ = nullptr;  // collects for the statement that is being prepared
+  Borrower borrower_ = Borrower::kInit;
+  bool preparing_ = false;  // for the borrower
+  bool leaves_ = false;     // the statement that is being prepared leaves something
+  Refused refused_;
+  Changes changes_;
   WriteSet written_;
   bool is_announced_ = false;
   bool has_logged_ = false;
   bool broken_ = false;
+  bool touched_ = false;
   bool corrupt_ = false;
   int wal_frames_ = 0;
   int page_bytes_ = 4096;

@@ -8,9 +8,15 @@
 namespace mcp::sqlite {
 
 void Cursor::begin(Connection& connection) {
-  statement_ = connection.prepare(request_.profile);
+  const Error only_reads(ErrorKind::kQuery, "stream takes statements that only read",
+                         SQLITE_MISUSE);
+  try {
+    statement_ = connection.prepare(request_.profile);
+  } catch (const NeedsWriter&) {
+    throw only_reads;
+  }
   if (!statement_->readonly() || statement_->dependencies()->controls_transaction) {
-    throw Error(ErrorKind::kQuery, "stream takes statements that only read", SQLITE_MISUSE);
+    throw only_reads;
   }
   request_.params.bind(statement_->handle());
 }
@@ -36,6 +42,7 @@ Answer Cursor::advance(Connection& connection, Services services) {
       count_work(*statement_, total_);
       track(services);
       end(connection);
+      exhausted_ = true;
     }
     return answer;
   } catch (...) {

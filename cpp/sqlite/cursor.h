@@ -14,7 +14,9 @@ namespace mcp::sqlite {
 class Cursor {
  public:
   explicit Cursor(Request request)
-      : request_(std::move(request)), done_(request_.profile->placeholders.empty) {}
+      : request_(std::move(request)),
+        done_(request_.profile->placeholders.empty),
+        exhausted_(done_) {}
 
   // The next portion of rows (base/slices.h); none at the end. Throws Error, Stopped. REQUIRES: a
   // Connection::Scope is open.
@@ -23,6 +25,8 @@ class Cursor {
   void end(Connection& connection) noexcept;
 
   [[nodiscard]] bool done() const noexcept { return done_; }
+  // Whether the last row has come out; false where it was ended before.
+  [[nodiscard]] bool exhausted() const noexcept { return exhausted_; }
   [[nodiscard]] const Request& request() const noexcept { return request_; }
 
  private:
@@ -34,6 +38,7 @@ class Cursor {
   std::shared_ptr<const ColumnNames> names_;
   Execution total_;
   bool done_;
+  bool exhausted_;
 };
 
 }  // namespace mcp::sqlite

@@ -179,7 +179,10 @@ Answer run_request(Connection& connection, Request& request, Services services, 
   const Instant start = connection.scope_began();
   answer.execution.queue_ns = request.submitted != 0 ? start - request.submitted : 0;
   try {
-    // First of all: an old snapshot has an old schema.
+    if (connection.role() == Role::kWriter && connection.borrower() == Borrower::kNone) {
+      connection.forget_changes();
+    }
+    // Before anything is prepared: an old snapshot has an old schema.
     const bool shares = request.share_snapshot && !connection.in_transaction();
     if (!shares || !connection.snapshot_is_newest(services.freshness)) connection.drop_snapshot();
     Borrowed statement(connection, connection.prepare(request.profile));

@@ -49,9 +49,6 @@ struct Answer {
   std::shared_ptr<const Dependencies> dependencies;
 };
 
-// Thrown by a request that turned out to write, on a connection that only reads.
-struct NeedsWriter {};
-
 struct Services {
   Freshness& freshness;
   Tracker* tracker;  // null: nothing is tracked

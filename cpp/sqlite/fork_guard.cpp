@@ -2,7 +2,6 @@
 
 #include <pthread.h>
 #include <sqlite3.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <utility>
@@ -10,14 +9,13 @@
 
 #include "base/error.h"
 #include "base/mutex.h"
+#include "sqlite/file_watch.h"
 #include "sqlite/pool.h"
 
 namespace mcp::sqlite {
 namespace {
 
 constexpr Duration kPatience_ns = kSecond;  // for statements that run when the process forks
-
-using FileId = std::pair<dev_t, ino_t>;
 
 // Never destroyed: a thread may fork while the process exits.
 struct Registry {
@@ -38,13 +36,6 @@ constexpr int kStaticMutexes[] = {SQLITE_MUTEX_STATIC_MAIN, SQLITE_MUTEX_STATIC_
                                   SQLITE_MUTEX_STATIC_VFS3, SQLITE_MUTEX_STATIC_LRU,
                                   SQLITE_MUTEX_STATIC_PRNG, SQLITE_MUTEX_STATIC_MEM};
 
-bool identify(const std::string& path, FileId& id) {
-  struct stat info;
-  if (stat(path.c_str(), &info) != 0) return false;
-  id = {info.st_dev, info.st_ino};
-  return true;
-}
-
 void before_fork() NO_THREAD_SAFETY_ANALYSIS {
   Registry& all = registry();
   all.mutex.lock();
@@ -52,7 +43,7 @@ void before_fork() NO_THREAD_SAFETY_ANALYSIS {
   all.in_use.clear();
   for (Pool* pool : all.pools) {
     FileId id;
-    if (!pool->pause_for_fork(deadline) && identify(pool->options().database.path, id)) {
+    if (!pool->pause_for_fork(deadline) && identify(pool->file(), id)) {
       all.in_use.push_back(id);
     }
   }

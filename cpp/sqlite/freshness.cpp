@@ -38,13 +38,15 @@ void Freshness::attach(sqlite3* watch, Mode mode) {
   static_cast<void>(read_token(known_));
 }
 
-void Freshness::detach() {
+void Freshness::detach() { sqlite3_close_v2(release()); }
+
+sqlite3* Freshness::release() {
   const MutexLock lock(mutex_);
   ++epoch_;
   mode_ = Mode::kNone;
   header_ = nullptr;
   sqlite3_finalize(std::exchange(data_version_, nullptr));
-  sqlite3_close_v2(std::exchange(watch_, nullptr));
+  return std::exchange(watch_, nullptr);
 }
 
 Freshness::Mode Freshness::mode() const {

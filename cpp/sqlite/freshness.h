@@ -61,6 +61,8 @@ class Freshness {
   // here on. It keeps the shared memory mapped, and an in-memory database alive. Null for kNone.
   void attach(sqlite3* watch, Mode mode);
   void detach();
+  // The same; the watch is the caller's again.
+  [[nodiscard]] sqlite3* release();
 
   [[nodiscard]] Observation observe();
   // True when nothing in `tables` has changed since `then`, proven at this moment.

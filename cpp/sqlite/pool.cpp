@@ -18,7 +18,8 @@ Pool::Pool(PoolOptions options)
       shares_commits_(!options_.database.memory && (options_.database.synchronous == "FULL" ||
                                                     options_.database.synchronous == "EXTRA")),
       tracker_(options_.slow_ns),
-      profiles_(tracker_) {
+      profiles_(tracker_),
+      file_(options_.database.memory ? std::string() : file_of(options_.database.path)) {
   if (options_.size < 1) {
     throw invalid_argument("size", std::to_string(options_.size), "1 or more connections");
   }
@@ -36,64 +37,6 @@ Pool::~Pool() {
   unguard_at_fork(*this);
 }
 
-// ---- opening ----
-
-namespace {
-
-// A connection that has read the database once, for Freshness.
-sqlite3* open_watch(const DatabaseOptions& database, const Operation& operation) {
-  sqlite3* watch = nullptr;
-  constexpr int kFlags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX;
-  int code = sqlite3_open_v2(database.path.c_str(), &watch, kFlags, nullptr);
-  if (code == SQLITE_OK) {
-    const Duration left = operation.deadline() == kNever ? database.busy_timeout_ns
-                                                         : operation.deadline() - now_precise();
-    sqlite3_busy_timeout(watch, static_cast<int>(std::max<Duration>(left / kMillisecond, 0)));
-    code = sqlite3_exec(watch, "SELECT 1 FROM sqlite_schema", nullptr, nullptr, nullptr);
-    sqlite3_busy_timeout(watch, 0);
-  }
-  if (code == SQLITE_OK) return watch;
-  const Error error = (code & 0xff) == SQLITE_BUSY ? not_unlocked(code) : sqlite_error(watch, code);
-  sqlite3_close_v2(watch);
-  throw error;
-}
-
-}  // namespace
-
-void Pool::open(const Operation& operation) {
-  if (opened_.load(std::memory_order_acquire)) return;
-  const MutexLock lock(open_mutex_);
-  if (opened_.load(std::memory_order_relaxed)) return;
-  check_not_inherited(options_.database.path);
-  // The first connection decides on the journal mode; the watch keeps the shared memory mapped and
-  // proves freshness. Nobody has the writer before the pool is open.
-  Connection first(options_.database, Role::kWriter, nullptr, operation);
-  sqlite3* watch = open_watch(options_.database, operation);
-  auto mode = Freshness::Mode::kDataVersion;
-  if (options_.database.memory)
-    mode = Freshness::Mode::kPrivate;
-  else if (first.query_text("PRAGMA journal_mode") == "wal")
-    mode = Freshness::Mode::kWalIndex;
-  freshness_.attach(watch, mode);
-  opened_.store(true, std::memory_order_release);
-}
-
-Connection& Pool::connect(Slot& slot, const Operation& operation) {
-  open(operation);
-  if (slot.connection == nullptr) {
-    auto connection =
-        std::make_unique<Connection>(options_.database, slot.role, &freshness_, operation);
-    if (options_.init) options_.init(*connection);
-    connection->rollback();
-    connection->seal();
-    connection->set_slow_hook(&Pool::on_slow, this);
-    if (options_.database.memory) freshness_.invalidate_all();
-    slot.connection = std::move(connection);
-    open_count_.fetch_add(1);
-  }
-  return *slot.connection;
-}
-
 // ---- who has what ----
 
 std::deque<Pool::Waiting>& Pool::queue_for(Access access) {
@@ -102,7 +45,7 @@ std::deque<Pool::Waiting>& Pool::queue_for(Access access) {
 }
 
 Slot* Pool::free_slot(Access access) {
-  if (paused_) return nullptr;
+  if (paused_ || renewing_) return nullptr;
   Slot* writer = slots_.front().get();
   if (access == Access::kWrite || slots_.size() == 1) return writer->held_ ? nullptr : writer;
   if (!idle_readers_.empty()) return idle_readers_.back();
@@ -207,6 +150,8 @@ void Pool::count_wait(const Slot& slot, Instant since) noexcept {
 
 void Pool::release(Slot& slot) {
   slot.held_ = slot.leased_ = slot.running_ = false;
+  slot.borrower = Borrower::kNone;
+  slot.used_for_ = nullptr;
   slot.operation_ = nullptr;
   --held_;
   if (slot.role == Role::kReader) idle_readers_.push_back(&slot);
@@ -224,13 +169,16 @@ void Pool::tidy(Slot& slot) noexcept {
   if (connection.in_transaction() || connection.is_announced()) {
     rollback_transaction(connection, services());
   }
+  if (connection.reusable()) return;
   if (connection.broken()) {
     if (connection.corrupt()) quarantined_.fetch_add(1);
     reconnects_.fetch_add(1);
     logger("sqlite").warn("a connection broke and is replaced");
-    slot.connection = nullptr;
-    open_count_.fetch_sub(1);
+  } else {
+    replaced_.fetch_add(1);
   }
+  slot.connection = nullptr;
+  open_count_.fetch_sub(1);
 }
 
 // ---- requests ----
@@ -401,6 +349,11 @@ void Pool::drop_idle_snapshots() noexcept {
   }
 }
 
+void Pool::lend(Slot& slot, Borrower borrower) noexcept {
+  slot.borrower = borrower;
+  if (slot.connection != nullptr) slot.connection->forget_changes();
+}
+
 void Pool::lease(Slot& slot) {
   const MutexLock lock(mutex_);
   slot.leased_ = true;
@@ -414,7 +367,7 @@ void Pool::end_lease(Slot& slot) noexcept {
     clean = !slot.running_ && slot.lease_jobs_.empty() && slot.cursors.empty() &&
             !checkpoint_due(slot) &&
             (slot.connection == nullptr ||
-             (!slot.connection->in_transaction() && !slot.connection->broken()));
+             (!slot.connection->in_transaction() && slot.connection->reusable()));
     if (clean) {
       slot.expects_transaction = false;
       release(slot);
@@ -424,10 +377,35 @@ void Pool::end_lease(Slot& slot) noexcept {
   }
 }
 
+bool Pool::in_transaction(const Slot& slot) const {
+  const MutexLock lock(mutex_);
+  return slot.connection != nullptr && slot.connection->in_transaction();
+}
+
+void Pool::note_use(Slot& slot, const ProfilePtr& profile) {
+  const MutexLock lock(mutex_);
+  slot.used_for_ = profile;
+}
+
+std::vector<std::string> Pool::held_for() const {
+  std::vector<std::string> out;
+  const MutexLock lock(mutex_);
+  for (const auto& slot : slots_) {
+    if (slot->held_) out.push_back(slot->used_for_ != nullptr ? slot->used_for_->sql : "");
+  }
+  return out;
+}
+
 Answer Pool::execute(Slot& slot, Request& request, const Operation& operation, Duration budget_ns,
                      RowSink* sink) {
+  if (slot.connection == nullptr) throw file_replaced();
+  if (budget_ns == 0 || slot.borrower != Borrower::kNone) note_use(slot, request.profile);
   Connection& connection = *slot.connection;
   const Connection::Scope scope(connection, operation, budget_ns);
+  if (slot.borrower != Borrower::kNone && file_.moved(connection.scope_began())) {
+    throw file_replaced();
+  }
+  connection.serve(slot.borrower);
   if (slot.expects_transaction && !connection.in_transaction()) {
     throw Error(ErrorKind::kQuery, "the transaction was rolled back by an earlier failure",
                 SQLITE_ABORT);
@@ -454,7 +432,10 @@ Answer Pool::execute(Slot& slot, Request& request, const Operation& operation, D
 
 Answer Pool::advance(Slot& slot, const std::shared_ptr<Cursor>& cursor,
                      const Operation& operation) {
+  if (slot.connection == nullptr || file_.moved(now_precise())) throw file_replaced();
   const Connection::Scope scope(*slot.connection, operation);
+  note_use(slot, cursor->request().profile);
+  slot.connection->serve(slot.borrower);
   if (std::find(slot.cursors.begin(), slot.cursors.end(), cursor) == slot.cursors.end()) {
     slot.cursors.push_back(cursor);
     reads_run_.fetch_add(1, std::memory_order_relaxed);
@@ -486,6 +467,7 @@ PoolCounts Pool::counts() const {
   out.shared_commits = shared_commits_.load();
   out.reconnects = reconnects_.load();
   out.quarantined = quarantined_.load();
+  out.replaced = replaced_.load();
   out.starved_checkpoints = starved_checkpoints_.load();
   out.database_s = static_cast<double>(database_ns_.load()) / kSecond;
   out.writer_wait_s = static_cast<double>(writer_wait_ns_.load()) / kSecond;

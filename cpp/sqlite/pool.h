@@ -25,6 +25,7 @@
 #include "sqlite/connection.h"
 #include "sqlite/cursor.h"
 #include "sqlite/execution.h"
+#include "sqlite/file_watch.h"
 #include "sqlite/profile.h"
 #include "sqlite/tracker.h"
 
@@ -50,8 +51,10 @@ struct Slot {
   Slot(int number, Role duty) : index(number), role(duty) {}
   const int index;
   const Role role;
-  std::unique_ptr<Connection> connection;  // null until first needed, and after it broke
-  bool expects_transaction = false;        // a lease's transaction is open
+  // Null until first needed, and after it broke; in a lease, once the file was replaced.
+  std::unique_ptr<Connection> connection;
+  bool expects_transaction = false;     // a lease's transaction is open
+  Borrower borrower = Borrower::kNone;  // set by Pool::lend()
   std::vector<std::shared_ptr<Cursor>> cursors;
 
  private:
@@ -61,6 +64,7 @@ struct Slot {
   bool running_ = false;  // a job of the lease is
   std::deque<std::unique_ptr<class Job>> lease_jobs_;
   const Operation* operation_ = nullptr;
+  ProfilePtr used_for_;  // the last statement of whoever holds it
 };
 
 // Work for one connection. Destroyed on any thread.
@@ -84,6 +88,8 @@ class Job {
   virtual void run_shared(Slot&) {}
   // What run_shared() had done at `ended` was committed from `began` to `committed`.
   virtual void note_commit(Instant /*ended*/, Instant /*began*/, Instant /*committed*/) {}
+  // False: its caller has the writer, and must not be made to wait for it. Constant.
+  [[nodiscard]] virtual bool may_wait_for_writer() const noexcept { return true; }
   // Whether run() is expected to take long enough to be worth another worker for what waits.
   [[nodiscard]] virtual bool expects_long() const noexcept { return true; }
 
@@ -99,7 +105,7 @@ struct PoolCounts {
   int size = 0, open = 0, idle = 0, in_use = 0, waiting = 0;
   std::uint64_t reads = 0, writes = 0, errors = 0, timeouts = 0;
   std::uint64_t inline_runs = 0, inline_overruns = 0, worker_runs = 0, shared_commits = 0;
-  std::uint64_t reconnects = 0, quarantined = 0, starved_checkpoints = 0;
+  std::uint64_t reconnects = 0, quarantined = 0, replaced = 0, starved_checkpoints = 0;
   double database_s = 0, writer_wait_s = 0, reader_wait_s = 0;
   std::uint64_t wal_bytes = 0;
 };
@@ -132,13 +138,26 @@ class Pool {
   void give_back(Slot& slot) noexcept;
   // Idle readers hold no snapshot (Connection::share_snapshot()) from here on.
   void drop_snapshots() noexcept;
+  // Whoever holds the slot may from here on leave something on its connection, until the slot is
+  // given back.
+  static void lend(Slot& slot, Borrower borrower) noexcept;
   // Turns a taken slot into a leased one.
   void lease(Slot& slot);
   // The lease is over: its open transaction is rolled back once its jobs are done.
   void end_lease(Slot& slot) noexcept;
 
-  // Opens the slot's connection if it is not. The caller holds the slot. Throws Error, Stopped.
+  // Opens the slot's connection if it is not, and all of the pool anew if the database file was
+  // replaced. The caller holds the slot, which is not leased. Throws Error, Stopped.
   Connection& connect(Slot& slot, const Operation& operation);
+  // Whether the database file was replaced, as of FileWatch::kLookEvery_ns ago: then nothing that
+  // is open or kept tells of it, and connect() will open it anew.
+  [[nodiscard]] bool file_moved() noexcept { return file_.moved(now_precise()); }
+  // The same, at this moment.
+  [[nodiscard]] bool file_moved_now() noexcept { return file_.moved(); }
+  // The database's file; empty for one in memory.
+  [[nodiscard]] const std::string& file() const noexcept { return file_.file(); }
+  // Whether a leased connection is in a transaction.
+  [[nodiscard]] bool in_transaction(const Slot& slot) const;
 
   // run_request() on a slot that the caller holds and has connected, counted. `budget_ns` is 0 on
   // workers.
@@ -161,6 +180,8 @@ class Pool {
   [[nodiscard]] bool closed() const noexcept { return closed_.load(std::memory_order_relaxed); }
 
   [[nodiscard]] PoolCounts counts() const;
+  // The last statement of each connection that is held; empty where none was run yet.
+  [[nodiscard]] std::vector<std::string> held_for() const;
 
   [[nodiscard]] Freshness& freshness() noexcept { return freshness_; }
   [[nodiscard]] Tracker& tracker() noexcept { return tracker_; }
@@ -198,6 +219,9 @@ class Pool {
   };
   using Failed = std::vector<std::pair<std::unique_ptr<Job>, std::exception_ptr>>;
 
+  void close_unused(const Operation& operation);
+  void renew(Slot& slot, const Operation& operation);
+  void let_go_of_file(const Operation& operation);
   void drop_idle_snapshots() noexcept REQUIRES(mutex_);
   std::deque<Waiting>& queue_for(Access access) REQUIRES(mutex_);
   [[nodiscard]] Slot* free_slot(Access access) REQUIRES(mutex_);
@@ -213,6 +237,7 @@ class Pool {
   void leave_to_worker(Slot& slot) REQUIRES(mutex_);
   [[nodiscard]] static bool checkpoint_due(const Slot& slot);
   void enqueue(Waiting waiting) REQUIRES(mutex_);
+  void note_use(Slot& slot, const ProfilePtr& profile);
   void work();
   void run(Assignment& assignment);
   [[nodiscard]] std::exception_ptr current_failure();
@@ -236,6 +261,8 @@ class Pool {
   Tracker tracker_;
   ProfileTable profiles_;
   Freshness freshness_;
+  FileWatch file_;
+  LeftLog log_;                               // written under open_mutex_
   std::vector<std::unique_ptr<Slot>> slots_;  // the writer first
   Mutex open_mutex_;                          // taken before mutex_; held while the database opens
   std::atomic<bool> opened_{false};
@@ -260,12 +287,14 @@ class Pool {
   bool shut_ GUARDED_BY(mutex_) = false;
   std::vector<std::function<void()>> on_closed_ GUARDED_BY(mutex_);
   int held_ GUARDED_BY(mutex_) = 0;
-  bool paused_ GUARDED_BY(mutex_) = false;  // a fork is under way
+  bool paused_ GUARDED_BY(mutex_) = false;    // a fork is under way
+  bool renewing_ GUARDED_BY(mutex_) = false;  // the file was replaced: nobody gets a connection
+  std::uint64_t renewals_ GUARDED_BY(mutex_) = 0;
 
   std::atomic<std::uint64_t> reads_run_{0}, writes_run_{0}, errors_{0}, timeouts_{0};
   std::atomic<std::uint64_t> inline_runs_{0}, inline_overruns_{0}, worker_runs_{0};
   std::atomic<std::uint64_t> shared_commits_{0};
-  std::atomic<std::uint64_t> reconnects_{0}, quarantined_{0}, database_ns_{0};
+  std::atomic<std::uint64_t> reconnects_{0}, quarantined_{0}, replaced_{0}, database_ns_{0};
   std::atomic<std::uint64_t> writer_wait_ns_{0}, reader_wait_ns_{0};
   std::atomic<std::uint64_t> wal_bytes_{0}, starved_checkpoints_{0};
   std::atomic<int> open_count_{0};

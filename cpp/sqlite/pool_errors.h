@@ -13,10 +13,24 @@ namespace mcp::sqlite {
   return {ErrorKind::kPoolTimeout, "no connection came free in time"};
 }
 
+[[nodiscard]] inline Error waits_for_itself() {
+  return {
+      ErrorKind::kDatabase,
+      "the caller has the writer itself, and would wait for ever: use the connection of the block "
+      "that it is in, whose transaction() nests"};
+}
+
 // Another connection's lock, most likely of another process, lasted too long.
 [[nodiscard]] inline Error not_unlocked(int code) {
   return {ErrorKind::kPoolTimeout,
           "another connection held the database's lock for the whole time allowed", code};
+}
+
+// What was borrowed is of a file that nobody can find any more.
+[[nodiscard]] inline Error file_replaced() {
+  return {ErrorKind::kDatabase,
+          "the database file was replaced while the connection was borrowed: nothing that it has "
+          "not committed is kept"};
 }
 
 [[nodiscard]] inline Error not_finished() {

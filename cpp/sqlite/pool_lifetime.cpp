@@ -29,7 +29,10 @@ bool Pool::pause_for_fork(Instant deadline) {
     slot->connection = nullptr;
     open_count_.fetch_sub(1);
   }
-  if (all_closed && opened_.exchange(false)) freshness_.detach();
+  if (all_closed && opened_.exchange(false)) {
+    freshness_.detach();
+    file_.end();
+  }
   return all_closed;
 }
 

@@ -76,7 +76,7 @@ void Pool::run(Assignment& assignment) {
   try {
     after = attempt(slot, *job);
   } catch (const NeedsWriter&) {
-    if (!assignment.of_lease) {
+    if (!assignment.of_lease && job->may_wait_for_writer()) {
       tidy(slot);
       job->access_ = Access::kWrite;
       {
@@ -86,7 +86,8 @@ void Pool::run(Assignment& assignment) {
       submit(std::move(job));
       return;
     }
-    failure = std::current_exception();
+    failure = job->may_wait_for_writer() ? std::current_exception()
+                                         : std::make_exception_ptr(waits_for_itself());
   } catch (...) {
     failure = current_failure();
   }
@@ -106,7 +107,7 @@ void Pool::run(Assignment& assignment) {
 Job::After Pool::attempt(Slot& slot, Job& job) {
   worker_runs_.fetch_add(1, std::memory_order_relaxed);
   if (job.operation().cancelled()) throw Stopped{Stop::kCancelled};
-  connect(slot, job.operation());
+  if (slot.borrower == Borrower::kNone) connect(slot, job.operation());
   return job.run(slot);
 }
 

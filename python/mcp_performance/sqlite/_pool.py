@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _sqlite3
+import asyncio
 import atexit
 import math
 import os
@@ -11,7 +12,7 @@ import warnings
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -20,7 +21,7 @@ from .._base import _logging
 from .._base._checks import file_name
 from .._base._registry import register_pool
 from .._base._stats import CacheStats
-from ..errors import ConfigurationError, QueryError
+from ..errors import ConfigurationError, PoolTimeout, QueryError
 from ._adapters import AdapterName, chosen_adapters
 from ._indexes import (
     LIST_INDEXES,
@@ -82,6 +83,18 @@ def _backup_path(source: str, path: str | os.PathLike[str]) -> str:
     if os.path.exists(text) and os.path.exists(source) and os.path.samefile(text, source):
         raise ConfigurationError(f"path={path!r}: is the database itself")
     return text
+
+
+def _still_held(pool: _core.SQLiteEndpoint, seconds: float) -> PoolTimeout:
+    held = _core._sqlite_held_for(pool)
+    texts = [" ".join(sql.split()) for sql in held]
+    shown = [
+        repr(sql if len(sql) <= 200 else f"{sql[:200]}...") if sql else "no statement yet" for sql in texts
+    ]
+    return PoolTimeout(
+        f"close: after {seconds:g} s {len(held)} of the connections are still in use, "
+        f"last for: {', '.join(shown)}"
+    )
 
 
 class Connection(_Session):
@@ -154,13 +167,7 @@ class BlockingPool(_core.SQLiteEndpoint):
 
     def __init__(self, pool: SQLitePool) -> None:
         _core._sqlite_attach(self, pool, True)
-        self._pool = weakref.ref(pool)
-
-    def _owner(self) -> SQLitePool:
-        pool = self._pool()
-        if pool is None:
-            raise ConfigurationError("the pool of this blocking twin is gone")
-        return pool
+        self._pool = pool
 
     def __enter__(self) -> Self:
         _core._sqlite_open(self)
@@ -169,14 +176,16 @@ class BlockingPool(_core.SQLiteEndpoint):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        """Refuse new work, wait for what runs, and close the connections."""
-        _core._sqlite_close_blocking(self)
+    def close(self, *, timeout: float | None = None) -> None:
+        """As :meth:`SQLitePool.close`."""
+        limit = _core._sqlite_close_timeout(self, timeout)
+        if not _core._sqlite_close_blocking(self, limit):
+            raise _still_held(self, limit)
 
     @contextmanager
     def acquire(self, *, timeout: float | None = None) -> Iterator[BlockingConnection]:
         """One connection, for the length of the block."""
-        connection = BlockingConnection(self._owner())
+        connection = BlockingConnection(self._pool)
         _core._sqlite_begin(connection, _ANY, timeout)
         try:
             yield connection
@@ -188,7 +197,7 @@ class BlockingPool(_core.SQLiteEndpoint):
         self, readonly: bool = False, *, timeout: float | None = None
     ) -> Iterator[BlockingConnection]:
         """A transaction, for the length of the block: committed at its end, undone when it raises."""
-        connection = BlockingConnection(self._owner())
+        connection = BlockingConnection(self._pool)
         _core._sqlite_begin(connection, _READ if readonly else _WRITE, timeout)
         try:
             try:
@@ -202,7 +211,7 @@ class BlockingPool(_core.SQLiteEndpoint):
 
     def stream(self, sql: str, params: Params = (), *, row_type: RowTypeName | None = None) -> Iterator[Any]:
         """As :meth:`SQLitePool.stream`."""
-        connection = BlockingConnection(self._owner())
+        connection = BlockingConnection(self._pool)
         try:
             stream = _core._sqlite_stream(connection, sql, params, row_type)
             _core._sqlite_begin(connection, _READER, None)
@@ -213,7 +222,7 @@ class BlockingPool(_core.SQLiteEndpoint):
 
     def backup(self, path: str | os.PathLike[str]) -> None:
         """As :meth:`SQLitePool.backup`."""
-        _core._sqlite_backup(self, _backup_path(self._owner().path, path))
+        _core._sqlite_backup(self, _backup_path(self._pool.path, path))
 
     def ensure_indexes(self, statements: Iterable[str]) -> list[IndexReport]:
         """As :meth:`SQLitePool.ensure_indexes`."""
@@ -235,9 +244,15 @@ class BlockingPool(_core.SQLiteEndpoint):
 class SQLitePool(_core.SQLiteEndpoint):
     """A fixed set of connections to one SQLite database: one writer, the others readers.
 
-    Safe from any thread and any event loop. Close it with ``await close()``, ``async with``, or, from code
-    without a loop, ``with pool.blocking``. It opens on first use. In a forked child it opens connections of
-    its own.
+    Safe from any thread and any event loop. A statement runs on any of the connections, so one that would
+    change the connection (a PRAGMA that sets, a temporary table, ATTACH) needs :meth:`acquire` or *init*; a
+    connection that was changed is replaced when it is given back. If the database file is replaced or
+    deleted, statements that begin 10 us or more after that see the new one; transactions under way fail.
+
+    A task that would wait for the writer, which it has itself, gets :class:`DatabaseError` at once.
+
+    Close it with ``await close()``, ``async with``, or, from code without a loop, ``with pool.blocking``. It
+    opens on first use. In a forked child it opens connections of its own.
 
     Args:
         path: the database file, a ``file:`` URI, or ``":memory:"`` for one private database that all
@@ -306,7 +321,7 @@ class SQLitePool(_core.SQLiteEndpoint):
         _core._sqlite_configure(
             self,
             {
-                "path": text,
+                "path": text if text == ":memory:" or text.startswith("file:") else os.path.abspath(text),
                 "memory": text == ":memory:",
                 "size": _whole("size", config.DB_POOL_SIZE if size is None else size, 1, 1000),
                 "cache_pages": _whole(
@@ -349,9 +364,9 @@ class SQLitePool(_core.SQLiteEndpoint):
     def __repr__(self) -> str:
         return f"<SQLitePool {self.name!r}>"
 
-    @property
+    @cached_property
     def blocking(self) -> BlockingPool:
-        """The pool for code without an event loop."""
+        """The pool for code without an event loop: one object as long as the pool lives."""
         return BlockingPool(self)
 
     async def __aenter__(self) -> Self:
@@ -366,9 +381,22 @@ class SQLitePool(_core.SQLiteEndpoint):
     ) -> None:
         await self.close()
 
-    async def close(self) -> None:
-        """Refuse new work, wait for what runs, and close the connections."""
-        await _core._sqlite_close(self)
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Refuse new work, wait for what runs or is borrowed, and close the connections.
+
+        Args:
+            timeout: how long to wait, in seconds; the pool's ``acquire_timeout`` by default.
+
+        Raises:
+            PoolTimeout: a block, a stream or a statement still has a connection; the message has the
+                statement. The pool closes when it is given back; :meth:`terminate` closes it at once.
+        """
+        limit = _core._sqlite_close_timeout(self, timeout)
+        try:
+            async with asyncio.timeout(limit):
+                await _core._sqlite_close(self)
+        except TimeoutError:
+            raise _still_held(self, limit) from None
 
     def terminate(self) -> None:
         """Close at once: what waits fails with :class:`PoolClosed`, what runs is stopped and rolled back."""

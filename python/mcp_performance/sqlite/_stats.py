@@ -58,6 +58,8 @@ class PoolStats:
     end; until it does, the log grows."""
     shared_commits: int = 0
     """Transactions that committed the writes of several callers together."""
+    replaced: int = 0
+    """Connections that a borrower had changed (a PRAGMA, a temporary table), and that were opened anew."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,61 @@
+// holders.cpp: compares the caller with those who have connections.
+#include "bindings/sqlite/holders.h"
+
+#include <algorithm>
+
+#include "bindings/loop/running.h"
+#include "bindings/sqlite/endpoint.h"
+#include "sqlite/pool_errors.h"
+
+namespace mcp::python {
+namespace {
+
+// The task that runs on this thread, or null; never with an exception set.
+Ref current_task() {
+  static PyObject* function = nullptr;  // kept from the first use on, under the interpreter lock
+  const Ref loop = running_loop();
+  if (loop && function == nullptr) {
+    const Ref asyncio = Ref::steal(PyImport_ImportModule("asyncio"));
+    if (asyncio) function = PyObject_GetAttrString(asyncio.get(), "current_task");
+  }
+  Ref task;
+  if (loop && function != nullptr) {
+    task = Ref::steal(PyObject_CallOneArg(function, loop.get()));
+  }
+  PyErr_Clear();
+  return task && task.get() != Py_None ? std::move(task) : Ref();
+}
+
+}  // namespace
+
+Holder Holder::caller() {
+  Holder out;
+  out.thread_ = PyThread_get_thread_ident();
+  const Ref task = current_task();
+  if (task) out.task_ = Ref::steal(PyWeakref_NewRef(task.get(), nullptr));
+  PyErr_Clear();
+  return out;
+}
+
+bool Holder::stops_for(const Holder& other, bool blocking) const noexcept {
+  if (blocking || !task_) return thread_ == other.thread_;
+  PyObject* task = PyWeakref_GetObject(task_.get());
+  return other.task_ && task != Py_None && task == PyWeakref_GetObject(other.task_.get());
+}
+
+bool would_wait_for_itself(const PoolState& state, sqlite::Access access, bool blocking) {
+  if (state.leases->empty()) return false;
+  if (access != sqlite::Access::kWrite && state.options.size > 1) return false;
+  const Holder me = Holder::caller();
+  return std::any_of(state.leases->begin(), state.leases->end(), [&](const Lease* lease) {
+    const sqlite::Slot* slot = lease->slot;
+    return slot != nullptr && slot->role == sqlite::Role::kWriter && lease->open() &&
+           lease->holder.stops_for(me, blocking);
+  });
+}
+
+void check_no_self_wait(const PoolState& state, sqlite::Access access, bool blocking) {
+  if (would_wait_for_itself(state, access, blocking)) throw sqlite::waits_for_itself();
+}
+
+}  // namespace mcp::python

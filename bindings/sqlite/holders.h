@@ -1,0 +1,36 @@
+// holders.h: who has connections of a pool for a while, so that a caller that would wait for the
+// writer that it has itself is told at once.
+//
+// A task is itself and nobody else: tasks that it starts may wait for what it has, because it goes
+// on meanwhile. A thread that waits stops everything on it, so a blocking caller conflicts with
+// whatever was borrowed on its thread. Everything here needs the interpreter lock.
+#pragma once
+
+#include "bindings/base/ref.h"
+#include "sqlite/pool.h"
+
+namespace mcp::python {
+
+struct PoolState;
+
+// Who borrows.
+class Holder {
+ public:
+  Holder() = default;  // nobody
+  // The caller: the task that runs on this thread, or the thread.
+  [[nodiscard]] static Holder caller();
+  // Whether `other`, a caller on this thread, cannot go on before this one does while it waits.
+  [[nodiscard]] bool stops_for(const Holder& other, bool blocking) const noexcept;
+
+ private:
+  Ref task_;  // a weak reference, null without
+  unsigned long thread_ = 0;
+};
+
+// Whether the caller has the writer, and `access` takes it.
+[[nodiscard]] bool would_wait_for_itself(const PoolState& state, sqlite::Access access,
+                                         bool blocking);
+// Throws Error if so.
+void check_no_self_wait(const PoolState& state, sqlite::Access access, bool blocking);
+
+}  // namespace mcp::python
