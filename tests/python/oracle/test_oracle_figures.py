@@ -29,6 +29,7 @@ from mcp_performance import (
 )
 from oracle_figures import EPSILON, check_between, check_percentile, durations_of
 from oracle_runs import Oracle
+from redis_server import eventually
 
 PERCENTS = (0, 1, 50, 90, 95, 99, 99.9, 99.99, 100)
 
@@ -161,14 +162,15 @@ def test_figures_of_a_cache_are_those_of_its_answers(oracle: Oracle) -> None:
             step(rng.randrange(20))
             if rng.random() < 0.1:
                 clock.now += rng.choice((0.5, 5, 20))
+        # Idle entries are also taken out by a thread, which may be at it.
+        assert eventually(lambda cache=cache, causes=causes: cache.stats().expirations == causes["expired"])
         stats = cache.stats()
         assert {name: getattr(stats, name) for name in told} == dict(told)
         assert stats.hit_rate == stats.hits / (stats.hits + stats.misses)
         assert stats.misses == stats.misses_cold + stats.misses_expired + stats.misses_evicted
         assert stats.evictions == causes["evicted"]
-        assert stats.expirations == causes["expired"]
         assert stats.invalidations == causes["removed"] + causes["invalidated"] + causes["cleared"]
-        assert stats.currsize == len(cache) == stats.weight
+        assert len(list(cache)) <= stats.currsize == stats.weight
 
 
 def count(calls: Counter[str], key: int) -> int:
