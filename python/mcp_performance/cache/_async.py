@@ -12,6 +12,7 @@ the others try again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import sys
 import time
@@ -195,10 +196,8 @@ async def _run(
         flight.finish(value)
         return value if loop is None else None
     finally:
-        try:
+        with contextlib.suppress(ValueError):  # ended by the collector, in a context that is not ours
             _core._inside_load.reset(token)
-        except ValueError:  # ended by the collector, in a context that is not ours
-            token = None
         flight.task = None
         del flight, lead, token
 

@@ -115,7 +115,7 @@ def check_options(backend: CacheBackend, options: Options) -> None:
     for name, value in (("stale_ttl", options.stale_ns / 1e9), ("refresh_ahead", options.refresh_ahead)):
         if value:
             raise ConfigurationError(
-                f"{name}={value!r}: {backend!r} does not say, as TieredCache does, how long its values live on"
+                f"{name}={value!r}: {backend!r} does not say, as TieredCache does, how long values live on"
             )
     if options.jitter and options.ttl is ...:
         raise ConfigurationError(

@@ -165,7 +165,7 @@ def test_a_result_that_can_be_used_only_once_is_refused(
         return runner.get_loop().create_future()
 
     f = make()(load)
-    with pytest.raises(TypeError, match="awaitable|generator"):
+    with pytest.raises(TypeError, match=r"awaitable|generator"):
         f(1)
     assert not f.function.cache_contains(1)
 
