@@ -105,6 +105,52 @@ TABLE: list[tuple[str, Callable[..., Any], Values]] = [
         },
     ),
     (
+        "SQLitePool",
+        lambda **o: m.SQLitePool("options.db", **o),
+        {
+            "size": (["5", 1.5, True], [0, -1, 1001]),
+            "cache_pages": (["5", 1.5, True], [0, -1, 2**31]),
+            "wal": ([1, "yes"], []),
+            "query_cache_ttl": (["1", True], [-1, NAN, INF]),
+            "slow_query_threshold": (["1", True], [-1, NAN, INF]),
+            "query_cache_bytes": (["1", 1.5, True], [-1]),
+            "busy_timeout": (["1", True], [-1, NAN, INF]),
+            "acquire_timeout": (["1", True], [0, -1, NAN, INF]),
+            "inline_budget": (["1", True], [-1, NAN, INF]),
+            "synchronous": ([1], ["MAYBE"]),
+            "row_type": ([1], ["list"]),
+            "init": ([5, "f"], []),
+            "tracking": ([1, "yes"], []),
+        },
+    ),
+    (
+        "Cache",
+        lambda **o: m.Cache(**o),
+        {"maxsize": (["5", True], [-1, 2**62]), "policy": ([1], ["fifo"]), "ttl": ([True, []], [0, -1, NAN])},
+    ),
+    (
+        "cached",
+        lambda **o: m.cached(**o)(len),
+        {
+            "maxsize": (["5", True], [-1]),
+            "policy": ([1], ["fifo"]),
+            "refresh_ahead": (["1", True], [-0.1, 1.1, NAN]),
+            "jitter": (["1", True], [-0.1, 1.1, NAN]),
+            "negative_ttl": ([True, []], [0, -1, NAN]),
+            "stale_ttl": ([True, []], [-1, NAN]),
+        },
+    ),
+    (
+        "BatchProcessor",
+        lambda **o: m.BatchProcessor(**o),
+        {"max_workers": (["5", 1.5, True], [0, -1])},
+    ),
+    (
+        "batched",
+        lambda **o: m.batched(**o),
+        {"max_size": (["5", 1.5, True], [0, -1]), "max_wait": (["1", True], [-1, NAN])},
+    ),
+    (
         "LoadTester",
         lambda **o: m.LoadTester(lambda: None, **o),
         {

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from .. import _core
 from .._base import _registry
+from .._base._checks import choice
 from .._base._durations import nanoseconds, seconds
 from .._base._stats import CacheStats, Ttl
 from ..errors import ConfigurationError
@@ -66,8 +67,7 @@ class Cache(_core.CacheBase[K, V], MutableMapping[K, V], Generic[K, V]):
         name: str | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        if policy not in POLICIES:
-            raise ConfigurationError(f"policy={policy!r}: expected one of {', '.join(map(repr, POLICIES))}")
+        choice("policy", policy, POLICIES)
         for option, hook in (("weigher", weigher), ("on_evict", on_evict), ("clock", clock)):
             if hook is not None and not callable(hook):
                 raise TypeError(f"{option}={hook!r}: expected a callable or None")

@@ -13,13 +13,13 @@ from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar, overload
 
 from .. import _core, config
 from .._base import _registry
+from .._base._checks import choice, flag, function, number
 from .._base._durations import nanoseconds
 from .._base._stats import CacheInfo, CacheStats, Ttl
 from .._core import CachedFunction, CachedMethod
-from ..errors import ConfigurationError
 from . import _backend
 from ._backend import CacheBackend
-from ._cache import Cache, check_maxsize
+from ._cache import POLICIES, Cache, check_maxsize
 from ._key import Plan, compile_plan, functools_plan, signature_of
 from ._tags import tag_maker
 
@@ -227,16 +227,14 @@ class _Options:
         name: Any = None,
         as_function: Any = False,
     ) -> None:
-        for option, flag in (("typed", typed), ("as_function", as_function)):
-            if not isinstance(flag, bool):
-                raise TypeError(f"{option}={flag!r}: expected a bool")
+        flag("typed", typed)
+        flag("as_function", as_function)
         for option, hook in (("condition", condition), ("copy", copy)):
-            if hook is not None and not callable(hook):
-                raise TypeError(f"{option}={hook!r}: expected a callable or None")
+            if hook is not None:
+                function(option, hook)
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name={name!r}: expected a str or None")
-        if policy not in ("adaptive", "lru"):
-            raise ConfigurationError(f"policy={policy!r}: expected one of 'adaptive', 'lru'")
+        choice("policy", policy, POLICIES)
         if cache is not None and not isinstance(cache, (Cache, CacheBackend)):
             raise TypeError(f"cache={cache!r}: expected a Cache, a CacheBackend such as TieredCache, or None")
         self.maxsize = check_maxsize(maxsize)
@@ -348,11 +346,7 @@ class _Options:
 def _share(option: str, value: Any) -> float:
     if value is None:
         return 0.0
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{option}={value!r}: expected a number from 0 to 1")
-    if not 0 <= value <= 1:
-        raise ConfigurationError(f"{option}={value!r}: expected a number from 0 to 1")
-    return float(value)
+    return number(option, value, 0, 1)
 
 
 def _ttl_of_result(ttl: Callable[[Any], Any], result: Any) -> int | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import _sqlite3
 import asyncio
 import atexit
-import math
 import os
 import sqlite3
 import warnings
@@ -18,7 +17,7 @@ from typing import Any, Literal, Self
 
 from .. import _core, config
 from .._base import _logging
-from .._base._checks import file_name
+from .._base._checks import choice, file_name, flag, function, integer, number
 from .._base._registry import register_pool
 from .._base._stats import CacheStats
 from ..errors import ConfigurationError, PoolTimeout, QueryError
@@ -43,18 +42,11 @@ Params = Sequence[Any] | Mapping[str, Any]
 _open_pools: weakref.WeakSet[SQLitePool] = weakref.WeakSet()
 
 
-def _number(name: str, value: float, low: float, expected: str, *, strictly: bool = False) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigurationError(f"{name}={value!r}: expected {expected}")
-    if not math.isfinite(value) or value < low or (strictly and value == low) or value > 1e9:
-        raise ConfigurationError(f"{name}={value!r}: expected {expected}")
-    return float(value)
+_LONGEST = 1e9  # seconds
 
 
-def _whole(name: str, value: int, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ConfigurationError(f"{name}={value!r}: expected a whole number from {low} to {high}")
-    return value
+def _seconds(name: str, value: float) -> float:
+    return number(name, value, 0, _LONGEST, unit="seconds")
 
 
 class _Session(_core.SQLiteEndpoint):
@@ -311,45 +303,37 @@ class SQLitePool(_core.SQLiteEndpoint):
         name: str | None = None,
     ) -> None:
         text = file_name("path", path)
-        if row_type not in _ROW_TYPES:
-            raise ConfigurationError(f"row_type={row_type!r}: expected 'tuple', 'named' or 'dict'")
-        if synchronous not in _LEVELS:
-            raise ConfigurationError(f"synchronous={synchronous!r}: expected one of {', '.join(_LEVELS)}")
-        if init is not None and not callable(init):
-            raise ConfigurationError(f"init={init!r}: expected a callable")
-        non_negative = "a number of seconds, 0 or more"
+        choice("row_type", row_type, _ROW_TYPES)
+        choice("synchronous", synchronous, _LEVELS)
+        if init is not None:
+            function("init", init)
         _core._sqlite_configure(
             self,
             {
                 "path": text if text == ":memory:" or text.startswith("file:") else os.path.abspath(text),
                 "memory": text == ":memory:",
-                "size": _whole("size", config.DB_POOL_SIZE if size is None else size, 1, 1000),
-                "cache_pages": _whole(
+                "size": integer("size", config.DB_POOL_SIZE if size is None else size, 1, 1000),
+                "cache_pages": integer(
                     "cache_pages", config.DB_CACHE_SIZE if cache_pages is None else cache_pages, 1, 2**31 - 1
                 ),
-                "wal": config.DB_WAL_MODE if wal is None else bool(wal),
-                "query_cache_ttl": _number(
-                    "query_cache_ttl",
-                    config.QUERY_CACHE_TTL if query_cache_ttl is None else query_cache_ttl,
-                    0,
-                    non_negative,
+                "wal": config.DB_WAL_MODE if wal is None else flag("wal", wal),
+                "query_cache_ttl": _seconds(
+                    "query_cache_ttl", config.QUERY_CACHE_TTL if query_cache_ttl is None else query_cache_ttl
                 ),
-                "slow_query_threshold": _number(
+                "slow_query_threshold": _seconds(
                     "slow_query_threshold",
                     config.SLOW_QUERY_THRESHOLD if slow_query_threshold is None else slow_query_threshold,
-                    0,
-                    non_negative,
                 ),
-                "query_cache_bytes": _whole("query_cache_bytes", query_cache_bytes, 0, 2**62),
-                "busy_timeout": _number("busy_timeout", busy_timeout, 0, non_negative),
-                "acquire_timeout": _number(
-                    "acquire_timeout", acquire_timeout, 0, "a positive number of seconds", strictly=True
+                "query_cache_bytes": integer("query_cache_bytes", query_cache_bytes, 0, 2**62),
+                "busy_timeout": _seconds("busy_timeout", busy_timeout),
+                "acquire_timeout": number(
+                    "acquire_timeout", acquire_timeout, 0, _LONGEST, above=True, unit="seconds"
                 ),
-                "inline_budget": _number("inline_budget", inline_budget, 0, non_negative),
+                "inline_budget": _seconds("inline_budget", inline_budget),
                 "synchronous": synchronous,
                 "row_type": _ROW_TYPES[row_type],
                 "init": init,
-                "tracking": bool(tracking),
+                "tracking": flag("tracking", tracking),
                 **chosen_adapters(adapters),
             },
         )

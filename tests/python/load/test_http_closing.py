@@ -1,4 +1,4 @@
-"""Servers that close a connection without announcing it: the next request goes out again, and is counted apart."""
+"""Servers that close a connection unannounced: the next request goes out again, and is counted apart."""
 
 from __future__ import annotations
 
