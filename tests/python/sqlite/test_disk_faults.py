@@ -147,8 +147,10 @@ async def test_a_flipped_bit_in_a_page_is_reported_or_changes_nothing_but_a_valu
 ) -> None:
     path = tmp_path / "a.db"
     with plain(path) as connection:
+        connection.execute("BEGIN")  # one commit, not one a row
         connection.execute("CREATE TABLE t (n INTEGER PRIMARY KEY, text)")
         connection.executemany("INSERT INTO t VALUES (?, ?)", [(n, "x" * 100) for n in range(2000)])
+        connection.execute("COMMIT")
     damaged = bytearray(path.read_bytes())
     for page in range(1, len(damaged) // 4096):
         damaged[page * 4096 + 3] ^= 1 << bit  # the number of cells
