@@ -50,7 +50,8 @@ constexpr std::size_t kNativeChunk = 256;
 Turns* turns = new Turns;
 
 // Takes the exception that is set, with the frames of its item. Where somebody else holds it, and
-// may raise it again for another item, the outcome is one of its own, and it is left as it is.
+// may raise it again for another item, the outcome is one of its own, and it keeps no frames of the
+// item.
 py::object take_exception() {
   PyObject *type, *value, *traceback;
   PyErr_Fetch(&type, &value, &traceback);
@@ -58,6 +59,9 @@ py::object take_exception() {
   auto error = py::reinterpret_steal<py::object>(value);
   if (Py_REFCNT(value) > 1) {
     error = py::reinterpret_steal<py::object>(copy_exception(value).release());
+#if PY_VERSION_HEX >= 0x030C0000  // it has them as soon as it is raised
+    PyException_SetTraceback(value, Py_None);
+#endif
   }
   if (traceback != nullptr) PyException_SetTraceback(error.ptr(), traceback);
   Py_XDECREF(type);
