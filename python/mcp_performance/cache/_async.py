@@ -181,6 +181,9 @@ async def _run(
         if loop is None:
             flight.fail(error)
             raise
+        if asyncio._get_running_loop() is not loop:  # ended by the collector: the loop is closed
+            flight.retry(False)
+            raise
         if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
             flight.retry(True)
         elif isinstance(error, (Exception, asyncio.CancelledError)):

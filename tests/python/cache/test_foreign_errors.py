@@ -462,6 +462,46 @@ async def test_a_coroutine_waits_no_longer_than_its_limit(form: str) -> None:
     assert await leader == 1
 
 
+def test_a_fork_in_the_middle_of_a_load_leaves_both_sides_whole() -> None:
+    script = """
+import os, sys, threading
+from mcp_performance import cached
+started, go_on = threading.Event(), threading.Event()
+
+@cached(negative_ttl=60)
+def f(x):
+    if x == 1:  # led by another thread: the child has none
+        if os.getpid() == parent:
+            started.set()
+            assert go_on.wait(30)
+        return "one"
+    waiter = threading.Thread(target=lambda: got.append(f(2)))
+    waiter.start()
+    while f.cache_info().misses < 3:
+        pass
+    pids.append(os.fork())
+    return "two"
+
+parent, pids, got = os.getpid(), [], []
+leader = threading.Thread(target=f, args=(1,))
+leader.start()
+started.wait()
+assert f(2) == "two"  # the fork is in the middle of this load, which another thread waits for
+if pids[0] == 0:
+    assert f(1) == "one"
+    assert f(2) == "two"
+    f.cache_invalidate(2)
+    os._exit(7)
+status = os.waitpid(pids[0], 0)[1]
+go_on.set()
+leader.join()
+while not got:
+    pass
+print(os.waitstatus_to_exitcode(status), got, f(1), f(2))
+"""
+    assert run_python(script) == "7 ['two'] one two\n"
+
+
 # ---- other frameworks
 
 
