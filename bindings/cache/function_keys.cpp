@@ -14,17 +14,20 @@ namespace mcp::python {
 namespace {
 
 PyTypeObject* bound_type = nullptr;
-PyObject* refuse_call = nullptr;  // _key.refuse(function, args, kwargs), which raises the TypeError
+// _key._refuse(function, args, kwargs): raises the TypeError of a call that does not fit.
+PyObject* refuse_call = nullptr;
 
 CachedFunction* as_function(PyObject* object) { return reinterpret_cast<CachedFunction*>(object); }
 
-// The TypeError of a call that does not fit.
-void refuse(CachedFunction* self, const Call& call) {
+// Whether the function takes the call, by the plan or, where a decorator changed its arguments, by
+// its own signature. False with the TypeError set.
+bool fits(CachedFunction* self, const Call& call) {
+  if (self->plan->fits(call)) return true;
   const PackedCall packed(call);
-  if (!packed) return;
+  if (!packed) return false;
   PyObject* args[] = {reinterpret_cast<PyObject*>(self), packed.args.get(), packed.kwargs.get()};
   const Ref done = Ref::steal(PyObject_Vectorcall(refuse_call, args, 3, nullptr));
-  if (done) PyErr_SetString(PyExc_TypeError, "these arguments do not fit the function");
+  return static_cast<bool>(done);
 }
 
 // Calls `act(self, call, view)` with the key of the arguments.
@@ -33,10 +36,7 @@ PyObject* with_key(PyObject* object, PyObject* const* args, Py_ssize_t nargs, Py
                    Act&& act) {
   CachedFunction* self = as_function(object);
   const Call call{args, nargs, kwnames};
-  if (!self->plan->fits(call)) {
-    refuse(self, call);
-    return nullptr;
-  }
+  if (!fits(self, call)) return nullptr;
   KeyBuffer buffer;
   KeyView view;
   if (!self->plan->make(call, buffer, view)) return nullptr;

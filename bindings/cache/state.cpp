@@ -45,8 +45,7 @@ CacheState::~CacheState() = default;
 
 void CacheState::configure(const CacheSettings& settings) {
   const std::uint64_t capacity = settings.is_unbounded ? kUnbounded : settings.capacity;
-  const cache::CacheOptions options{
-      .capacity = capacity, .idle_ttl = settings.idle_ttl};
+  const cache::CacheOptions options{.capacity = capacity, .idle_ttl = settings.idle_ttl};
   auto lru =
       settings.is_lru || settings.is_unbounded ? std::make_unique<LruCore>(options) : nullptr;
   auto adaptive = lru == nullptr ? std::make_unique<AdaptiveCore>(options) : nullptr;

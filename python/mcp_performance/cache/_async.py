@@ -174,12 +174,15 @@ async def _run(
     """The load itself. Under asyncio it is a task, and its result goes to the flight alone."""
     lead.flight = None
     token = _core._inside_load.set(flight)
-    loop = flight.loop
+    loop: Any = flight.loop
     try:
         value = await _end(owner, flight, key, args, kwargs, asks, refreshes)
     except BaseException as error:
         if loop is None:
             flight.fail(error)
+            raise
+        if asyncio._get_running_loop() is not loop:  # ended by the collector: the loop is closed
+            flight.retry(False)
             raise
         if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
             flight.retry(True)
@@ -288,7 +291,7 @@ def _is_being_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _stop(loop: AbstractEventLoop, error: BaseException) -> None:
+def _stop(loop: Any, error: BaseException) -> None:
     """Hand an error that nobody waits for to *loop*, as a task's own goes."""
 
     def throw() -> None:

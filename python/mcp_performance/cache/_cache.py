@@ -117,7 +117,8 @@ class Cache(_core.CacheBase[K, V], MutableMapping[K, V], Generic[K, V]):
         """The value of *key*; a miss awaits ``loader(key)``, a sync or async function, once at a time.
 
         Cancelling one caller does not disturb the others. What the loader raises reaches every caller that
-        waits, and nothing is stored. A key that is deleted, set or cleared meanwhile stays as that left it.
+        waits, each as one of its own, unless a value has been set meanwhile; nothing is stored. A key that
+        is deleted, set or cleared meanwhile stays as that left it.
         Who waits longer than *wait_timeout* for the load of another gets :class:`LoadTimeout`.
         """
         limit = seconds("wait_timeout", wait_timeout)

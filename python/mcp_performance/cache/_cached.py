@@ -108,7 +108,7 @@ def cached(maxsize: Any = 1024, typed: bool = False, **options: Any) -> Any:
         name: what reports call it; also parts the functions that share a *cache*. The qualified name unless
             given.
         as_function: give back a real function, for frameworks that insist on one; a hit then costs a Python
-            frame.
+            frame, and ``cache_invalidate()`` and the like of a method take the instance first.
 
     Returns:
         A callable with the function's signature, and ``cache_info()``, ``cache_clear()``,

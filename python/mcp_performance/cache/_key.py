@@ -18,10 +18,15 @@ NONE, ONE, FIXED, VARIADIC, FUNCTOOLS, CALLABLE = range(6)
 Plan = tuple[Any, ...]
 
 
-def signature_of(function: Callable[..., Any], *, method: bool = False) -> inspect.Signature | None:
-    """The signature without ``self`` for a *method*; ``None`` where the interpreter knows none."""
+def signature_of(
+    function: Callable[..., Any], *, method: bool = False, follow: bool = True
+) -> inspect.Signature | None:
+    """The signature without ``self`` for a *method*; ``None`` where the interpreter knows none.
+
+    *follow* to the function that a decorator wraps.
+    """
     try:
-        signature = inspect.signature(function)
+        signature = inspect.signature(function, follow_wrapped=follow)
     except (TypeError, ValueError):
         return None
     if not method:
@@ -154,13 +159,24 @@ def _from_signature(
     )
 
 
+_ANYTHING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
 def _refuse(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Raise the TypeError of a call of the cached *function* that does not fit its signature."""
-    signature = signature_of(function.__wrapped__, method=function._is_method)
-    if signature is None:
+    """Raise the TypeError of a call that does not fit the signature of the cached *function*.
+
+    Where a decorator below takes other arguments than the signature that it passes on says, its own count,
+    unless they are ``*args`` and ``**kwargs``, which say nothing.
+    """
+    wrapped, is_method = function.__wrapped__, function._is_method
+    told = signature_of(wrapped, method=is_method)
+    own = signature_of(wrapped, method=is_method, follow=False)
+    if told is None or own is None:
         return
+    if not any(parameter.kind in _ANYTHING for parameter in own.parameters.values()):
+        told = own
     try:
-        signature.bind(*args, **kwargs)
+        told.bind(*args, **kwargs)
     except TypeError as error:
         raise TypeError(f"{function.__qualname__}() {error}") from None
 

@@ -143,11 +143,14 @@ TYPED_TEST(CacheCoreTest, ExpireTakesOutWhatHasExpiredAndNothingElse) {
     cache.core.check_invariants();
     for (auto& item : cache.out) EXPECT_EQ(item.cause, Cause::kExpired);
     cache.out.clear();
+    std::size_t late = 0;
     for (const auto& [key, at] : deadline) {
       const bool held = cache.holds(key);
+      late += held && at <= now ? 1 : 0;
       ASSERT_TRUE(held || at <= now) << at << " at " << now;
       ASSERT_TRUE(!held || now < at + lateness) << at << " at " << now;
     }
+    ASSERT_EQ(cache.core.count_late(now, [](Index) { return true; }), late) << " at " << now;
   }
   cache.core.expire(kNever - 1, cache.out);
   EXPECT_EQ(cache.core.size(), 0U);

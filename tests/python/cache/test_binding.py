@@ -141,6 +141,37 @@ def test_a_signature_with_room_takes_what_it_takes() -> None:
     assert built_in.cache_contains("7")
 
 
+def test_the_arguments_of_a_decorator_below_are_its_own() -> None:
+    def with_limit(function: Any) -> Any:
+        @functools.wraps(function)
+        def call(x: int) -> Any:
+            return function(x, 10)
+
+        return call
+
+    def passing_on(function: Any) -> Any:
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return function(*args, **kwargs)
+
+        return call
+
+    def read(x: int, limit: int) -> object:
+        return object()
+
+    limited = cached(with_limit(read))
+    value = limited(1)
+    assert limited.cache_contains(1)
+    assert limited.cache_invalidate(1)
+    assert limited(1) is not value
+    with pytest.raises(TypeError, match="read"):
+        limited.cache_invalidate()
+    passed = cached(passing_on(read))
+    for args in ((1,), (1, 2, 3)):
+        with pytest.raises(TypeError, match="read"):
+            passed.cache_invalidate(*args)
+
+
 def test_a_bound_method_is_a_method_like_any() -> None:
     shop = Shop()
     assert inspect.ismethod(shop.get)
