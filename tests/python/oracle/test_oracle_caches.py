@@ -50,6 +50,7 @@ def writes_of(cache: Cache[str, int]) -> list[Act]:
         named("set_many", lambda key, version: cache.set_many({key: version}, ttl=rng_ttl(version))),
         named("delete", lambda key, _: cache.delete(key)),
         named("delete_many", lambda key, _: cache.delete_many([key])),
+        named("pop", lambda key, _: cache.pop(key, None)),
         named("clear", lambda key, _: cache.clear()),
     ]
 
@@ -76,6 +77,7 @@ def reads_of(cache: Cache[str, int]) -> list[Read]:
         named("getitem", lambda key: item(cache, key)),
         named("get_many", lambda key: cache.get_many([key]).get(key, ABSENT)),
         named("touch", lambda key: get_and_touch(cache, key)),
+        named("items", lambda key: dict(cache.items()).get(key, ABSENT)),
     ]
 
 
@@ -138,6 +140,7 @@ def invalidations_of(function: Any, call: Callable[[str], tuple[Any, ...]]) -> l
     return [
         named("cache_invalidate", lambda key, _: function.cache_invalidate(*call(key))),
         named("cache_invalidate", lambda key, _: function.cache_invalidate(*call(key))),
+        named("tag", lambda key, _: function.cache.invalidate_tags(f"of {key}")),
         named("cache_clear", lambda key, _: function.cache_clear()),
     ]
 

@@ -244,11 +244,12 @@ def in_child(pool: SQLitePool) -> int:
     try:
         asyncio.events._set_running_loop(None)
         asyncio.set_event_loop(None)
-        with SQLitePool(pool.path + ".child", size=2).blocking as own:
+        mine = SQLitePool(pool.path + ".child", size=2)
+        with mine.blocking as own:
             own.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
             own.executemany("INSERT INTO t VALUES (?)", [(i,) for i in range(COUNT)])
             assert own.fetch(SQL) == [(i,) for i in range(COUNT)]
-            rows = asyncio.run(read(own._owner()))
+            rows = asyncio.run(read(mine))
             assert rows == [(i,) for i in range(COUNT)]
     except BaseException:
         traceback.print_exc()

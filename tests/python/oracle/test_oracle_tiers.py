@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mcp_performance import Cache, RedisTier, TieredCache
+from mcp_performance import Cache, RedisTier, TieredCache, cached
 from oracle_actors import ABSENT, Act, Read, Source, run_actors, run_threads
 from oracle_history import INITIAL, History, now
 from oracle_runs import Oracle, some_slices
@@ -163,6 +163,37 @@ def test_instances_hear_of_each_other(server: RedisServer, oracle: Oracle) -> No
                 assert eventually(lambda one=one, key=key, last=last: one.cache.get(key) == last)
         for one in instances:
             one.close()
+
+
+def test_a_function_cached_in_tiers(server: RedisServer, oracle: Oracle) -> None:
+    """An invalidation wins over loads that began before it, in Redis too."""
+    for rng in oracle.rounds():
+        source = Source(6)
+        with RedisTier(server.url, timeout=PATIENT, namespace=f"cached {rng.random()}") as tier:
+            tiered = TieredCache(Cache(rng.choice((3, 100))), tier)
+            load: Any = cached(cache=tiered, tags=["of {key}"])(source.load)
+            aload: Any = cached(cache=tiered, name="async", tags=["of {key}"])(source.aload)
+
+            async def drop(key: str, _: int, aload: Any = aload, load: Any = load) -> None:
+                await asyncio.to_thread(both, key, _, aload, load)
+
+            def both(key: str, _: int, aload: Any = aload, load: Any = load) -> None:
+                load.cache_invalidate(key)
+                aload.cache_invalidate(key)
+
+            run_actors(
+                source,
+                rng,
+                steps=STEPS,
+                threads=2,
+                loops=1,
+                writes=[named("cache_invalidate", both)],
+                reads=[named("call", load)],
+                awrites=[named("cache_invalidate", drop)],
+                areads=[named("acall", aload)],
+            )
+            tiered.close()
+        source.history.check()
 
 
 def any_value_of(rng: random.Random, depth: int = 0) -> Any:
