@@ -248,7 +248,7 @@ def in_child(pool: SQLitePool) -> int:
             own.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
             own.executemany("INSERT INTO t VALUES (?)", [(i,) for i in range(COUNT)])
             assert own.fetch(SQL) == [(i,) for i in range(COUNT)]
-            rows = asyncio.run(read(own._owner()))
+            rows = asyncio.run(read(own._pool))
             assert rows == [(i,) for i in range(COUNT)]
     except BaseException:
         traceback.print_exc()
