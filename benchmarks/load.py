@@ -358,6 +358,14 @@ def version_of(*command: Any) -> str:
     return (run.stdout + run.stderr).strip().splitlines()[0]
 
 
+def _has_aiohttp() -> bool:
+    python = PEERS / "bin" / "python"
+    return (
+        python.exists()
+        and subprocess.run([python, "-c", "import aiohttp"], capture_output=True).returncode == 0
+    )
+
+
 def quick() -> None:
     """One short round of what is installed."""
     rows: list[str] = []
@@ -365,7 +373,7 @@ def quick() -> None:
         clients: dict[str, Client] = {"ours": ours}
         if shutil.which("wrk"):
             clients["wrk"] = wrk
-        if (PEERS / "bin" / "python").exists():
+        if _has_aiohttp():
             clients["aiohttp"] = lambda *of: aiohttp_client(PEERS / "bin" / "python", *of)
         with nginx() as server:
             for name, client in clients.items():

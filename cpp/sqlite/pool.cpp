@@ -367,7 +367,8 @@ void Pool::end_lease(Slot& slot) noexcept {
     clean = !slot.running_ && slot.lease_jobs_.empty() && slot.cursors.empty() &&
             !checkpoint_due(slot) &&
             (slot.connection == nullptr ||
-             (!slot.connection->in_transaction() && slot.connection->reusable()));
+             (!slot.connection->in_transaction() && !slot.connection->is_announced() &&
+              slot.connection->reusable()));
     if (clean) {
       slot.expects_transaction = false;
       release(slot);

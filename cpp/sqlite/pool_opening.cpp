@@ -157,7 +157,9 @@ void Pool::close_unused(const Operation& operation) {
     }
     for (Old& old : unused) {
       for (const auto& cursor : old.cursors) cursor->end(*old.connection);
-      if (old.connection->in_transaction()) rollback_transaction(*old.connection, services());
+      if (old.connection->in_transaction() || old.connection->is_announced()) {
+        rollback_transaction(*old.connection, services());
+      }
       old.connection = nullptr;
       open_count_.fetch_sub(1);
     }
