@@ -33,8 +33,12 @@ class HttpClient:
     :attr:`get` and :attr:`send` block the thread that calls them, without the interpreter lock. They
     are native operations: a :class:`BatchProcessor` runs them on its threads and takes the lock for a
     whole chunk of replies at a time. Any status is a reply, not an error. Redirects are followed
-    within the origin, at most five, and returned where they lead elsewhere. A GET or HEAD that met a
-    connection which the server had given up is sent once more.
+    within the origin, at most five, and returned where they lead elsewhere. A request that met a kept
+    connection which the server had given up, so that nothing of an answer came, is sent once more if its
+    method is idempotent, or if nothing of it had gone out.
+
+    What could be read in two ways is refused, going out (control characters, a ``Content-Length`` that is
+    not the body's, any ``Transfer-Encoding``, ``Host`` and other single fields given twice) and coming in.
 
     Safe from any thread; a forked child opens connections of its own.
 
@@ -67,14 +71,14 @@ class HttpClient:
     Raises:
         HttpError: no connection, one that broke, or no HTTP.
         HttpTimeout: the reply did not come in time.
-        ConfigurationError: *path* is no path, or has spaces or control characters.
+        ConfigurationError: *path* is no path, or has spaces, control characters or a fragment.
         ValueError: *path* is not ASCII.
     """
 
     send: Callable[[HttpRequest], HttpReply]
     """``send((method, path, body, headers))``: the reply to any request; the last two may be left out.
 
-    The method goes out as given. A *str* as the body is sent as UTF-8. Raises what :attr:`get` raises,
+    The method goes out as given. A *str* as the body is sent as UTF-8, and so are header values. Raises what :attr:`get` raises,
     and ``TypeError`` for what is no such tuple.
     """
 
