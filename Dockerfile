@@ -3,7 +3,7 @@
 FROM python:3.11-slim-bookworm AS build
 RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends g++ cmake ninja-build pkg-config \
-        libsqlite3-dev libhiredis-dev libtbb-dev libspdlog-dev libssl-dev zlib1g-dev libboost-dev libnghttp2-dev
+        libsqlite3-dev libhiredis-dev libtbb-dev libspdlog-dev libssl-dev zlib1g-dev libnghttp2-dev
 COPY . /source
 RUN pip wheel --no-deps -w /wheels /source
 

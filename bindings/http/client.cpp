@@ -223,6 +223,7 @@ std::shared_ptr<Service> make_service(const py::kwargs& arguments) {
   options.use_tls = arguments["tls"].cast<bool>();
   options.tls.verify = arguments["verify"].cast<bool>();
   options.tls.ca_file = arguments["ca_file"].cast<std::string>();
+  options.http2 = arguments["http2"].cast<bool>();
   options.timeout_ns = arguments["timeout_ns"].cast<Duration>();
   options.body_limit = arguments["body_limit"].cast<std::uint64_t>();
   options.follow_redirects = arguments["follow_redirects"].cast<bool>();

@@ -13,6 +13,7 @@ namespace mcp::http {
 namespace {
 
 constexpr int kMostHops = 5;
+constexpr int kMostRepeats = 3;  // of a request that an HTTP/2 peer has not looked at
 constexpr Duration kSignalLook = 50 * kMillisecond;
 constexpr std::size_t kBufferBytes = 16 << 10;
 constexpr std::string_view kOwnLimit = "generator-limited: ";
@@ -36,14 +37,104 @@ bool is_idempotent(std::string_view method) {
 
 Client::Client(ClientOptions options) : options_(std::move(options)) {
   if (options_.endpoints.empty()) throw invalid_argument("url", "", "an address");
-  if (options_.use_tls) ssl_context_ = make_ssl_context(options_.tls);
-  for (const Endpoint& endpoint : options_.endpoints) {
-    connects_.push_back({endpoint, options_.host, ssl_context_.get(), options_.body_limit, false});
+  if (options_.http2 && !Http2Session::built_in()) {
+    throw invalid_argument("http2", "True", "False: this build has no HTTP/2");
   }
+  if (options_.use_tls) {
+    TlsOptions tls = options_.tls;
+    tls.http2 = options_.http2;
+    ssl_context_ = make_ssl_context(tls);
+  }
+  for (const Endpoint& endpoint : options_.endpoints) {
+    connects_.push_back(
+        {endpoint, options_.host, ssl_context_.get(), options_.body_limit, options_.http2});
+  }
+}
+
+Client::~Client() {
+  close();
+  Hub* const hub = hub_.load();
+  if (hub != nullptr && hub->generation == process_generation()) delete hub;
 }
 
 void Client::close() noexcept {
   for (auto& place : free_) delete place.exchange(nullptr);
+  Hub* const hub = hub_.load();
+  if (hub == nullptr || hub->generation != process_generation()) return;
+  std::shared_ptr<Http2Channel> last;  // outlives the lock
+  const MutexLock lock(hub->mutex);
+  last.swap(hub->current);
+}
+
+// That of the parent of a forked child stays as it is: its lock may be held by a thread that is
+// gone.
+Client::Hub& Client::hub() {
+  Hub* known = hub_.load(std::memory_order_acquire);
+  while (known == nullptr || known->generation != process_generation()) {
+    auto made = std::make_unique<Hub>();
+    made->generation = process_generation();
+    if (hub_.compare_exchange_strong(known, made.get(), std::memory_order_acq_rel)) {
+      return *made.release();
+    }
+  }
+  return *known;
+}
+
+// The connection, or a new one to the first endpoint that can be tried.
+std::shared_ptr<Http2Channel> Client::channel(Hub& hub) {
+  const MutexLock lock(hub.mutex);
+  if (hub.current != nullptr && hub.current->takes_more()) return hub.current;
+  for (std::size_t left = connects_.size(); left > 0; --left) {
+    std::size_t at = answered_first_.load(std::memory_order_relaxed);
+    try {
+      return hub.current = std::make_shared<Http2Channel>(connects_[at], at);
+    } catch (const Error&) {
+      if (left == 1) throw;
+      answered_first_.compare_exchange_strong(at, (at + 1) % connects_.size());
+    }
+  }
+  return nullptr;
+}
+
+Reply Client::exchange_http2(const Message& message, Instant deadline) {
+  using Shared = Http2Channel::Outcome;
+  const std::string bytes = serialize(message, options_.authority);
+  const Http2Channel::Request request{bytes, message.method == "HEAD", deadline,
+                                      options_.interrupted};
+  Http2Exchange mine;
+  const Response& response = mine.response;
+  std::size_t unreachable = 0;
+  int repeats = 0;
+  while (true) {
+    const std::shared_ptr<Http2Channel> shared = channel(hub());
+    switch (shared->exchange(mine, request)) {
+      case Shared::kReply:
+        return {response.status(), response.headers(), response.body(), response.location()};
+      case Shared::kTimedOut:
+        throw Error(ErrorKind::kHttpTimeout, shared->is_up() ? "timeout" : "connect timeout");
+      case Shared::kInterrupted:
+        throw Interrupted{};
+      case Shared::kUnreachable: {
+        std::size_t at = shared->endpoint();
+        answered_first_.compare_exchange_strong(at, (at + 1) % connects_.size());
+        if (++unreachable < connects_.size()) continue;
+        break;
+      }
+      case Shared::kTakesNoMore:
+      case Shared::kUnprocessed:
+        if (shared->has_answered()) continue;  // it has brought others forward
+        [[fallthrough]];
+      case Shared::kRefused:
+        if (++repeats <= kMostRepeats) continue;
+        break;
+      case Shared::kGivenUp:
+        if (is_idempotent(message.method) && ++repeats <= 1) continue;
+        break;
+      case Shared::kFailed:
+        break;
+    }
+    throw Error(ErrorKind::kHttp, response.error());
+  }
 }
 
 Client::LinePtr Client::take_free() noexcept {
@@ -156,7 +247,8 @@ Reply Client::send(Message message) {
   const Origin origin{options_.use_tls, options_.host, options_.port};
   try {
     for (int hops = 0;; ++hops) {
-      Reply reply = exchange(message, deadline);
+      Reply reply =
+          options_.http2 ? exchange_http2(message, deadline) : exchange(message, deadline);
       if (!options_.follow_redirects || !is_redirect(reply.status)) return reply;
       auto target = same_origin_target(reply.location, message.target, origin);
       if (!target) return reply;

@@ -1,8 +1,10 @@
 // client.h: single requests to one origin, each sent and waited for on the thread that asks.
-// A connection that came free serves whoever asks next.
+// Over HTTP/1.1 a connection that came free serves whoever asks next; over HTTP/2 threads share
+// one.
 //
-// Thread-safe without a lock: a free connection waits in one of kMostFree atomic places, and who
-// takes it out owns it. A forked child leaves the connections of its parent alone.
+// Thread-safe. HTTP/1.1 takes no lock: a free connection waits in one of kMostFree atomic places,
+// and who takes it out owns it. HTTP/2 takes Hub::mutex before that of the channel. A forked child
+// leaves the connections of its parent alone, and their locks.
 #pragma once
 
 #include <array>
@@ -14,8 +16,10 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "http/address.h"
 #include "http/connection.h"
+#include "http/http2_channel.h"
 #include "http/message.h"
 #include "http/response.h"
 #include "http/tls.h"
@@ -29,6 +33,7 @@ struct ClientOptions {
   std::string authority;  // the Host header
   bool use_tls = false;
   TlsOptions tls;
+  bool http2 = false;  // with TLS as agreed in the handshake, without from the first byte
   Duration timeout_ns = 30 * kSecond;  // of a request, its redirects included
   std::uint64_t body_limit = 64 << 20;
   bool follow_redirects = true;  // within the origin; others are returned
@@ -50,7 +55,7 @@ class Client {
  public:
   // Throws Error.
   explicit Client(ClientOptions options);
-  ~Client() { close(); }
+  ~Client();
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
@@ -60,7 +65,7 @@ class Client {
   // it had gone out (RFC 9110, 9.2.2).
   [[nodiscard]] Reply send(Message message);
 
-  // Lets go of the free connections.
+  // Lets go of the free connections; a shared one ends with the last request on it.
   void close() noexcept;
 
  private:
@@ -73,7 +78,17 @@ class Client {
   using LinePtr = std::unique_ptr<Line>;
   enum class Outcome { kReply, kFailed, kTimedOut };
 
+  // The HTTP/2 connection of one process.
+  struct Hub {
+    std::uint32_t generation;
+    Mutex mutex;
+    std::shared_ptr<Http2Channel> current GUARDED_BY(mutex);
+  };
+
   [[nodiscard]] Reply exchange(const Message& message, Instant deadline);
+  [[nodiscard]] Reply exchange_http2(const Message& message, Instant deadline);
+  [[nodiscard]] Hub& hub();
+  [[nodiscard]] std::shared_ptr<Http2Channel> channel(Hub& hub);
   [[nodiscard]] LinePtr take_free() noexcept;
   void give_back(LinePtr line) noexcept;
   [[nodiscard]] LinePtr connect(std::string_view request, bool is_head, Instant deadline,
@@ -85,6 +100,7 @@ class Client {
   std::vector<ConnectOptions> connects_;        // one for each endpoint
   std::atomic<std::size_t> answered_first_{0};  // the endpoint that the last connection went to
   std::array<std::atomic<Line*>, kMostFree> free_{};
+  std::atomic<Hub*> hub_{nullptr};
 };
 
 }  // namespace mcp::http

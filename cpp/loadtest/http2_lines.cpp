@@ -70,12 +70,12 @@ int Http2Lines::send(std::uint32_t lane, std::string_view request, bool is_head,
   return ENOBUFS;
 }
 
-void Http2Lines::cancel(std::uint32_t lane, Instant sent) {
+void Http2Lines::cancel(std::uint32_t lane, Instant heard_after) {
   const std::uint32_t number = seats_[lane].number;
   Line& line = *lines_[number];
   line.connection.cancel(seats_[lane].stream);
   if (!std::exchange(line.dirty, true)) dirty_.push_back(number);
-  if (line.connection.heard_at() >= sent) return;
+  if (line.connection.heard_at() >= heard_after) return;
   // Silent: whoever comes next gets another one.
   if (current_[line.of] == number) current_[line.of] = kNone;
   retire_if_done(number);

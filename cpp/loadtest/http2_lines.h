@@ -36,8 +36,9 @@ class Http2Lines {
   // Sends `request`, on a new connection where there is none. 0, or the errno of what failed. It
   // leaves with the next flush() or event. `request` stays alive while the lane is in flight.
   int send(std::uint32_t lane, std::string_view request, bool is_head, http::Keep keep);
-  // The lane's time is over. A connection that has said nothing since `sent` gets no more requests.
-  void cancel(std::uint32_t lane, Instant sent);
+  // The lane's time is over. A connection that has said nothing since `heard_after` gets no more
+  // requests.
+  void cancel(std::uint32_t lane, Instant heard_after);
   // An event of connection `number`. Outcomes are added to outcomes(), news of it to came_up().
   void handle(std::uint32_t number, std::span<char> buffer, bool hung_up);
   // Writes what was submitted since the last one; once behind each round of events. Outcomes are

@@ -188,7 +188,8 @@ void HttpWorker::expire(Instant now) {
     Lane& lane = lanes_[index];
     const bool up = http2_ ? http2_->is_up(index) : lane.connection.is_connected();
     if (http2_) {
-      http2_->cancel(index, lane.sent);
+      // What came shortly after this was sent answered those before it.
+      http2_->cancel(index, lane.sent + (now - lane.sent) / 2);
     } else {
       lane.connection.close();
     }

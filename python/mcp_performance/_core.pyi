@@ -449,6 +449,7 @@ class HttpService:
         tls: bool,
         verify: bool,
         ca_file: str,
+        http2: bool,
         timeout_ns: int,
         body_limit: int,
         follow_redirects: bool,

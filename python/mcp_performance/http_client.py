@@ -28,13 +28,17 @@ def _lower_case(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 class HttpClient:
-    """Sends requests to one origin over HTTP/1.1 and keeps its connections.
+    """Sends requests to one origin over HTTP/1.1 or HTTP/2 and keeps its connections.
 
     :attr:`get` and :attr:`send` block the thread that calls them, without the interpreter lock. They
     are native operations: a :class:`BatchProcessor` runs them on its threads and takes the lock for a
     whole chunk of replies at a time. Any status is a reply, not an error. Redirects are followed
-    within the origin, at most five, and returned where they lead elsewhere. A GET or HEAD that met a
-    connection which the server had given up is sent once more.
+    within the origin, at most five, and returned where they lead elsewhere. A request that met a kept
+    connection which the server had given up, so that nothing of an answer came, is sent once more if its
+    method is idempotent, or if nothing of it had gone out.
+
+    What could be read in two ways is refused, going out (control characters, a ``Content-Length`` that is
+    not the body's, any ``Transfer-Encoding``, ``Host`` and other single fields given twice) and coming in.
 
     Safe from any thread; a forked child opens connections of its own.
 
@@ -51,6 +55,9 @@ class HttpClient:
         timeout: seconds for a request from connecting to the last byte, redirects included; ``None``
             for no limit.
         verify: whether to check certificates, or the path of a PEM file with the authorities to trust.
+        http2: speaks HTTP/2: with ``https`` as agreed in the TLS handshake, with ``http`` from the first
+            byte. All threads share one connection, a stream for each request. Needs a build that found
+            libnghttp2.
         unix_socket: the path of a socket to connect to, whatever the URL's host.
         follow_redirects: ``False`` returns every redirect.
         max_body: bytes of a decoded body beyond which the request fails.
@@ -67,15 +74,15 @@ class HttpClient:
     Raises:
         HttpError: no connection, one that broke, or no HTTP.
         HttpTimeout: the reply did not come in time.
-        ConfigurationError: *path* is no path, or has spaces or control characters.
+        ConfigurationError: *path* is no path, or has spaces, control characters or a fragment.
         ValueError: *path* is not ASCII.
     """
 
     send: Callable[[HttpRequest], HttpReply]
     """``send((method, path, body, headers))``: the reply to any request; the last two may be left out.
 
-    The method goes out as given. A *str* as the body is sent as UTF-8. Raises what :attr:`get` raises,
-    and ``TypeError`` for what is no such tuple.
+    The method goes out as given. A *str* as the body is sent as UTF-8, and so are header values. Raises
+    what :attr:`get` raises, and ``TypeError`` for what is no such tuple.
     """
 
     def __init__(
@@ -85,6 +92,7 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = 30.0,
         verify: bool | str = True,
+        http2: bool = False,
         unix_socket: str | None = None,
         follow_redirects: bool = True,
         max_body: int = 64 << 20,
@@ -102,6 +110,7 @@ class HttpClient:
             tls=parts.tls,
             verify=verify is not False,
             ca_file=verify if isinstance(verify, str) else "",
+            http2=bool(http2),
             timeout_ns=int(request_timeout(timeout) * 1e9),
             body_limit=integer("max_body", max_body, 1, 2**62),
             follow_redirects=flag("follow_redirects", follow_redirects),

@@ -5,9 +5,12 @@ import gzip
 import os
 import pickle
 import signal
+import socket
 import ssl
 import sys
+import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -284,7 +287,157 @@ async def test_a_forked_child_opens_a_connection_of_its_own() -> None:
     assert numbers == [1, 2, 1, 3]
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "POST", "PATCH", "PURGE"])
+async def test_only_an_idempotent_request_is_sent_once_more(method: str) -> None:
+    again = method in {"GET", "HEAD", "PUT", "DELETE", "OPTIONS"}
+    seen: list[str] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if (request := await read_request(reader)) is None:
+            return
+        seen.append(request.method)
+        writer.write(response(b""))
+        if (request := await read_request(reader)) is not None:
+            seen.append(request.method)  # and closes without an answer
+
+    async with serve(handle) as url:
+        client = HttpClient(url)
+        await get(client)
+        if again:
+            assert (await asyncio.to_thread(client.send, (method, "/"))).status == 200
+        else:
+            with pytest.raises(HttpError, match="connection closed"):
+                await asyncio.to_thread(client.send, (method, "/"))
+    assert seen == ["GET", method] + [method] * again
+
+
+async def test_a_post_is_sent_where_the_connection_was_closed_before_it() -> None:
+    """The close is seen before the request goes out, so that nothing was lost."""
+    closed = asyncio.Event()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if await read_request(reader) is not None:
+            writer.write(response())
+            await writer.drain()
+        writer.close()
+        closed.set()
+
+    async with serve(handle) as url:
+        client = HttpClient(url)
+        for _ in range(5):
+            assert (await asyncio.to_thread(client.send, ("POST", "/", b"x"))).status == 200
+            await closed.wait()
+            closed.clear()
+
+
+# What a server may answer, and what not
+
+
+def head(fields: str, body: bytes = b"", status: str = "HTTP/1.1 200 OK") -> bytes:
+    return f"{status}\r\n{fields}\r\n".encode("latin-1") + body
+
+
+CHUNKED = "Transfer-Encoding: chunked\r\n"
+GZIP = "Content-Encoding: gzip\r\n"
+ANSWERS: dict[str, tuple[bytes, tuple[int, bytes] | str]] = {
+    "no reason": (head("Content-Length: 2\r\n", b"ok", "HTTP/1.1 200"), (200, b"ok")),
+    "interim answers": (
+        b"HTTP/1.1 100\r\n\r\nHTTP/1.1 103 \r\nLink: a\r\n\r\n" + response(b"ok"),
+        (200, b"ok"),
+    ),
+    "another protocol": (head("Upgrade: a\r\n", status="HTTP/1.1 101"), (101, b"")),
+    "members of gzip": (
+        response(gzip.compress(b"a") + gzip.compress(b"bc"), headers=GZIP),
+        (200, b"abc"),
+    ),
+    "deflate": (response(zlib.compress(b"abc"), headers="Content-Encoding: deflate\r\n"), (200, b"abc")),
+    "raw deflate": (
+        response(zlib.compress(b"abc")[2:-4], headers="Content-Encoding: deflate\r\n"),
+        (200, b"abc"),
+    ),
+    "half of gzip": (response(gzip.compress(b"abc")[:-9], headers=GZIP), "truncated gzip"),
+    "more than gzip": (response(gzip.compress(b"abc") + b"junk", headers=GZIP), "corrupt gzip"),
+    "the same length twice": (head("Content-Length: 2\r\nContent-Length: 2\r\n", b"ok"), (200, b"ok")),
+    "two lengths": (head("Content-Length: 2\r\nContent-Length: 3\r\n", b"ok"), "Content-Length"),
+    "a length with a sign": (head("Content-Length: +2\r\n", b"ok"), "Content-Length"),
+    "length and chunks": (head(CHUNKED + "Content-Length: 2\r\n", b"0\r\n\r\n"), "Transfer-Encoding"),
+    "an unknown coding": (head("Transfer-Encoding: gzip, chunked\r\n", b"0\r\n\r\n"), "Transfer-Encoding"),
+    "a chunk of sixteen digits": (
+        head(CHUNKED, b'0000000000000002;a="b;c"\r\nok\r\n0\r\nA: b\r\n\r\n'),
+        (200, b"ok"),
+    ),
+    "a chunk of all bits": (head(CHUNKED, b"ffffffffffffffff\r\n"), "body too large"),
+    "a chunk of too many": (head(CHUNKED, b"10000000000000000\r\n"), "bad chunk size"),
+    "a chunk below zero": (head(CHUNKED, b"-2\r\nok\r\n0\r\n\r\n"), "bad chunk size"),
+    "a chunk with 0x": (head(CHUNKED, b"0x2\r\nok\r\n0\r\n\r\n"), "bad chunk size"),
+    "bare line feeds": (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok", "bare LF"),
+    "NUL in a field": (head("A: b\0c\r\nContent-Length: 2\r\n", b"ok"), "bad field"),
+    "a space before the colon": (head("Content-Length : 2\r\n", b"ok"), "bad field"),
+    "no content": (head("Content-Length: 9\r\n", status="HTTP/1.1 204 No"), (204, b"")),
+    "two locations": (head("Location: /a\r\nLocation: /b\r\nContent-Length: 0\r\n"), "Locations"),
+}
+
+
+@pytest.mark.parametrize("pieces", [False, True], ids=["whole", "byte by byte"])
+@pytest.mark.parametrize("name", ANSWERS)
+async def test_an_answer_is_understood_or_refused_at_once(name: str, pieces: bool) -> None:
+    answer, expected = ANSWERS[name]
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await read_request(reader)
+        for piece in [answer[i : i + 1] for i in range(len(answer))] if pieces else [answer]:
+            writer.write(piece)
+            await writer.drain()
+        await asyncio.Event().wait()  # stays open: nothing may wait for the time-out
+
+    async with serve(handle) as url:
+        if isinstance(expected, str):
+            with pytest.raises(HttpError, match=expected):
+                await get(HttpClient(url))
+        else:
+            reply = await get(HttpClient(url))
+            assert (reply.status, reply.body) == expected
+
+
 # Wrong use
+
+
+BAD_REQUESTS: dict[str, tuple[Any, ...]] = {
+    "a length that is too short": ("POST", "/", b"abc", {"Content-Length": "2"}),
+    "a length that is too long": ("POST", "/", b"abc", {"content-length": "4"}),
+    "a length of nothing": ("GET", "/", None, {"Content-Length": "4"}),
+    "a transfer coding": ("POST", "/", b"0\r\n\r\n", {"Transfer-Encoding": "chunked"}),
+    "two hosts": ("GET", "/", None, {"Host": "a", "host": "b"}),
+    "two types": ("POST", "/", b"", {"Content-Type": "a", "content-type": "b"}),
+    "a host with a path": ("GET", "/", None, {"Host": "a/b"}),
+    "a folded value": ("GET", "/", None, {"A": "b\r\n c"}),
+    "a space in front": ("GET", "/", None, {"A": " b"}),
+    "NUL in a value": ("GET", "/", None, {"A": "b\0"}),
+    "an empty name": ("GET", "/", None, {"": "b"}),
+    "a fragment": ("GET", "/a#b"),
+    "a tunnel": ("CONNECT", "/"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_REQUESTS)
+def test_a_request_that_could_be_read_in_two_ways_is_refused(name: str) -> None:
+    client = HttpClient(f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(ConfigurationError, match=r"headers=|path=|method="):
+        client.send(BAD_REQUESTS[name])  # type: ignore[arg-type]
+
+
+async def test_a_field_of_the_request_takes_the_place_of_the_default() -> None:
+    heads: list[bytes] = []
+    async with serve(responding(echo, seen := [])) as url:
+        client = HttpClient(url, headers={"X-A": "1", "USER-AGENT": "a"})
+        own = {"x-a": "2", "User-agent": "b", "HOST": "example", "content-LENGTH": "3"}
+        await asyncio.to_thread(client.send, ("POST", "/", b"abc", own))
+        heads = [one.head for one in seen]
+    lines = heads[0].lower().split(b"\r\n")
+    for name in (b"x-a:", b"user-agent:", b"host:", b"content-length:"):
+        assert sum(line.startswith(name) for line in lines) == 1, lines
+    assert b"host: example" in lines
 
 
 @pytest.mark.parametrize(
