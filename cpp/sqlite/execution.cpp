@@ -169,6 +169,20 @@ void rollback_transaction(Connection& connection, Services services) noexcept {
   connection.written() = {};
 }
 
+namespace {
+
+// Whether `request` may run on this connection. Throws NeedsWriter, Error.
+void check_place(const Connection& connection, Statement& statement, const Request& request) {
+  if (!statement.readonly() && connection.role() == Role::kReader) throw NeedsWriter{};
+  if (request.many && statement.readonly()) throw only_for_writes();
+  if (statement.dependencies()->controls_transaction && !request.may_control_transaction) {
+    throw Error(ErrorKind::kQuery, "use transaction() instead of BEGIN, COMMIT and SAVEPOINT",
+                SQLITE_MISUSE);
+  }
+}
+
+}  // namespace
+
 Answer run_request(Connection& connection, Request& request, Services services, RowSink* sink) {
   Answer answer;
   if (request.profile->placeholders.empty) {  // as sqlite3, where it is no error
@@ -186,13 +200,7 @@ Answer run_request(Connection& connection, Request& request, Services services, 
     const bool shares = request.share_snapshot && !connection.in_transaction();
     if (!shares || !connection.snapshot_is_newest(services.freshness)) connection.drop_snapshot();
     Borrowed statement(connection, connection.prepare(request.profile));
-    const bool readonly = statement->readonly();
-    if (!readonly && connection.role() == Role::kReader) throw NeedsWriter{};
-    if (request.many && readonly) throw only_for_writes();
-    if (statement->dependencies()->controls_transaction && !request.may_control_transaction) {
-      throw Error(ErrorKind::kQuery, "use transaction() instead of BEGIN, COMMIT and SAVEPOINT",
-                  SQLITE_MISUSE);
-    }
+    check_place(connection, *statement, request);
     const bool may_keep =
         request.want_proof && statement->dependencies()->cacheable && !connection.in_transaction();
     if (may_keep) answer.seen = services.freshness.observe();
