@@ -92,6 +92,15 @@ void CallRun::finish() {
   recorder_.finish(now_precise());
 }
 
+void CallRun::cut_off() {
+  const Instant now = now_precise();
+  for (LaneObject* const lane : lanes_) {
+    if (lane != nullptr && lane_in_request(lane)) leave_unanswered(lane, now);
+  }
+  stop();
+  finish();
+}
+
 std::vector<std::uint32_t> CallRun::expire(Instant now, Instant& next) {
   std::vector<std::uint32_t> overdue;
   next = kNever;
@@ -202,6 +211,8 @@ void bind_call_run(py::module_& module) {
       .def(py::init(&make_call_run))
       .def("stop", &CallRun::stop)
       .def("finish", &CallRun::finish)
+      .def("cut_off", &CallRun::cut_off)
+      .def("close_calls", &CallRun::close_calls)
       .def("expire", &expire)
       .def("timer_fd", &CallRun::timer_fd)
       .def("wake_due", &CallRun::wake_due)

@@ -43,6 +43,11 @@ class CallRun {
   void stop();
   // Ends the recording; requests under way count as abandoned.
   void finish();
+  // The end at the latest: requests under way have failed for want of an answer.
+  void cut_off();
+  // What calls are still awaiting is closed when their tasks are next told to cancel.
+  void close_calls() noexcept { closes_calls_ = true; }
+  [[nodiscard]] bool closes_calls() const noexcept { return closes_calls_; }
 
   // Marks the requests that have run out of time and returns their lanes. `next` becomes the
   // earliest deadline of the others.
@@ -93,6 +98,7 @@ class CallRun {
   std::uint64_t suspensions_ = 0;
   const bool threaded_;
   bool finished_ = false;
+  bool closes_calls_ = false;
   Mutex mutex_;  // a leaf; orders threads that wait with those that wake them
   CondVar woken_;
   std::uint64_t wakes_ GUARDED_BY(mutex_) = 0;
@@ -103,6 +109,7 @@ void wake_lane(LaneObject* lane);  // resolves what it waits for
 [[nodiscard]] bool lane_overdue(LaneObject* lane, Instant now, Instant& deadline);
 [[nodiscard]] bool lane_in_request(const LaneObject* lane) noexcept;
 void abandon_lane(LaneObject* lane, CallRun& run);  // records its timeout; its thread goes on alone
-[[nodiscard]] PyObject* lane_type();                // a new reference, or null with an error set
+void leave_unanswered(LaneObject* lane, Instant now);  // records the want of an answer
+[[nodiscard]] PyObject* lane_type();                   // a new reference, or null with an error set
 
 }  // namespace mcp::python

@@ -292,18 +292,32 @@ PyObject* take_stop_value() {
   return result;
 }
 
+PyObject* raise_thrown(PyObject* args) {
+  PyObject *type = nullptr, *value = nullptr, *traceback = nullptr;
+  if (!PyArg_UnpackTuple(args, "throw", 1, 3, &type, &value, &traceback)) return nullptr;
+  if (PyExceptionInstance_Check(type)) {
+    PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(type)), type);
+  } else {
+    PyErr_SetObject(type, value);
+  }
+  return nullptr;
+}
+
+// A target that goes on whatever it is told must not keep its task: it is closed, and left alone.
+PyObject* throw_after_end(LaneObject* self, PyObject* args) {
+  PyObject* const inner = self->inner;
+  self->inner = nullptr;
+  PyObject* const closed = PyObject_CallMethod(inner, "close", nullptr);
+  if (closed == nullptr) PyErr_Clear();
+  Py_XDECREF(closed);
+  Py_DECREF(inner);
+  return raise_thrown(args);
+}
+
 PyObject* lane_throw(PyObject* object, PyObject* args) {
   LaneObject* const self = as_lane(object);
-  if (self->inner == nullptr) {
-    PyObject *type = nullptr, *value = nullptr, *traceback = nullptr;
-    if (!PyArg_UnpackTuple(args, "throw", 1, 3, &type, &value, &traceback)) return nullptr;
-    if (PyExceptionInstance_Check(type)) {
-      PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(type)), type);
-    } else {
-      PyErr_SetObject(type, value);
-    }
-    return nullptr;
-  }
+  if (self->inner == nullptr) return raise_thrown(args);
+  if (self->run->closes_calls()) return throw_after_end(self, args);
   PyObject* const method = PyObject_GetAttr(self->inner, name_throw);
   if (method == nullptr) return nullptr;
   PyObject* const yielded = PyObject_CallObject(method, args);
@@ -505,6 +519,15 @@ bool lane_overdue(LaneObject* lane, Instant now, Instant& deadline) {
 }
 
 bool lane_in_request(const LaneObject* lane) noexcept { return lane->in_request; }
+
+void leave_unanswered(LaneObject* lane, Instant now) {
+  lane->in_request = false;
+  if (lane->timed_out) {
+    record_timeout(lane);
+  } else {
+    lane->run->failed(lane->number, sample_of(lane, now), loadtest::kUnanswered, true);
+  }
+}
 
 void abandon_lane(LaneObject* lane, CallRun&) {
   record_timeout(lane);

@@ -62,6 +62,18 @@ LoadHistogram corrected(const LoadHistogram& self, double interval) {
   return LoadHistogram(out);
 }
 
+// Adds `count` requests that came evenly while nothing was answered for `length` seconds, and
+// waited for its end.
+void add_waits(LoadHistogram& self, double length, std::uint64_t count) {
+  constexpr std::uint64_t kMostSteps = 10'000;
+  const std::uint64_t steps = std::min(count, kMostSteps);
+  for (std::uint64_t step = 0; step < steps; ++step) {
+    const std::uint64_t here = count * (step + 1) / steps - count * step / steps;
+    const double share = (static_cast<double>(step) + 0.5) / static_cast<double>(steps);
+    self.get().record(to_ns(length * share), here);
+  }
+}
+
 // (digits, highest_ns, sum_ns, min_ns, max_ns, [(slot, samples)])
 using HistogramState = std::tuple<int, Duration, double, Duration, Duration,
                                   std::vector<std::pair<std::size_t, std::uint64_t>>>;
@@ -98,6 +110,25 @@ py::list kinds_of(const Report& report) {
                                 py::cast(LoadHistogram(kind.response))));
   }
   return kinds;
+}
+
+// (start, length, requests caught), in seconds
+py::list gaps_of(const Report& report) {
+  py::list gaps;
+  for (const auto& gap : report.gaps) {
+    gaps.append(py::make_tuple(seconds(gap.start_ns), seconds(gap.length_ns), gap.caught));
+  }
+  return gaps;
+}
+
+// Bodies may be cut within a character, or be no text at all.
+py::dict examples_of(const Report& report) {
+  py::dict examples;
+  for (const auto& [kind, text] : report.examples) {
+    examples[py::str(kind)] = py::reinterpret_steal<py::object>(
+        PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "replace"));
+  }
+  return examples;
 }
 
 std::vector<loadtest::Stage> stages_of(const py::handle& value) {
@@ -138,6 +169,9 @@ py::dict report_to_dict(const Report& report) {
   out["generator_cpu"] = seconds(report.generator_cpu_ns);
   out["generator_limit"] = report.generator_limit;
   out["errors"] = py::cast(report.errors);
+  out["examples"] = examples_of(report);
+  out["gaps"] = gaps_of(report);
+  out["late"] = py::cast(LoadHistogram(report.late));
   out["response"] = py::cast(LoadHistogram(report.response));
   out["service"] = py::cast(LoadHistogram(report.service));
   out["send_lag"] = py::cast(LoadHistogram(report.send_lag));
@@ -189,6 +223,7 @@ void bind_load_histogram(py::module_& module) {
       .def("count_at_most", [](const LoadHistogram& self,
                                double value) { return self.get().count_at_most(to_ns(value)); })
       .def("corrected", &corrected)
+      .def("add_waits", &add_waits)
       .def("slots", &slots_of)
       .def_property_readonly("count", [](const LoadHistogram& self) { return self.get().count(); })
       .def_property_readonly("total",

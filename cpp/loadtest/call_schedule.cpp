@@ -28,6 +28,7 @@ CallOptions checked(CallOptions options) {
       (!options.rate || options.rate->length() == kNever)) {
     throw invalid_argument("num_requests", "None", "a number, or a duration");
   }
+  if (options.rate) options.duration_ns = std::min(options.duration_ns, options.rate->length());
   return options;
 }
 
@@ -63,6 +64,8 @@ CallSchedule::Decision CallSchedule::next(std::uint32_t lane, Instant now, Recor
   }
   Decision decision = pacer_ ? next_due(lane, now, recorder) : next_in_batch(lane, now);
   if (decision.action == Action::kWait) decision.at = std::min(decision.at, issue_until_);
+  if (decision.action == Action::kStart) recorder.started(now);
+  if (decision.action == Action::kDone && given_ >= options_.requests) recorder.retired(now);
   return decision;
 }
 

@@ -17,7 +17,7 @@
 namespace mcp::loadtest {
 namespace {
 
-constexpr int kProbeMs = 1000;
+constexpr int kProbeMs = 250;
 
 void check(const HttpOptions& options) {
   const auto require = [](bool holds, const char* name, auto value, const char* expected) {
@@ -46,6 +46,7 @@ HttpOptions complete(HttpOptions options) {
   if (options.user_ramp) {
     options.duration_ns = std::min(options.duration_ns, options.user_ramp->length());
   }
+  if (options.rate) options.duration_ns = std::min(options.duration_ns, options.rate->length());
   return options;
 }
 

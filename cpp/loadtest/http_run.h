@@ -38,7 +38,8 @@ struct HttpOptions {
   Duration duration_ns = kNever;
   Duration warmup_ns = 0;
   Duration timeout_ns = 30 * kSecond;
-  Duration think_low_ns = 0;  // think time: uniform between the two
+  Duration drain_ns = kNever;  // after the planned end, for what is still in flight
+  Duration think_low_ns = 0;   // think time: uniform between the two
   Duration think_high_ns = 0;
   std::optional<Ramp> rate;  // set: open model
   Arrivals arrivals = Arrivals::kUniform;

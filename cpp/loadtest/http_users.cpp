@@ -44,7 +44,10 @@ void HttpWorker::start_batch(std::uint32_t user, Instant now) {
     if (last == Start::kGeneratorLimited) break;
   }
   if (state.outstanding > 0) return;
-  if (last == Start::kOutOfTickets) return finish_user(user);
+  if (last == Start::kOutOfTickets) {
+    recorder_.retired(now);
+    return finish_user(user);
+  }
   const Duration pause = last == Start::kGeneratorLimited ? kParked : backoff(state.refusals);
   wakes_.push({now + pause, user});
 }
@@ -103,6 +106,7 @@ void HttpWorker::dispatch(Instant now) {
     const Start started = start(lane, due, sent);
     if (started == Start::kOutOfTickets) {
       next_due_ = kNever;
+      recorder_.retired(now);
       idle_.push_back(lane);
       return;
     }

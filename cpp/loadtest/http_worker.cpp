@@ -23,6 +23,11 @@ constexpr std::uint32_t kStopEvent = UINT32_MAX;
 constexpr std::size_t kBufferBytes = 64 << 10;
 constexpr int kMostHops = 5;
 constexpr int kMostRefusals = 3;  // of one request by an HTTP/2 peer, before it has failed
+constexpr Duration kLookInterval = 5 * kMillisecond;
+// A generator that came round this much too late did not run.
+constexpr Duration kPause = 20 * kMillisecond;
+constexpr int kBodiesToKeep = 100;
+constexpr std::size_t kExampleBytes = 200;
 
 std::uint32_t share_of(int total, int shares, int number) {
   return static_cast<std::uint32_t>(total / shares + (number < total % shares ? 1 : 0));
@@ -75,6 +80,7 @@ HttpWorker::HttpWorker(const Setup& setup, std::shared_ptr<Totals> totals)
       start_(setup.start),
       measure_from_(setup.start + options_.warmup_ns),
       issue_until_(later(measure_from_, options_.duration_ns)),
+      cut_at_(later(issue_until_, options_.drain_ns)),
       recorder_(totals_, number_, measure_from_, issue_until_),
       buffer_(kBufferBytes),
       lanes_(static_cast<std::size_t>(share_of(options_.users, options_.threads, number_)) *
@@ -129,6 +135,8 @@ void HttpWorker::loop() {
     }
     if (!measuring_ && now >= measure_from_) start_measuring();
     if (issuing_ && now >= issue_until_) stop_issuing(issue_until_);
+    look(now);
+    if (now >= cut_at_) return cut_off(now);
     expire(now);
     wake_users(now);
     dispatch(now);
@@ -154,7 +162,7 @@ void HttpWorker::start_measuring() {
 }
 
 Instant HttpWorker::next_wake(Instant now) const {
-  Instant wake = std::min(deadlines_.front_at(), recorder_.next_roll());
+  Instant wake = std::min({deadlines_.front_at(), recorder_.next_roll(), next_look_});
   if (!wakes_.empty()) wake = std::min(wake, wakes_.top().first);
   if (pacer_ && !idle_.empty()) wake = std::min(wake, next_due_);
   if (issuing_) wake = std::min(wake, issue_until_);
@@ -185,17 +193,36 @@ void HttpWorker::stop_issuing(Instant now) {
 void HttpWorker::expire(Instant now) {
   while (deadlines_.front_at() <= now) {
     const std::uint32_t index = deadlines_.front();
-    Lane& lane = lanes_[index];
-    const bool up = http2_ ? http2_->is_up(index) : lane.connection.is_connected();
-    if (http2_) {
-      // What came shortly after this was sent answered those before it.
-      http2_->cancel(index, lane.sent + (now - lane.sent) / 2);
-    } else {
-      lane.connection.close();
-    }
-    fail(index, up ? "timeout" : "connect timeout", true, deadlines_.front_at());
-    end(index, now);
+    const bool up = http2_ ? http2_->is_up(index) : lanes_[index].connection.is_connected();
+    give_up(index, up ? "timeout" : "connect timeout", deadlines_.front_at(), now);
   }
+}
+
+// The end of the run at the latest: what has not been answered by now never was.
+void HttpWorker::cut_off(Instant now) {
+  while (in_flight_ > 0) give_up(deadlines_.front(), kUnanswered, now, now);
+}
+
+// The lane's request has run out of time.
+void HttpWorker::give_up(std::uint32_t index, std::string_view why, Instant at, Instant now) {
+  Lane& lane = lanes_[index];
+  if (http2_) {
+    http2_->cancel(index, lane.sent);
+  } else {
+    lane.connection.close();
+  }
+  fail(index, why, true, at);
+  end(index, now);
+}
+
+// How late the generator comes round is what it can have added to the time of an answer.
+void HttpWorker::look(Instant now) {
+  if (now < next_look_) return;
+  if (next_look_ > measure_from_) {
+    recorder_.looked_late(now - next_look_);
+    if (now - next_look_ >= kPause) recorder_.paused(now - next_look_);
+  }
+  next_look_ = now + kLookInterval;
 }
 
 void HttpWorker::handle(std::uint32_t index, std::uint32_t events) {
@@ -319,7 +346,9 @@ int HttpWorker::transmit(std::uint32_t index, std::string_view bytes, bool is_he
   Lane& lane = lanes_[index];
   lane.bytes = bytes;
   lane.is_head = is_head;
-  const bool checks_body = !scenario_.kinds()[lane.choice.kind].expectation.contains.empty();
+  const bool wanted = bodies_to_keep_ > 0 && bodies_to_keep_-- > 0;
+  const bool checks_body =
+      wanted || !scenario_.kinds()[lane.choice.kind].expectation.contains.empty();
   const http::Keep keep = checks_body ? http::Keep::kBody : http::Keep::kNothing;
   if (http2_) {
     if (const int code = http2_->send(index, bytes, is_head, keep); code != 0) return code;
@@ -354,6 +383,7 @@ HttpWorker::Start HttpWorker::start(std::uint32_t index, Instant intended, Insta
   lane.sent = now;
   lane.hops = 0;
   lane.resent = 0;
+  recorder_.started(now);
   const PreparedRequest& prepared = scenario_.prepared(lane.choice);
   std::string_view bytes = prepared.bytes;
   if (!prepared.slots.empty()) {
@@ -375,6 +405,7 @@ HttpWorker::Start HttpWorker::start(std::uint32_t index, Instant intended, Insta
     // Others can carry it; when nobody can, it fails like any request.
     if (in_flight_ > 0) {
       if (lane.number < kWarmupNumber) returned_.push_back(lane.number);
+      recorder_.withdrawn();
       return Start::kGeneratorLimited;
     }
   }
@@ -407,10 +438,10 @@ void HttpWorker::complete(std::uint32_t index) {
   const Expectation& expected = scenario_.kinds()[lane.choice.kind].expectation;
   const int status = response.status();
   if (status < expected.status_low || status > expected.status_high) {
-    fail(index, "status " + std::to_string(status), false, done);
+    fail(index, "status " + std::to_string(status), false, done, response.body());
   } else if (!expected.contains.empty() &&
              response.body().find(expected.contains) == std::string::npos) {
-    fail(index, "check failed: body", false, done);
+    fail(index, "check failed: body", false, done, response.body());
   } else {
     recorder_.success(sample_of(index, done));
     ++completed_;
@@ -449,8 +480,14 @@ Sample HttpWorker::sample_of(std::uint32_t index, Instant done) const {
       lane.choice.kind, lane.intended, lane.sent, done, first == 0 ? -1 : first - lane.sent, bytes};
 }
 
-void HttpWorker::fail(std::uint32_t index, std::string_view error, bool timed_out, Instant done) {
-  recorder_.failure(sample_of(index, done), error, timed_out);
+// `body` is empty where it was not kept: then that of one of the next answers is the example.
+void HttpWorker::fail(std::uint32_t index, std::string_view error, bool timed_out, Instant done,
+                      std::optional<std::string_view> body) {
+  if (body && body->empty() && !recorder_.own().errors.contains(error)) {
+    bodies_to_keep_ = kBodiesToKeep;
+  }
+  recorder_.failure(sample_of(index, done), error, timed_out,
+                    body.value_or("").substr(0, kExampleBytes));
   ++completed_;
   ++failures_;
 }

@@ -81,6 +81,9 @@ class HttpWorker {
   [[nodiscard]] Instant next_wake(Instant now) const;
   void stop_issuing(Instant now);
   void expire(Instant now);
+  void cut_off(Instant now);
+  void give_up(std::uint32_t lane, std::string_view why, Instant at, Instant now);
+  void look(Instant now);
   [[nodiscard]] bool finished() const;
 
   // Closed model.
@@ -111,7 +114,8 @@ class HttpWorker {
   void note_connected(Lane& lane, Duration took, Instant up);
   void complete(std::uint32_t lane);
   [[nodiscard]] bool follow_redirect(std::uint32_t lane);
-  void fail(std::uint32_t lane, std::string_view error, bool timed_out, Instant done);
+  void fail(std::uint32_t lane, std::string_view error, bool timed_out, Instant done,
+            std::optional<std::string_view> body = std::nullopt);
   void end(std::uint32_t lane, Instant now);
   [[nodiscard]] const http::Response& response_of(std::uint32_t lane) const;
   [[nodiscard]] Instant last_byte_of(std::uint32_t lane) const;
@@ -128,6 +132,7 @@ class HttpWorker {
   const Instant start_;
   const Instant measure_from_;
   const Instant issue_until_;
+  const Instant cut_at_;  // what is in flight then has not been answered
   Recorder recorder_;
   int epoll_ = -1;
   std::vector<char> buffer_;
@@ -144,6 +149,8 @@ class HttpWorker {
   Instant next_due_ = kNever;
   std::vector<std::uint32_t> idle_;  // open model: free lanes, the warmest last
   Instant idle_since_ = 0;
+  Instant next_look_ = 0;
+  int bodies_to_keep_ = 0;  // of answers to come, for the example of a failure
   Random random_;
   std::size_t in_flight_ = 0;
   std::size_t users_left_ = 0;

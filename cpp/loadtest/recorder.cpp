@@ -19,6 +19,56 @@ void add_error(ErrorCounts& errors, std::string_view kind, std::uint64_t times) 
   found->second += times;
 }
 
+// Times without a completion that a thread keeps, the longest.
+constexpr std::size_t kMostQuiets = 4096;
+// A user that thinks for less is taken to be waiting on.
+constexpr Duration kShortestRest = 50 * kMillisecond;
+
+void drop_the_shorter_half(std::vector<Quiet>& quiets) {
+  const auto middle = quiets.begin() + static_cast<std::ptrdiff_t>(quiets.size() / 2);
+  std::nth_element(quiets.begin(), middle, quiets.end(),
+                   [](const Quiet& a, const Quiet& b) { return a.to - a.from > b.to - b.from; });
+  quiets.erase(middle, quiets.end());
+  std::sort(quiets.begin(), quiets.end(),
+            [](const Quiet& a, const Quiet& b) { return a.from < b.from; });
+}
+
+std::uint64_t caught_by(const Quiet& quiet, Instant to) noexcept {
+  return quiet.waiting_from < to ? quiet.caught : 0;
+}
+
+// Both in order. What is quiet in both, and waits in either.
+std::vector<Quiet> common(const std::vector<Quiet>& one, const std::vector<Quiet>& other) {
+  std::vector<Quiet> both;
+  for (std::size_t i = 0, j = 0; i < one.size() && j < other.size();) {
+    const Quiet& a = one[i];
+    const Quiet& b = other[j];
+    const Instant from = std::max(a.from, b.from);
+    const Instant to = std::min(a.to, b.to);
+    if (to - from >= kShortestGap) {
+      both.push_back({from, to, std::min(a.waiting_from, b.waiting_from),
+                      caught_by(a, to) + caught_by(b, to)});
+    }
+    if (a.to < b.to) {
+      ++i;
+    } else {
+      ++j;
+    }
+  }
+  return both;
+}
+
+std::vector<Gap> gaps_of(const std::vector<Quiet>& quiets, Instant measure_from,
+                         Instant closed_at) {
+  std::vector<Gap> gaps;
+  for (const Quiet& quiet : quiets) {
+    const Instant from = std::max(quiet.from, quiet.waiting_from);
+    const Instant to = std::min(quiet.to, closed_at);
+    if (to - from >= kShortestGap) gaps.push_back({from - measure_from, to - from, quiet.caught});
+  }
+  return gaps;
+}
+
 void add_kinds(Report& report, const std::vector<KindReport>& kinds, const ErrorCounts& errors) {
   for (const auto& [kind, times] : errors) add_error(report.errors, kind, times);
   for (std::size_t i = 0; i < kinds.size(); ++i) {
@@ -81,8 +131,12 @@ void Totals::pour(int thread, std::int64_t second, const Slice& slice) {
   close_complete_seconds();
 }
 
-void Totals::finish(int thread, const Report& of_thread) {
+void Totals::finish(int thread, const Report& of_thread, std::vector<Quiet> quiets,
+                    Instant measure_from, Instant closed_at) {
   const MutexLock lock(mutex_);
+  quiets_ = finished_ == 0 ? std::move(quiets) : common(quiets_, quiets);
+  closed_at_ = std::min(closed_at_, closed_at);
+  if (++finished_ == shown_.size()) report_.gaps = gaps_of(quiets_, measure_from, closed_at_);
   next_second_[static_cast<std::size_t>(thread)] = INT64_MAX;
   close_complete_seconds();
   report_.in_time += of_thread.in_time;
@@ -101,10 +155,12 @@ void Totals::finish(int thread, const Report& of_thread) {
   report_.generator_cpu_ns = std::max(report_.generator_cpu_ns, of_thread.generator_cpu_ns);
   report_.service.merge(of_thread.service);
   report_.send_lag.merge(of_thread.send_lag);
+  report_.late.merge(of_thread.late);
   report_.first_byte.merge(of_thread.first_byte);
   report_.connect.merge(of_thread.connect);
   if (report_.generator_limit.empty()) report_.generator_limit = of_thread.generator_limit;
   add_kinds(report_, of_thread.kinds, of_thread.errors);
+  report_.examples.insert(of_thread.examples.begin(), of_thread.examples.end());
   shown_[static_cast<std::size_t>(thread)] = {};
 }
 
@@ -131,8 +187,12 @@ Recorder::Recorder(std::shared_ptr<Totals> totals, int thread, Instant measure_f
       keep_first_byte_(totals_->options().first_byte),
       second_end_(measure_from + kSecond),
       last_done_(measure_from),
+      quiet_from_(measure_from),
+      closed_at_(planned_end),
       slice_(totals_->options().highest_ns),
-      own_(empty_report(totals_->options())) {}
+      own_(empty_report(totals_->options())) {
+  quiets_.reserve(kMostQuiets);
+}
 
 void Recorder::time(const Sample& sample) noexcept {
   const Duration response = sample.done - sample.intended;
@@ -142,7 +202,45 @@ void Recorder::time(const Sample& sample) noexcept {
   if (keep_first_byte_ && sample.first_byte_ns >= 0) own_.first_byte.record(sample.first_byte_ns);
 }
 
+void Recorder::started(Instant now) noexcept {
+  if (in_flight_++ > 0) return;
+  if (idle_from_ != kNever && now - idle_from_ >= kShortestRest) {
+    keep_quiet(idle_from_);
+    quiet_from_ = idle_from_;
+    waiting_from_ = kNever;
+    timed_out_ = 0;
+    paused_ns_ = 0;
+  }
+  idle_from_ = kNever;
+  if (waiting_from_ == kNever) waiting_from_ = now;
+}
+
+void Recorder::keep_quiet(Instant to) noexcept {
+  const Instant from = std::max(quiet_from_, measure_from_);
+  if (to - from < kShortestGap || paused_ns_ > (to - from) / 2) return;
+  if (quiets_.size() == kMostQuiets) drop_the_shorter_half(quiets_);
+  quiets_.push_back({from, to, waiting_from_, in_flight_ + timed_out_});
+}
+
+void Recorder::ended(Instant done, bool answered) noexcept {
+  if (answered) {
+    if (done - quiet_from_ >= kShortestGap) keep_quiet(done);
+    quiet_from_ = done;
+    timed_out_ = 0;
+    paused_ns_ = 0;
+  } else {
+    ++timed_out_;
+  }
+  if (in_flight_ > 0) --in_flight_;
+  if (answered) {
+    waiting_from_ = in_flight_ > 0 ? done : kNever;
+  } else if (in_flight_ == 0) {
+    idle_from_ = done;
+  }
+}
+
 void Recorder::success(const Sample& sample) noexcept {
+  ended(sample.done, true);
   if (sample.sent < measure_from_) {
     ++own_.warmup;
     return;
@@ -158,7 +256,9 @@ void Recorder::success(const Sample& sample) noexcept {
   last_done_ = sample.done;
 }
 
-void Recorder::failure(const Sample& sample, std::string_view error, bool timed_out) {
+void Recorder::failure(const Sample& sample, std::string_view error, bool timed_out,
+                       std::string_view example) {
+  ended(sample.done, !timed_out);
   if (sample.sent < measure_from_) {
     ++own_.warmup;
     return;
@@ -168,6 +268,8 @@ void Recorder::failure(const Sample& sample, std::string_view error, bool timed_
   slice_.bytes += sample.bytes;
   ++own_.kinds[sample.kind].failed;
   add_error(own_.errors, error, 1);
+  if (!example.empty() && own_.errors.contains(error))
+    own_.examples.try_emplace(std::string(error), example);
   own_.busy_ns += sample.done - sample.sent;
   last_done_ = sample.done;
 }
@@ -182,15 +284,23 @@ void Recorder::pour_slice() {
 }
 
 void Recorder::roll(Instant now) {
-  while (now >= second_end_) pour_slice();
+  while (now >= second_end_ && second_end_ < planned_end_) pour_slice();
 }
 
 void Recorder::finish(Instant now) {
-  const Instant end = own_.abandoned > 0 ? std::max(now, last_done_) : last_done_;
+  Instant end = own_.abandoned > 0 ? std::max(now, last_done_) : last_done_;
+  if (now >= planned_end_) end = std::max(end, planned_end_);
   roll(end);
   pour_slice();
   own_.elapsed_ns = end - measure_from_;
-  totals_->finish(thread_, own_);
+  // The last quiet time, with who still waits; afterwards this thread is no obstacle to a gap.
+  const Instant waited_until = in_flight_ > 0 ? now : std::min(now, idle_from_);
+  const Instant watched = std::max(std::min(waited_until, closed_at_), quiet_from_);
+  const bool waits = in_flight_ > 0 || idle_from_ != kNever;
+  if (waits) keep_quiet(watched);
+  const Instant silent_from = std::max(waits ? watched : quiet_from_, measure_from_);
+  quiets_.push_back({silent_from, kNever, kNever, 0});
+  totals_->finish(thread_, own_, std::move(quiets_), measure_from_, closed_at_);
 }
 
 }  // namespace mcp::loadtest

@@ -1,9 +1,11 @@
 // recorder.h: from requests to figures, in bounded memory for any number of requests. Each
 // generator thread has a Recorder of its own, which nothing else touches; once a second it pours
 // that second into the Totals that all share. A percentile of a second or of the run is therefore
-// that of all threads together.
+// that of all threads together. So is a gap: each recorder keeps its own times without a
+// completion, and the Totals what they have in common while users wait.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <deque>
@@ -36,6 +38,20 @@ struct RecorderOptions {
   bool live_kinds = false;  // report() has the kinds and errors of complete seconds meanwhile
 };
 
+// A time in which one thread saw no request end, but for timeouts.
+struct Quiet {
+  Instant from;
+  Instant to;
+  Instant waiting_from;  // since when a request was in flight; kNever: none was
+  std::uint64_t caught;  // requests that were in flight at its end, or timed out in it
+};
+
+// The error of what had no answer when the run was over.
+inline constexpr std::string_view kUnanswered = "no answer by the end of the run";
+
+// Shorter ones are not looked at.
+inline constexpr Duration kShortestGap = 100 * kMillisecond;
+
 // What the threads of one second have recorded.
 struct Slice {
   explicit Slice(Duration highest_ns) : response(3, highest_ns) {}
@@ -52,7 +68,9 @@ class Totals {
   Totals(RecorderOptions options, int threads);
 
   void pour(int thread, std::int64_t second, const Slice& slice) EXCLUDES(mutex_);
-  void finish(int thread, const Report& of_thread) EXCLUDES(mutex_);
+  // `quiets` in order; nobody was to send anything from `closed_at` on.
+  void finish(int thread, const Report& of_thread, std::vector<Quiet> quiets, Instant measure_from,
+              Instant closed_at) EXCLUDES(mutex_);
   // What report() says of a thread's kinds and errors until it has finished.
   void show(int thread, const Report& of_thread) EXCLUDES(mutex_);
   // The run so far: complete seconds while it goes on, everything after each recorder has finished.
@@ -79,6 +97,10 @@ class Totals {
     ErrorCounts errors;
   };
   std::vector<Shown> shown_ GUARDED_BY(mutex_);  // by thread; empty once it has finished
+  // What the threads that have finished had in common.
+  std::vector<Quiet> quiets_ GUARDED_BY(mutex_);
+  Instant closed_at_ GUARDED_BY(mutex_) = kNever;
+  std::size_t finished_ GUARDED_BY(mutex_) = 0;
 };
 
 // Thread-compatible. Takes the mutex of Totals once a second.
@@ -86,18 +108,33 @@ class Recorder {
  public:
   Recorder(std::shared_ptr<Totals> totals, int thread, Instant measure_from, Instant planned_end);
 
+  // A request is under way. Ends as a success, as a failure, or withdrawn: it never went out.
+  void started(Instant now) noexcept;
+  void withdrawn() noexcept { --in_flight_; }
+  // From here on a user that is free has nothing more to send.
+  void retired(Instant now) noexcept { closed_at_ = std::min(closed_at_, now); }
+  // The generator itself did not run for a while: a gap that is this for the most part is none.
+  void paused(Duration took_ns) noexcept { paused_ns_ += took_ns; }
+  // How late something planned was looked at.
+  void looked_late(Duration late_ns) noexcept { own_.late.record(late_ns); }
+
   // Samples and failures that started before `measure_from` are warm-up.
   void success(const Sample& sample) noexcept;
   // An end without a usable answer. `timed_out` samples count in the histograms, at their time.
-  void failure(const Sample& sample, std::string_view error, bool timed_out);
+  // `example`: what it looked like, kept of the first of its kind.
+  void failure(const Sample& sample, std::string_view error, bool timed_out,
+               std::string_view example = {});
   void connected(Duration took_ns) noexcept { own_.connect.record(took_ns); }
   void sent_late(Duration lag_ns) noexcept { own_.send_lag.record(lag_ns); }
 
-  // Pours the seconds that have ended by `now`.
+  // Pours the seconds that have ended by `now`. The last one of a planned run takes whatever ends
+  // after it.
   void roll(Instant now);
-  [[nodiscard]] Instant next_roll() const noexcept { return second_end_; }
-  // Pours what is left. The run lasted until its last completion, or until `now` if requests were
-  // abandoned. The recorder is of no use afterwards.
+  [[nodiscard]] Instant next_roll() const noexcept {
+    return second_end_ < planned_end_ ? second_end_ : kNever;
+  }
+  // Pours what is left. The run lasted until its planned end, if it came so far, or its last
+  // completion, or until `now` if requests were abandoned. The recorder is of no use afterwards.
   void finish(Instant now);
 
   // Counters that the generator adds to directly.
@@ -105,6 +142,8 @@ class Recorder {
 
  private:
   void time(const Sample& sample) noexcept;
+  void ended(Instant done, bool answered) noexcept;
+  void keep_quiet(Instant to) noexcept;
   void pour_slice();
 
   std::shared_ptr<Totals> totals_;
@@ -116,6 +155,14 @@ class Recorder {
   Instant second_end_;
   Instant last_done_;
   std::int64_t second_ = 0;
+  std::uint64_t in_flight_ = 0;
+  Instant quiet_from_;             // the last completion
+  Instant waiting_from_ = kNever;  // since when, in this quiet time, a request was in flight
+  Instant idle_from_ = kNever;     // the timeout that left nothing in flight
+  std::uint64_t timed_out_ = 0;    // in this quiet time
+  Duration paused_ns_ = 0;         // likewise
+  Instant closed_at_;
+  std::vector<Quiet> quiets_;
   Slice slice_;
   Report own_;
 };

@@ -104,6 +104,7 @@ class EngineUser(_locust.User):  # type: ignore[misc, name-defined]
             batch_size=self.batch_size,
             warmup=None,
             timeout=self.timeout,
+            drain=MAX_DURATION,
             think_time=self.think_time,
             arrivals="uniform",
             seed=self.seed + number,

@@ -1,7 +1,7 @@
 """The ``mcp-performance`` command: ``demo | load | analyze | top | dashboard``.
 
 Exit codes: 0 done, 2 the arguments or the target were refused, 130 Ctrl-C. Those of ``load``: also 1 a
-threshold was crossed and 3 the run is invalid.
+threshold was crossed or requests failed, 3 the run is invalid, and 143 SIGTERM.
 """
 
 from __future__ import annotations

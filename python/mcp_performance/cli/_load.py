@@ -1,18 +1,22 @@
 """``mcp-performance load``: one load test from the command line.
 
-Exit codes: 0 valid and every threshold held, 1 a threshold was crossed, 2 the arguments or the target
-were refused, 3 the thresholds held but the run is invalid (its verdict says why), 130 Ctrl-C ended the
-run, whose results so far are printed.
+Exit codes: 0 valid and every threshold held, 1 a threshold was crossed, or more than 1 % of the requests
+failed and no threshold on failures allows it, 2 the arguments or the target were refused, 3 the thresholds
+held but the run is invalid (its verdict says why), 130 and 143 SIGINT (Ctrl-C) and SIGTERM ended the run,
+whose results so far are printed.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,10 +24,13 @@ from urllib.parse import urlsplit
 from .._base._durations import seconds
 from ..errors import ConfigurationError
 from ..load import LoadTester, LoadTestResult, Request
+from ..load._targets import takes_asgi
+from ..load._thresholds import THRESHOLDS_HELP
 
 __all__ = ["add_load", "exit_code", "run_load"]
 
-CROSSED, INVALID, INTERRUPTED = 1, 3, 130
+CROSSED, INVALID, INTERRUPTED, TERMINATED = 1, 3, 130, 143
+_MOST_FAILURES = 0.01
 _STANDARD_OUTPUT = "-"
 
 
@@ -65,6 +72,7 @@ def add_load(commands: Any) -> None:
         "load",
         help="load-test a URL, an ASGI app or a function",
         description=__doc__,
+        epilog=THRESHOLDS_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     load.add_argument(
@@ -99,6 +107,12 @@ def _add_model(group: Any) -> None:
     group.add_argument(
         "--timeout", type=_duration, default=30.0, help="that a request may take; 30 by default"
     )
+    group.add_argument(
+        "--drain",
+        type=_duration,
+        default=5.0,
+        help="after the planned end, for answers to what is under way, whatever --timeout; 5 by default",
+    )
     group.add_argument("--threads", type=int, default=1, help="generator threads; 1 by default")
 
 
@@ -106,6 +120,7 @@ def _add_request(group: Any) -> None:
     group.add_argument(
         "-H", "--header", type=_header, action="append", default=[], help="'Name: value'; may be repeated"
     )
+    group.add_argument("--path", help="of the request; that of the URL by default, / of an ASGI app")
     group.add_argument("-X", "--method", help="GET by default, POST with --body")
     group.add_argument("--body", metavar="TEXT", help="of the request; @FILE for the content of a file")
     group.add_argument("--http2", action="store_true", help="by TLS, or to http:// from the first byte")
@@ -122,6 +137,9 @@ def _add_request(group: Any) -> None:
 
 def _add_output(group: Any) -> None:
     group.add_argument("--threshold", action="append", default=[], help='such as "p99<50ms"; may be repeated')
+    group.add_argument(
+        "--abort-on-fail", action="store_true", help="end the run once a threshold cannot hold any more"
+    )
     group.add_argument(
         "--json",
         nargs="?",
@@ -140,7 +158,8 @@ def exit_code(result: LoadTestResult) -> int:
     """What a run of the command ends with, see this module."""
     if result.interrupted:
         return INTERRUPTED
-    if not result.passed:
+    too_many = result.success_rate < 1 - _MOST_FAILURES and not result.failures_allowed
+    if too_many or not result.passed or not result.successful:
         return CROSSED
     return 0 if result.valid else INVALID
 
@@ -148,7 +167,8 @@ def exit_code(result: LoadTestResult) -> int:
 def run_load(options: argparse.Namespace) -> int:
     """Run the load test that *options* describe, print and write its result."""
     _check_files(options)
-    result = asyncio.run(_run(options))
+    terminated: list[int] = []
+    result = asyncio.run(_run(options, terminated))
     print(result.to_json() if options.json == _STANDARD_OUTPUT else result)
     writers: Sequence[tuple[str | None, Callable[[str], Any]]] = (
         (None if options.json == _STANDARD_OUTPUT else options.json, result.to_json),
@@ -160,7 +180,26 @@ def run_load(options: argparse.Namespace) -> int:
     for path, write in writers:
         if path is not None:
             write(path)
-    return exit_code(result)
+    return TERMINATED if terminated and result.interrupted else exit_code(result)
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm(tester: LoadTester, terminated: list[int]) -> Iterator[None]:
+    """The first SIGTERM ends the run and keeps its results; a second one ends the process."""
+
+    def end(number: int, _: Any) -> None:
+        signal.signal(signal.SIGTERM, before)
+        terminated.append(number)
+        tester.stop()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _check_files(options: argparse.Namespace) -> None:
@@ -174,7 +213,7 @@ def _check_files(options: argparse.Namespace) -> None:
             raise ConfigurationError(f"--{name}={path!r}: expected a file in a folder that can be written to")
 
 
-async def _run(options: argparse.Namespace) -> LoadTestResult:
+async def _run(options: argparse.Namespace, terminated: list[int]) -> LoadTestResult:
     target, scenario = _target(options)
     tester = LoadTester(
         target,
@@ -188,36 +227,46 @@ async def _run(options: argparse.Namespace) -> LoadTestResult:
         streams=options.streams,
         threads=options.threads,
     )
-    return await tester.run_load_test(
-        num_requests=options.requests,
-        concurrent_users=options.users,
-        duration=options.duration,
-        rate=options.rate,
-        stages=options.stages,
-        batch_size=options.batch_size,
-        warmup=options.warmup,
-        timeout=options.timeout,
-        thresholds=options.threshold or None,
-        progress=not options.quiet and sys.stderr.isatty(),
-        arrivals="poisson" if options.poisson else "uniform",
-    )
+    with _ended_by_sigterm(tester, terminated):
+        return await tester.run_load_test(
+            num_requests=options.requests,
+            concurrent_users=options.users,
+            duration=options.duration,
+            rate=options.rate,
+            stages=options.stages,
+            batch_size=options.batch_size,
+            warmup=options.warmup,
+            timeout=options.timeout,
+            drain=options.drain,
+            thresholds=options.threshold or None,
+            abort_on_fail=options.abort_on_fail,
+            progress=not options.quiet and sys.stderr.isatty(),
+            arrivals="poisson" if options.poisson else "uniform",
+        )
 
 
 def _target(options: argparse.Namespace) -> tuple[Any, list[Request] | None]:
-    """The target, and the request where it is more than a GET of the URL."""
+    """The target, and the request where it is more than a GET of the URL or of an app's root."""
     text = options.target
-    has_request = options.method is not None or options.body is not None
+    given = [name for name in ("path", "method", "body") if getattr(options, name) is not None]
     if text is None or "://" not in text:
-        if has_request:
-            raise ConfigurationError("--method and --body need a URL")
-        return (None if text is None else _imported(text)), None
-    if not has_request:
+        target = None if text is None else _imported(text)
+        if not given:
+            return target, None
+        if target is None or not takes_asgi(target):
+            raise ConfigurationError(f"--{given[0]} needs a URL or an ASGI app")
+        return target, [_request(options, "/")]
+    if not given:
         return text, None
     parts = urlsplit(text)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return f"{parts.scheme}://{parts.netloc}", [_request(options, path)]
+
+
+def _request(options: argparse.Namespace, path: str) -> Request:
     body = _body(options.body)
     method = options.method or ("GET" if body is None else "POST")
-    return f"{parts.scheme}://{parts.netloc}", [Request(method, path, body=body)]
+    return Request(method, path if options.path is None else options.path, body=body)
 
 
 def _body(text: str | None) -> str | bytes | None:

@@ -25,7 +25,7 @@ class Figures:
     cache_hit_rate: float | None
     database_seconds: float
     valid: bool
-    verdict: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ _ROWS: tuple[tuple[str, Callable[[Figures], str]], ...] = (
     ("success rate", lambda figures: _percent(figures.success_rate)),
     ("cache hit rate", lambda figures: _percent(figures.cache_hit_rate)),
     ("database time", lambda figures: _seconds(figures.database_seconds)),
-    ("trust in the numbers", lambda figures: "valid" if figures.valid else figures.verdict),
+    ("trust in the numbers", lambda figures: "valid" if figures.valid else figures.reason),
 )
 
 # What a reader wants to know first: the higher, or the lower, the better.

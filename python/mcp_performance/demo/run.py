@@ -85,7 +85,7 @@ def _figures(label: str, result: LoadTestResult, seen: dict[str, Any]) -> report
         cache_hit_rate=hits / asked if asked else None,
         database_seconds=sum(pool["database_seconds"] for pool in seen["pools"]),
         valid=result.valid,
-        verdict=result.verdict,
+        reason=result.reason,
     )
 
 

@@ -19,7 +19,7 @@ from ._merge import merge_results
 from ._options import Stage
 from ._result import LoadTestResult
 from ._scenario import Request
-from ._stats import RequestStats, SecondStats
+from ._stats import Percentiles, RequestStats, SecondStats
 from ._study import Capacity, CapacityStep, Scalability, ScalabilityLevel
 from ._tester import LoadTester
 
@@ -31,6 +31,7 @@ __all__ = [
     "LoadTestResult",
     "LoadTester",
     "McpTool",
+    "Percentiles",
     "Progress",
     "Request",
     "RequestStats",

@@ -100,8 +100,7 @@ def _samples(
 
 
 def _medians(runs: Sequence[LoadTestResult]) -> list[float]:
-    # The last second of a run is not a whole one.
-    return [second.p50 for run in runs for second in run.series[:-1] if second.successful]
+    return [second.p50 for run in runs for second in run.series if second.successful and not second.partial]
 
 
 def _slots(runs: Sequence[LoadTestResult]) -> Weighted:

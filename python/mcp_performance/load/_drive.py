@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import resource
 import signal
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
@@ -14,19 +16,30 @@ from typing import Any, Protocol
 
 from .._core import CallLane, CallRun, HttpRun, LoadHistogram
 from ._bottleneck import Witness
+from ._cgroup import throttled_seconds
 from ._options import RunOptions
 
 __all__ = [
     "Driven",
+    "Ended",
     "Progress",
     "ProgressCallback",
     "drive_http",
     "drive_tasks",
     "drive_threads",
+    "has_busy_threads",
     "supervise",
 ]
 
 _LAG_INTERVAL = 0.005
+# Timers of an event loop are rounded up to this.
+_TIMER_GRAIN = 0.001
+# What a cancelled call may take to end, before it is closed, and after.
+_GRACE = 0.3
+_CLOSING = 0.2
+# Other threads that use this much of a core before a run do so without being asked by the target.
+_BUSY_SHARE = 0.3
+_REST = 0.02
 _MOST_REPLACED_THREADS = 1000
 
 
@@ -56,15 +69,29 @@ class NativeRun(Protocol):
 
 
 @dataclass(slots=True)
+class Ended:
+    """How a run came to its end."""
+
+    interrupted: bool = False
+    aborted: bool = False
+    cut_off: bool = False
+    throttled: float = 0.0
+
+
+@dataclass(slots=True)
 class Driven:
     """A run that has ended."""
 
     report: dict[str, Any]
-    interrupted: bool
+    ended: Ended
     loop_lag: LoadHistogram | None
     suspensions: int | None  # None: does not apply
     exceptions: dict[str, BaseException]
     witness: Witness | None = None
+    late: LoadHistogram | None = None
+    late_total: float = 0.0
+    cpu: float = 0.0
+    foreign: bool = False
 
 
 # What stops a run when the interpreter goes down while one is under way. threading waits for its
@@ -112,9 +139,13 @@ class _Interrupt:
         return self
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.hit = True
         self._restore()
-        self._loop.call_soon_threadsafe(self._stop)
+        self.end()
+
+    def end(self) -> None:
+        self.hit = True
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the run has ended
+            self._loop.call_soon_threadsafe(self._stop)
 
     def _restore(self) -> None:
         if self._installed:
@@ -129,18 +160,35 @@ async def supervise(
     run: NativeRun,
     work: Awaitable[None],
     stop: Callable[[], None],
+    cut_off: Callable[[], None] | None,
     options: RunOptions,
     *,
     progress: ProgressCallback | None,
     watch: Callable[[dict[str, Any]], bool] | None,
     interval: float,
-) -> bool:
-    """Await *work*, report progress, and stop when *watch* says so. True if Ctrl-C ended it."""
+    on_start: Callable[[Callable[[], None]], None],
+) -> Ended:
+    """Await *work*, report progress, and stop when *watch* says so.
+
+    *cut_off* ends a run that is not over when its planned end and the drain time have passed; None where
+    the run does so itself. *on_start* gets a function that ends the run as Ctrl-C does.
+    """
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
     began = loop.time()
     before, before_at = 0, began
+    ended = Ended()
+    throttled = throttled_seconds()
+    cut: asyncio.TimerHandle | None = None
+    if cut_off is not None and options.planned is not None:
+
+        def over(cut_off: Callable[[], None] = cut_off) -> None:
+            ended.cut_off = True
+            cut_off()
+
+        cut = loop.call_later(options.warmup + options.planned + options.drain, over)
     with _tracked(run), _Interrupt(loop, stop) as interrupt:
+        on_start(interrupt.end)
         try:
             while not task.done():
                 await asyncio.wait({task}, timeout=interval if progress or watch else None)
@@ -151,7 +199,8 @@ async def supervise(
                     answer = progress(_progress(run, options, now - began, rate))
                     if inspect.isawaitable(answer):
                         await answer
-                if watch is not None and not task.done() and watch(run.report()):
+                if watch is not None and not task.done() and not ended.aborted and watch(run.report()):
+                    ended.aborted = True
                     stop()
         except GeneratorExit:  # the loop was closed under us: nothing can be awaited any more
             stop()
@@ -162,23 +211,27 @@ async def supervise(
             with contextlib.suppress(BaseException):
                 await asyncio.shield(task)
             raise
+        finally:
+            if cut is not None:
+                cut.cancel()
         await task
-    return interrupt.hit
+    ended.interrupted = interrupt.hit
+    ended.throttled = throttled_seconds() - throttled
+    return ended
 
 
 def _progress(run: NativeRun, options: RunOptions, elapsed: float, rate: float) -> Progress:
     parts = []
     if options.requests is not None:
         parts.append(run.completed / options.requests)
-    seconds = options.duration
-    if seconds is None and options.stages is not None:
-        seconds = sum(piece for piece, _ in options.stages)
-    if seconds is not None:
-        parts.append(elapsed / (seconds + options.warmup))
+    if options.planned is not None:
+        parts.append(elapsed / (options.planned + options.warmup))
     return Progress(run.completed, run.failures, elapsed, min(1.0, max(parts)) if parts else None, rate)
 
 
-Supervisor = Callable[[NativeRun, Awaitable[None], Callable[[], None]], Awaitable[bool]]
+Supervisor = Callable[
+    [NativeRun, Awaitable[None], Callable[[], None], Callable[[], None] | None], Awaitable[Ended]
+]
 
 
 async def drive_http(run: HttpRun, supervisor: Supervisor) -> Driven:
@@ -203,22 +256,43 @@ async def drive_http(run: HttpRun, supervisor: Supervisor) -> Driven:
             loop.call_soon_threadsafe(settle, error)
 
     threading.Thread(target=work, name="mcp-load").start()
-    interrupted = await supervisor(run, done, run.stop)
-    return Driven(run.report(), interrupted, None, None, {})
+    ended = await supervisor(run, done, run.stop, None)
+    report = run.report()
+    late = report["late"]
+    return Driven(report, ended, None, None, {}, late=late, late_total=late.total)
+
+
+async def has_busy_threads() -> bool:
+    """Whether other threads of this process compute while nothing is being tested."""
+    cpu, own, began = time.process_time(), time.thread_time(), time.monotonic()
+    await asyncio.sleep(_REST)
+    spent = time.process_time() - cpu - (time.thread_time() - own)
+    return spent > _BUSY_SHARE * (time.monotonic() - began)
 
 
 class _LagSampler:
-    """How long the event loop takes to come round to what is ready.
+    """How late the event loop is, and how much of that is not the target's own work.
 
-    Measured with a callback that is ready at once, because timers of an event loop are rounded to a
-    millisecond, which is not lateness.
+    ``histogram`` is how long the loop takes to come round to what is ready: measured with a callback
+    that is ready at once, because timers of an event loop are rounded to a millisecond, which is not
+    lateness. ``late`` is the part of that, and of a timer's lateness, in which nothing of this process
+    computed: a loop that is late because it, or a thread of the target, computes is what the target is
+    like. Where another thread was busy before the run (*foreign*), its work does not excuse either.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, foreign: bool, threads: bool) -> None:
         self._loop = loop
+        self._foreign = foreign
+        self._clock = time.thread_time if foreign else time.process_time
+        self._whose = resource.RUSAGE_SELF if threads else resource.RUSAGE_THREAD
         self._handle: asyncio.Handle | None = None
         self.histogram = LoadHistogram()
+        self.late = LoadHistogram()
+        self.late_total = 0.0
         self._worst = 0.0
+        self._due = self._cpu = self._timer_late = 0.0
+        self._preemptions = 0
+        self.cpu = 0.0
 
     def take_worst(self) -> float:
         """The longest since the last call."""
@@ -226,21 +300,51 @@ class _LagSampler:
         return worst
 
     def __enter__(self) -> _LagSampler:
-        self._handle = self._loop.call_later(_LAG_INTERVAL, self._ask)
+        self.cpu = -time.process_time()
+        self._plan()
         return self
 
+    def _plan(self) -> None:
+        self._due = self._loop.time() + _LAG_INTERVAL
+        self._cpu = self._clock()
+        self._preemptions = resource.getrusage(self._whose).ru_nivcsw
+        self._handle = self._loop.call_at(self._due, self._ask)
+
+    def _overdue(self, now: float, cpu: float) -> float:
+        """What the timer was late by without any work to show for it."""
+        late = now - self._due - _TIMER_GRAIN
+        if late <= 0:
+            return 0.0
+        worked = cpu - self._cpu
+        if self._foreign or resource.getrusage(self._whose).ru_nivcsw > self._preemptions:
+            return max(0.0, min(late, late + _LAG_INTERVAL - worked))
+        return max(0.0, late - worked)
+
     def _ask(self) -> None:
-        self._handle = self._loop.call_soon(self._answer, self._loop.time())
+        now, cpu = self._loop.time(), self._clock()
+        self._timer_late = self._overdue(now, cpu)
+        self._cpu = cpu
+        self._handle = self._loop.call_soon(self._answer, now)
 
     def _answer(self, asked: float) -> None:
         lag = self._loop.time() - asked
         self.histogram.record(lag)
         self._worst = max(self._worst, lag)
-        self._handle = self._loop.call_later(_LAG_INTERVAL, self._ask)
+        self._add(max(0.0, lag - (self._clock() - self._cpu)) + self._timer_late)
+        self._plan()
+
+    def _add(self, late: float) -> None:
+        self.late.record(late)
+        self.late_total += late
 
     def __exit__(self, *_: object) -> None:
         if self._handle is not None:
             self._handle.cancel()
+        self.cpu += time.process_time()
+        # A loop that was held to the end never came to say so.
+        overdue = self._overdue(self._loop.time(), self._clock())
+        if overdue > _LAG_INTERVAL:
+            self._add(overdue)
 
 
 class _Deadlines:
@@ -278,6 +382,7 @@ async def drive_tasks(
     supervisor: Supervisor,
     *,
     with_number: bool,
+    foreign: bool = False,
 ) -> Driven:
     """Await *function* from one task a lane, all on the running loop."""
     loop = asyncio.get_running_loop()
@@ -295,35 +400,72 @@ async def drive_tasks(
             lane.task = None
 
     tasks: list[asyncio.Task[None]] = []
+    left: asyncio.Future[None] = loop.create_future()
 
     async def all_lanes() -> None:
         tasks.extend(loop.create_task(carry(lane)) for lane in lanes)
-        done, _ = await asyncio.wait(tasks)
-        for task in done:
-            if not task.cancelled() and (error := task.exception()) is not None:
+        every: asyncio.Future[Any] = asyncio.ensure_future(asyncio.wait(tasks))
+        await asyncio.wait([every, left], return_when=asyncio.FIRST_COMPLETED)
+        every.cancel()
+        for task in tasks:
+            task.add_done_callback(_take_exception)
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 raise error
+
+    def close() -> None:
+        """What goes on although it was told to stop is closed, and then left alone."""
+        run.finish()
+        run.close_calls()
+        for task in tasks:
+            task.cancel()
+        loop.call_later(_CLOSING, _resolve, left)
 
     def stop() -> None:
         run.stop()
         for task in tasks:
             task.cancel()
+        loop.call_later(_GRACE, close)
+
+    def cut_off() -> None:
+        run.cut_off()
+        stop()
 
     timer = run.timer_fd()
     loop.add_reader(timer, run.wake_due)
     try:
         with (
-            _LagSampler(loop) as lag,
+            _LagSampler(loop, foreign=foreign, threads=False) as lag,
             Witness(loop, lag.take_worst) as witness,
             _Deadlines(loop, run, options.timeout, lambda lane: _cancel(tasks[lane])),
         ):
-            interrupted = await supervisor(run, all_lanes(), stop)
+            ended = await supervisor(run, all_lanes(), stop, cut_off)
     finally:
         if not loop.is_closed():
             loop.remove_reader(timer)
         for task in tasks:
             task.cancel()
     run.finish()
-    return Driven(run.report(), interrupted, lag.histogram, run.suspensions, examples, witness)
+    return Driven(
+        run.report(),
+        ended,
+        lag.histogram,
+        run.suspensions,
+        examples,
+        witness,
+        lag.late,
+        lag.late_total,
+        lag.cpu,
+    )
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _take_exception(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 def _cancel(task: asyncio.Task[None]) -> None:
@@ -331,7 +473,12 @@ def _cancel(task: asyncio.Task[None]) -> None:
 
 
 async def drive_threads(
-    run: CallRun, function: Callable[..., Any], options: RunOptions, supervisor: Supervisor
+    run: CallRun,
+    function: Callable[..., Any],
+    options: RunOptions,
+    supervisor: Supervisor,
+    *,
+    foreign: bool = False,
 ) -> Driven:
     """Call *function* from one thread a lane.
 
@@ -379,13 +526,32 @@ async def drive_threads(
 
     def stop() -> None:
         run.stop()
-        if not done.done():
-            done.set_result(None)
+        _resolve(done)
 
-    for number in range(run.lanes):
-        start(number)
+    def cut_off() -> None:
+        run.cut_off()
+        _resolve(done)
+
+    async def all_lanes() -> None:
+        # Not before everything that watches them: they may hold the interpreter to the end.
+        for number in range(run.lanes):
+            start(number)
+        await done
+
     deadlines = _Deadlines(loop, run, options.timeout, expired)
-    with _LagSampler(loop) as lag, Witness(loop, lag.take_worst) as witness, deadlines:
-        interrupted = await supervisor(run, done, stop)
+    sampler = _LagSampler(loop, foreign=foreign, threads=True)
+    with sampler as lag, Witness(loop, lag.take_worst) as witness, deadlines:
+        ended = await supervisor(run, all_lanes(), stop, cut_off)
     run.finish()
-    return Driven(run.report(), interrupted, lag.histogram, None, examples, witness)
+    return Driven(
+        run.report(),
+        ended,
+        lag.histogram,
+        None,
+        examples,
+        witness,
+        lag.late,
+        lag.late_total,
+        lag.cpu,
+        foreign,
+    )

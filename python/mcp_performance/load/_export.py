@@ -34,9 +34,11 @@ def html_fragment(result: LoadTestResult) -> str:
     parts = [f"<style>{_STYLE}</style><div class='mcp-load'><table>{rows}</table>"]
     if len(result.requests) > 1:
         parts.append(_requests_table(result))
-    if len(result.series) > 2:
-        parts.append(_chart("requests/s", [float(second.successful) for second in result.series]))
-        parts.append(_chart("p99, ms", [second.p99 * 1e3 for second in result.series]))
+    if sum(not second.partial for second in result.series) > 1:
+        whole = [second for second in result.series if not second.partial]
+        last = f", and {result.series[-1].seconds:.2g} s more" if result.series[-1].partial else ""
+        parts.append(_chart(f"requests/s{last}", [float(second.successful) for second in whole]))
+        parts.append(_chart("p99, ms", [second.p99 * 1e3 for second in whole]))
     parts.append("</div>")
     return "".join(parts)
 
@@ -89,7 +91,7 @@ def csv_text(result: LoadTestResult) -> str:
     """One line a second."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    columns = ("second", "successful", "failed", "bytes", "p50", "p95", "p99", "max")
+    columns = ("second", "seconds", "successful", "failed", "bytes", "p50", "p95", "p99", "max")
     writer.writerow(columns)
     for second in result.series:
         writer.writerow([getattr(second, column) for column in columns])
@@ -98,7 +100,9 @@ def csv_text(result: LoadTestResult) -> str:
 
 def junit_text(result: LoadTestResult) -> str:
     """A test suite with one case for the validity of the run and one for each threshold."""
-    cases: list[tuple[str, str | None]] = [("the run is valid", None if result.valid else result.verdict)]
+    cases: list[tuple[str, str | None]] = [
+        ("the run is valid", None if result.valid else f"{result.verdict}: {result.reason}")
+    ]
     cases += [
         (expression, None if held else f"{expression} does not hold")
         for expression, held in result.thresholds.items()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._core import LoadHistogram
 from ..errors import LoadTestError
-from ._stats import RequestStats, SecondStats
+from ._stats import Percentiles, RequestStats, SecondStats
 
 if TYPE_CHECKING:
     from ._result import LoadTestResult
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["load_result", "save_result"]
 
 FORMAT = "mcp-performance/load-test"
-VERSION = 1
+VERSION = 2
 
 
 def _histogram_to_plain(histogram: LoadHistogram) -> dict[str, Any]:
@@ -86,6 +86,8 @@ def _from_document(kind: type[LoadTestResult], document: dict[str, Any]) -> Load
     plain = dict(document["result"])
     histograms = {name: _histogram_from_plain(value) for name, value in document["histograms"].items()}
     plain["notes"] = tuple(plain["notes"])
+    plain["stalls"] = [(second, length) for second, length in plain["stalls"]]
+    plain["corrected"] = Percentiles(**plain["corrected"])
     plain["series"] = tuple(SecondStats(**second) for second in plain["series"])
     plain["requests"] = {name: RequestStats(**stats) for name, stats in plain["requests"].items()}
     plain["bottleneck"] = None  # it was about a process that is gone

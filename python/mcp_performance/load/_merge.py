@@ -10,7 +10,7 @@ from typing import Any
 from .._core import LoadHistogram
 from ..errors import ConfigurationError
 from ._result import LoadTestResult
-from ._stats import RequestStats, SecondStats
+from ._stats import Percentiles, RequestStats, SecondStats
 
 __all__ = ["merge_results"]
 
@@ -44,7 +44,7 @@ def merge_results(results: Sequence[LoadTestResult | str | Path]) -> LoadTestRes
     for run in runs:
         for kind, count in run.errors.items():
             errors[kind] = errors.get(kind, 0) + count
-    invalid = [run.verdict for run in runs if not run.valid]
+    invalid = [run for run in runs if not run.valid]
     rates = [run.target_rate for run in runs if run.target_rate is not None]
     return dataclasses.replace(
         first,
@@ -58,7 +58,11 @@ def merge_results(results: Sequence[LoadTestResult | str | Path]) -> LoadTestRes
         connect_avg=_highest(run.connect_avg for run in runs),
         errors=dict(sorted(errors.items(), key=lambda item: -item[1])),
         valid=not invalid,
-        verdict="; ".join(dict.fromkeys(invalid)) or first.verdict,
+        verdict=invalid[0].verdict if invalid else first.verdict,
+        reason="; ".join(dict.fromkeys(run.reason for run in invalid)) or first.reason,
+        examples={kind: text for run in reversed(runs) for kind, text in run.examples.items()},
+        stalls=sorted({stall for run in runs for stall in run.stalls}),
+        corrected=_merge_corrected(runs, response),
         notes=tuple(dict.fromkeys(note for run in runs for note in run.notes)),
         elapsed=max(run.elapsed for run in runs),
         target_rate=sum(rates) if rates else None,
@@ -73,6 +77,15 @@ def merge_results(results: Sequence[LoadTestResult | str | Path]) -> LoadTestRes
         histogram=response,
         service_histogram=service,
         exceptions={},
+    )
+
+
+def _merge_corrected(runs: Sequence[LoadTestResult], response: LoadHistogram) -> Percentiles:
+    """Exact where no run stalled, and otherwise the highest, which the true ones do not exceed."""
+    if not any(run.stalls for run in runs):
+        return Percentiles.of(response)
+    return Percentiles(
+        *(max(run.corrected[name] for run in runs) for name in Percentiles.__dataclass_fields__)
     )
 
 
@@ -101,7 +114,7 @@ def _merge_series(runs: Sequence[LoadTestResult]) -> tuple[SecondStats, ...]:
         parts = [run.series[second] for run in runs if second < len(run.series)]
         counts = [sum(getattr(part, name) for part in parts) for name in ("successful", "failed", "bytes")]
         times = [max(getattr(part, name) for part in parts) for name in ("p50", "p95", "p99", "max")]
-        merged.append(SecondStats(second, *counts, *times))
+        merged.append(SecondStats(second, *(*counts, *times, max(part.seconds for part in parts))))
     return tuple(merged)
 
 
@@ -121,5 +134,6 @@ def _merge_requests(runs: Sequence[LoadTestResult]) -> dict[str, RequestStats]:
             max(part.p95 for part in parts),
             max(part.p99 for part in parts),
             max(part.max for part in parts),
+            max(part.p999 for part in parts),
         )
     return merged

@@ -43,6 +43,7 @@ class RunOptions:
     batch_size: int
     warmup: float
     timeout: float
+    drain: float
     think: tuple[float, float]
     poisson: bool
     seed: int
@@ -50,6 +51,13 @@ class RunOptions:
     @property
     def open_model(self) -> bool:
         return self.rate is not None
+
+    @property
+    def planned(self) -> float | None:
+        """Seconds from the end of the warm-up to the planned end; None where only requests say when."""
+        of_stages = None if self.stages is None else sum(piece for piece, _ in self.stages)
+        ends = [end for end in (self.duration, of_stages) if end is not None]
+        return min(ends) if ends else None
 
     def native(self) -> dict[str, Any]:
         """The keywords that both native runs take."""
@@ -60,6 +68,7 @@ class RunOptions:
             "duration": MAX_DURATION if self.duration is None else self.duration,
             "warmup": self.warmup,
             "timeout": self.timeout,
+            "drain": self.drain,
             "think": self.think,
             "rate": self.rate,
             "poisson": self.poisson,
@@ -120,6 +129,7 @@ def check_run(
     batch_size: int,
     warmup: float | None,
     timeout: float | None,
+    drain: float,
     think_time: float | tuple[float, float] | None,
     arrivals: str,
     seed: int,
@@ -160,6 +170,7 @@ def check_run(
         batch_size=batch,
         warmup=0.0 if warmup is None else number("warmup", warmup, 0, MAX_DURATION),
         timeout=request_timeout(timeout),
+        drain=number("drain", drain, 0, MAX_DURATION),
         think=_think(think_time),
         poisson=arrivals == "poisson",
         seed=integer("seed", seed, 0, 2**63 - 1),

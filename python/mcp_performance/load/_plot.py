@@ -26,12 +26,16 @@ def _figure(columns: int) -> tuple[Any, Any]:
 def plot_result(result: LoadTestResult) -> Any:
     """Throughput over time, percentiles over time, and the distribution up to the tail."""
     figure, (rate, times, tail) = _figure(3)
+    # A second that the run ended in is as narrow as it was, and its bar as high as its rate.
     seconds = [point.second for point in result.series]
-    rate.bar(seconds, [point.successful for point in result.series], width=0.9, label="successful")
-    failed = [point.failed for point in result.series]
+    widths = [0.9 * point.seconds for point in result.series]
+    succeeded = [point.successful / point.seconds for point in result.series]
+    rate.bar(seconds, succeeded, width=widths, align="edge", label="successful")
+    failed = [point.failed / point.seconds for point in result.series]
     if any(failed):
-        bottom = [point.successful for point in result.series]
-        rate.bar(seconds, failed, width=0.9, bottom=bottom, color="tab:red", label="failed")
+        rate.bar(
+            seconds, failed, width=widths, align="edge", bottom=succeeded, color="tab:red", label="failed"
+        )
         rate.legend()
     rate.set(title="Requests a second", xlabel="second", ylim=(0, None))
     for name in ("p50", "p95", "p99"):
@@ -48,7 +52,7 @@ def plot_result(result: LoadTestResult) -> Any:
     tail.set_xticks([at for at, _ in shown], [label for _, label in shown])
     tail.minorticks_off()
     if not result.valid:
-        figure.suptitle(f"INVALID: {result.verdict}", color="tab:red", fontsize=9)
+        figure.suptitle(f"INVALID, {result.verdict}: {result.reason}", color="tab:red", fontsize=9)
     return figure
 
 

@@ -19,7 +19,8 @@ from ._compare import Comparison, compare
 from ._export import csv_text, html_fragment, html_page, junit_text
 from ._file import load_result, save_result
 from ._plot import plot_result
-from ._stats import RequestStats, SecondStats
+from ._stats import Percentiles, RequestStats, SecondStats
+from ._verdict import Verdict, nothing_answered
 
 __all__ = ["LoadTestResult"]
 
@@ -34,8 +35,20 @@ class LoadTestResult:
     them, and :attr:`service_p50` and its kin hold the time from the actual start. Without a rate
     (``"closed"``) both are the same: the time under :attr:`concurrent_users` users.
 
-    Throughput counts successes only. :attr:`valid` is False when the numbers say more about the
-    generator than about the target, and :attr:`verdict` says why, in a sentence.
+    Throughput counts successes only. :attr:`verdict` says in a word what the numbers are worth, and
+    :attr:`reason` why, in a sentence; :attr:`valid` is False for all words but the first:
+
+    ``"ok"``
+        they are about the target.
+    ``"stalled"``
+        nothing was answered for a while although users waited: :attr:`stalls` says when and for how
+        long, and :attr:`corrected` has the percentiles with the requests that could not be sent then.
+    ``"failures"``
+        more than 1 % of the requests failed, and no threshold that holds allows it; or all of them.
+    ``"generator-limited"``
+        the generator added too much to the times, or could not make the load that was asked for.
+    ``"partial"``
+        the run was ended early, by Ctrl-C or by a threshold.
     """
 
     target: str
@@ -60,8 +73,15 @@ class LoadTestResult:
     first_byte_p99: float | None
     connect_avg: float | None
     errors: Mapping[str, int]
+    examples: Mapping[str, str] = field(default_factory=dict)
+    """What the first error of a kind looked like: the exception's text, or the start of the body."""
     valid: bool
-    verdict: str
+    verdict: Verdict
+    reason: str
+    stalls: list[tuple[float, float]] = field(default_factory=list)
+    """The second of the run and the seconds of each stall."""
+    corrected: Percentiles
+    failures_allowed: bool = False
     notes: tuple[str, ...] = ()
     elapsed: float
     target_rate: float | None
@@ -111,7 +131,7 @@ class LoadTestResult:
             self.histogram.percentile(100 * high / count) if high <= count else math.inf,
         )
 
-    def corrected(self, interval: float) -> LoadHistogram:
+    def corrected_by(self, interval: float) -> LoadHistogram:
         """Response times with those added that a closed loop did not take while it waited.
 
         A user that was to send every *interval* seconds and waited for an answer instead has left out
@@ -142,6 +162,9 @@ class LoadTestResult:
             not in {"histogram", "service_histogram", "exceptions", "requests", "series", "bottleneck"}
         }
         plain["errors"] = dict(self.errors)
+        plain["examples"] = dict(self.examples)
+        plain["stalls"] = [list(stall) for stall in self.stalls]
+        plain["corrected"] = dict(self.corrected)
         plain["thresholds"] = dict(self.thresholds)
         plain["notes"] = list(self.notes)
         plain["requests"] = {name: _fields(stats) for name, stats in self.requests.items()}
@@ -195,38 +218,64 @@ class LoadTestResult:
         return "\n".join(f"{name:<22}{value}" for name, value in self._rows())
 
     def _rows(self) -> list[tuple[str, str]]:
+        word = self.verdict if self.valid else f"INVALID, {self.verdict}"
         rows = [
             ("target", self.target),
-            ("verdict", self.verdict if self.valid else f"INVALID: {self.verdict}"),
+            ("verdict", f"{word}: {self.reason.removeprefix(self.verdict + ': ')}"),
             (
                 "requests",
                 f"{self.total_requests:,} ({self.failed:,} failed), success rate {self.success_rate:.2%}",
             ),
-            ("throughput", f"{self.requests_per_second:,.1f} requests/s over {self.elapsed:.2f} s"),
-            (
-                "response time",
-                f"mean {short(self.avg_response_time)}  p50 {short(self.p50)}  p95 {short(self.p95)}  "
-                f"p99 {short(self.p99)}  p99.9 {short(self.p999)}  max {short(self.max)}",
-            ),
         ]
-        if self.histogram.count:
-            rows.append(("95 % intervals", "  ".join(self._intervals()) or "too few samples"))
-        if self.model == "open":
-            rows.append(
-                (
-                    "service time",
-                    f"mean {short(self.service_avg)}  p50 {short(self.service_p50)}  "
-                    f"p95 {short(self.service_p95)}  p99 {short(self.service_p99)}",
-                )
+        if self.warmup_requests:
+            rows.append(("warm-up", f"{self.warmup_requests:,} requests more, which count nowhere"))
+        rows.append(
+            (
+                "throughput",
+                f"{self.requests_per_second:,.1f} requests/s over {self.elapsed:.2f} s "
+                f"(n = {self.successful:,})",
             )
-        if self.errors:
-            rows.append(("errors", ", ".join(f"{kind}: {count:,}" for kind, count in self.errors.items())))
+        )
+        rows.extend(self._time_rows())
+        for kind, count in self.errors.items():
+            example = self.examples.get(kind)
+            rows.append(("errors", f"{kind}: {count:,}" + (f", such as {example!r}" if example else "")))
         for expression, held in self.thresholds.items():
             rows.append(("threshold", f"{expression}  {'held' if held else 'FAILED'}"))
-        if self.bottleneck is not None:
+        if self.bottleneck is not None and self.successful:
             rows.append(("bottleneck", self.bottleneck.verdict))
         rows.extend(("note", note) for note in self.notes)
         return rows
+
+    def _time_rows(self) -> Iterator[tuple[str, str]]:
+        if not self.successful:
+            none = "no request was answered" if nothing_answered(self.errors) else "no request succeeded"
+            yield ("response time", none)
+            return
+        yield (
+            "response time",
+            f"mean {short(self.avg_response_time)}  p50 {short(self.p50)}  p95 {short(self.p95)}  "
+            f"p99 {short(self.p99)}  p99.9 {short(self.p999)}  max {short(self.max)}  "
+            f"(n = {self.histogram.count:,})",
+        )
+        for second, seconds in self.stalls:
+            yield ("stall", f"{short(seconds)} from second {second:.1f} on")
+        if self.stalls and self.model == "closed":
+            times = self.corrected
+            yield (
+                "with what it held up",
+                f"p50 {short(times.p50)}  p95 {short(times.p95)}  p99 {short(times.p99)}  "
+                f"p99.9 {short(times.p999)}  max {short(times.max)}",
+            )
+        if self.histogram.count:
+            yield ("95 % intervals", "  ".join(self._intervals()) or "too few samples")
+        if self.model == "open":
+            yield (
+                "service time",
+                f"mean {short(self.service_avg)}  p50 {short(self.service_p50)}  "
+                f"p95 {short(self.service_p95)}  p99 {short(self.service_p99)}  "
+                f"(n = {self.service_histogram.count:,})",
+            )
 
     def _intervals(self) -> Iterator[str]:
         for name, percent in (("p50", 50.0), ("p95", 95.0), ("p99", 99.0), ("p99.9", 99.9)):

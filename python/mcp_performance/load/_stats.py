@@ -2,14 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-__all__ = ["RequestStats", "SecondStats"]
+if TYPE_CHECKING:
+    from .._core import LoadHistogram
+
+__all__ = ["Percentiles", "RequestStats", "SecondStats"]
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles(Mapping[str, float]):
+    """Percentiles of response times, seconds, by attribute and by name."""
+
+    p50: float
+    p95: float
+    p99: float
+    p999: float
+    max: float
+
+    @classmethod
+    def of(cls, histogram: LoadHistogram) -> Percentiles:
+        return cls(
+            histogram.percentile(50),
+            histogram.percentile(95),
+            histogram.percentile(99),
+            histogram.percentile(99.9),
+            histogram.max,
+        )
+
+    def __getitem__(self, name: str) -> float:
+        if name not in self.__dataclass_fields__:
+            raise KeyError(name)
+        value: float = getattr(self, name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__dataclass_fields__)
+
+    def __len__(self) -> int:
+        return len(self.__dataclass_fields__)
 
 
 @dataclass(frozen=True, slots=True)
 class SecondStats:
-    """One second of a run; times in seconds."""
+    """One second of a run; times in seconds.
+
+    ``seconds`` is how long it was: less than 1 for the last one of a run that ended within it. The
+    last second of a run of planned length has what ended after it, too.
+    """
 
     second: int
     successful: int
@@ -19,6 +61,11 @@ class SecondStats:
     p95: float
     p99: float
     max: float
+    seconds: float = 1.0
+
+    @property
+    def partial(self) -> bool:
+        return self.seconds < 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +81,4 @@ class RequestStats:
     p95: float
     p99: float
     max: float
+    p999: float = 0.0

@@ -183,7 +183,7 @@ class _Runs:
 
     def __init__(self, first: LoadTestResult) -> None:
         self.rates: list[float] = []
-        self.verdicts: set[str] = set()  # of runs that are not valid
+        self.reasons: set[str] = set()  # of runs that are not valid
         self.nothing_succeeded: str | None = None
         self.latest = first
         self._times = LoadHistogram(digits=first.histogram.digits, highest=first.histogram.highest)
@@ -193,9 +193,9 @@ class _Runs:
     def add(self, result: LoadTestResult) -> None:
         self.rates.append(result.requests_per_second)
         if not result.valid:
-            self.verdicts.add(result.verdict)
+            self.reasons.add(result.reason)
         if not result.successful:
-            self.nothing_succeeded = ", ".join(result.errors) or result.verdict
+            self.nothing_succeeded = ", ".join(result.errors) or result.reason
         self._times.merge(result.histogram)
         self._successful += result.successful
         self._total += result.total_requests
@@ -208,7 +208,7 @@ class _Runs:
             self._times.percentile(50),
             self._times.percentile(99),
             self._successful / max(1, self._total),
-            not self.verdicts,
+            not self.reasons,
             tuple(self.rates),
         )
 
@@ -236,7 +236,7 @@ def _scalability_verdict(fit: UslFit, levels: Sequence[ScalabilityLevel], runs: 
     bottleneck = runs[most].latest.bottleneck
     if bottleneck is not None:
         verdict += f"; under {most} users {bottleneck.verdict}"
-    limited = [n for n, of_level in runs.items() if any(_GENERATOR in why for why in of_level.verdicts)]
+    limited = [n for n, of_level in runs.items() if any(_GENERATOR in why for why in of_level.reasons)]
     if limited:
         verdict += f"; the generator was the limit under {', '.join(map(str, limited))} users"
     return verdict
@@ -305,6 +305,7 @@ class _Search:
             rate=rate,
             duration=self._duration * stretch,
             thresholds=self._slo,
+            abort_on_fail=True,
             **self._options,
         )
         if result.interrupted:
@@ -312,8 +313,8 @@ class _Search:
         missed = [expression for expression, held in result.thresholds.items() if not held]
         why = ", ".join(missed)
         if not missed and not result.valid:
-            why = result.verdict
-            self.generator_limited = self.generator_limited or _GENERATOR in result.verdict
+            why = result.reason
+            self.generator_limited = self.generator_limited or _GENERATOR in result.reason
         self.steps.append(CapacityStep(rate, not why, why, result.p99, result.success_rate))
         if not why and rate >= self.best_rate:
             self.best, self.best_rate = result, rate
@@ -371,7 +372,7 @@ async def find_capacity(
         alone = await run(None, 1, duration=min(duration, 0.5), timeout=timeout)
         start = alone.requests_per_second
         if not start:
-            raise LoadTestError("no request succeeded: " + (", ".join(alone.errors) or alone.verdict))
+            raise LoadTestError("no request succeeded: " + (", ".join(alone.errors) or alone.reason))
     number("start", start, 0, MAX_RATE, above=True)
     search = _Search(run, conditions, duration, max_in_flight, {"timeout": timeout})
     try:

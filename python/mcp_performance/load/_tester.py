@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .._base._checks import choice, flag, integer, texts
-from ._bottleneck import find_bottleneck
-from ._drive import Driven, ProgressCallback, supervise
+from ._drive import Ended, ProgressCallback, supervise
 from ._live import shown
-from ._options import RunOptions, Stage, check_run
+from ._make import make_result
+from ._options import Stage, check_run
 from ._result import LoadTestResult
 from ._scenario import Request
-from ._stats import RequestStats, SecondStats
 from ._study import (
     Capacity,
     Scalability,
@@ -20,8 +19,7 @@ from ._study import (
     measure_scalability,
 )
 from ._targets import Target, TargetOptions, make_target
-from ._thresholds import Threshold, check_thresholds, hopeless
-from ._verdict import Evidence, judge
+from ._thresholds import check_thresholds, hopeless
 
 __all__ = ["LoadTester"]
 
@@ -99,6 +97,7 @@ class LoadTester:
                 seed=seed,
             ),
         )
+        self._stop: Callable[[], None] | None = None
         self.last_result: LoadTestResult | None = None
         """Of the latest run, also of one that was cancelled."""
 
@@ -113,7 +112,9 @@ class LoadTester:
         batch_size: int = 1,
         warmup: float | None = None,
         timeout: float | None = 30.0,  # noqa: ASYNC109 - of each request
+        drain: float = 5.0,
         thresholds: Sequence[str] | None = None,
+        abort_on_fail: bool = False,
         progress: ProgressCallback | bool | None = None,
         arrivals: str = "uniform",
     ) -> LoadTestResult:
@@ -133,8 +134,13 @@ class LoadTester:
             batch_size: requests that each user sends together.
             warmup: seconds before the measurement, whose requests count nowhere.
             timeout: seconds that a request may take; None for no limit.
-            thresholds: conditions such as ``"p99<50ms"`` or ``"success_rate>=0.999"``, which end the
-                run early once they cannot hold any more.
+            drain: seconds after the planned end in which requests under way may still be answered. Those
+                that are not have failed, whatever their *timeout*: a run ends within a second of it.
+            thresholds: conditions such as ``"p99<50ms"`` or ``"success_rate>=0.999"``; of the requests of
+                one name, ``"p99{GET /login}<50ms"``; of some seconds, ``"p99[10s..30s]<50ms"``, which a
+                time meets when every second's does. One on failures that holds allows them.
+            abort_on_fail: end the run once a threshold cannot hold any more; the verdict is then
+                ``"partial"``.
             progress: called four times a second with a :class:`Progress`; True shows it in the terminal.
             arrivals: ``"uniform"`` or ``"poisson"``.
 
@@ -156,23 +162,38 @@ class LoadTester:
             batch_size=batch_size,
             warmup=warmup,
             timeout=timeout,
+            drain=drain,
             think_time=self._think_time,
             arrivals=arrivals,
             seed=self._seed,
         )
-        conditions = check_thresholds(thresholds or ())
+        conditions = check_thresholds(thresholds or (), self._target.kinds)
+        watched = conditions if flag("abort_on_fail", abort_on_fail) else []
         null_cost = await self._target.null_cost()
         with shown(progress, self._target.name) as callback:
 
-            async def supervisor(run: Any, work: Any, stop: Callable[[], None]) -> bool:
-                watch = (lambda report: hopeless(conditions, report)) if conditions else None
+            async def supervisor(run: Any, work: Any, stop: Any, cut_off: Any) -> Ended:
+                watch = (lambda report: hopeless(watched, report)) if watched else None
                 return await supervise(
-                    run, work, stop, options, progress=callback, watch=watch, interval=_INTERVAL
-                )
+                    run, work, stop, cut_off, options,
+                    progress=callback, watch=watch, interval=_INTERVAL, on_start=self._started,
+                )  # fmt: skip
 
-            driven = await self._target.drive(options, supervisor)
-        self.last_result = _result(self._target, options, driven, null_cost, conditions, self._threads)
+            try:
+                driven = await self._target.drive(options, supervisor)
+            finally:
+                self._stop = None
+        self.last_result = make_result(self._target, options, driven, null_cost, conditions, self._threads)
         return self.last_result
+
+    def _started(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+
+    def stop(self) -> None:
+        """End the run under way, from any thread: it returns its results so far, as with Ctrl-C."""
+        stop = self._stop
+        if stop is not None:
+            stop()
 
     async def find_capacity(
         self,
@@ -236,116 +257,3 @@ class LoadTester:
         return await measure_scalability(
             self.run_load_test, users, duration=duration, rounds=rounds, timeout=timeout, progress=progress
         )
-
-
-def _result(
-    target: Target,
-    options: RunOptions,
-    driven: Driven,
-    null_cost: float | None,
-    conditions: Sequence[Threshold],
-    threads: int,
-) -> LoadTestResult:
-    report = driven.report
-    lag = driven.loop_lag.percentile(99) if driven.loop_lag is not None and driven.loop_lag.count else None
-    users = options.users * options.batch_size
-    evidence = Evidence(
-        open_model=options.open_model,
-        http=target.http,
-        users=users,
-        threads=threads,
-        null_cost=null_cost,
-        loop_lag_p99=lag,
-        lag_is_ours=target.lag_is_ours,
-        never_suspended=driven.suspensions == 0,
-        think=options.think[1] > 0,
-        ramp=options.stages is not None,
-    )
-    valid, verdict, notes = judge(report, evidence)
-    response = report["response"]
-    service = report["service"] if options.open_model else response
-    total = report["successful"] + report["failed"]
-    elapsed = report["elapsed"]
-    # With a planned end, throughput is what was done by then; a straggler does not stretch the run.
-    within = options.duration if options.duration is not None and not driven.interrupted else None
-    rate = (
-        report["in_time"] / within
-        if within is not None and within <= elapsed
-        else report["successful"] / elapsed
-        if elapsed
-        else 0.0
-    )
-    result = LoadTestResult(
-        target=target.name,
-        model="open" if options.open_model else "closed",
-        concurrent_users=options.users,
-        total_requests=total,
-        successful=report["successful"],
-        failed=report["failed"],
-        requests_per_second=rate,
-        success_rate=report["successful"] / total if total else 0.0,
-        avg_response_time=response.mean,
-        p50=response.percentile(50),
-        p95=response.percentile(95),
-        p99=response.percentile(99),
-        p999=response.percentile(99.9),
-        max=response.max,
-        service_avg=service.mean,
-        service_p50=service.percentile(50),
-        service_p95=service.percentile(95),
-        service_p99=service.percentile(99),
-        first_byte_p50=report["first_byte"].percentile(50) if report["first_byte"].count else None,
-        first_byte_p99=report["first_byte"].percentile(99) if report["first_byte"].count else None,
-        connect_avg=report["connect"].mean if report["connect"].count else None,
-        errors=dict(sorted(report["errors"].items(), key=lambda item: -item[1])),
-        valid=valid,
-        verdict=verdict,
-        notes=notes,
-        elapsed=elapsed,
-        target_rate=options.rate,
-        send_lag_p99=report["send_lag"].percentile(99),
-        waited_for_user=report["waited_for_user"],
-        not_sent=report["not_sent"],
-        abandoned=report["abandoned"],
-        warmup_requests=report["warmup"],
-        interrupted=driven.interrupted,
-        bytes_received=report["bytes_received"],
-        bytes_sent=report["bytes_sent"],
-        reconnects=report["reconnects"],
-        generator_cpu=report["generator_cpu"] / elapsed if target.http and elapsed else None,
-        loop_lag_p99=lag,
-        requests=_by_name(report["kinds"]),
-        series=tuple(SecondStats(i, *point) for i, point in enumerate(report["series"])),
-        histogram=response,
-        service_histogram=service,
-        exceptions=driven.exceptions,
-        bottleneck=None if driven.witness is None else find_bottleneck(driven.witness, report, lag),
-        thresholds={},
-    )
-    object.__setattr__(result, "thresholds", {c.expression: c.holds(result) for c in conditions})
-    return result
-
-
-def _by_name(kinds: Sequence[tuple[str, int, int, int, Any]]) -> dict[str, RequestStats]:
-    merged: dict[str, tuple[int, int, int, Any]] = {}
-    for name, successful, failed, size, histogram in kinds:
-        if name in merged:
-            before = merged[name]
-            histogram.merge(before[3])
-            merged[name] = (before[0] + successful, before[1] + failed, before[2] + size, histogram)
-        else:
-            merged[name] = (successful, failed, size, histogram)
-    return {
-        name: RequestStats(
-            name,
-            successful,
-            failed,
-            size,
-            h.mean,
-            h.percentile(50),
-            h.percentile(95),
-            h.percentile(99),
-            h.max,
-        )
-        for name, (successful, failed, size, h) in merged.items()
-    }

@@ -1,16 +1,21 @@
-"""Conditions on a result, written the way people say them: ``p99<50ms``, ``success_rate>=0.999``."""
+"""Conditions on a result, written the way people say them: ``p99<50ms``, ``success_rate>=0.999``.
+
+``p99{GET /login}<50ms`` is about the requests of one name (k6's ``{name:...}`` means the same), and
+``p99[10s..30s]<50ms`` about the seconds from 10 up to 30; an end that is left out is that of the run.
+"""
 
 from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .._base._durations import seconds
 from ..errors import ConfigurationError
 
-__all__ = ["Threshold", "check_thresholds", "hopeless"]
+__all__ = ["THRESHOLDS_HELP", "Threshold", "check_thresholds", "hopeless"]
 
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -34,60 +39,175 @@ _TIMES = {
 _PERCENTS = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
 _NUMBERS = {"rps": "requests_per_second", "requests_per_second": "requests_per_second", "failed": "failed"}
 _RATIOS = {"success_rate": "success_rate", "error_rate": "error_rate"}
-_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "": 1.0}
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+_FAILURES = ("success_rate", "error_rate", "failed")
+_OF_A_KIND = (*_FAILURES, "avg_response_time", "p50", "p95", "p99", "p999", "max", "requests_per_second")
+_OF_A_WINDOW = (*_FAILURES, "p50", "p95", "p99", "max", "requests_per_second")
 
 _PATTERN = re.compile(
-    r"\s*([a-z_0-9.]+)\s*(<=|>=|<|>)\s*([0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?)\s*(us|ms|s|%)?\s*"
+    r"\s*(?P<metric>[a-z_0-9.]+)\s*(?:\{\s*(?:name\s*:)?\s*(?P<kind>[^}]+?)\s*\})?"
+    r"\s*(?:\[\s*(?P<window>[^\]]*?)\s*\])?"
+    r"\s*(?P<sign><=|>=|<|>)\s*(?P<limit>[0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?)\s*(?P<unit>us|ms|s|%)?\s*"
 )
+
+THRESHOLDS_HELP = f"""\
+thresholds: METRIC OPERATOR LIMIT, such as 'p99<50ms'
+  times      {", ".join(_TIMES)}: with a unit, us, ms or s
+  ratios     {", ".join(_RATIOS)}: 0.99 or 99%
+  numbers    {", ".join(_NUMBERS)}
+  operators  {" ".join(_OPERATORS)}
+  of one kind of request, by its name: 'p99{{GET /login}}<50ms'
+  of some seconds of the run: 'p99[10s..30s]<50ms', 'error_rate[60s..]<1%' (times: each second's)
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """One condition. ``limit`` is in seconds, requests a second, or 0..1."""
+    """One condition. ``limit`` is in seconds, requests a second, or 0..1.
+
+    ``kind`` is the name of the requests that it is about, ``window`` the seconds from and up to which.
+    """
 
     expression: str
     field: str
     compare: Callable[[float, float], bool]
     limit: float
+    kind: str | None = None
+    window: tuple[float, float] | None = None
 
     def holds(self, result: Any) -> bool:
-        """Whether the finished *result* meets it."""
-        value = 1 - result.success_rate if self.field == "error_rate" else getattr(result, self.field)
-        return self.compare(value, self.limit)
+        """Whether the finished *result* meets it. What had no request meets nothing but ``failed``."""
+        value = self._value(result)
+        return value is not None and self.compare(value, self.limit)
+
+    def allows_failures(self, result: Any) -> bool:
+        """Whether it says how many requests of the run may fail, and no more did."""
+        whole = self.kind is None and self.window is None
+        return whole and self.field in _FAILURES and self.holds(result)
+
+    def _value(self, result: Any) -> float | None:
+        if self.kind is not None:
+            stats = result.requests.get(self.kind)
+            return None if stats is None else _of_kind(self.field, stats, result.elapsed)
+        if self.window is not None:
+            low, high = self.window
+            part = [point for point in result.series if low <= point.second < high]
+            return _of_window(self.field, part)
+        if self.field == "error_rate":
+            return 1 - float(result.success_rate)
+        return float(getattr(result, self.field))
 
 
-def check_thresholds(expressions: Sequence[str]) -> list[Threshold]:
-    """The conditions that *expressions* say. Raises :class:`ConfigurationError`."""
+def _of_kind(field: str, stats: Any, elapsed: float) -> float | None:
+    total = stats.successful + stats.failed
+    if field == "failed":
+        return float(stats.failed)
+    if not total:
+        return None
+    if field == "requests_per_second":
+        return float(stats.successful / elapsed) if elapsed else None
+    if field in _RATIOS:
+        return float((stats.failed if field == "error_rate" else stats.successful) / total)
+    return float(getattr(stats, "avg" if field == "avg_response_time" else field))
+
+
+def _of_window(field: str, part: Sequence[Any]) -> float | None:
+    successful = sum(point.successful for point in part)
+    failed = sum(point.failed for point in part)
+    if field == "failed":
+        return float(failed)
+    if field == "requests_per_second":
+        length = sum(point.seconds for point in part)
+        return float(successful / length) if length else None
+    if not successful + failed:
+        return None
+    if field in _RATIOS:
+        return float((failed if field == "error_rate" else successful) / (successful + failed))
+    return max(float(getattr(point, field)) for point in part)
+
+
+def check_thresholds(expressions: Sequence[str], kinds: Collection[str] | None = None) -> list[Threshold]:
+    """The conditions that *expressions* say. Raises :class:`ConfigurationError`.
+
+    *kinds* are the names of the requests of the target; None where they are not known.
+    """
     if isinstance(expressions, str):
         raise TypeError(f"thresholds={expressions!r}: expected a sequence of conditions")
-    return [_parse(expression) for expression in expressions]
+    found = [_parse(expression) for expression in expressions]
+    for threshold in found:
+        if kinds is not None and threshold.kind is not None and threshold.kind not in kinds:
+            raise ConfigurationError(
+                f"thresholds={threshold.expression!r}: expected the name of a request, "
+                f"one of {', '.join(map(repr, kinds))}"
+            )
+    return found
 
 
 def _parse(expression: str) -> Threshold:
     match = _PATTERN.fullmatch(expression)
     if match is None:
         raise ConfigurationError(f"thresholds={expression!r}: expected a condition such as 'p99<50ms'")
-    name, sign, digits, unit = match[1], match[2], match[3], match[4] or ""
-    if name in _TIMES and unit != "%":
-        return Threshold(expression, _TIMES[name], _OPERATORS[sign], float(digits) * _UNITS[unit])
-    if name in _RATIOS and unit in ("", "%"):
-        return Threshold(expression, _RATIOS[name], _OPERATORS[sign], float(digits) / (100 if unit else 1))
-    if name in _NUMBERS and unit == "":
-        return Threshold(expression, _NUMBERS[name], _OPERATORS[sign], float(digits))
-    known = ", ".join(sorted({*_TIMES, *_RATIOS, *_NUMBERS}))
-    raise ConfigurationError(f"thresholds={expression!r}: expected one of {known} and a fitting unit")
+    name, sign, digits, unit = match["metric"], match["sign"], match["limit"], match["unit"] or ""
+    compare, limit = _OPERATORS[sign], float(digits)
+    if name in _TIMES and unit in _UNITS:
+        found = Threshold(expression, _TIMES[name], compare, limit * _UNITS[unit])
+    elif name in _TIMES and not unit:
+        suggestion = expression.rstrip() + "ms"
+        raise ConfigurationError(
+            f"thresholds={expression!r}: expected a unit, us, ms or s, such as {suggestion!r}"
+        )
+    elif name in _RATIOS and unit in ("", "%"):
+        found = Threshold(expression, _RATIOS[name], compare, limit / (100 if unit else 1))
+    elif name in _NUMBERS and not unit:
+        found = Threshold(expression, _NUMBERS[name], compare, limit)
+    else:
+        known = ", ".join(sorted({*_TIMES, *_RATIOS, *_NUMBERS}))
+        raise ConfigurationError(f"thresholds={expression!r}: expected one of {known} and a fitting unit")
+    return _selected(found, match["kind"], match["window"])
+
+
+def _selected(found: Threshold, kind: str | None, window: str | None) -> Threshold:
+    if kind is None and window is None:
+        return found
+    if kind is not None and window is not None:
+        raise ConfigurationError(f"thresholds={found.expression!r}: expected a name or a window, not both")
+    known = _OF_A_WINDOW if kind is None else _OF_A_KIND
+    if found.field not in known:
+        raise ConfigurationError(f"thresholds={found.expression!r}: expected one of {', '.join(known)} there")
+    part = None if window is None else _window(found.expression, window)
+    return Threshold(found.expression, found.field, found.compare, found.limit, kind, part)
+
+
+def _window(expression: str, text: str) -> tuple[float, float]:
+    low, dots, high = text.partition("..")
+    try:
+        first = float(_seconds(low)) if low.strip() else 0.0
+        last = float(_seconds(high)) if high.strip() else float("inf")
+    except ConfigurationError:
+        dots = ""
+        first = last = 0.0
+    if not dots or not first < last:
+        raise ConfigurationError(f"thresholds={expression!r}: expected a window such as [10s..30s]")
+    return first, last
+
+
+def _seconds(text: str) -> float:
+    return seconds("window", text.strip(), zero=True) or 0.0
 
 
 def hopeless(conditions: Sequence[Threshold], report: dict[str, Any]) -> bool:
     """Whether the run so far, if it went on like this, fails one of *conditions*.
 
-    Only after a thousand requests, so that a cold start does not end a run.
+    Only after a thousand requests, so that a cold start does not end a run, and only by conditions on
+    the whole of it.
     """
     total = report["successful"] + report["failed"]
     if total < 1000:
         return False
     response = report["response"]
     for condition in conditions:
+        if condition.kind is not None or condition.window is not None:
+            continue
         if condition.field in _PERCENTS:
             value = response.percentile(_PERCENTS[condition.field])
         elif condition.field == "max":

@@ -1,14 +1,44 @@
-"""When the numbers of a run are about the target, and when about the generator."""
+"""What a run is worth: one word, a sentence that says why, and notes.
+
+The rules compare what the generator added to the times with the percentiles that are printed. Nothing
+is subtracted: a part that is small enough is left in, and one that is not makes the run invalid.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-__all__ = ["Evidence", "judge"]
+from .._base._durations import short
+from .._core import LoadHistogram
+from ._stalls import Gap
+
+__all__ = ["Evidence", "Judgement", "Verdict", "judge", "nothing_answered"]
+
+Verdict = Literal["ok", "stalled", "failures", "generator-limited", "partial"]
 
 # Samples that a two-sided 95 % interval of the percentile needs (order statistics).
 _SAMPLES = (("p95", 72), ("p99", 368), ("p99.9", 3688))
+
+# What the generator may add to a percentile: this share of it, or this long.
+_SHARE, _ALWAYS = 0.1, 100e-6
+_PERCENTILES = (50.0, 95.0, 99.0)
+_FEWEST_LOOKS = 20
+# What a process that would always compute, if it could, computes and waits for.
+_ALWAYS_BUSY = 0.8
+_MOST_FAILURES = 0.01
+# Ends without an answer: of a connection, or of the time.
+_NO_ANSWER = (
+    "timeout",
+    "connect",
+    "no answer",
+    "no response",
+    "no such socket",
+    "host unreach",
+    "socket:",
+    "TLS:",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,59 +50,163 @@ class Evidence:
     users: int
     threads: int = 1
     null_cost: float | None = None
-    loop_lag_p99: float | None = None
-    lag_is_ours: bool = False
+    late: LoadHistogram | None = None
+    """How late the generator came round to what it had planned, for want of the processor."""
+    late_total: float = 0.0
+    cpu: float = 0.0
+    """Processor time of this process, where the target is part of it."""
+    foreign: bool = False
+    """Calls on threads share the interpreter with a thread that was busy before the run."""
+    throttled: float = 0.0
     never_suspended: bool = False
     think: bool = False
     ramp: bool = False
+    stalls: Sequence[Gap] = ()
+    interrupted: bool = False
+    aborted: bool = False
+    failures_allowed: bool = False
 
 
-def judge(report: dict[str, Any], evidence: Evidence) -> tuple[bool, str, tuple[str, ...]]:
-    """Whether the run is valid, why (in one sentence), and what else to know."""
-    reasons = [reason for reason in _reasons(report, evidence) if reason]
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """``verdict`` in one word, ``reason`` in a sentence."""
+
+    verdict: Verdict
+    reason: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def valid(self) -> bool:
+        return self.verdict == "ok"
+
+
+def judge(report: dict[str, Any], evidence: Evidence) -> Judgement:
+    """What the run is worth. Of several reasons, the first names the verdict."""
+    found: list[tuple[Verdict, str]] = []
+    if evidence.interrupted:
+        found.append(("partial", "the run was interrupted"))
+    if evidence.aborted:
+        found.append(("partial", "a threshold that could not hold any more ended the run"))
+    if not report["successful"]:
+        found.append(("failures", _without_success(report)))
+    if limit := _limit(report):
+        found.append(("generator-limited", limit))
+    added: list[tuple[Verdict, str]] = [
+        ("generator-limited", reason) for reason in _added(report, evidence) if reason
+    ]
+    stalled: list[tuple[Verdict, str]] = [("stalled", _stalled(evidence.stalls))] if evidence.stalls else []
+    found += [*stalled, *added] if _is_the_targets(evidence) else [*added, *stalled]
+    if report["successful"] and not evidence.failures_allowed and (failed := _failed(report)):
+        found.append(("failures", failed))
+    found += [("generator-limited", reason) for reason in _not_sent(report, evidence) if reason]
     notes = tuple(_notes(report, evidence))
-    if reasons:
-        return False, "; ".join(reasons), notes
-    if report["successful"] == 0:
-        return False, "no request succeeded", notes
-    return (
-        True,
-        "the target was the limit, not the generator"
-        if not evidence.open_model
-        else ("the planned rate was held"),
-        notes,
+    if found:
+        return Judgement(found[0][0], "; ".join(reason for _, reason in found), notes)
+    held = "the planned rate was held"
+    return Judgement(
+        "ok", held if evidence.open_model else "the target was the limit, not the generator", notes
     )
 
 
-def _reasons(report: dict[str, Any], evidence: Evidence) -> list[str]:
+def nothing_answered(errors: Mapping[str, int]) -> bool:
+    """Whether all *errors* are those of a target that was not there, or said nothing."""
+    return bool(errors) and all(kind.startswith(_NO_ANSWER) for kind in errors)
+
+
+def _without_success(report: dict[str, Any]) -> str:
+    kinds = ", ".join(list(report["errors"])[:3])
+    what = "no request was answered" if nothing_answered(report["errors"]) else "no request succeeded"
+    return f"{what} ({kinds})" if kinds else what
+
+
+def _failed(report: dict[str, Any]) -> str:
+    total = report["successful"] + report["failed"]
+    share = report["failed"] / total
+    if share <= _MOST_FAILURES:
+        return ""
+    return f"{share:.1%} of {total:,} requests failed"
+
+
+def _is_the_targets(evidence: Evidence) -> bool:
+    """Whether the stalls are longer than what the generator was late by."""
+    return sum(length for _, length, _ in evidence.stalls) > 2 * evidence.late_total
+
+
+def _stalled(stalls: Sequence[Gap]) -> str:
+    longest = max(stalls, key=lambda gap: gap[1])
+    times = "once" if len(stalls) == 1 else f"{len(stalls)} times"
+    total = sum(length for _, length, _ in stalls)
+    return (
+        f"nothing was answered {times} while users waited, for {short(total)} in all, "
+        f"the longest {short(longest[1])} from second {longest[0]:.1f} on"
+    )
+
+
+def _added(report: dict[str, Any], evidence: Evidence) -> list[str]:
+    """What the generator itself added to the figures."""
     service = report["service"] if evidence.open_model else report["response"]
-    reasons = [_limit(report), _cpu(report, evidence)]
+    reasons = [_cpu(report, evidence), _throttled(report, evidence)]
+    if evidence.foreign:
+        reasons.append("generator-limited: another thread of this process was busy before the run")
     if evidence.open_model:
-        reasons += [_rate(report), _send_lag(report, service), _cap(report, evidence)]
+        reasons.append(
+            _too_late(report["send_lag"], report["response"], "requests were sent {late} late (p{percent:g})")
+        )
     elif evidence.http:
         reasons.append(_little(report, evidence))
     if evidence.null_cost is not None and service.count:
-        share = evidence.null_cost / max(service.percentile(50), 1e-9)
-        if share > 0.2:
+        share = _share_of_median(evidence.null_cost, service)
+        if share > _SHARE and evidence.null_cost > _ALWAYS:
             reasons.append(
-                f"generator-limited: calling nothing costs {evidence.null_cost * 1e6:.2g} us, "
+                f"generator-limited: calling nothing costs {short(evidence.null_cost)}, "
                 f"{min(share, 1):.0%} of the median service time"
             )
-    reasons.append(_loop_lag(evidence, service))
+    if evidence.late is not None:
+        where = "the generator" if evidence.http else "the event loop"
+        text = where + " was late by {late} (p{percent:g}) for want of the processor"
+        reasons.append(_too_late(evidence.late, service, text) or _stolen(report, evidence, service, where))
     return reasons
 
 
-def _loop_lag(evidence: Evidence, service: Any) -> str:
-    """The rule is for callables, whose loop may be theirs or not; an ASGI app owns the loop it runs on."""
-    lag = evidence.loop_lag_p99
-    if not evidence.lag_is_ours or lag is None or evidence.never_suspended or not service.count:
+def _share_of_median(cost: float, service: LoadHistogram) -> float:
+    return cost / max(service.percentile(50), 1e-9)
+
+
+def _too_late(late: LoadHistogram, times: LoadHistogram, text: str) -> str:
+    """The first percentile of *times* of which *late* is too large a part."""
+    if late.count < _FEWEST_LOOKS or not times.count:
         return ""
-    if lag <= 0.1 * service.percentile(50):
+    for percent in _PERCENTILES:
+        if late.count * (1 - percent / 100) < 3:
+            break  # too few looks to tell
+        added = late.percentile(percent)
+        if added > _ALWAYS and added > _SHARE * times.percentile(percent):
+            return "generator-limited: " + text.format(late=short(added), percent=percent)
+    return ""
+
+
+def _stolen(report: dict[str, Any], evidence: Evidence, times: LoadHistogram, where: str) -> str:
+    """Time in which the generator did not run is missing from its throughput, and is in the mean."""
+    late = evidence.late
+    elapsed = report["elapsed"]
+    if elapsed < 0.05 or late is None:
         return ""
-    return (
-        f"the event loop was late by {lag * 1e3:.2g} ms (p99): "
-        "times include waiting for the loop that the generator shares with the target"
-    )
+    share = evidence.late_total / elapsed
+    computes = evidence.cpu + evidence.late_total > _ALWAYS_BUSY * elapsed
+    if share <= _SHARE or not (computes or late.mean > max(_ALWAYS, _SHARE * times.mean)):
+        return ""
+    return f"generator-limited: {where} had to wait for the processor {min(share, 1):.0%} of the time"
+
+
+def _throttled(report: dict[str, Any], evidence: Evidence) -> str:
+    if report["elapsed"] < 0.05 or evidence.throttled <= _SHARE * report["elapsed"]:
+        return ""
+    return f"generator-limited: its CPU quota ran out for {short(evidence.throttled)}"
+
+
+def _not_sent(report: dict[str, Any], evidence: Evidence) -> list[str]:
+    """Load that was planned and could not be made, because the target kept every user busy."""
+    return [_rate(report), _cap(report, evidence)] if evidence.open_model else []
 
 
 def _limit(report: dict[str, Any]) -> str:
@@ -97,12 +231,6 @@ def _rate(report: dict[str, Any]) -> str:
     pace = min(1.0, report["last_due"] / report["last_sent"]) if report["last_sent"] > 0.1 else 1.0
     achieved = sent * pace
     return f"only {achieved:.1%} of the planned rate was achieved" if achieved < 0.99 else ""
-
-
-def _send_lag(report: dict[str, Any], service: Any) -> str:
-    lag = report["send_lag"].percentile(99)
-    allowed = max(1e-3, 0.05 * service.percentile(50))
-    return f"generator-limited: requests were sent {lag * 1e3:.2g} ms late (p99)" if lag > allowed else ""
 
 
 def _cap(report: dict[str, Any], evidence: Evidence) -> str:
@@ -131,22 +259,21 @@ def _little(report: dict[str, Any], evidence: Evidence) -> str:
 
 def _notes(report: dict[str, Any], evidence: Evidence) -> list[str]:
     notes = []
-    count = report["response"].count
-    short = [f"{name} (needs {needed:,})" for name, needed in _SAMPLES if 0 < count < needed]
-    if short:
-        notes.append(f"{count:,} samples are too few for {', '.join(short)}")
+    response = report["response"]
+    count = response.count
+    short_of = [f"{name} (needs {needed:,})" for name, needed in _SAMPLES if 0 < count < needed]
+    if short_of:
+        notes.append(f"{count:,} samples are too few for {', '.join(short_of)}")
+    if not evidence.http:
+        notes.append("target and generator share the machine, and this process")
+    if evidence.null_cost is not None and count and _share_of_median(evidence.null_cost, response) > _SHARE:
+        share = min(_share_of_median(evidence.null_cost, response), 1)
+        notes.append(f"calling nothing costs {short(evidence.null_cost)}, {share:.0%} of the median")
     if evidence.never_suspended and evidence.users > 1:
         notes.append(
             f"the target never waits for anything, so its {evidence.users} users took turns: "
             "one call ran at a time"
         )
-    if evidence.http is False and not evidence.lag_is_ours and evidence.loop_lag_p99 is not None:
-        median = report["response"].percentile(50)
-        if count and evidence.loop_lag_p99 > median:
-            notes.append(
-                "the event loop, which target and generator share, "
-                f"was late by {evidence.loop_lag_p99 * 1e3:.2g} ms (p99)"
-            )
     if report["abandoned"]:
         notes.append(f"{report['abandoned']:,} requests were in flight when the run was stopped")
     if report["not_sent"]:

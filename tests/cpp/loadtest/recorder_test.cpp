@@ -2,7 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <deque>
 #include <thread>
+#include <utility>
+#include <vector>
 
 namespace mcp::loadtest {
 namespace {
@@ -167,6 +171,234 @@ TEST(Recorder, AStoppedRunLastsUntilItWasStopped) {
   recorder.own().abandoned = 1;
   recorder.finish(4 * kSecond);
   EXPECT_EQ(shared->report().elapsed_ns, 4 * kSecond);
+}
+
+TEST(Recorder, APlannedRunHasAsManySecondsAsItIsLong) {
+  const auto shared = totals();
+  Recorder recorder(shared, 0, 0, 3 * kSecond);
+  for (Instant at = 0; at < 3 * kSecond; at += 500 * kMs) {
+    recorder.roll(at);
+    recorder.success(sample(at, kMs));
+  }
+  recorder.roll(3 * kSecond);
+  recorder.success(sample(3 * kSecond - kMs, 2 * kMs));
+  EXPECT_EQ(recorder.next_roll(), kNever);
+  recorder.finish(5 * kSecond);
+  const Report report = shared->report();
+  ASSERT_EQ(report.seconds.size(), 3U);
+  EXPECT_EQ(report.seconds[0].successful, 2U);
+  EXPECT_EQ(report.seconds[2].successful, 3U);
+  EXPECT_EQ(report.in_time, 6U);
+}
+
+TEST(Recorder, APlannedRunLastsUntilItsEndThoughNothingElseComes) {
+  const auto shared = totals();
+  Recorder recorder(shared, 0, 0, 3 * kSecond);
+  recorder.success(sample(0, kMs));
+  recorder.finish(3 * kSecond);
+  EXPECT_EQ(shared->report().elapsed_ns, 3 * kSecond);
+  EXPECT_EQ(shared->report().seconds.size(), 3U);
+}
+
+TEST(Recorder, KeepsTheFirstExampleOfAnError) {
+  const auto shared = totals();
+  Recorder recorder(shared, 0, 0, kNever);
+  recorder.failure(sample(0, kMs), "status 500", false);
+  recorder.failure(sample(0, kMs), "status 500", false, "no such table");
+  recorder.failure(sample(0, kMs), "status 500", false, "another");
+  recorder.finish(0);
+  EXPECT_EQ(shared->report().examples.at("status 500"), "no such table");
+}
+
+constexpr int kPausedMs = 300;
+
+// What one thread sees, in ms: when requests start, and how they end.
+enum class What { kStart, kAnswer, kTimeout, kPause, kRetire };
+struct Event {
+  int at;
+  What what;
+};
+struct GapCase {
+  const char* name;
+  std::vector<std::vector<Event>> threads;
+  int planned_end;
+  int finished_at;
+  std::vector<std::pair<int, int>> gaps;  // start and length
+};
+
+void replay(Recorder& recorder, const std::vector<Event>& events) {
+  std::deque<Instant> sent;
+  for (const auto& [ms, what] : events) {
+    const Instant at = ms * kMs;
+    if (what == What::kStart) {
+      recorder.started(at);
+      sent.push_back(at);
+    } else if (what == What::kPause) {
+      recorder.paused(kPausedMs * kMs);
+    } else if (what == What::kRetire) {
+      recorder.retired(at);
+    } else {
+      const Sample ended = sample(sent.front(), at - sent.front());
+      sent.pop_front();
+      if (what == What::kAnswer) {
+        recorder.success(ended);
+      } else {
+        recorder.failure(ended, "timeout", true);
+      }
+    }
+  }
+}
+
+// One request every 10 ms, each of 10 ms, from `from` up to `to`.
+std::vector<Event> steady(int from, int to) {
+  std::vector<Event> events;
+  for (int at = from; at < to; at += 10) {
+    events.push_back({at, What::kStart});
+    events.push_back({at + 10, What::kAnswer});
+  }
+  return events;
+}
+
+std::vector<Event> then(std::vector<Event> first, const std::vector<Event>& second) {
+  first.insert(first.end(), second.begin(), second.end());
+  return first;
+}
+
+class Gaps : public testing::TestWithParam<GapCase> {};
+
+TEST_P(Gaps, AreTimesInWhichNobodyGotAnAnswerThoughSomebodyWaited) {
+  const GapCase& given = GetParam();
+  const auto shared = totals(static_cast<int>(given.threads.size()));
+  const Instant end = given.planned_end == 0 ? kNever : given.planned_end * kMs;
+  int number = 0;
+  for (const std::vector<Event>& events : given.threads) {
+    Recorder recorder(shared, number++, 0, end);
+    replay(recorder, events);
+    recorder.finish(given.finished_at * kMs);
+  }
+  std::vector<std::pair<int, int>> found;
+  for (const Gap& gap : shared->report().gaps) {
+    found.emplace_back(static_cast<int>(gap.start_ns / kMs), static_cast<int>(gap.length_ns / kMs));
+  }
+  EXPECT_EQ(found, given.gaps);
+}
+
+constexpr What kStart = What::kStart;
+constexpr What kAnswer = What::kAnswer;
+constexpr What kTimeout = What::kTimeout;
+
+INSTANTIATE_TEST_SUITE_P(
+    Recorder, Gaps,
+    testing::Values(
+        GapCase{"None", {steady(0, 1000)}, 1000, 1000, {}},
+        GapCase{"Start",
+                {then({{0, kStart}, {400, kAnswer}}, steady(400, 1000))},
+                1000,
+                1000,
+                {{0, 400}}},
+        GapCase{"Middle",
+                {then(then(steady(0, 300), {{300, kStart}, {700, kAnswer}}), steady(700, 1000))},
+                1000,
+                1000,
+                {{300, 400}}},
+        GapCase{"ForGood", {then(steady(0, 300), {{300, kStart}})}, 1000, 6000, {{300, 700}}},
+        GapCase{"Throughout", {{{0, kStart}}}, 1000, 6000, {{0, 1000}}},
+        GapCase{"Twice",
+                {{{0, kStart},
+                  {150, kAnswer},
+                  {150, kStart},
+                  {160, kAnswer},
+                  {160, kStart},
+                  {400, kAnswer}}},
+                400,
+                400,
+                {{0, 150}, {160, 240}}},
+        GapCase{"TimeoutsEndNone",
+                {then(steady(0, 100), {{100, kStart},
+                                       {300, kTimeout},
+                                       {300, kStart},
+                                       {500, kTimeout},
+                                       {500, kStart},
+                                       {600, kAnswer}})},
+                600,
+                600,
+                {{100, 500}}},
+        GapCase{"ThinkingIsNone", {then(steady(0, 100), steady(900, 1000))}, 1000, 1000, {}},
+        GapCase{
+            "ThinkingAfterATimeoutIsNone",
+            {then(steady(0, 100), {{100, kStart}, {300, kTimeout}, {900, kStart}, {905, kAnswer}})},
+            1000,
+            1000,
+            {{100, 200}}},
+        GapCase{"WaitingAfterThinking",
+                {then(steady(0, 100), {{500, kStart}, {800, kAnswer}})},
+                1000,
+                1000,
+                {{500, 300}}},
+        GapCase{"OneOfTwoThreadsGoesOn",
+                {then(steady(0, 300), {{300, kStart}}), steady(0, 1000)},
+                1000,
+                1000,
+                {}},
+        GapCase{"BothThreads",
+                {then(steady(0, 300), {{300, kStart}, {800, kAnswer}}),
+                 then(steady(0, 500), {{500, kStart}, {700, kAnswer}})},
+                1000,
+                1000,
+                {{500, 200}, {700, 100}}},
+        GapCase{"TheOtherThreadIsDone",
+                {steady(0, 200), then(steady(0, 500), {{500, kStart}, {900, kAnswer}})},
+                1000,
+                1000,
+                {{500, 400}}},
+        GapCase{"TheLastOfABudgetIsNoStall",
+                {{{0, kStart}, {0, kStart}, {10, kAnswer}, {10, What::kRetire}, {900, kAnswer}}},
+                0,
+                900,
+                {}},
+        GapCase{"ThatThePausedGeneratorMade",
+                {{{0, kStart}, {400, What::kPause}, {401, kAnswer}}},
+                1000,
+                1000,
+                {}},
+        GapCase{"LongerThanThePauseOfTheGenerator",
+                {{{0, kStart}, {400, What::kPause}, {900, kAnswer}, {900, kStart}, {910, kAnswer}}},
+                1000,
+                1000,
+                {{0, 900}}}),
+    [](const auto& each) { return each.param.name; });
+
+TEST(Recorder, GapsBeforeTheMeasurementAreCutAtItsStart) {
+  const auto shared = totals();
+  Recorder recorder(shared, 0, kSecond, 3 * kSecond);
+  recorder.started(500 * kMs);
+  recorder.success(sample(500 * kMs, 800 * kMs));
+  recorder.finish(3 * kSecond);
+  const Report report = shared->report();
+  ASSERT_EQ(report.gaps.size(), 1U);
+  EXPECT_EQ(report.gaps[0].start_ns, 0);
+  EXPECT_EQ(report.gaps[0].length_ns, 300 * kMs);
+  EXPECT_EQ(report.gaps[0].caught, 1U);
+}
+
+TEST(Recorder, KeepsTheLongestOfManyGaps) {
+  const auto shared = totals();
+  Recorder recorder(shared, 0, 0, kNever);
+  Instant at = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    const Duration took = i % 1000 == 500 ? kSecond : 100 * kMs;
+    recorder.started(at);
+    recorder.success(sample(at, took));
+    at += took;
+  }
+  recorder.finish(at);
+  const auto& gaps = shared->report().gaps;
+  EXPECT_LE(gaps.size(), 4097U);
+  EXPECT_EQ(std::count_if(gaps.begin(), gaps.end(),
+                          [](const Gap& gap) { return gap.length_ns == kSecond; }),
+            20);
+  EXPECT_TRUE(std::is_sorted(gaps.begin(), gaps.end(),
+                             [](const Gap& a, const Gap& b) { return a.start_ns < b.start_ns; }));
 }
 
 }  // namespace

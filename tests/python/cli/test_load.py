@@ -71,20 +71,26 @@ def service() -> Iterator[Service]:
 
 
 @pytest.mark.parametrize(
-    ("interrupted", "passed", "valid", "code"),
+    ("changes", "code"),
     [
-        (False, True, True, 0),
-        (False, False, True, 1),
-        (False, False, False, 1),
-        (False, True, False, 3),
-        (True, False, False, 130),
+        ({}, 0),
+        ({"passed": False}, 1),
+        ({"passed": False, "valid": False}, 1),
+        ({"valid": False}, 3),
+        ({"success_rate": 0.995}, 0),
+        ({"success_rate": 0.9, "valid": False}, 1),
+        ({"success_rate": 0.9, "failures_allowed": True}, 0),
+        ({"success_rate": 0.9, "failures_allowed": True, "valid": False}, 3),
+        ({"success_rate": 0.0, "failures_allowed": True, "valid": False, "successful": 0}, 1),
+        ({"interrupted": True, "passed": False, "valid": False}, 130),
     ],
 )
-def test_each_outcome_has_an_exit_code_of_its_own(
-    interrupted: bool, passed: bool, valid: bool, code: int
-) -> None:
-    result = SimpleNamespace(interrupted=interrupted, passed=passed, valid=valid)
-    assert exit_code(result) == code  # type: ignore[arg-type]
+def test_each_outcome_has_an_exit_code_of_its_own(changes: dict[str, object], code: int) -> None:
+    usual = {
+        "interrupted": False, "passed": True, "valid": True, "success_rate": 1.0, "failures_allowed": False,
+        "successful": 100,
+    }  # fmt: skip
+    assert exit_code(SimpleNamespace(**{**usual, **changes})) == code  # type: ignore[arg-type]
 
 
 def test_thresholds_decide(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,12 +102,37 @@ def test_thresholds_decide(service: Service, capsys: pytest.CaptureFixture[str])
     assert "p99<1us  FAILED" in capsys.readouterr().out
 
 
-def test_a_run_that_measured_the_generator_is_invalid(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_nobody_answers_has_failed(capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody answers, so there is nothing that the numbers could be about."""
-    assert main(["load", f"http://127.0.0.1:{free_port()}/", "-n", "20"]) == 3
+    assert main(["load", f"http://127.0.0.1:{free_port()}/", "-n", "20"]) == 1
     printed = capsys.readouterr().out
     assert "INVALID" in printed
     assert "connection refused: 20" in printed
+    assert "no request was answered" in printed
+    assert "p99" not in printed
+
+
+def test_failures_are_an_exit_code_unless_a_threshold_allows_them(service: Service) -> None:
+    arguments = ["load", f"{service.url}/busy", "-n", "20", "-c", "2"]
+    assert main(arguments) == 1
+    assert main([*arguments, "--threshold", "failed<=5"]) == 1
+
+
+def test_help_lists_what_a_threshold_may_say(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["load", "--help"])
+    printed = capsys.readouterr().out
+    for word in (
+        "p99",
+        "success_rate",
+        "rps",
+        "<=",
+        "us, ms",
+        "--abort-on-fail",
+        "p99{GET /login}<50ms",
+        "[10s..30s]",
+    ):
+        assert word in printed
 
 
 @pytest.mark.parametrize(
@@ -110,6 +141,8 @@ def test_a_run_that_measured_the_generator_is_invalid(capsys: pytest.CaptureFixt
         (["http://203.0.113.1/", "-n", "1"], "203.0.113.1"),
         (["http://127.0.0.1/", "-n", "0"], "num_requests=0"),
         (["http://127.0.0.1/", "--threshold", "p42<1ms"], "p42<1ms"),
+        (["http://127.0.0.1/", "--threshold", "p99<50"], "'p99<50ms'"),
+        (["json:dumps", "--path", "/x"], "--path"),
         (["http://127.0.0.1/", "--csv", "/no/such/folder/x.csv"], "/no/such/folder/x.csv"),
         (["http://127.0.0.1/", "--body", "@/no/such/file"], "/no/such/file"),
         (["no_such_module:app"], "no_such_module:app"),
@@ -209,16 +242,42 @@ def test_json_alone_goes_to_standard_output(service: Service, capsys: pytest.Cap
     assert json.loads(capsys.readouterr().out)["successful"] == 10
 
 
-def test_ctrl_c_prints_the_results_so_far(service: Service) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_prints_the_results_so_far(service: Service, number: signal.Signals, code: int) -> None:
     command = [sys.executable, "-m", "mcp_performance", "load", service.url, "--duration", "10m", "--json"]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert service.reached.wait(60)
-        os.kill(run.pid, signal.SIGINT)
+        os.kill(run.pid, number)
         out, _ = run.communicate(timeout=60)
     finally:
         run.kill()
-    assert run.returncode == 130
+    assert run.returncode == code
     found = json.loads(out)
     assert found["interrupted"] is True
+    assert found["verdict"] == "partial"
     assert found["successful"] >= 90
+
+
+def test_an_asgi_app_gets_path_method_headers_and_body(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "app_for_the_command.py").write_text(
+        """
+seen = []
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        raise RuntimeError("no lifespan")
+    body = (await receive())["body"]
+    one = dict(scope["headers"])[b"x-one"]
+    seen.append((scope["method"], scope["path"], scope["query_string"], one, body))
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+"""
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")
+    request = ["--path", "/orders?x=1", "--method", "PUT", "--header", "X-One: 1", "--body", "text"]
+    main(["load", "app_for_the_command:app", "-n", "3", "-c", "1", *request])
+    seen = sys.modules["app_for_the_command"].seen
+    assert seen == [("PUT", "/orders", b"x=1", b"1", b"text")] * 3

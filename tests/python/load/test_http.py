@@ -464,7 +464,7 @@ async def main():
         resource.setrlimit(resource.RLIMIT_NOFILE, (120, hard))
         results = await LoadTester(url).run_load_test(2000, 1000, timeout=1)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        print(results.successful > 0, results.valid, results.verdict)
+        print(results.successful > 0, results.valid, results.reason)
 asyncio.run(main())
 """
     folder = str(Path(load_servers.__file__).parent)
@@ -490,7 +490,7 @@ async def test_ten_thousand_sockets() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert results.total_requests == 20_000
     if hard < 10_100:
-        assert results.verdict.startswith("generator-limited: too many open files")
+        assert results.reason.startswith("generator-limited: too many open files")
     assert results.successful == 20_000, results.errors
 
 
@@ -503,7 +503,7 @@ from mcp_performance import LoadTester
 async def main():
     async with serve(responding(lambda _: response())) as url:
         results = await LoadTester(url).run_load_test(500, 40, timeout=20)
-        print(results.successful > 0, results.valid, results.verdict)
+        print(results.successful > 0, results.valid, results.reason)
 asyncio.run(main())
 """
     setup = "ip link set lo up && echo '40000 40007' >/proc/sys/net/ipv4/ip_local_port_range && exec \"$@\""
@@ -571,8 +571,12 @@ async def test_a_threshold_that_cannot_hold_ends_the_run() -> None:
 
     async with serve(responding(respond)) as url:
         results = await LoadTester(url).run_load_test(
-            duration=600, concurrent_users=20, thresholds=["success_rate>=99%", "p99<60s"]
+            duration=600,
+            concurrent_users=20,
+            thresholds=["success_rate>=99%", "p99<60s"],
+            abort_on_fail=True,
         )
     assert results.elapsed < 60
     assert results.thresholds == {"success_rate>=99%": False, "p99<60s": True}
     assert not results.passed
+    assert results.verdict == "partial"

@@ -209,7 +209,7 @@ class Server:
         return dataclasses.replace(
             self.template,
             valid=could,
-            verdict="the planned rate was held"
+            reason="the planned rate was held"
             if could
             else "generator-limited: its thread used 99% of a core",
             thresholds=dict.fromkeys(options["thresholds"], held),

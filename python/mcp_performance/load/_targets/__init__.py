@@ -13,7 +13,16 @@ from ._http import HttpTarget
 from ._sample import SampleTarget
 from ._target import Target, TargetOptions
 
-__all__ = ["AsgiTarget", "AsyncTarget", "HttpTarget", "SyncTarget", "Target", "TargetOptions", "make_target"]
+__all__ = [
+    "AsgiTarget",
+    "AsyncTarget",
+    "HttpTarget",
+    "SyncTarget",
+    "Target",
+    "TargetOptions",
+    "make_target",
+    "takes_asgi",
+]
 
 
 def make_target(target: Any, options: TargetOptions) -> Target:
@@ -29,7 +38,7 @@ def make_target(target: Any, options: TargetOptions) -> Target:
     if not callable(target):
         raise TypeError(f"target={target!r}: expected a URL, an ASGI app or a callable")
     function: Any = target
-    if _takes_asgi(target):
+    if takes_asgi(target):
         return AsgiTarget(function, options)
     for name, value in (("scenario", options.scenario), ("headers", options.headers)):
         if value:
@@ -39,7 +48,7 @@ def make_target(target: Any, options: TargetOptions) -> Target:
     return AsyncTarget(function) if is_async(function, wrapped=True) else SyncTarget(function)
 
 
-def _takes_asgi(target: Any) -> bool:
+def takes_asgi(target: Any) -> bool:
     """Whether *target* must be called as ``(scope, receive, send)``."""
     try:
         parameters = inspect.signature(target).parameters.values()

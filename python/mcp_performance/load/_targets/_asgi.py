@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -10,7 +11,7 @@ from urllib.parse import unquote
 
 from ..._core import CallRun, RequestPicker
 from ...errors import LoadTestError
-from .._drive import Driven, Supervisor, drive_tasks
+from .._drive import Driven, Supervisor, drive_tasks, has_busy_threads
 from .._options import RunOptions
 from .._scenario import Plan
 from ._callable import median_cost
@@ -32,6 +33,7 @@ class AsgiTarget(Target):
         self.name = name or f"ASGI app {name_of(app)}"
         self._app = app
         self._plan = plan(options, "", "")
+        self.kinds = [kind.name for kind in self._plan.kinds]
         picker = RequestPicker(
             scenario=[kind.native() for kind in self._plan.kinds],
             sequence=self._plan.sequence,
@@ -42,11 +44,16 @@ class AsgiTarget(Target):
         self._call = _AsgiCall(app, picker, self._plan)
 
     async def drive(self, options: RunOptions, supervisor: Supervisor) -> Driven:
-        kinds = [kind.name for kind in self._plan.kinds]
-        run = CallRun(**options.native(), kinds=kinds, first_byte=True, threaded=False)
-        async with _Lifespan(self._app):
-            driven = await drive_tasks(run, self._call, options, supervisor, with_number=True)
+        foreign = await has_busy_threads()
+        async with _Lifespan(self._app, options.drain) as lifespan:
+            run = CallRun(**options.native(), kinds=self.kinds, first_byte=True, threaded=False)
+            driven = await drive_tasks(
+                run, self._call, options, supervisor, with_number=True, foreign=foreign
+            )
+            if driven.ended.cut_off:
+                lifespan.seconds = _AFTER_CUT
         driven.exceptions.update(self._call.exceptions)
+        driven.report["examples"].update(self._call.examples)
         return driven
 
     async def null_cost(self) -> float | None:
@@ -58,6 +65,10 @@ class AsgiTarget(Target):
         return await median_cost(call, with_number=True)
 
 
+# Of the body of a failed answer, as its example.
+_EXAMPLE_BYTES = 200
+# Seconds that an app may take to start; to shut down after a run that took the drain time; to be cancelled.
+_STARTUP, _AFTER_CUT, _CANCELLED = 60.0, 0.2, 0.2
 _NULL_START: Message = {"type": "http.response.start", "status": 200, "headers": []}
 _NULL_BODY: Message = {"type": "http.response.body", "body": b""}
 
@@ -65,8 +76,9 @@ _NULL_BODY: Message = {"type": "http.response.body", "body": b""}
 class _Lifespan:
     """The app's startup and shutdown around a run, for apps that take part in the protocol."""
 
-    def __init__(self, app: AsgiApp) -> None:
+    def __init__(self, app: AsgiApp, seconds: float) -> None:
         self._app = app
+        self.seconds = seconds  # that it may take to shut down
         self._to_app: asyncio.Queue[Message] = asyncio.Queue()
         self._from_app: asyncio.Queue[Message] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
@@ -76,44 +88,62 @@ class _Lifespan:
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": {}}
         await self._app(scope, self._to_app.get, self._from_app.put)
 
-    async def _exchange(self, kind: str) -> Message | None:
-        """Send lifespan.*kind* and wait for its answer; None when the app has left the protocol."""
+    async def _exchange(self, kind: str, seconds: float) -> Message | None:
+        """Send lifespan.*kind* and wait for its answer; None when the app has left the protocol.
+
+        Raises:
+            TimeoutError: it took longer than *seconds*.
+        """
         if self._task is None:
             return None
         await self._to_app.put({"type": f"lifespan.{kind}"})
         answer = asyncio.ensure_future(self._from_app.get())
-        await asyncio.wait({answer, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(
+            {answer, self._task}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+        )
         if answer.done():
             return answer.result()
         answer.cancel()
+        if not done:
+            raise TimeoutError(f"lifespan.{kind} took longer than {seconds:g} s")
         return None
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> _Lifespan:
         self._task = asyncio.create_task(self._run())
-        answer = await self._exchange("startup")
+        try:
+            answer = await self._exchange("startup", _STARTUP)
+        except TimeoutError as error:
+            await self._end()
+            raise LoadTestError(f"the app's startup failed: {error}") from None
         if answer is not None and answer["type"] == "lifespan.startup.failed":
-            await asyncio.wait({self._task})
+            await asyncio.wait({self._task}, timeout=_CANCELLED)
+            await self._end()
             raise LoadTestError(f"the app's startup failed: {answer.get('message', '')}")
         self._supported = answer is not None
         if self._task.done() and not self._task.cancelled():
             self._task.exception()  # an app without lifespan raises here, as the protocol allows
+        return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._supported:
+            with contextlib.suppress(TimeoutError):
+                await self._exchange("shutdown", self.seconds)
+        await self._end()
+
+    async def _end(self) -> None:
         if self._task is None:
             return
-        if self._supported:
-            await self._exchange("shutdown")
         if not self._task.done():
             self._task.cancel()
-        await asyncio.wait({self._task})
-        if not self._task.cancelled():
+        await asyncio.wait({self._task}, timeout=_CANCELLED)
+        if self._task.done() and not self._task.cancelled():
             self._task.exception()
 
 
 class _Timeline:
     """The app's side of one request: what it sends, and when the first byte came."""
 
-    __slots__ = ("body", "bytes", "first_byte", "keep", "messages", "status")
+    __slots__ = ("body", "bytes", "first_byte", "head", "keep", "messages", "status")
 
     def __init__(self, messages: list[Message], keep: bool) -> None:
         self.messages = messages
@@ -122,6 +152,7 @@ class _Timeline:
         self.first_byte = 0.0
         self.keep = keep
         self.body = b""
+        self.head = b""
 
     async def receive(self) -> Message:
         if self.messages:
@@ -136,6 +167,7 @@ class _Timeline:
             body = message.get("body", b"")
             if not self.first_byte:
                 self.first_byte = time.monotonic()
+                self.head = body
             self.bytes += len(body)
             if self.keep:
                 self.body += body
@@ -150,6 +182,7 @@ class _AsgiCall:
         self._app = app
         self.picker = picker
         self.exceptions: dict[str, BaseException] = {}
+        self.examples: dict[str, str] = {}
         self._checks = [kind.check for kind in plan.kinds]
         self._scopes = [[_scope(*message) for message in kind.messages] for kind in plan.kinds]
 
@@ -179,6 +212,8 @@ class _AsgiCall:
             failure = f"status {timeline.status}"
         elif check.contains and check.contains not in timeline.body:
             failure = "check failed: body"
+        if failure is not None and timeline.head and failure not in self.examples:
+            self.examples[failure] = timeline.head[:_EXAMPLE_BYTES].decode("utf-8", "replace")
         return failure, kind, timeline.bytes, first_byte
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ..._core import CallRun
-from .._drive import Driven, Supervisor, drive_tasks, drive_threads
+from .._drive import Driven, Ended, Supervisor, drive_tasks, drive_threads, has_busy_threads
 from .._options import RunOptions
 from ._target import Target, name_of
 
@@ -18,15 +18,15 @@ _NULL_CALLS = 2000
 class AsyncTarget(Target):
     """A coroutine function without arguments, awaited on the running loop."""
 
-    lag_is_ours = True
-
     def __init__(self, function: Callable[[], Awaitable[Any]]) -> None:
         self.name = name_of(function)
+        self.kinds = [self.name]
         self._function = function
 
     async def drive(self, options: RunOptions, supervisor: Supervisor) -> Driven:
-        run = CallRun(**options.native(), kinds=[self.name], first_byte=False, threaded=False)
-        return await drive_tasks(run, self._function, options, supervisor, with_number=False)
+        foreign = await has_busy_threads()
+        run = CallRun(**options.native(), kinds=self.kinds, first_byte=False, threaded=False)
+        return await drive_tasks(run, self._function, options, supervisor, with_number=False, foreign=foreign)
 
     async def null_cost(self) -> float | None:
         async def nothing() -> None:
@@ -40,11 +40,13 @@ class SyncTarget(Target):
 
     def __init__(self, function: Callable[[], Any]) -> None:
         self.name = name_of(function)
+        self.kinds = [self.name]
         self._function = function
 
     async def drive(self, options: RunOptions, supervisor: Supervisor) -> Driven:
-        run = CallRun(**options.native(), kinds=[self.name], first_byte=False, threaded=True)
-        return await drive_threads(run, self._function, options, supervisor)
+        foreign = await has_busy_threads()
+        run = CallRun(**options.native(), kinds=self.kinds, first_byte=False, threaded=True)
+        return await drive_threads(run, self._function, options, supervisor, foreign=foreign)
 
     async def null_cost(self) -> float | None:
         def nothing() -> None:
@@ -55,15 +57,15 @@ class SyncTarget(Target):
         return float(driven.report["response"].percentile(50))
 
 
-async def _plain(run: Any, work: Awaitable[None], stop: Callable[[], None]) -> bool:
+async def _plain(run: Any, work: Awaitable[None], stop: Any, cut_off: Any) -> Ended:
     await work
-    return False
+    return Ended()
 
 
 def _null_options() -> RunOptions:
     return RunOptions(
         requests=_NULL_CALLS, users=1, duration=None, rate=None, stages=None, stage_users=0.0, batch_size=1,
-        warmup=0.0, timeout=60.0, think=(0.0, 0.0), poisson=False, seed=0,
+        warmup=0.0, timeout=60.0, drain=5.0, think=(0.0, 0.0), poisson=False, seed=0,
     )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ class HttpTarget(Target):
         self.name = url.partition("?")[0] if options.scenario else url
         self._options = options
         self._plan = plan(options, self._url.path, self._url.query)
+        self.kinds = [kind.name for kind in self._plan.kinds]
         self._salt = options.salt()
 
     async def drive(self, options: RunOptions, supervisor: Supervisor) -> Driven:

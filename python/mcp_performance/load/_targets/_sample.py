@@ -71,7 +71,7 @@ class SampleTarget(AsgiTarget):
         filled = TargetOptions(headers=options.headers, scenario=_REQUESTS, seed=options.seed)
         super().__init__(self._sample, filled, "built-in sample service")
 
-    async def drive(self, options: RunOptions, supervisor: Callable[[Any, Any, Any], Any]) -> Driven:
+    async def drive(self, options: RunOptions, supervisor: Callable[[Any, Any, Any, Any], Any]) -> Driven:
         with tempfile.TemporaryDirectory(prefix="mcp-performance-") as directory:
             path = Path(directory) / "sample.db"
             _create(path)

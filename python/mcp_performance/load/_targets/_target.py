@@ -48,10 +48,11 @@ class Target:
     """Something that requests can be sent to."""
 
     name: str
+    kinds: list[str]
+    """Names of its requests."""
     http = False
-    lag_is_ours = False
 
-    async def drive(self, options: RunOptions, supervisor: Callable[[Any, Any, Any], Any]) -> Driven:
+    async def drive(self, options: RunOptions, supervisor: Callable[[Any, Any, Any, Any], Any]) -> Driven:
         raise LoadTestError(f"{type(self).__name__} cannot be driven")
 
     async def null_cost(self) -> float | None:

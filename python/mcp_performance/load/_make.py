@@ -1,0 +1,194 @@
+"""From what a run recorded to its result."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ._bottleneck import find_bottleneck
+from ._drive import Driven
+from ._options import RunOptions
+from ._result import LoadTestResult
+from ._stalls import Gap, corrected_percentiles, find_stalls
+from ._stats import RequestStats, SecondStats
+from ._targets import Target
+from ._thresholds import Threshold
+from ._verdict import Evidence, judge
+
+__all__ = ["make_result"]
+
+_EXAMPLE_CHARACTERS = 200
+
+
+def make_result(
+    target: Target,
+    options: RunOptions,
+    driven: Driven,
+    null_cost: float | None,
+    conditions: Sequence[Threshold],
+    threads: int,
+) -> LoadTestResult:
+    """The figures of a run that has ended, what they are worth, and whether *conditions* hold."""
+    report = driven.report
+    stalls = find_stalls(
+        report["gaps"],
+        report["service"] if options.open_model else report["response"],
+        answered=report["successful"] > 0,
+    )
+    figures = LoadTestResult(
+        **_figures(report, options, driven),
+        **_times(report, options, stalls),
+        target=target.name,
+        generator_cpu=report["generator_cpu"] / report["elapsed"]
+        if target.http and report["elapsed"]
+        else None,
+        valid=False,
+        verdict="ok",
+        reason="",
+    )
+    evidence = Evidence(
+        open_model=options.open_model,
+        http=target.http,
+        users=options.users * options.batch_size,
+        threads=threads,
+        null_cost=null_cost,
+        late=driven.late,
+        late_total=driven.late_total,
+        cpu=driven.cpu,
+        foreign=driven.foreign,
+        throttled=driven.ended.throttled,
+        never_suspended=driven.suspensions == 0,
+        think=options.think[1] > 0,
+        ramp=options.stages is not None,
+        stalls=stalls,
+        interrupted=driven.ended.interrupted,
+        aborted=driven.ended.aborted,
+        failures_allowed=any(condition.allows_failures(figures) for condition in conditions),
+    )
+    judgement = judge(report, evidence)
+    return dataclasses.replace(
+        figures,
+        valid=judgement.valid,
+        verdict=judgement.verdict,
+        reason=judgement.reason,
+        notes=judgement.notes,
+        failures_allowed=evidence.failures_allowed,
+        thresholds={condition.expression: condition.holds(figures) for condition in conditions},
+    )
+
+
+def _figures(report: dict[str, Any], options: RunOptions, driven: Driven) -> dict[str, Any]:
+    total = report["successful"] + report["failed"]
+    lag = driven.loop_lag.percentile(99) if driven.loop_lag is not None and driven.loop_lag.count else None
+    return {
+        "model": "open" if options.open_model else "closed",
+        "concurrent_users": options.users,
+        "total_requests": total,
+        "successful": report["successful"],
+        "failed": report["failed"],
+        "requests_per_second": _throughput(report, options, driven),
+        "success_rate": report["successful"] / total if total else 0.0,
+        "errors": dict(sorted(report["errors"].items(), key=lambda item: -item[1])),
+        "examples": _examples(report["examples"], driven.exceptions),
+        "elapsed": report["elapsed"],
+        "target_rate": options.rate,
+        "waited_for_user": report["waited_for_user"],
+        "not_sent": report["not_sent"],
+        "abandoned": report["abandoned"],
+        "warmup_requests": report["warmup"],
+        "interrupted": driven.ended.interrupted,
+        "bytes_received": report["bytes_received"],
+        "bytes_sent": report["bytes_sent"],
+        "reconnects": report["reconnects"],
+        "loop_lag_p99": lag,
+        "requests": _by_name(report["kinds"]),
+        "series": _series(report, options),
+        "exceptions": driven.exceptions,
+        "bottleneck": None if driven.witness is None else find_bottleneck(driven.witness, report, lag),
+    }
+
+
+def _times(report: dict[str, Any], options: RunOptions, stalls: Sequence[Gap]) -> dict[str, Any]:
+    response = report["response"]
+    service = report["service"] if options.open_model else response
+    first_byte = report["first_byte"]
+    return {
+        "avg_response_time": response.mean,
+        "p50": response.percentile(50),
+        "p95": response.percentile(95),
+        "p99": response.percentile(99),
+        "p999": response.percentile(99.9),
+        "max": response.max,
+        "service_avg": service.mean,
+        "service_p50": service.percentile(50),
+        "service_p95": service.percentile(95),
+        "service_p99": service.percentile(99),
+        "first_byte_p50": first_byte.percentile(50) if first_byte.count else None,
+        "first_byte_p99": first_byte.percentile(99) if first_byte.count else None,
+        "connect_avg": report["connect"].mean if report["connect"].count else None,
+        "send_lag_p99": report["send_lag"].percentile(99),
+        "stalls": [(start, length) for start, length, _ in stalls],
+        # With an arrival rate, what was due in a stall was sent, and has waited.
+        "corrected": corrected_percentiles(response, () if options.open_model else stalls, report["elapsed"]),
+        "histogram": response,
+        "service_histogram": service,
+    }
+
+
+def _throughput(report: dict[str, Any], options: RunOptions, driven: Driven) -> float:
+    """Successes a second. Of a run that came to its planned end, those by then: a straggler, or the time
+    in which it is waited for, does not stretch the run."""
+    elapsed = report["elapsed"]
+    stopped = driven.ended.interrupted or driven.ended.aborted
+    if options.duration is not None and not stopped and options.duration <= elapsed:
+        return float(report["in_time"] / options.duration)
+    return report["successful"] / elapsed if elapsed else 0.0
+
+
+def _examples(texts: Mapping[str, str], exceptions: Mapping[str, BaseException]) -> dict[str, str]:
+    found = {kind: _one_line(str(error) or repr(error)) for kind, error in exceptions.items()}
+    return {**found, **{kind: _one_line(text) for kind, text in texts.items()}}
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:_EXAMPLE_CHARACTERS]
+
+
+def _series(report: dict[str, Any], options: RunOptions) -> tuple[SecondStats, ...]:
+    """The seconds of a run, the last one as long as it was."""
+    end = report["elapsed"] if options.planned is None else min(report["elapsed"], options.planned)
+    points = report["series"]
+    if len(points) > max(1, math.ceil(end)):
+        end = float(len(points))  # the run went on into a second in which nothing ended
+    return tuple(
+        SecondStats(second, *(*point, max(1e-9, min(1.0, end - second))))
+        for second, point in enumerate(points)
+    )
+
+
+def _by_name(kinds: Sequence[tuple[str, int, int, int, Any]]) -> dict[str, RequestStats]:
+    merged: dict[str, tuple[int, int, int, Any]] = {}
+    for name, successful, failed, size, histogram in kinds:
+        if name in merged:
+            before = merged[name]
+            histogram.merge(before[3])
+            merged[name] = (before[0] + successful, before[1] + failed, before[2] + size, histogram)
+        else:
+            merged[name] = (successful, failed, size, histogram)
+    return {
+        name: RequestStats(
+            name,
+            successful,
+            failed,
+            size,
+            h.mean,
+            h.percentile(50),
+            h.percentile(95),
+            h.percentile(99),
+            h.max,
+            h.percentile(99.9),
+        )
+        for name, (successful, failed, size, h) in merged.items()
+    }

@@ -1,0 +1,61 @@
+"""Stalls of the target, and percentiles with the requests that they kept from being sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .._core import LoadHistogram
+from ._stats import Percentiles
+
+__all__ = ["Gap", "Stall", "corrected_percentiles", "find_stalls"]
+
+# (start, length, requests that waited for its end), seconds
+Gap = tuple[float, float, int]
+# (second of the run, seconds)
+Stall = tuple[float, float]
+
+_SHORTEST = 0.1
+_TIMES_P99 = 10
+# A target whose every hundredth request is slow is slow, and does not stall.
+_MOST_SHARE = 0.01
+_MOST_AT_LEAST = 5
+
+
+def find_stalls(gaps: Sequence[Gap], times: LoadHistogram, *, answered: bool) -> list[Gap]:
+    """Those of *gaps* that are longer than 100 ms and than ten times the P99 of *times*.
+
+    The P99 is that of the requests that no stall caught: a stall cannot hide behind its own victims.
+    *answered* is False where no request succeeded, so that there is nothing to compare with.
+    """
+    longest = sorted(gaps, key=lambda gap: -gap[1])
+    most = max(_MOST_AT_LEAST, int(_MOST_SHARE * times.count))
+    for count in range(min(most, len(longest)), 0, -1):
+        caught = sum(gap[2] for gap in longest[:count])
+        if longest[count - 1][1] > max(_SHORTEST, _TIMES_P99 * _p99_without(times, caught, answered)):
+            return sorted(longest[:count])
+    return []
+
+
+def _p99_without(times: LoadHistogram, caught: int, answered: bool) -> float:
+    """The P99 of all but the *caught* longest times."""
+    rest = times.count - caught
+    if rest <= 0:
+        return float("inf") if answered else 0.0
+    return times.percentile(99 * rest / times.count)
+
+
+def corrected_percentiles(times: LoadHistogram, stalls: Sequence[Gap], elapsed: float) -> Percentiles:
+    """Percentiles of *times* and of what would have been sent during *stalls*.
+
+    Requests come at the rate that the run had outside of its stalls, and each waits for the end of
+    the stall in which it is due. Those that did wait are in *times* already.
+    """
+    if not stalls:
+        return Percentiles.of(times)
+    outside = elapsed - sum(length for _, length, _ in stalls)
+    sent = times.count - sum(caught for _, _, caught in stalls)
+    rate = max(0, sent) / outside if outside > 0 else 0.0
+    filled = times.copy()
+    for _, length, caught in stalls:
+        filled.add_waits(length, max(0, round(rate * length) - caught))
+    return Percentiles.of(filled)

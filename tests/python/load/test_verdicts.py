@@ -1,0 +1,498 @@
+"""What a run is worth: stalls, failures, starved generators, hard ends, and the conditions of users."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from load_servers import Received, free_port, responding, response, serve
+from mcp_performance import ConfigurationError, LoadTester, LoadTestResult, Request
+from mcp_performance._core import LoadHistogram
+from mcp_performance.load import RequestStats, SecondStats
+from mcp_performance.load._stalls import Gap, corrected_percentiles, find_stalls
+from mcp_performance.load._thresholds import check_thresholds
+from mcp_performance.load._verdict import Evidence, judge
+
+
+def times(*parts: tuple[int, float]) -> LoadHistogram:
+    histogram = LoadHistogram()
+    for count, value in parts:
+        for _ in range(count):
+            histogram.record(value)
+    return histogram
+
+
+# Which gaps are stalls
+
+
+@pytest.mark.parametrize(
+    ("response", "gaps", "stalls"),
+    [
+        pytest.param(times((5000, 0.001)), [], 0, id="none"),
+        pytest.param(times((5000, 0.001), (10, 2.0)), [(1.0, 2.0, 10)], 1, id="one"),
+        pytest.param(
+            times((5000, 0.001), (30, 0.5)), [(1, 0.5, 10), (2, 0.5, 10), (3, 0.5, 10)], 1 * 3, id="three"
+        ),
+        pytest.param(times((40, 0.1), (10, 2.0)), [(1.0, 2.0, 10)], 1, id="its victims are a fifth of all"),
+        pytest.param(times((5000, 0.02), (10, 0.19)), [(1.0, 0.19, 10)], 0, id="less than ten times the P99"),
+        pytest.param(times((5000, 0.02), (10, 0.21)), [(1.0, 0.21, 10)], 1, id="more than ten times the P99"),
+        pytest.param(times((8, 0.5)), [(i / 2, 0.5, 1) for i in range(8)], 0, id="a slow target"),
+        pytest.param(times((20, 0.3)), [(0, 0.3, 10), (0.3, 0.3, 10)], 0, id="users in step"),
+        pytest.param(times((1, 0.5)), [(0, 0.5, 1)], 0, id="a single request"),
+        pytest.param(
+            times((950, 0.001), (50, 0.5)), [(i, 0.5, 1) for i in range(50)], 0, id="a slow kind of request"
+        ),
+    ],
+)
+def test_a_gap_far_longer_than_what_requests_take_is_a_stall(
+    response: LoadHistogram, gaps: list[Gap], stalls: int
+) -> None:
+    assert len(find_stalls(gaps, response, answered=True)) == stalls
+
+
+def test_a_target_that_never_answers_stalls_throughout() -> None:
+    assert find_stalls([(0, 1.0, 4)], times((4, 2.0)), answered=False) == [(0, 1.0, 4)]
+    assert find_stalls([(0, 1.0, 4)], LoadHistogram(), answered=False) == [(0, 1.0, 4)]
+
+
+def test_corrected_percentiles_have_what_a_stall_kept_from_being_sent() -> None:
+    """100 a second for 9 s and a stall of 1 s that one request saw: 99 more waited, each for its part."""
+    response = times((900, 0.001), (1, 1.0))
+    corrected = corrected_percentiles(response, [(3.0, 1.0, 1)], 10.0)
+    assert response.percentile(99) == pytest.approx(0.001, rel=0.01)
+    assert corrected.p99 == pytest.approx(0.9, abs=0.03)  # 1 % of 1,000: a tenth of the stall is above
+    assert corrected.p50 == pytest.approx(0.001, rel=0.01)
+    assert corrected.max == pytest.approx(1.0, rel=0.01)
+    assert dict(corrected)["p99"] == corrected["p99"] == corrected.p99
+    assert corrected_percentiles(response, [], 10.0).p99 == response.percentile(99)
+
+
+# Which word
+
+
+def report(**changes: Any) -> dict[str, Any]:
+    response = times((5000, 0.01))
+    base: dict[str, Any] = {
+        "successful": 5000, "failed": 0, "abandoned": 0, "not_sent": 0, "waited_for_user": 0,
+        "parked_users": 0, "generator_limit": "", "generator_cpu": 0.5, "elapsed": 5.0, "busy": 50.0,
+        "errors": {}, "last_due": 5.0, "last_sent": 5.0, "send_lag": LoadHistogram(),
+        "response": response, "service": response,
+    }  # fmt: skip
+    return {**base, **changes}
+
+
+FAILED = {"successful": 4900, "failed": 100, "errors": {"status 500": 100}}
+NONE = {"successful": 0, "failed": 9, "errors": {"connection refused": 9}, "response": LoadHistogram()}
+STALL = {"stalls": [(1.0, 2.0, 10)]}
+LATE = {"late": times((100, 0.002)), "late_total": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "evidence", "word"),
+    [
+        ({}, {}, "ok"),
+        ({"successful": 4960, "failed": 40, "errors": {"status 500": 40}}, {}, "ok"),
+        (FAILED, {}, "failures"),
+        (FAILED, {"failures_allowed": True}, "ok"),
+        (NONE, {"failures_allowed": True}, "failures"),
+        ({}, STALL, "stalled"),
+        (FAILED, STALL, "stalled"),
+        ({}, LATE, "generator-limited"),
+        ({}, {**STALL, **LATE}, "stalled"),
+        ({}, {**STALL, **LATE, "late_total": 2.0}, "generator-limited"),
+        ({}, {"throttled": 1.0}, "generator-limited"),
+        ({"generator_limit": "too many open files"}, STALL, "generator-limited"),
+        ({"not_sent": 500}, {"open_model": True}, "generator-limited"),
+        ({}, {"interrupted": True}, "partial"),
+        (FAILED, {"aborted": True, **STALL}, "partial"),
+    ],
+)
+def test_each_fault_has_its_word(changes: dict[str, Any], evidence: dict[str, Any], word: str) -> None:
+    found = judge(
+        report(**changes), Evidence(**{"open_model": False, "http": False, "users": 10, **evidence})
+    )
+    assert found.verdict == word, found.reason
+    assert found.valid == (word == "ok")
+    assert found.reason
+
+
+@pytest.mark.parametrize(
+    ("late", "response", "valid"),
+    [
+        (0.00009, 0.0002, True),  # less than 100 us never counts
+        (0.00011, 0.0002, False),
+        (0.0009, 0.01, True),  # nor does less than a tenth
+        (0.0011, 0.01, False),
+    ],
+)
+def test_what_the_generator_adds_counts_by_its_share_and_from_100_us(
+    late: float, response: float, valid: bool
+) -> None:
+    slow = times((5000, response))
+    evidence = Evidence(open_model=False, http=True, users=10, late=times((1000, late)))
+    assert judge(report(response=slow, service=slow), evidence).valid is valid
+
+
+# Targets that freeze
+
+
+@pytest.mark.parametrize(
+    ("after", "users", "threads"), [(0, 4, 1), (200, 4, 1), (200, 6, 2)], ids=["start", "middle", "threads"]
+)
+async def test_a_frozen_server_is_a_stall(after: int, users: int, threads: int) -> None:
+    """Closed loop: as many slow requests as there are users, and a P99 that looks fine."""
+    count = 0
+    thaw = asyncio.Event()
+
+    async def respond(_: Received) -> bytes:
+        nonlocal count
+        count += 1
+        if count == after + 1:
+            asyncio.get_running_loop().call_later(1.0, thaw.set)
+        if count > after:
+            await thaw.wait()
+        return response()
+
+    async with serve(responding(respond)) as url:
+        tester = LoadTester(url, threads=threads)
+        results = await tester.run_load_test(duration=2.0, concurrent_users=users)
+    assert results.verdict == "stalled", results.reason
+    assert not results.valid
+    second, seconds = max(results.stalls, key=lambda stall: stall[1])
+    assert seconds >= 0.9
+    assert 0 <= second < 2.0
+    assert results.corrected.p95 > results.p95
+    assert "stall" in results.summary()
+
+
+async def test_a_server_that_freezes_for_good_is_a_stall_up_to_the_end() -> None:
+    count = 0
+
+    async def respond(_: Received) -> bytes:
+        nonlocal count
+        count += 1
+        if count > 500:
+            await asyncio.get_running_loop().create_future()
+        return response()
+
+    async with serve(responding(respond)) as url:
+        results = await LoadTester(url).run_load_test(duration=2.0, concurrent_users=2, drain=0.2)
+    assert results.verdict == "stalled", results.reason
+    second, seconds = results.stalls[-1]
+    assert second + seconds == pytest.approx(2.0, abs=0.01)
+    assert results.errors == {"no answer by the end of the run": 2}
+
+
+async def test_users_that_think_do_not_stall() -> None:
+    async with serve(responding(lambda _: response())) as url:
+        results = await LoadTester(url, think_time=0.3).run_load_test(4, 1)
+    assert results.stalls == []
+
+
+# Generators that starve
+
+
+async def suspending() -> None:
+    await asyncio.sleep(0)
+
+
+async def blocking() -> None:
+    await asyncio.sleep(0.001)
+    time.sleep(0.02)  # noqa: ASYNC251 - the fault
+
+
+async def test_a_busy_thread_beside_the_loop_makes_a_run_invalid() -> None:
+    over = threading.Event()
+
+    def spin() -> None:
+        while not over.is_set():
+            pass
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    try:
+        results = [await LoadTester(suspending).run_load_test(duration=0.5) for _ in range(3)]
+    finally:
+        over.set()
+        thread.join()
+    assert [result.verdict for result in results] == ["generator-limited"] * 3, results
+
+
+async def test_a_target_that_blocks_the_loop_makes_a_run_invalid() -> None:
+    results = [await LoadTester(blocking).run_load_test(duration=0.5) for _ in range(3)]
+    assert not any(result.valid for result in results), results
+
+
+async def test_a_core_shared_with_a_busy_process_makes_a_run_invalid() -> None:
+    cores = os.sched_getaffinity(0)
+    core = min(cores)
+    spin = f"import os\nos.sched_setaffinity(0, {{{core}}})\nprint('spinning', flush=True)\nwhile True: pass"
+    busy = subprocess.Popen([sys.executable, "-c", spin], stdout=subprocess.PIPE)  # noqa: ASYNC220
+    try:
+        assert busy.stdout is not None
+        busy.stdout.readline()
+        os.sched_setaffinity(0, {core})
+        results = [await LoadTester(suspending).run_load_test(duration=0.7) for _ in range(3)]
+    finally:
+        os.sched_setaffinity(0, cores)
+        busy.kill()
+        busy.wait()
+        assert busy.stdout is not None
+        busy.stdout.close()
+    assert not any(result.valid for result in results), results
+
+
+async def test_a_slow_target_in_this_process_says_once_that_it_shares_the_machine() -> None:
+    results = await LoadTester(suspending).run_load_test(100, 2)
+    assert sum("share the machine" in note for note in results.notes) == 1
+
+
+# Ends
+
+
+async def never() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+async def swallows() -> None:
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            continue
+
+
+async def silent_app(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await asyncio.get_running_loop().create_future()
+    await asyncio.get_running_loop().create_future()
+
+
+def stuck() -> None:
+    threading.Event().wait()
+
+
+@pytest.mark.parametrize("target", [never, swallows, silent_app, stuck], ids=lambda target: target.__name__)
+async def test_a_run_ends_whatever_its_target_does(target: Callable[..., Any]) -> None:
+    run = LoadTester(target).run_load_test(duration=0.2, concurrent_users=2, timeout=None, drain=0.1)
+    results = await asyncio.wait_for(run, 60)
+    assert results.errors == {"no answer by the end of the run": 2}
+    assert results.verdict == "failures"
+    assert "no request was answered" in results.summary()
+    assert "p50" not in results.summary()
+
+
+async def black_hole(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+async def endless_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+    while True:
+        writer.write(b"x" * 1000)
+        await writer.drain()
+        await asyncio.sleep(0.001)
+
+
+async def half_an_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf")
+    await asyncio.get_running_loop().create_future()
+
+
+@pytest.mark.parametrize("handle", [black_hole, endless_body, half_an_answer], ids=lambda one: one.__name__)
+async def test_a_run_over_http_ends_whatever_the_peer_does(handle: Any) -> None:
+    async with serve(handle) as url:
+        run = LoadTester(url).run_load_test(duration=0.2, concurrent_users=2, timeout=None, drain=0.1)
+        results = await asyncio.wait_for(run, 60)
+    assert results.errors == {"no answer by the end of the run": 2}
+    assert results.verdict == "failures"
+
+
+async def test_stop_ends_a_run_and_keeps_its_results() -> None:
+    tester = LoadTester(suspending)
+
+    def progress(_: Any) -> None:
+        tester.stop()
+
+    results = await tester.run_load_test(duration=600, progress=progress)
+    assert results.interrupted
+    assert results.verdict == "partial"
+    tester.stop()  # nothing runs: nothing happens
+
+
+# Seconds
+
+
+async def test_a_run_of_two_seconds_has_two() -> None:
+    async def target() -> None:
+        await asyncio.sleep(0.02)
+
+    results = await LoadTester(target).run_load_test(duration=2, concurrent_users=4)
+    assert [second.seconds for second in results.series] == [1.0, 1.0]
+    assert not any(second.partial for second in results.series)
+    assert sum(second.successful for second in results.series) == results.successful
+
+
+async def test_the_second_in_which_a_run_ended_is_partial() -> None:
+    async def target() -> None:
+        await asyncio.sleep(0.02)
+
+    results = await LoadTester(target).run_load_test(duration=1.25, concurrent_users=4)
+    assert [second.seconds for second in results.series] == [1.0, pytest.approx(0.25)]
+    assert [second.partial for second in results.series] == [False, True]
+    few = await LoadTester(target).run_load_test(4, 4)
+    assert few.series[0].partial
+
+
+# Failures
+
+
+async def test_each_kind_of_failure_has_an_example() -> None:
+    def respond(received: Received) -> bytes:
+        if received.target == "/ok":
+            return response()
+        return response(b"no such table: " + b"x" * 1000, status="500 Internal Server Error")
+
+    scenario = [Request("GET", "/ok"), Request("GET", "/bad")]
+    async with serve(responding(respond)) as url:
+        results = await LoadTester(url, scenario=scenario, order="sequential").run_load_test(40, 2)
+    assert results.verdict == "failures"
+    assert results.examples["status 500"].startswith("no such table: xx")
+    assert len(results.examples["status 500"]) <= 200
+    assert "no such table" in results.summary()
+
+    async def raises() -> None:
+        raise ValueError("what was wrong")
+
+    assert (await LoadTester(raises).run_load_test(5, 1)).examples == {"ValueError": "what was wrong"}
+
+
+async def test_a_threshold_on_failures_that_holds_allows_them() -> None:
+    calls = 0
+
+    async def target() -> None:
+        nonlocal calls
+        calls += 1
+        if calls % 10 == 0:
+            raise ValueError
+
+    async def run(*thresholds: str) -> LoadTestResult:
+        return await LoadTester(target).run_load_test(200, 1, thresholds=thresholds)
+
+    assert (await run()).verdict == "failures"
+    for allowed in ("error_rate<=10%", "success_rate>=0.9", "failed<=20"):
+        results = await run(allowed)
+        assert results.failures_allowed
+        assert results.verdict != "failures"
+    for other in ("error_rate<5%", "p99<60s", "failed{other}<=20"):
+        if "{" in other:
+            with pytest.raises(ConfigurationError, match="other"):
+                await run(other)
+        else:
+            assert (await run(other)).verdict == "failures"
+
+
+async def test_nobody_there_prints_no_percentiles() -> None:
+    results = await LoadTester(f"http://127.0.0.1:{free_port()}/").run_load_test(20, 2)
+    assert results.verdict == "failures"
+    assert "no request was answered" in results.summary()
+    assert "p99" not in results.summary()
+
+
+# Conditions
+
+
+@pytest.fixture(scope="module")
+def result() -> LoadTestResult:
+    async def target() -> None:
+        await asyncio.sleep(0)
+
+    found = asyncio.run(LoadTester(target).run_load_test(100, 2))
+    fields = {
+        "series": tuple(SecondStats(i, 100, i, 0, 0.001, 0.002, 0.01 * (i + 1), 0.1) for i in range(4)),
+        "requests": {
+            "GET /fast": RequestStats("GET /fast", 90, 0, 0, 0.01, 0.01, 0.02, 0.02, 0.02, 0.02),
+            "login": RequestStats("login", 5, 5, 0, 0.5, 0.5, 0.6, 0.7, 0.8, 0.8),
+        },
+        "elapsed": 4.0,
+    }
+    for name, value in fields.items():
+        object.__setattr__(found, name, value)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("expression", "holds"),
+    [
+        ("p99{GET /fast}<50ms", True),
+        ("p99{login}<50ms", False),
+        ("p99{name:login}<1s", True),
+        ("p99.9{login}<=800ms", True),
+        ("error_rate{login}<=50%", True),
+        ("success_rate{login}>0.5", False),
+        ("rps{GET /fast}>20", True),
+        ("avg{login}<0.6s", True),
+        ("p99[0s..2s]<=20ms", True),
+        ("p99[2s..4s]<=20ms", False),
+        ("p99[2s..]<=40ms", True),
+        ("p99[..1s]<=10ms", True),
+        ("failed[1s..3s]<=3", True),
+        ("error_rate[..1s]<=0", True),
+        ("rps[0s..4s]>=100", True),
+        ("p99[60s..]<1s", False),
+    ],
+)
+def test_a_condition_is_about_a_kind_or_a_window(
+    result: LoadTestResult, expression: str, holds: bool
+) -> None:
+    (threshold,) = check_thresholds([expression], ["GET /fast", "login"])
+    assert threshold.holds(result) is holds
+
+
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        ("p99<50", "'p99<50ms'"),
+        ("max<1", "'max<1ms'"),
+        ("p99{login}<50", "'p99{login}<50ms'"),
+        ("p99[1s..2s]<50", r"'p99\[1s..2s\]<50ms'"),
+        ("rps>5ms", "fitting unit"),
+        ("p99{nobody}<5ms", "nobody"),
+        ("p99[2s..1s]<5ms", r"\[10s..30s\]"),
+        ("p99[soon]<5ms", r"\[10s..30s\]"),
+        ("avg[1s..2s]<5ms", "p50"),
+        ("service_p99{login}<5ms", "p50"),
+        ("p99{login}[1s..2s]<5ms", "not both"),
+    ],
+)
+def test_a_condition_that_cannot_be_meant_is_refused(expression: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        check_thresholds([expression], ["login"])
+
+
+async def test_a_failing_threshold_does_not_shorten_a_run_unless_told_to() -> None:
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise ValueError
+
+    whole = await LoadTester(fails).run_load_test(5000, 2, thresholds=["failed<1"])
+    assert whole.total_requests == 5000
+    assert whole.verdict == "failures"
+    cut = await LoadTester(fails).run_load_test(
+        duration=600, concurrent_users=2, thresholds=["failed<1"], abort_on_fail=True
+    )
+    assert cut.elapsed < 600
+    assert cut.verdict == "partial"
+    assert "threshold" in cut.reason
