@@ -207,7 +207,8 @@ void HttpWorker::cut_off(Instant now) {
 void HttpWorker::give_up(std::uint32_t index, std::string_view why, Instant at, Instant now) {
   Lane& lane = lanes_[index];
   if (http2_) {
-    http2_->cancel(index, lane.sent);
+    // What came shortly after this was sent answered those before it.
+    http2_->cancel(index, lane.sent + (now - lane.sent) / 2);
   } else {
     lane.connection.close();
   }

@@ -176,12 +176,12 @@ TEST(Recorder, AStoppedRunLastsUntilItWasStopped) {
 TEST(Recorder, APlannedRunHasAsManySecondsAsItIsLong) {
   const auto shared = totals();
   Recorder recorder(shared, 0, 0, 3 * kSecond);
-  for (Instant at = 0; at < 3 * kSecond; at += 500 * kMs) {
+  for (Instant at = 0; at < 3 * kSecond; at += 500 * kMillisecond) {
     recorder.roll(at);
-    recorder.success(sample(at, kMs));
+    recorder.success(sample(at, kMillisecond));
   }
   recorder.roll(3 * kSecond);
-  recorder.success(sample(3 * kSecond - kMs, 2 * kMs));
+  recorder.success(sample(3 * kSecond - kMillisecond, 2 * kMillisecond));
   EXPECT_EQ(recorder.next_roll(), kNever);
   recorder.finish(5 * kSecond);
   const Report report = shared->report();
@@ -194,7 +194,7 @@ TEST(Recorder, APlannedRunHasAsManySecondsAsItIsLong) {
 TEST(Recorder, APlannedRunLastsUntilItsEndThoughNothingElseComes) {
   const auto shared = totals();
   Recorder recorder(shared, 0, 0, 3 * kSecond);
-  recorder.success(sample(0, kMs));
+  recorder.success(sample(0, kMillisecond));
   recorder.finish(3 * kSecond);
   EXPECT_EQ(shared->report().elapsed_ns, 3 * kSecond);
   EXPECT_EQ(shared->report().seconds.size(), 3U);
@@ -203,9 +203,9 @@ TEST(Recorder, APlannedRunLastsUntilItsEndThoughNothingElseComes) {
 TEST(Recorder, KeepsTheFirstExampleOfAnError) {
   const auto shared = totals();
   Recorder recorder(shared, 0, 0, kNever);
-  recorder.failure(sample(0, kMs), "status 500", false);
-  recorder.failure(sample(0, kMs), "status 500", false, "no such table");
-  recorder.failure(sample(0, kMs), "status 500", false, "another");
+  recorder.failure(sample(0, kMillisecond), "status 500", false);
+  recorder.failure(sample(0, kMillisecond), "status 500", false, "no such table");
+  recorder.failure(sample(0, kMillisecond), "status 500", false, "another");
   recorder.finish(0);
   EXPECT_EQ(shared->report().examples.at("status 500"), "no such table");
 }
@@ -229,12 +229,12 @@ struct GapCase {
 void replay(Recorder& recorder, const std::vector<Event>& events) {
   std::deque<Instant> sent;
   for (const auto& [ms, what] : events) {
-    const Instant at = ms * kMs;
+    const Instant at = ms * kMillisecond;
     if (what == What::kStart) {
       recorder.started(at);
       sent.push_back(at);
     } else if (what == What::kPause) {
-      recorder.paused(kPausedMs * kMs);
+      recorder.paused(kPausedMs * kMillisecond);
     } else if (what == What::kRetire) {
       recorder.retired(at);
     } else {
@@ -269,16 +269,17 @@ class Gaps : public testing::TestWithParam<GapCase> {};
 TEST_P(Gaps, AreTimesInWhichNobodyGotAnAnswerThoughSomebodyWaited) {
   const GapCase& given = GetParam();
   const auto shared = totals(static_cast<int>(given.threads.size()));
-  const Instant end = given.planned_end == 0 ? kNever : given.planned_end * kMs;
+  const Instant end = given.planned_end == 0 ? kNever : given.planned_end * kMillisecond;
   int number = 0;
   for (const std::vector<Event>& events : given.threads) {
     Recorder recorder(shared, number++, 0, end);
     replay(recorder, events);
-    recorder.finish(given.finished_at * kMs);
+    recorder.finish(given.finished_at * kMillisecond);
   }
   std::vector<std::pair<int, int>> found;
   for (const Gap& gap : shared->report().gaps) {
-    found.emplace_back(static_cast<int>(gap.start_ns / kMs), static_cast<int>(gap.length_ns / kMs));
+    found.emplace_back(static_cast<int>(gap.start_ns / kMillisecond),
+                       static_cast<int>(gap.length_ns / kMillisecond));
   }
   EXPECT_EQ(found, given.gaps);
 }
@@ -371,13 +372,13 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(Recorder, GapsBeforeTheMeasurementAreCutAtItsStart) {
   const auto shared = totals();
   Recorder recorder(shared, 0, kSecond, 3 * kSecond);
-  recorder.started(500 * kMs);
-  recorder.success(sample(500 * kMs, 800 * kMs));
+  recorder.started(500 * kMillisecond);
+  recorder.success(sample(500 * kMillisecond, 800 * kMillisecond));
   recorder.finish(3 * kSecond);
   const Report report = shared->report();
   ASSERT_EQ(report.gaps.size(), 1U);
   EXPECT_EQ(report.gaps[0].start_ns, 0);
-  EXPECT_EQ(report.gaps[0].length_ns, 300 * kMs);
+  EXPECT_EQ(report.gaps[0].length_ns, 300 * kMillisecond);
   EXPECT_EQ(report.gaps[0].caught, 1U);
 }
 
@@ -386,7 +387,7 @@ TEST(Recorder, KeepsTheLongestOfManyGaps) {
   Recorder recorder(shared, 0, 0, kNever);
   Instant at = 0;
   for (int i = 0; i < 20'000; ++i) {
-    const Duration took = i % 1000 == 500 ? kSecond : 100 * kMs;
+    const Duration took = i % 1000 == 500 ? kSecond : 100 * kMillisecond;
     recorder.started(at);
     recorder.success(sample(at, took));
     at += took;
