@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import (
+    Awaitable,
+    Callable,
+    ItemsView,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    ValuesView,
+)
 from types import EllipsisType
 from typing import Any, Generic, TypeVar
 
@@ -23,6 +32,29 @@ V = TypeVar("V")
 POLICIES = ("adaptive", "lru")
 _LARGEST = 2**62
 _MISSING: Any = object()
+
+
+class _Items(ItemsView[K, V]):
+    """The entries that were alive when an iteration began, whatever leaves meanwhile."""
+
+    __slots__ = ()
+    _mapping: Cache[K, V]
+
+    def __iter__(self) -> Iterator[tuple[K, V]]:
+        return iter(self._mapping._list(True))
+
+
+class _Values(ValuesView[V]):
+    """The values that were alive when an iteration began, whatever leaves meanwhile."""
+
+    __slots__ = ()
+    _mapping: Cache[Any, V]
+
+    def __iter__(self) -> Iterator[V]:
+        return (value for _, value in self._mapping._list(True))
+
+    def __contains__(self, value: object) -> bool:
+        return any(held is value or held == value for held in self)
 
 
 class Cache(_core.CacheBase[K, V], MutableMapping[K, V], Generic[K, V]):
@@ -139,6 +171,14 @@ class Cache(_core.CacheBase[K, V], MutableMapping[K, V], Generic[K, V]):
             if value is not _MISSING:
                 return key, value
         raise KeyError("popitem(): the cache is empty")
+
+    def items(self) -> ItemsView[K, V]:
+        """A view of the entries; what leaves while it is walked through does no harm."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[V]:
+        """A view of the values, likewise."""
+        return _Values(self)
 
     def get_many(self, keys: Iterable[K]) -> dict[K, V]:
         """The keys among *keys* that are here, with their values."""

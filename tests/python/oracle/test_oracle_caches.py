@@ -244,3 +244,21 @@ async def test_a_key_is_loaded_once_at_a_time(oracle: Oracle) -> None:
                     continue
                 assert found == key
                 assert 1 <= number <= loads.made[key]
+
+
+def test_views_give_what_was_alive_when_a_walk_began() -> None:
+    cache: Cache[str, int] = Cache(10)
+    cache.set_many({"a": 1, "b": 2, "c": 3})
+    before = cache.stats()
+    items, values = iter(cache.items()), iter(cache.values())
+    first = next(items)
+    next(values)
+    cache.clear()
+    assert {first, *items} == {("a", 1), ("b", 2), ("c", 3)}
+    assert len(list(values)) == 2
+    assert 1 not in cache.values()
+    assert ("a", 1) not in cache.items()
+    cache["a"] = 1
+    assert 1 in cache.values()
+    assert ("a", 1) in cache.items()
+    assert cache.stats().hits <= before.hits + 1  # walking counts nothing
