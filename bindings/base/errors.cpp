@@ -81,6 +81,7 @@ void set_python_error_from_current_exception() noexcept {
 }
 
 void bind_errors(py::module_&) {
+  // NOLINTNEXTLINE(performance-unnecessary-value-param): pybind11 says what a translator takes
   py::register_exception_translator([](std::exception_ptr pointer) {
     try {
       if (pointer) std::rethrow_exception(pointer);

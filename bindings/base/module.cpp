@@ -33,6 +33,7 @@ PYBIND11_MODULE(of_main_interpreter, module) {
 
 // What Python calls. In a subinterpreter of CPython 3.11 pybind11's own entry point would wait for
 // ever, so this one looks where it is first.
+// NOLINTNEXTLINE(bugprone-reserved-identifier): CPython looks for this name
 extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
   if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
     PyErr_SetString(PyExc_ImportError, "mcp_performance does not support subinterpreters");

@@ -21,11 +21,7 @@ namespace py = pybind11;
 namespace mcp::python {
 namespace {
 
-using http::Client;
-using http::ClientOptions;
 using http::HeaderList;
-using http::Message;
-using http::Reply;
 
 PyTypeObject* reply_type = nullptr;
 

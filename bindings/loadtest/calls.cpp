@@ -6,7 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
+#include <system_error>
 
 #include "bindings/base/errors.h"
 #include "bindings/loadtest/report_dict.h"
@@ -115,7 +115,7 @@ int CallRun::timer_fd() {
   if (timer_fd_ < 0) timer_fd_ = ::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
   if (timer_fd_ < 0) {
     throw Error(ErrorKind::kLoadTest,
-                std::string("cannot start a run: timerfd: ") + std::strerror(errno));
+                "cannot start a run: timerfd: " + std::system_category().message(errno));
   }
   return timer_fd_;
 }

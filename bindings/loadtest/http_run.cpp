@@ -20,7 +20,6 @@ namespace mcp::python {
 namespace {
 
 using http::HeaderList;
-using http::Message;
 using loadtest::HttpOptions;
 using loadtest::HttpRun;
 using loadtest::RequestSpec;

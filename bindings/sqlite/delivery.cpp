@@ -24,7 +24,7 @@ using sqlite::Request;
 using sqlite::RowBlock;
 using sqlite::Slot;
 
-StatementJob::StatementJob(std::shared_ptr<Pool> pool, sqlite::Access access,
+StatementJob::StatementJob(const std::shared_ptr<Pool>& pool, sqlite::Access access,
                            OperationPtr operation, Request request, bool upgrades,
                            std::shared_ptr<CompletionQueue> queue, std::uint64_t id)
     : Job(access, operation),

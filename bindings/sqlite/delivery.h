@@ -31,7 +31,7 @@ struct AnswerPayload final : CompletionPayload {
 
 class StatementJob final : public sqlite::Job, private sqlite::RowSink {
  public:
-  StatementJob(std::shared_ptr<sqlite::Pool> pool, sqlite::Access access,
+  StatementJob(const std::shared_ptr<sqlite::Pool>& pool, sqlite::Access access,
                sqlite::OperationPtr operation, sqlite::Request request, bool upgrades,
                std::shared_ptr<CompletionQueue> queue, std::uint64_t id);
 

@@ -17,7 +17,7 @@ constexpr Duration kSignalLook = 50 * kMillisecond;
 constexpr std::size_t kBufferBytes = 16 << 10;
 constexpr std::string_view kOwnLimit = "generator-limited: ";
 
-std::string without_prefix(std::string why) {
+std::string without_prefix(const std::string& why) {
   return why.starts_with(kOwnLimit) ? why.substr(kOwnLimit.size()) : why;
 }
 

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
+#include <system_error>
 
 namespace mcp::http {
 
@@ -34,7 +34,7 @@ std::string describe_errno(int code) {
     case ENOMEM:
       return "generator-limited: no memory for sockets";
     default:
-      return std::string("socket: ") + std::strerror(code);
+      return "socket: " + std::system_category().message(code);
   }
 }
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -123,7 +123,8 @@ void Session::step(const pollfd& poll, Channel& channel, SessionNews& news) {
   if (const int error = channel.socket.connect_error(); error != 0) {
     if (&channel == &data_ && !addresses_.empty()) return connect_data();
     throw Error(ErrorKind::kBackendUnavailable,
-                "redis at " + options_.where() + " cannot be reached: " + std::strerror(error),
+                "redis at " + options_.where() +
+                    " cannot be reached: " + std::system_category().message(error),
                 error);
   }
   if (&channel == &data_) {
@@ -192,7 +193,7 @@ void Session::read(Channel& channel, SessionNews& news) {
     if (got <= 0) {
       throw Error(ErrorKind::kBackendUnavailable,
                   "redis at " + options_.where() + " closed the connection" +
-                      (got < 0 ? std::string(": ") + std::strerror(errno) : std::string()),
+                      (got < 0 ? ": " + std::system_category().message(errno) : std::string()),
                   got < 0 ? errno : 0);
     }
     channel.reader.feed({buffer.data(), static_cast<std::size_t>(got)});

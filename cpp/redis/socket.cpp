@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <system_error>
 
 #include "base/error.h"
 
@@ -39,7 +40,8 @@ int look_up(const std::string& host, int port, int flags, std::vector<Address>& 
 }
 
 Error unavailable(const std::string& what, int error) {
-  return {ErrorKind::kBackendUnavailable, what + ": " + std::strerror(error), error};
+  return {ErrorKind::kBackendUnavailable, what + ": " + std::system_category().message(error),
+          error};
 }
 
 }  // namespace
