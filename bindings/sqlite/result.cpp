@@ -101,12 +101,32 @@ KeptCopy::~KeptCopy() {
   drop_later(kept_);
 }
 
+namespace {
+
+// Of a list that is not worth a look at the clock.
+PyObject* copy_short(PyObject* kept, RowType type) {
+  const Py_ssize_t size = PyList_GET_SIZE(kept);
+  PyObject* list = PyList_New(size);
+  for (Py_ssize_t i = 0; list != nullptr && i < size; ++i) {
+    PyObject* row = copy_row(PyList_GET_ITEM(kept, i), type);
+    if (row == nullptr) {
+      Py_CLEAR(list);
+      break;
+    }
+    PyList_SET_ITEM(list, i, row);
+  }
+  return list;
+}
+
+}  // namespace
+
 PyObject* KeptCopy::advance() {
   if (kind_ == Kind::kValue) return Py_NewRef(kept_);
   if (kind_ == Kind::kRow) return copy_row(kept_, type_);
   const Py_ssize_t size = PyList_GET_SIZE(kept_);
+  if (size <= kRowsALook) return copy_short(kept_, type_);
   if (list_ == nullptr && (list_ = PyList_New(0)) == nullptr) return nullptr;
-  const Instant deadline = size > kRowsALook ? end_of_tick() : kNever;
+  const Instant deadline = end_of_tick();
   for (Py_ssize_t next = PyList_GET_SIZE(list_); next < size;) {
     const Py_ssize_t stop = std::min(size, next + kRowsALook);
     for (; next < stop; ++next) {

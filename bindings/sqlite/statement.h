@@ -42,6 +42,7 @@ class StatementAction final : public Action {
     Py_INCREF(arguments_.params);
   }
   ~StatementAction() override {
+    give_back_key();
     Py_DECREF(endpoint_);
     Py_DECREF(arguments_.sql);
     Py_DECREF(arguments_.params);
@@ -282,6 +283,7 @@ class StatementAction final : public Action {
 
   void make_key() {
     const std::string_view params = request_.params.bytes();
+    key_.swap(endpoint_->pool_state()->spare_key);
     key_.clear();
     key_.reserve(sizeof(std::uint64_t) + 2 + params.size());
     const std::uint64_t id = request_.profile->id;
@@ -289,6 +291,16 @@ class StatementAction final : public Action {
     key_.push_back(static_cast<char>(kind_));
     key_.push_back(static_cast<char>(row_type_));
     key_.append(params);
+  }
+
+  // Its memory serves the next look, unless it is large.
+  void give_back_key() noexcept {
+    constexpr std::size_t kMost = 4096;
+    PoolState* state = endpoint_->pool_state();
+    if (state != nullptr && key_.capacity() > state->spare_key.capacity() &&
+        key_.capacity() <= kMost) {
+      key_.swap(state->spare_key);
+    }
   }
 
   // Runs a short read on this thread, with the interpreter lock, within the budget.

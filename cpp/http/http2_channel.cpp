@@ -13,8 +13,8 @@
 namespace mcp::http {
 namespace {
 
-constexpr std::size_t kBufferBytes = 32 << 10;
-constexpr Duration kSignalLook = 50 * kMillisecond;
+constexpr std::size_t kChannelBufferBytes = 32 << 10;
+constexpr Duration kLookForSignals = 50 * kMillisecond;
 
 int make_wake_fd() {
   const int fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -44,7 +44,7 @@ Http2Channel::Outcome outcome_of(Http2Session::End how, bool was_up) {
 }  // namespace
 
 Http2Channel::Http2Channel(const ConnectOptions& connect, std::size_t endpoint)
-    : endpoint_(endpoint), wake_fd_(make_wake_fd()), buffer_(kBufferBytes) {
+    : endpoint_(endpoint), wake_fd_(make_wake_fd()), buffer_(kChannelBufferBytes) {
   if (const int code = connection_.open(connect); code != 0) {
     ::close(wake_fd_);
     throw Error(ErrorKind::kHttp, describe_errno(code));
@@ -137,8 +137,8 @@ Http2Channel::Outcome Http2Channel::exchange(Http2Exchange& mine, const Request&
       return Outcome::kTimedOut;
     }
     const bool looks = request.interrupted != nullptr;
-    const Instant slice_ends = now_precise() + kSignalLook;
-    wait_or_drive(mine, looks ? std::min(left, kSignalLook) : left);
+    const Instant slice_ends = now_precise() + kLookForSignals;
+    wait_or_drive(mine, looks ? std::min(left, kLookForSignals) : left);
     if (mine.done || !looks || now_precise() < slice_ends) continue;
     mutex_.unlock();
     const bool interrupted = request.interrupted();

@@ -88,9 +88,9 @@ bool Freshness::read_token(Token& token) {
   // Writers fill the second copy first; equal copies, read in the other order, are a whole header.
   Token first;
   for (std::size_t i = 0; i < kHeaderWords; ++i) first[i] = header_[i];
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  std::atomic_thread_fence(std::memory_order_acquire);
   for (std::size_t i = 0; i < kHeaderWords; ++i) token[i] = header_[kHeaderWords + i];
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  std::atomic_thread_fence(std::memory_order_acquire);
   return first == token;
 }
 

@@ -239,7 +239,7 @@ class SQLitePool(_core.SQLiteEndpoint):
     Safe from any thread and any event loop. A statement runs on any of the connections, so one that would
     change the connection (a PRAGMA that sets, a temporary table, ATTACH) needs :meth:`acquire` or *init*; a
     connection that was changed is replaced when it is given back. If the database file is replaced or
-    deleted, statements that begin 10 us or more after that see the new one; transactions under way fail.
+    deleted, statements that begin 2 us or more after that see the new one; transactions under way fail.
 
     A task that would wait for the writer, which it has itself, gets :class:`DatabaseError` at once.
 

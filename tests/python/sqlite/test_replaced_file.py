@@ -136,6 +136,26 @@ async def test_many_times(path: Path) -> None:
             assert await pool.fetch(SQL) == [(value,)]
 
 
+@pytest.mark.parametrize("blocking", [False, True])
+async def test_a_kept_result_is_not_served_right_after_the_replacement(path: Path, blocking: bool) -> None:
+    new = [make(path.with_name(f"new{value}.db"), value) for value in range(2, 60)]
+    async with SQLitePool(path, size=2) as pool:
+        db = pool.blocking
+        for value, name in enumerate(new, 2):
+            for _ in range(3):
+                assert db.fetch(SQL) == [(value - 1,)]
+                assert await pool.fetch(SQL) == [(value - 1,)]
+            if blocking:
+                db.fetch(SQL)
+                os.replace(name, path)
+                got = db.fetch(SQL)
+            else:
+                await pool.fetch(SQL)
+                os.replace(name, path)
+                got = await pool.fetch(SQL)
+            assert got == [(value,)]
+
+
 @pytest.mark.parametrize("size", [1, 3])
 async def test_a_transaction_under_way_fails_and_leaves_nothing(path: Path, size: int) -> None:
     async with SQLitePool(path, size=size) as pool:
