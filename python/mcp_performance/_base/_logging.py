@@ -23,12 +23,13 @@ _thread: threading.Thread | None = None
 
 
 def deliver_native_logs() -> None:
-    """Make sure that records of native threads reach :mod:`logging`, from the level that it has now.
+    """Make sure that records of native threads reach :mod:`logging`, from the level that it has now and
+    from each that it is given later.
 
     Cheap to call again.
     """
     global _thread
-    _core._set_log_level(max(_lowest_level(), logging.DEBUG))
+    _pass_level_on()
     if _thread is not None:
         return
     with _lock:
@@ -36,6 +37,22 @@ def deliver_native_logs() -> None:
             _core._reopen_log()
             _thread = threading.Thread(target=_run, name="mcp-performance-log", daemon=True)
             _thread.start()
+
+
+def _pass_level_on() -> None:
+    _core._set_log_level(max(_lowest_level(), logging.DEBUG))
+
+
+class _Levels(dict[int, bool]):
+    """What the logger remembers of levels that are enabled. :mod:`logging` clears it whenever any logger is
+    given a level, which is the only word of that there is."""
+
+    def clear(self) -> None:
+        super().clear()
+        _pass_level_on()
+
+
+_logger._cache = _Levels()  # type: ignore[attr-defined]
 
 
 def _lowest_level() -> int:
