@@ -176,7 +176,7 @@ def _make(
 _core._set_batched_call(_start_call, levels, NO_LEVELS, deepest)
 _core._set_batched_helpers(_bind, _drop_closed)
 _core._set_batch_error(BatchError)
-Coroutine.register(BatchedFuture)
+cast(Any, Coroutine).register(BatchedFuture)
 
 
 @overload

@@ -228,7 +228,7 @@ async def _end(
                 raise
             return instead[0]
         terms = owner._settle(flight, value, time.perf_counter() - begun, args, kwargs)
-        if terms is not None:
+        if terms is not None and adapter is not None:
             flight.storing = True
             try:
                 await adapter.astore(key, value, terms)

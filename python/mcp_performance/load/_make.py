@@ -163,8 +163,10 @@ def _series(report: dict[str, Any], options: RunOptions) -> tuple[SecondStats, .
     if len(points) > max(1, math.ceil(end)):
         end = float(len(points))  # the run went on into a second in which nothing ended
     return tuple(
-        SecondStats(second, *(*point, max(1e-9, min(1.0, end - second))))
-        for second, point in enumerate(points)
+        SecondStats(
+            second, good, bad, size, p50, p95, p99, longest, seconds=max(1e-9, min(1.0, end - second))
+        )
+        for second, (good, bad, size, p50, p95, p99, longest) in enumerate(points)
     )
 
 

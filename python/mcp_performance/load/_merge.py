@@ -112,9 +112,19 @@ def _merge_series(runs: Sequence[LoadTestResult]) -> tuple[SecondStats, ...]:
     merged = []
     for second in range(max(len(run.series) for run in runs)):
         parts = [run.series[second] for run in runs if second < len(run.series)]
-        counts = [sum(getattr(part, name) for part in parts) for name in ("successful", "failed", "bytes")]
-        times = [max(getattr(part, name) for part in parts) for name in ("p50", "p95", "p99", "max")]
-        merged.append(SecondStats(second, *(*counts, *times, max(part.seconds for part in parts))))
+        merged.append(
+            SecondStats(
+                second,
+                successful=sum(part.successful for part in parts),
+                failed=sum(part.failed for part in parts),
+                bytes=sum(part.bytes for part in parts),
+                p50=max(part.p50 for part in parts),
+                p95=max(part.p95 for part in parts),
+                p99=max(part.p99 for part in parts),
+                max=max(part.max for part in parts),
+                seconds=max(part.seconds for part in parts),
+            )
+        )
     return tuple(merged)
 
 

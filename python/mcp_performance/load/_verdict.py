@@ -98,7 +98,10 @@ def judge(report: dict[str, Any], evidence: Evidence) -> Judgement:
     found += [*stalled, *added] if _is_the_targets(evidence) else [*added, *stalled]
     if report["successful"] and not evidence.failures_allowed and (failed := _failed(report)):
         found.append(("failures", failed))
-    found += [("generator-limited", reason) for reason in _not_sent(report, evidence) if reason]
+    unsent: list[tuple[Verdict, str]] = [
+        ("generator-limited", reason) for reason in _not_sent(report, evidence) if reason
+    ]
+    found += unsent
     notes = tuple(_notes(report, evidence))
     if found:
         return Judgement(found[0][0], "; ".join(reason for _, reason in found), notes)
