@@ -194,6 +194,8 @@ class Pool {
   [[nodiscard]] bool shares_commits() const noexcept { return shares_commits_; }
 
  private:
+  // Opens the file that has its name now. Throws also where that was replaced meanwhile.
+  void open_once(const Operation& operation) REQUIRES(open_mutex_);
   struct Waiter {  // a caller's thread that waits for a connection
     CondVar ready;
     Slot* slot = nullptr;

@@ -47,6 +47,9 @@ bool has_moved(sqlite3* db) noexcept {
          moved != 0;
 }
 
+// How often a file that is replaced again and again is tried.
+constexpr int kMostOpenings = 20;
+
 }  // namespace
 
 void Pool::open(const Operation& operation) {
@@ -54,6 +57,20 @@ void Pool::open(const Operation& operation) {
   const MutexLock lock(open_mutex_);
   if (opened_.load(std::memory_order_relaxed)) return;
   check_not_inherited(file());
+  // Whatever fails while the file is being replaced says nothing of the new one.
+  for (int left = kMostOpenings - 1;; --left) {
+    FileId before;
+    const bool was_there = identify(file(), before);
+    try {
+      return open_once(operation);
+    } catch (const Error&) {
+      FileId now;
+      if (left == 0 || !was_there || (identify(file(), now) && now == before)) throw;
+    }
+  }
+}
+
+void Pool::open_once(const Operation& operation) {
   // The first connection decides on the journal mode; the watch keeps the shared memory mapped and
   // proves freshness. Nobody has the writer before the pool is open.
   Connection first(options_.database, Role::kWriter, nullptr, operation);
@@ -91,8 +108,14 @@ Connection& Pool::connect(Slot& slot, const Operation& operation) {
       const MutexLock lock(mutex_);
       renewals = renewals_;
     }
-    auto connection =
-        std::make_unique<Connection>(options_.database, slot.role, &freshness_, operation);
+    std::unique_ptr<Connection> connection;
+    try {
+      connection =
+          std::make_unique<Connection>(options_.database, slot.role, &freshness_, operation);
+    } catch (const Error&) {
+      if (!file_moved_now()) throw;
+      continue;
+    }
     if (options_.init) options_.init(*connection);
     connection->rollback();
     connection->seal();
