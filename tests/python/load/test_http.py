@@ -455,22 +455,23 @@ async def test_a_connection_that_is_never_accepted_times_out() -> None:
 def test_too_few_descriptors_are_the_generators_limit() -> None:
     """More users than descriptors: those that got a connection do the work, and the run is invalid."""
     code = """
-import asyncio, resource
-from load_servers import response, responding, serve
+import asyncio, resource, sys
 from mcp_performance import LoadTester
-async def main():
-    async with serve(responding(lambda _: response())) as url:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (120, hard))
-        results = await LoadTester(url).run_load_test(2000, 1000, timeout=1)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        print(results.successful > 0, results.valid, results.reason)
-asyncio.run(main())
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (120, hard))
+results = asyncio.run(LoadTester(sys.argv[1]).run_load_test(2000, 1000, timeout=20))
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+print(results.successful > 0, results.valid, results.reason)
 """
-    folder = str(Path(load_servers.__file__).parent)
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=100, env={"PYTHONPATH": folder}
-    )
+    # The server has a process and descriptors of its own, so that it can accept.
+    server = subprocess.Popen([sys.executable, load_servers.__file__], stdout=subprocess.PIPE)
+    try:
+        assert server.stdout is not None
+        url = server.stdout.readline().decode().strip()
+        run = subprocess.run([sys.executable, "-c", code, url], capture_output=True, text=True, timeout=100)
+    finally:
+        server.kill()
+        server.wait()
     assert run.stdout.startswith("True False generator-limited: too many open files"), run.stdout + run.stderr
 
 
