@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "batch/run_delay.h"
 
 namespace mcp::batch {
 namespace {
@@ -50,9 +51,19 @@ bool is_asleep(pid_t thread) noexcept {
 
 }  // namespace
 
+RunMeter::RunMeter(MapJob& job, bool first, bool alone, std::size_t slice)
+    : job_(job),
+      first_(first),
+      alone_(alone),
+      slice_(slice),
+      delay_before_ns_(thread_run_delay()),
+      created_at_(now_precise()) {}
+
 void RunMeter::begin() {
   began_at_ = now_precise();
-  wait_ns_ = began_at_ - created_at_;
+  // On a busy machine a thread gets a lock long before it gets a processor.
+  const Duration delayed_ns = thread_run_delay() - delay_before_ns_;
+  wait_ns_ = std::max<Duration>(0, began_at_ - created_at_ - delayed_ns);
   sleeps_ = thread_sleeps();
   cpu_began_ns_ = thread_cpu_time();
   if (!first_) return;

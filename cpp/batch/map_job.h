@@ -37,8 +37,7 @@ class RunMeter {
  public:
   // `alone`: threads would only take turns at a lock, so that this one does the work by itself.
   // `slice`: items after which it should let go of that lock for a moment.
-  RunMeter(MapJob& job, bool first, bool alone, std::size_t slice)
-      : job_(job), first_(first), alone_(alone), slice_(slice) {}
+  RunMeter(MapJob& job, bool first, bool alone, std::size_t slice);
   [[nodiscard]] bool alone() const noexcept { return alone_; }
   [[nodiscard]] std::size_t slice() const noexcept { return slice_; }
   // The work itself begins: what came before (waiting for a lock) is not its cost.
@@ -52,7 +51,8 @@ class RunMeter {
   bool first_;
   bool alone_;
   std::size_t slice_;
-  Instant created_at_ = now_precise();
+  Duration delay_before_ns_;
+  Instant created_at_;
   std::uint64_t sleeps_ = 0;
   Instant began_at_ = 0;
   Duration cpu_began_ns_ = 0;
@@ -86,7 +86,7 @@ struct MapStats {
   WorkKind kind = WorkKind::kMeasured;
   Duration work_ns = 0;  // inside the work, over all threads
   Duration cpu_ns = 0;   // of that, on a processor
-  Duration wait_ns = 0;  // before the work could begin
+  Duration wait_ns = 0;  // before the work could begin, though a processor was free
 };
 
 class MapJob : public std::enable_shared_from_this<MapJob> {
