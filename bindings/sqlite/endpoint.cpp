@@ -17,6 +17,7 @@
 #include "bindings/sqlite/lease.h"
 #include "bindings/sqlite/native.h"
 #include "bindings/sqlite/stream.h"
+#include "sqlite/fork_guard.h"
 
 namespace py = pybind11;
 
@@ -307,6 +308,21 @@ bool shared_with(const std::string& path) {
   return theirs == reinterpret_cast<void*>(&sqlite3_libversion);
 }
 
+// The name by which Python's own sqlite3 opens the pool's database too. Commits to a file show in
+// its wal-index or change counter, whoever made them; those to a database in memory do not, so its
+// results are kept no longer.
+std::string lend_database(py::handle self) {
+  PoolState& state = *checked(self).pool_state();
+  const sqlite::Pool& pool = state.pool();
+  if (pool.closed()) throw Error(ErrorKind::kPoolClosed, "the pool is closed");
+  if (pool.options().database.memory) {
+    state.keeps_results = false;
+    state.cache.clear();
+    state.cache.drop_dead();
+  }
+  return pool.options().database.path;
+}
+
 PyType_Slot endpoint_slots[] = {
     {Py_tp_doc, const_cast<char*>("Runs statements on a pool, or on one of its connections.")},
     {Py_tp_new, reinterpret_cast<void*>(PyType_GenericNew)},
@@ -374,6 +390,9 @@ void bind_sqlite(py::module_& module) {
   });
   module.attr("SQLITE_VERSION") = sqlite3_libversion();
   module.def("_sqlite_shared_with", &shared_with, py::arg("path"));
+  module.def("_sqlite_lend_database", &lend_database);
+  py::class_<sqlite::ForkHold>(module, "_SQLiteForkHold")
+      .def(py::init<const std::string&>(), py::arg("path"));
   module.def("_sqlite_closed",
              [](py::handle self) { return checked(self).pool_state()->pool().closed(); });
 }

@@ -2,6 +2,7 @@
 
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -45,7 +46,9 @@ int wait(int epoll, std::span<epoll_event> events, Duration timeout_ns) {
   const int most = static_cast<int>(events.size());
   if (has_pwait2.load(std::memory_order_relaxed)) {
     const timespec timeout{timeout_ns / kSecond, timeout_ns % kSecond};
-    const int count = ::epoll_pwait2(epoll, events.data(), most, &timeout, nullptr);
+    // Not by glibc's function of that name, which 2.34 has not.
+    const auto count = static_cast<int>(
+        ::syscall(SYS_epoll_pwait2, epoll, events.data(), most, &timeout, nullptr, 0));
     if (count >= 0 || errno != ENOSYS) return count;
     has_pwait2.store(false, std::memory_order_relaxed);
   }

@@ -9,7 +9,6 @@
 
 #include "base/error.h"
 #include "base/mutex.h"
-#include "sqlite/file_watch.h"
 #include "sqlite/pool.h"
 
 namespace mcp::sqlite {
@@ -21,8 +20,9 @@ constexpr Duration kPatience_ns = kSecond;  // for statements that run when the 
 struct Registry {
   Mutex mutex;
   std::vector<Pool*> pools GUARDED_BY(mutex);
-  std::vector<FileId> in_use;     // by the parent, at the fork that is under way
-  std::vector<FileId> inherited;  // in a child
+  std::vector<FileId> held GUARDED_BY(mutex);  // one for each ForkHold
+  std::vector<FileId> in_use;                  // by the parent, at the fork that is under way
+  std::vector<FileId> inherited;               // in a child
 };
 
 Registry& registry() {
@@ -40,7 +40,7 @@ void before_fork() NO_THREAD_SAFETY_ANALYSIS {
   Registry& all = registry();
   all.mutex.lock();
   const Instant deadline = now_precise() + kPatience_ns;
-  all.in_use.clear();
+  all.in_use = all.held;
   for (Pool* pool : all.pools) {
     FileId id;
     if (!pool->pause_for_fork(deadline) && identify(pool->file(), id)) {
@@ -68,16 +68,21 @@ void after_fork_in_child() NO_THREAD_SAFETY_ANALYSIS {
   Registry& all = registry();
   if (!all.pools.empty()) leave_mutexes();
   all.pools.clear();  // they are the parent's
+  all.held.clear();
   all.inherited.insert(all.inherited.end(), all.in_use.begin(), all.in_use.end());
   all.mutex.unlock();
+}
+
+void install_handlers() {
+  static const int handlers =
+      pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+  static_cast<void>(handlers);
 }
 
 }  // namespace
 
 void guard_at_fork(Pool& pool) {
-  static const int handlers =
-      pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
-  static_cast<void>(handlers);
+  install_handlers();
   Registry& all = registry();
   const MutexLock lock(all.mutex);
   all.pools.push_back(&pool);
@@ -87,6 +92,21 @@ void unguard_at_fork(Pool& pool) noexcept {
   Registry& all = registry();
   const MutexLock lock(all.mutex);
   std::erase(all.pools, &pool);
+}
+
+ForkHold::ForkHold(const std::string& path) {
+  install_handlers();
+  if (!identify(file_of(path), id_)) return;
+  Registry& all = registry();
+  const MutexLock lock(all.mutex);
+  all.held.push_back(id_);
+}
+
+ForkHold::~ForkHold() {
+  Registry& all = registry();
+  const MutexLock lock(all.mutex);
+  const auto found = std::find(all.held.begin(), all.held.end(), id_);  // not there in a child
+  if (found != all.held.end()) all.held.erase(found);
 }
 
 void check_not_inherited(const std::string& path) {

@@ -11,6 +11,8 @@
 
 #include <string>
 
+#include "sqlite/file_watch.h"
+
 namespace mcp::sqlite {
 
 class Pool;
@@ -18,6 +20,19 @@ class Pool;
 void guard_at_fork(Pool& pool);
 // REQUIRES: before the pool goes.
 void unguard_at_fork(Pool& pool) noexcept;
+
+// A connection to a database file that no pool can close before a fork, such as one of Python's
+// sqlite3: as long as this lives, children refuse the file.
+class ForkHold {
+ public:
+  explicit ForkHold(const std::string& path);
+  ~ForkHold();
+  ForkHold(const ForkHold&) = delete;
+  ForkHold& operator=(const ForkHold&) = delete;
+
+ private:
+  FileId id_{};  // zeros where there is no file
+};
 
 // Throws Error in a child whose parent had the file open when it forked.
 void check_not_inherited(const std::string& path);

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import _sqlite3
 import asyncio
 import atexit
 import os
 import sqlite3
-import warnings
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from functools import cached_property, lru_cache
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -29,6 +27,8 @@ from ._indexes import (
     report_created,
     report_existing,
 )
+from ._lent import Lending, LentConnection
+from ._library import check_may_lend, check_shared_library
 from ._stats import PoolStats, QueryStats, SlowQuery
 
 __all__ = ["SQLitePool"]
@@ -201,6 +201,22 @@ class BlockingPool(_core.SQLiteEndpoint):
         finally:
             _core._sqlite_release(connection)
 
+    @contextmanager
+    def connection(self, **options: Any) -> Iterator[sqlite3.Connection]:
+        """A ``sqlite3.Connection`` to this database, for the length of the block.
+
+        See :meth:`SQLitePool.connection`.
+        """
+        check_may_lend()
+        _core._sqlite_open(self)
+        connection = self._pool._lending.open(_core._sqlite_lend_database(self), options)
+        try:
+            hold = _core._SQLiteForkHold(self._pool.path)
+            yield connection
+            del hold
+        finally:
+            connection.close()
+
     def stream(self, sql: str, params: Params = (), *, row_type: RowTypeName | None = None) -> Iterator[Any]:
         """As :meth:`SQLitePool.stream`."""
         connection = BlockingConnection(self._pool)
@@ -337,11 +353,14 @@ class SQLitePool(_core.SQLiteEndpoint):
                 **chosen_adapters(adapters),
             },
         )
+        self._lending = Lending(
+            synchronous, config.DB_CACHE_SIZE if cache_pages is None else cache_pages, busy_timeout, init
+        )
         self.name = text if name is None else name
         self.path = text
         self._blocking: BlockingPool | None = None
         _logging.deliver_native_logs()
-        _check_shared_library()
+        check_shared_library()
         register_pool(self)
         _open_pools.add(self)
 
@@ -433,6 +452,27 @@ class SQLitePool(_core.SQLiteEndpoint):
         finally:
             _core._sqlite_release(connection)
 
+    def connection(self, *, iter_chunk_size: int = 64, **options: Any) -> LentConnection:
+        """A connection of Python's own ``sqlite3`` to this database, on a thread of its own.
+
+        It is entered or awaited: ``async with pool.connection() as db``.
+        For what the pool itself has not: cursors, scripts, dumps, aggregates and window functions, handlers,
+        blobs. It works, and raises, as ``aiosqlite`` and ``sqlite3`` do, with ``init=`` and the settings of
+        the pool. It is not one of the pool's connections: a transaction on it makes the pool's writer wait
+        for ``busy_timeout`` at most, and a commit voids all results that the pool keeps. From then on
+        a database in memory keeps none.
+
+        Args:
+            iter_chunk_size: rows that a cursor gets at a time when it is iterated.
+            options: of ``sqlite3.connect()``.
+
+        Raises:
+            PoolClosed: the pool was closed.
+            DatabaseError: Python's ``sqlite3`` has a copy of SQLite of its own.
+        """
+        integer("iter_chunk_size", iter_chunk_size, 1, 2**31 - 1)
+        return LentConnection(self, iter_chunk_size, options)
+
     async def stream(
         self, sql: str, params: Params = (), *, row_type: RowTypeName | None = None
     ) -> AsyncIterator[Any]:
@@ -513,20 +553,6 @@ class SQLitePool(_core.SQLiteEndpoint):
     def reset_query_stats(self) -> None:
         """Forget :meth:`query_stats` and :meth:`slow_log`."""
         _core._sqlite_reset_stats(self)
-
-
-@lru_cache(maxsize=1)
-def _check_shared_library() -> None:
-    # Two copies of SQLite in one process lose each other's file locks: one closing a file drops the
-    # POSIX locks of the other, and the database is corrupted.
-    path = getattr(_sqlite3, "__file__", None)
-    if path is None or not _core._sqlite_shared_with(path):
-        warnings.warn(
-            f"Python's sqlite3 embeds a SQLite of its own ({sqlite3.sqlite_version}) beside the system's "
-            f"({_core.SQLITE_VERSION}): do not open one database file through both in one process",
-            RuntimeWarning,
-            stacklevel=3,
-        )
 
 
 def _terminate_all() -> None:
