@@ -252,5 +252,6 @@ def alru_cache(
     if maxsize is None or isinstance(maxsize, int):
         return lambda function: _AlruCache(function, maxsize, typed, ttl, jitter, key)
     if callable(maxsize) or isinstance(maxsize, functools.partialmethod):
-        return _AlruCache(maxsize, 128, False, None, None, None)
+        decorated: Any = maxsize
+        return _AlruCache(decorated, 128, False, None, None, None)
     raise NotImplementedError(f"{maxsize!r} decorating is not supported")
