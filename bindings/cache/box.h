@@ -46,6 +46,7 @@ struct Box {
   Duration load_ns = 0;          // what making it took; 0 where early refresh is off
   std::uint64_t stamp = 0;       // the epoch at which its load began
   bool is_failure = false;       // value is the exception to raise
+  std::uint32_t weight = 0;      // of a failure, which no figure counts
   std::vector<TagLink> tags;
 
   [[nodiscard]] bool is_dead() const noexcept {

@@ -316,14 +316,15 @@ PyObject* cache_clear(PyObject* object, PyObject*) {
 
 PyObject* cache_info(PyObject* object, PyObject*) {
   CacheState& state = *as_function(object)->state;
-  const Py_ssize_t size = state.size();
-  if (size < 0) return nullptr;
+  CacheState::Extent extent;
+  if (!guarded([&] { return state.measure(extent); }, false)) return nullptr;
   const Ref maxsize = Ref::steal(
       state.is_unbounded() ? Py_NewRef(Py_None) : PyLong_FromUnsignedLongLong(state.capacity()));
   if (!maxsize) return nullptr;
-  return PyObject_CallFunction(
-      info_type, "KKOn", static_cast<unsigned long long>(state.figures.hits),
-      static_cast<unsigned long long>(state.figures.misses), maxsize.get(), size);
+  return PyObject_CallFunction(info_type, "KKOn",
+                               static_cast<unsigned long long>(state.figures.hits),
+                               static_cast<unsigned long long>(state.figures.misses), maxsize.get(),
+                               static_cast<Py_ssize_t>(extent.entries));
 }
 
 PyObject* stats(PyObject* object, PyObject*) {

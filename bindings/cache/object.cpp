@@ -24,8 +24,8 @@ CacheObject* as_cache(PyObject* object) { return reinterpret_cast<CacheObject*>(
 bool is_cache(PyObject* object) noexcept { return PyObject_TypeCheck(object, cache_type); }
 
 PyObject* figures_of(CacheState& state) {
-  const Py_ssize_t size = guarded([&] { return state.size(); }, -1);
-  if (size < 0) return nullptr;
+  CacheState::Extent extent;
+  if (!guarded([&] { return state.measure(extent); }, false)) return nullptr;
   const CacheFigures& f = state.figures;
   const std::uint64_t asked = f.hits + f.misses;
   const double rate = asked == 0 ? 0.0 : static_cast<double>(f.hits) / static_cast<double>(asked);
@@ -34,16 +34,15 @@ PyObject* figures_of(CacheState& state) {
       state.is_unbounded() ? Py_NewRef(Py_None) : PyLong_FromUnsignedLongLong(state.capacity()));
   if (!maxsize) return nullptr;
   const auto number = [](std::uint64_t n) { return static_cast<unsigned long long>(n); };
-  return Py_BuildValue("{sKsKsdsKsKsdsKsKsKsKsKsKsKsKsOsK}", "hits", number(f.hits), "misses",
-                       number(f.misses), "hit_rate", rate, "loads", number(f.loads), "load_errors",
-                       number(f.load_errors), "load_seconds",
-                       static_cast<double>(f.load_ns) / static_cast<double>(kSecond), "evictions",
-                       number(f.evictions), "expirations", number(f.expirations), "invalidations",
-                       number(f.invalidations), "stale_served", number(f.stale_served),
-                       "misses_cold", number(f.misses > explained ? f.misses - explained : 0),
-                       "misses_expired", number(f.misses_expired), "misses_evicted",
-                       number(f.misses_evicted), "currsize", static_cast<unsigned long long>(size),
-                       "maxsize", maxsize.get(), "weight", number(state.weight()));
+  return Py_BuildValue(
+      "{sKsKsdsKsKsdsKsKsKsKsKsKsKsKsOsK}", "hits", number(f.hits), "misses", number(f.misses),
+      "hit_rate", rate, "loads", number(f.loads), "load_errors", number(f.load_errors),
+      "load_seconds", static_cast<double>(f.load_ns) / static_cast<double>(kSecond), "evictions",
+      number(f.evictions), "expirations", number(f.expirations), "invalidations",
+      number(f.invalidations), "stale_served", number(f.stale_served), "misses_cold",
+      number(f.misses > explained ? f.misses - explained : 0), "misses_expired",
+      number(f.misses_expired), "misses_evicted", number(f.misses_evicted), "currsize",
+      number(extent.entries), "maxsize", maxsize.get(), "weight", number(extent.weight));
 }
 
 namespace {
@@ -135,17 +134,27 @@ inline PyObject* fetch(PyObject* object, PyObject* key) {
   return nullptr;
 }
 
+// Reads (key, default=`fallback`); the key is args[0]. False with an exception set.
+inline bool read_default(PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames,
+                         const char* usage, PyObject*& fallback) {
+  if (kwnames == nullptr && (nargs == 1 || nargs == 2)) [[likely]] {
+    if (nargs == 2) fallback = args[1];
+    return true;
+  }
+  const Py_ssize_t keywords = kwnames == nullptr ? 0 : PyTuple_GET_SIZE(kwnames);
+  const bool named = nargs == 1 && keywords == 1 &&
+                     PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), "default") == 0;
+  if (named) {
+    fallback = args[1];
+  } else {
+    PyErr_SetString(PyExc_TypeError, usage);
+  }
+  return named;
+}
+
 PyObject* get(PyObject* object, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   PyObject* fallback = Py_None;
-  if (kwnames != nullptr || nargs < 1 || nargs > 2) [[unlikely]] {
-    const bool named =
-        nargs == 1 && kwnames != nullptr && PyTuple_GET_SIZE(kwnames) == 1 &&
-        PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), "default") == 0;
-    if (!named) return PyErr_Format(PyExc_TypeError, "get(key, default=None)");
-    fallback = args[1];
-  } else if (nargs == 2) {
-    fallback = args[1];
-  }
+  if (!read_default(args, nargs, kwnames, "get(key, default=None)", fallback)) return nullptr;
   PyObject* value = fetch(object, args[0]);
   if (value != nullptr || PyErr_Occurred()) return value;
   return Py_NewRef(fallback);
@@ -166,7 +175,9 @@ int contains(PyObject* object, PyObject* key) {
 }
 
 Py_ssize_t length(PyObject* object) {
-  return guarded([&] { return as_cache(object)->state->size(); }, -1);
+  CacheState::Extent extent;
+  if (!guarded([&] { return as_cache(object)->state->measure(extent); }, false)) return -1;
+  return static_cast<Py_ssize_t>(extent.entries);
 }
 
 // ---- writing
@@ -185,6 +196,7 @@ PyObject* set(PyObject* object, PyObject* const* args, Py_ssize_t nargs, PyObjec
   CacheState& state = *as_cache(object)->state;
   StoreTerms terms;
   terms.ttl = state.ttl();
+  terms.is_newest = true;
   terms.stamp = state.tag_epoch();
   const Py_ssize_t keywords = kwnames == nullptr ? 0 : PyTuple_GET_SIZE(kwnames);
   for (Py_ssize_t k = 0; k < keywords; ++k) {
@@ -202,6 +214,29 @@ PyObject* set(PyObject* object, PyObject* const* args, Py_ssize_t nargs, PyObjec
   Py_RETURN_NONE;
 }
 
+// Looks, and stores where nothing is fresh, without anybody between.
+PyObject* setdefault(PyObject* object, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  PyObject* fallback = Py_None;
+  if (!read_default(args, nargs, kwnames, "setdefault(key, default=None)", fallback)) {
+    return nullptr;
+  }
+  PyObject* value = fetch(object, args[0]);
+  if (value != nullptr || PyErr_Occurred()) return value;
+  CacheState& state = *as_cache(object)->state;
+  StoreTerms terms;
+  terms.ttl = state.ttl();
+  terms.is_newest = true;
+  terms.keeps_present = true;
+  KeyView view;
+  if (!view_of(args, view)) return nullptr;
+  if (!guarded([&] { return state.store(view, args[0], fallback, terms); }, false)) return nullptr;
+  // What is there may be another's, whose value was first.
+  Lookup lookup = state.look_up(view, false);
+  if (lookup.found == Found::kFailed) return nullptr;
+  const bool is_value = lookup.found == Found::kFresh && !lookup.is_failure;
+  return is_value ? lookup.value.release() : Py_NewRef(fallback);
+}
+
 // 1, 0 or -1 as CacheState::remove().
 int discard(PyObject* object, PyObject* key) {
   KeyView view;
@@ -213,6 +248,7 @@ int assign_subscript(PyObject* object, PyObject* key, PyObject* value) {
   if (value != nullptr) {
     StoreTerms terms;
     terms.ttl = as_cache(object)->state->ttl();
+    terms.is_newest = true;
     return put(object, key, value, terms) ? 0 : -1;
   }
   const int removed = discard(object, key);
@@ -227,15 +263,7 @@ PyObject* remove(PyObject* object, PyObject* key) {
 
 PyObject* pop(PyObject* object, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   PyObject* fallback = nullptr;
-  if (kwnames != nullptr || nargs < 1 || nargs > 2) {
-    const bool named =
-        nargs == 1 && kwnames != nullptr && PyTuple_GET_SIZE(kwnames) == 1 &&
-        PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), "default") == 0;
-    if (!named) return PyErr_Format(PyExc_TypeError, "pop(key[, default])");
-    fallback = args[1];
-  } else if (nargs == 2) {
-    fallback = args[1];
-  }
+  if (!read_default(args, nargs, kwnames, "pop(key[, default])", fallback)) return nullptr;
   CacheState& state = *as_cache(object)->state;
   KeyView view;
   Ref value;
@@ -416,6 +444,9 @@ PyMethodDef methods[] = {
      "get(key, default=None): the value, or *default* if there is none that lives."},
     {"set", keyword_function(set), METH_FASTCALL | METH_KEYWORDS,
      "set(key, value, *, ttl=..., tags=()): store; without *ttl* for the cache's own."},
+    {"setdefault", keyword_function(setdefault), METH_FASTCALL | METH_KEYWORDS,
+     "setdefault(key, default=None): the value; where there is none, *default* is stored first, "
+     "without anybody between."},
     {"delete", remove, METH_O, "Forget *key*; whether there was something to forget."},
     {"clear", clear, METH_NOARGS, "Forget everything. Loads under way are not stored."},
     {"touch", keyword_function(touch), METH_FASTCALL | METH_KEYWORDS,

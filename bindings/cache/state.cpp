@@ -207,7 +207,7 @@ bool CacheState::weigh(PyObject* key, PyObject* value, std::uint32_t& weight) {
 }
 
 Stored CacheState::wrap(PyObject* value, const KeyView& view, const StoreTerms& terms, Instant now,
-                        bool& refused) {
+                        std::uint32_t weight, bool& refused) {
   const bool plain = !terms.must_box && terms.tags.empty() && terms.stale == 0 &&
                      terms.load_ns == 0 && !terms.is_failure;
   if (plain) return Stored(Py_NewRef(value));
@@ -222,15 +222,44 @@ Stored CacheState::wrap(PyObject* value, const KeyView& view, const StoreTerms& 
   box->fresh_until = terms.stale == 0 && !is_cut ? kNever : after(now, terms.ttl);
   box->load_ns = terms.load_ns;
   box->is_failure = terms.is_failure;
-  if (terms.is_failure) ++failures_;
+  if (terms.is_failure) {
+    box->weight = weight;
+    ++failures_.entries;
+    failures_.weight += weight;
+  }
   return Stored(box.release());
 }
 
 void CacheState::unwrap(Stored stored) noexcept {
   if (!stored.is_boxed()) return;
-  if (stored.box()->is_failure) --failures_;
+  if (stored.box()->is_failure) {
+    --failures_.entries;
+    failures_.weight -= stored.box()->weight;
+  }
   tags_.detach(*stored.box(), !loads_.empty());
   delete stored.box();
+}
+
+template <class Core>
+bool CacheState::is_fresh(Core& core, cache::Index i, Instant now) {
+  const Stored stored = core.value(i);
+  if (core.expired(i, now)) return false;
+  if (!stored.is_boxed()) return true;
+  const Box& box = *stored.box();
+  return !box.is_dead() && !box.is_failure && box.fresh_until > now;
+}
+
+template <class Core>
+cache::Index CacheState::place(Core& core, const KeyView& view, const StoreTerms& terms,
+                               bool& failed) {
+  for (;;) {
+    const bool is_absent = terms.absent_at == core.version();
+    const cache::Index i = is_absent ? cache::kNone : locate(core, view, failed);
+    if (failed || !terms.is_newest || loads_.empty()) return i;
+    const std::uint64_t version = core.version();
+    failed = !loads_.fence(view);  // may compare, and so change the cache
+    if (failed || core.version() == version) return i;
+  }
 }
 
 bool CacheState::store(const KeyView& view, PyObject* key, PyObject* value,
@@ -240,17 +269,18 @@ bool CacheState::store(const KeyView& view, PyObject* key, PyObject* value,
   if (is_over || (capacity_ == 0 && !is_unbounded_)) return true;
   std::uint32_t weight = 1;
   Instant now = 0;
-  if (!weigh(key, value, weight) || !read_clock(now)) return false;
+  // A weigher knows values; an exception that is remembered is none, and weighs 1.
+  if (!terms.is_failure && !weigh(key, value, weight)) return false;
+  if (!read_clock(now)) return false;
   bool failed = false;
   Displaced out;
   with_core([&](auto& core) {
-    const bool is_absent = terms.absent_at == core.version();
-    const cache::Index i = is_absent ? cache::kNone : locate(core, view, failed);
-    if (failed || (i != cache::kNone && terms.keeps_present)) return;
+    const cache::Index i = place(core, view, terms, failed);
+    if (failed || (i != cache::kNone && terms.keeps_present && is_fresh(core, i, now))) return;
     // Weigher, clock and __eq__ have run: nothing else does before the entry is in.
     if (terms.claim != nullptr && !terms.claim->may_store()) return;
     bool refused = false;
-    const Stored stored = wrap(value, view, terms, now, refused);
+    const Stored stored = wrap(value, view, terms, now, weight, refused);
     if (refused) return;
     const Duration kept = std::min(after(terms.ttl, terms.stale), terms.longest);
     const Instant expires_at = after(now, kept);
@@ -446,16 +476,19 @@ bool CacheState::expire(std::size_t budget) {
   return true;
 }
 
-Py_ssize_t CacheState::size() {
+bool CacheState::measure(Extent& extent) {
   Instant now = 0;
-  if (!expire(SIZE_MAX) || !read_clock(now)) return -1;
-  return with_core([&](auto& core) {
-    const std::size_t late = core.count_late(now, [&](cache::Index i) {
+  if (!expire(SIZE_MAX) || !read_clock(now)) return false;
+  with_core([&](auto& core) {
+    extent = {core.size() - failures_.entries, core.weight() - failures_.weight};
+    core.for_each_late(now, [&](cache::Index i) {
       const Stored stored = core.value(i);
-      return !stored.is_boxed() || !stored.box()->is_failure;
+      if (stored.is_boxed() && stored.box()->is_failure) return;
+      --extent.entries;
+      extent.weight -= core.weight_of(i);
     });
-    return static_cast<Py_ssize_t>(core.size() - failures_ - late);
   });
+  return true;
 }
 
 PyObject* CacheState::list(bool pairs) {

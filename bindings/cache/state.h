@@ -58,7 +58,8 @@ struct StoreTerms {
   Duration load_ns = 0;
   bool is_failure = false;
   bool must_box = false;
-  bool keeps_present = false;  // an entry that is there stays as it is
+  bool keeps_present = false;  // a value that is there and fresh stays as it is
+  bool is_newest = false;      // set by hand: loads of the key that have begun by now are out
   std::vector<std::string> tags;
   const Load* claim = nullptr;           // of a load: nothing is stored once it is fenced
   std::uint64_t stamp = 0;               // the tag epoch at which the load began
@@ -226,12 +227,12 @@ class CacheState {
 
   // ---- the whole
 
-  // Entries that live, as list() gives them: drops those that have expired, and counts no failure.
-  // -1 with an exception set.
-  [[nodiscard]] Py_ssize_t size();
-  [[nodiscard]] std::uint64_t weight() {
-    return with_core([](auto& c) { return c.weight(); });
-  }
+  // What list() gives: drops what has expired, and counts no failure. False with an exception set.
+  struct Extent {
+    std::size_t entries = 0;
+    std::uint64_t weight = 0;
+  };
+  [[nodiscard]] bool measure(Extent& extent);
   [[nodiscard]] std::uint64_t capacity() const noexcept { return capacity_; }
   [[nodiscard]] bool is_unbounded() const noexcept { return is_unbounded_; }
   [[nodiscard]] bool is_lru() const noexcept { return lru_ != nullptr; }
@@ -278,9 +279,17 @@ class CacheState {
   }
   // Lets the handler take the news. False with an exception set.
   [[nodiscard]] bool take_news();
+  // Whether the entry is a fresh value: what a write that keeps_present leaves alone.
+  template <class Core>
+  [[nodiscard]] bool is_fresh(Core& core, cache::Index i, Instant now);
+  // Where the key is, once Python code no longer runs: with the loads of the key out if `terms` say
+  // so. Sets `failed` with an exception set.
+  template <class Core>
+  [[nodiscard]] cache::Index place(Core& core, const KeyView& view, const StoreTerms& terms,
+                                   bool& failed);
   [[nodiscard]] bool weigh(PyObject* key, PyObject* value, std::uint32_t& weight);
   [[nodiscard]] Stored wrap(PyObject* value, const KeyView& view, const StoreTerms& terms,
-                            Instant now, bool& refused);
+                            Instant now, std::uint32_t weight, bool& refused);
   void unwrap(Stored stored) noexcept;  // frees the box; the value's reference is the caller's
   // Reports and drops what the core displaced. `key` names the replaced entry.
   void settle(Displaced& out, PyObject* key = nullptr, const char* cause = nullptr);
@@ -299,7 +308,7 @@ class CacheState {
   bool is_configured_ = false;
   bool has_room_to_spare_ = false;  // entries left since memory was last given back
   bool is_watched_ = false;         // the housekeeper knows this cache
-  std::size_t failures_ = 0;        // entries that are exceptions to raise
+  Extent failures_;                 // entries that are exceptions to raise
   Duration ttl_ = kNever;
   Duration idle_ttl_ = 0;
   Ref weigher_;

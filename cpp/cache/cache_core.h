@@ -221,16 +221,14 @@ class CacheCore {
         });
   }
 
-  // How many entries have expired that expire(now), with no limit, has left for later; counts those
-  // for which counts(Index).
+  // Calls f(Index) for the entries that have expired and that expire(now), with no limit, has left
+  // for later; f changes nothing.
   template <class F>
-  [[nodiscard]] std::size_t count_late(Instant now, F&& counts) const {
-    std::size_t late = 0;
+  void for_each_late(Instant now, F&& f) const {
     const auto nodes = [this](Index i) -> const WheelNode& { return entries_.slab[i].wheel; };
     wheel_.for_each_current(nodes, [&](Index i) {
-      if (expired(i, now) && counts(i)) ++late;
+      if (expired(i, now)) f(i);
     });
-    return late;
   }
 
   // expire() has nothing to do before then; kNever if nothing can expire.
@@ -259,6 +257,7 @@ class CacheCore {
   // ---- the whole
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  [[nodiscard]] std::uint32_t weight_of(Index i) const noexcept { return entries_.slab[i].weight; }
   [[nodiscard]] std::uint64_t weight() const noexcept { return policy_.weight(); }
   [[nodiscard]] std::uint64_t capacity() const noexcept { return capacity_; }
   [[nodiscard]] std::uint64_t version() const noexcept { return version_; }

@@ -53,8 +53,8 @@ class CacheStats:
     misses_evicted: int = 0
     """Misses on keys that were displaced a short while ago: a larger cache would have kept them."""
     currsize: int = 0
-    """Entries held."""
+    """Entries that live, as iteration shows them: neither what has expired nor remembered failures."""
     maxsize: int | None = None
     """Capacity: entries, or weight when the cache has a weigher; ``None`` for no bound."""
     weight: int = 0
-    """Sum of the weights held; equals ``currsize`` without a weigher."""
+    """Sum of the weights of these entries; equals ``currsize`` without a weigher."""

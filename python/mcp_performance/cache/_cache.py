@@ -63,9 +63,10 @@ class Cache(_core.CacheBase[K, V], MutableMapping[K, V], Generic[K, V]):
     Compares and hashes by identity. Safe from any thread and any event loop. Keys compare as those of a
     ``dict`` do; values are kept as they are, so a caller who changes a mutable one changes it for
     everybody. Looking up counts in :meth:`stats`; ``in``, iteration and :meth:`expires_in` do not.
-    Iterating walks a list of the keys that were alive when it began; ``len()``, ``bool()`` and
-    :attr:`currsize` agree with it, and drop what has expired. No load that began before an entry was set,
-    taken or invalidated is stored after, or joined.
+    Iterating walks a list of the keys that were alive when it began; ``len()``, ``bool()``,
+    :attr:`currsize` and the figures of :meth:`stats` agree with it, and drop what has expired.
+    ``pop()``, ``popitem()`` and ``setdefault()`` look and change in one step. No load that began before
+    an entry was set, taken or invalidated is stored after, or joined.
 
     Args:
         maxsize: capacity in entries, or in weight with a *weigher*; ``None`` for no bound, 0 to store
@@ -73,7 +74,8 @@ class Cache(_core.CacheBase[K, V], MutableMapping[K, V], Generic[K, V]):
         ttl: lifetime of entries that are stored without one: seconds, a ``timedelta``, ``"5m"``, or ``None``.
         idle_ttl: lifetime since the last read, likewise.
         policy: which entries make room: ``"adaptive"`` (best hit ratio) or ``"lru"`` (exact).
-        weigher: ``weigher(key, value) -> int``, the room an entry takes, at least 0.
+        weigher: ``weigher(key, value) -> int``, the room an entry takes, at least 0. Failures that
+            ``negative_ttl`` remembers weigh 1.
         on_evict: ``on_evict(key, value, cause)``, called after an entry or a value left, with *cause* one of
             ``"evicted"``, ``"expired"``, ``"replaced"``, ``"removed"``, ``"invalidated"`` (by a tag) and
             ``"cleared"``. It may use the cache. What it raises goes to :func:`sys.unraisablehook`.

@@ -48,7 +48,8 @@ class PoolStats:
     reader_wait_seconds: float
     """The same of the readers."""
     cache: CacheStats = field(default_factory=CacheStats)
-    """The result cache; ``weight`` and ``maxsize`` are bytes."""
+    """The result cache; ``weight`` and ``maxsize`` are bytes. Its ``currsize`` and ``weight`` are of what is
+    held: whether a result still holds shows when it is asked for."""
     cache_bytes: int = 0
     """Memory held by cached results, about, bytes."""
     wal_bytes: int = 0
