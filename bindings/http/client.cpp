@@ -29,6 +29,7 @@ PyStructSequence_Field reply_fields[] = {
     {"status", "The status code."},
     {"headers", "(name, value) pairs in their order, names in lower case."},
     {"body", "The body, gzip and deflate undone."},
+    {"trailers", "Fields that came behind the body, like headers; no element of the tuple."},
     {nullptr, nullptr},
 };
 PyStructSequence_Desc reply_desc = {"mcp_performance._core.HttpReply",
@@ -55,13 +56,16 @@ Ref to_python(const http::HeaderList& headers) {
 PyObject* to_python(const http::Reply& reply) {
   Ref status = Ref::steal(PyLong_FromLong(reply.status));
   Ref headers = to_python(reply.headers);
+  Ref trailers = to_python(reply.trailers);
   Ref body = Ref::steal(
       PyBytes_FromStringAndSize(reply.body.data(), static_cast<Py_ssize_t>(reply.body.size())));
-  Ref result = Ref::steal(status && headers && body ? PyStructSequence_New(reply_type) : nullptr);
+  Ref result = Ref::steal(status && headers && body && trailers ? PyStructSequence_New(reply_type)
+                                                                : nullptr);
   if (!result) return nullptr;
   PyStructSequence_SET_ITEM(result.get(), 0, status.release());
   PyStructSequence_SET_ITEM(result.get(), 1, headers.release());
   PyStructSequence_SET_ITEM(result.get(), 2, body.release());
+  PyStructSequence_SET_ITEM(result.get(), 3, trailers.release());
   return result.release();
 }
 
@@ -192,15 +196,46 @@ class SendOperation final : public RequestOperation {
     return true;
   }
 
+  // As `_base/_headers.py`: Latin-1.
   static bool read_headers(PyObject* headers, http::HeaderList& out) {
     const Ref items =
         Ref::steal(PyMapping_Check(headers) != 0 ? PyMapping_Items(headers) : nullptr);
-    if (items && py::detail::make_caster<http::HeaderList>().load(items.get(), true)) {
-      out = py::handle(items.get()).cast<http::HeaderList>();
-      return true;
+    if (!items) {
+      PyErr_Format(PyExc_TypeError, "headers=%R: expected a mapping of str to str", headers);
+      return false;
     }
-    PyErr_Format(PyExc_TypeError, "headers=%R: expected a mapping of str to str", headers);
-    return false;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(items.get()); ++i) {
+      PyObject* item = PyList_GET_ITEM(items.get(), i);
+      const bool is_pair = PyTuple_Check(item) && PyTuple_GET_SIZE(item) == 2;
+      if (!is_pair || !PyUnicode_Check(PyTuple_GET_ITEM(item, 0)) ||
+          !PyUnicode_Check(PyTuple_GET_ITEM(item, 1))) {
+        PyErr_Format(PyExc_TypeError, "headers=%R: expected a mapping of str to str", headers);
+        return false;
+      }
+      auto& [name, value] = out.emplace_back();
+      if (!encode(PyTuple_GET_ITEM(item, 0), name) || !encode(PyTuple_GET_ITEM(item, 1), value)) {
+        refuse(item);
+        return false;
+      }
+    }
+    return true;
+  }
+
+  // False with an exception set.
+  static bool encode(PyObject* text, std::string& out) {
+    const Ref bytes = Ref::steal(PyUnicode_AsLatin1String(text));
+    if (!bytes) return false;
+    out.assign(PyBytes_AS_STRING(bytes.get()),
+               static_cast<std::size_t>(PyBytes_GET_SIZE(bytes.get())));
+    return true;
+  }
+
+  static void refuse(PyObject* pair) {
+    if (PyErr_ExceptionMatches(PyExc_UnicodeEncodeError) == 0) return;
+    PyErr_Clear();
+    set_python_error(invalid_argument("headers", py::repr(pair).cast<std::string>(),
+                                      "characters of Latin-1; encode others, for example with "
+                                      "urllib.parse.quote()"));
   }
 };
 

@@ -28,9 +28,9 @@ std::string described(const Message& message, const std::string& authority,
          ": " + without_prefix(why);
 }
 
-bool is_idempotent(std::string_view method) {
-  constexpr std::string_view kMethods[] = {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"};
-  return std::find(std::begin(kMethods), std::end(kMethods), method) != std::end(kMethods);
+Reply reply_of(const Response& response) {
+  return {response.status(), response.headers(), response.body(), response.location(),
+          response.trailers()};
 }
 
 }  // namespace
@@ -109,7 +109,7 @@ Reply Client::exchange_http2(const Message& message, Instant deadline) {
     const std::shared_ptr<Http2Channel> shared = channel(hub());
     switch (shared->exchange(mine, request)) {
       case Shared::kReply:
-        return {response.status(), response.headers(), response.body(), response.location()};
+        return reply_of(response);
       case Shared::kTimedOut:
         throw Error(ErrorKind::kHttpTimeout, shared->is_up() ? "timeout" : "connect timeout");
       case Shared::kInterrupted:
@@ -234,8 +234,7 @@ Reply Client::exchange(const Message& message, Instant deadline) {
     case Outcome::kReply:
       break;
   }
-  const Response& response = line->connection.response();
-  Reply reply = {response.status(), response.headers(), response.body(), response.location()};
+  Reply reply = reply_of(line->connection.response());
   give_back(std::move(line));
   return reply;
 }

@@ -46,6 +46,7 @@ struct Reply {
   HeaderList headers;
   std::string body;      // decoded
   std::string location;  // as in Response
+  HeaderList trailers;   // likewise
 };
 
 // Thrown by send() when `interrupted` said so.

@@ -5,6 +5,8 @@ namespace mcp::http {
 int Connection::open(const ConnectOptions& options) {
   options_ = &options;
   answered_ = false;
+  first_byte_at_ = last_byte_at_ = 0;
+  bytes_received_ = 0;
   return transport_.open(options);
 }
 

@@ -54,6 +54,8 @@ class Connection {
   // have given it up before it saw the request. REQUIRES: kFailed was the last progress.
   [[nodiscard]] bool was_given_up() const noexcept { return reused_ && bytes_received_ == 0; }
   [[nodiscard]] Instant up_at() const noexcept { return transport_.up_at(); }
+  // Bytes of requests that went out since take_bytes_sent().
+  [[nodiscard]] std::uint64_t bytes_sent() const noexcept { return transport_.bytes_sent(); }
   // Bytes of requests that went out since the last call.
   [[nodiscard]] std::uint64_t take_bytes_sent() noexcept { return transport_.take_bytes_sent(); }
   // Whether another request can follow. REQUIRES: the last one is complete.

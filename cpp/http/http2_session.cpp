@@ -208,6 +208,8 @@ void Http2Session::State::take_header(Http2Stream& of, std::string_view name,
     int status = 0;  // nghttp2 has checked that it is three digits
     std::from_chars(value.data(), value.data() + value.size(), status);
     of.response.set_status(status);
+  } else if (of.in_trailers) {
+    of.response.add_trailer(name, value);
   } else if (!of.response.add_header(name, value)) {
     refuse(of);
   }
@@ -221,6 +223,8 @@ int Http2Session::State::on_begin_frame(nghttp2_session*, const nghttp2_frame_hd
   if (of == nullptr) return 0;
   of->bytes_received += kHeadBytes + head->length;
   if (of->first_byte_at == 0) of->first_byte_at = state.now;
+  // RFC 9113, 8.1: the one section of fields behind that of the final answer.
+  if (head->type == NGHTTP2_HEADERS) of->in_trailers = of->response.status() >= 200;
   return 0;
 }
 
@@ -331,6 +335,7 @@ bool Http2Session::submit(Http2Stream& stream, std::string_view request, bool tl
   stream.bytes_received = 0;
   stream.first_byte_at = stream.last_byte_at = 0;
   stream.reused = state.answered;
+  stream.in_trailers = false;
   const nghttp2_data_provider provider{{}, State::read_body};
   stream.id =
       nghttp2_submit_request(state.session, nullptr, parts.fields.data(), parts.fields.size(),

@@ -34,7 +34,8 @@ struct Http2Stream {
   std::size_t place = 0;  // among those in flight
   std::string_view body;  // of the request, what is still to be sent
   std::size_t header_bytes = 0;
-  bool reused = false;  // the connection had answered before
+  bool reused = false;       // the connection had answered before
+  bool in_trailers = false;  // its body is over
 };
 
 class Http2Session {

@@ -73,6 +73,11 @@ void check_header(const Message& message, std::size_t index) {
 
 }  // namespace
 
+bool is_idempotent(std::string_view method) noexcept {
+  constexpr std::string_view kMethods[] = {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"};
+  return std::find(std::begin(kMethods), std::end(kMethods), method) != std::end(kMethods);
+}
+
 void check(const Message& message) {
   if (!is_token(message.method) || message.method == "CONNECT") {
     throw invalid_argument("method", message.method, "an HTTP token other than CONNECT");

@@ -19,6 +19,9 @@ struct Message {
   std::string body;
 };
 
+// RFC 9110, 9.2.2: whether sending it twice does what sending it once does.
+[[nodiscard]] bool is_idempotent(std::string_view method) noexcept;
+
 // Throws Error (kConfiguration) naming the part that is not what it should be:
 //   - the method is a token and not CONNECT, whose answer is a tunnel;
 //   - the target is visible ASCII, begins with / and has no fragment;

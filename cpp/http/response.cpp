@@ -4,6 +4,15 @@
 #include <utility>
 
 namespace mcp::http {
+namespace {
+
+void append(HeaderList& list, std::string_view name, std::string_view value) {
+  std::string lower(name);
+  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  list.emplace_back(std::move(lower), value);
+}
+
+}  // namespace
 
 void Response::begin(bool is_head, std::uint64_t body_limit, Keep keep) {
   is_head_ = is_head;
@@ -15,6 +24,7 @@ void Response::begin(bool is_head, std::uint64_t body_limit, Keep keep) {
   error_.clear();
   location_.clear();
   headers_.clear();
+  trailers_.clear();
   body_.begin(body_limit, keep != Keep::kNothing);
   parser_.begin(is_head);
 }
@@ -56,12 +66,6 @@ Response::State Response::end_of_stream() {
   return complete(false);
 }
 
-void Response::keep_header(std::string_view name, std::string_view value) {
-  std::string lower(name);
-  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  headers_.emplace_back(std::move(lower), value);
-}
-
 void Response::set_status(int status) {
   if (status_ != 0) {  // what was said before was interim
     headers_.clear();
@@ -82,8 +86,12 @@ bool Response::add_header(std::string_view name, std::string_view value) {
   } else if (same_header(name, "content-encoding")) {
     if (!is_head_) body_.add_encoding(value);
   }
-  if (keep_ == Keep::kBodyAndHeaders) keep_header(name, value);
+  if (keep_ == Keep::kBodyAndHeaders) append(headers_, name, value);
   return true;
+}
+
+void Response::add_trailer(std::string_view name, std::string_view value) {
+  if (keep_ == Keep::kBodyAndHeaders) append(trailers_, name, value);
 }
 
 bool Response::on_size(std::uint64_t size) {

@@ -35,6 +35,8 @@ class Response final : private ResponseParser::Sink {
   void set_status(int status);
   // False: not with the fields before it, and error() says why.
   [[nodiscard]] bool add_header(std::string_view name, std::string_view value);
+  // A field behind the body: kept apart, and without effect on anything else.
+  void add_trailer(std::string_view name, std::string_view value);
   // False: the body cannot be taken, and error() says why.
   [[nodiscard]] bool add_body(std::string_view data);
   // The response is whole. kBad if what came is none.
@@ -50,6 +52,8 @@ class Response final : private ResponseParser::Sink {
   [[nodiscard]] const std::string& location() const noexcept { return location_; }
   // In their order, with names in lower case; those of a body that was decoded speak of it as sent.
   [[nodiscard]] const HeaderList& headers() const noexcept { return headers_; }
+  // The fields behind the body, likewise.
+  [[nodiscard]] const HeaderList& trailers() const noexcept { return trailers_; }
   [[nodiscard]] const std::string& body() const noexcept { return body_.kept(); }
   // After kBad: "headers too large", "body too large", "bad response: bad chunk", ...
   [[nodiscard]] const std::string& error() const noexcept { return error_; }
@@ -61,8 +65,10 @@ class Response final : private ResponseParser::Sink {
   }
   bool on_size(std::uint64_t size) override;
   bool on_body(std::string_view data) override { return add_body(data); }
+  void on_trailer(std::string_view name, std::string_view value) override {
+    add_trailer(name, value);
+  }
 
-  void keep_header(std::string_view name, std::string_view value);
   State fail_by_parser();
   State complete(bool keep_alive);
 
@@ -70,6 +76,7 @@ class Response final : private ResponseParser::Sink {
   BodySink body_;
   std::string location_;
   HeaderList headers_;
+  HeaderList trailers_;
   std::string error_;
   std::uint64_t body_limit_ = 0;
   Keep keep_ = Keep::kNothing;

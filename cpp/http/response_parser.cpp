@@ -185,7 +185,10 @@ bool ResponseParser::take_field(std::string_view line) {
   const std::string_view name = line.substr(0, colon);
   const std::string_view value = trimmed(line.substr(colon + 1));
   if (!is_field_text(value)) return fail("bad response: bad field");
-  if (step_ == Step::kTrailers) return true;
+  if (step_ == Step::kTrailers) {
+    sink_.on_trailer(name, value);
+    return true;
+  }
   if (!take_framing(name, value)) return false;
   return sink_.on_field(name, value) || fail({});
 }

@@ -12,7 +12,8 @@
 //   6.3   HEAD, 1xx, 204 and 304 have no body. Content-Length is digits, and several are the same.
 //         A body without either ends with the connection.
 //   7.1   a chunk size is hexadecimal digits of any number whose value fits 64 bits; extensions are
-//         read past, quoted strings in them too; trailers are checked and dropped.
+//         read past, quoted strings in them too; trailers are told apart from the head's fields,
+//         for merged they could change what the head had said (RFC 9110, 6.5.1).
 //   9.3   keep-alive by version and Connection.
 // RFC 9110, 15.2: answers of the class 1xx but 101 are interim: fields of theirs are forgotten.
 #pragma once
@@ -38,6 +39,7 @@ class ResponseParser {
     // At least so many bytes of the body are still to come. May be asked again for the same bytes.
     [[nodiscard]] virtual bool on_size(std::uint64_t size) = 0;
     [[nodiscard]] virtual bool on_body(std::string_view data) = 0;
+    virtual void on_trailer(std::string_view name, std::string_view value) = 0;
 
    protected:
     ~Sink() = default;

@@ -53,6 +53,8 @@ class Transport {
   [[nodiscard]] bool wants_to_write() const noexcept;
   [[nodiscard]] const std::string& failure() const noexcept { return failure_; }
   [[nodiscard]] Instant up_at() const noexcept { return up_at_; }
+  // Bytes that went out since take_bytes_sent().
+  [[nodiscard]] std::uint64_t bytes_sent() const noexcept { return bytes_sent_; }
   // Bytes that went out since the last call.
   [[nodiscard]] std::uint64_t take_bytes_sent() noexcept { return std::exchange(bytes_sent_, 0); }
 

@@ -53,6 +53,8 @@ int Http2Lines::open(std::uint32_t group, std::uint32_t& number) {
 
 int Http2Lines::send(std::uint32_t lane, std::string_view request, bool is_head, http::Keep keep) {
   Seat& seat = seats_[lane];
+  seat.stream.first_byte_at = 0;
+  seat.stream.bytes_received = 0;
   const std::uint32_t group = lane / streams_;
   std::uint32_t number = current_[group];
   for (int attempt = 0; attempt < 2; ++attempt) {

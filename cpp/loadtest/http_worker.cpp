@@ -56,6 +56,10 @@ int wait(int epoll, std::span<epoll_event> events, Duration timeout_ns) {
   return ::epoll_wait(epoll, events.data(), most, static_cast<int>(std::min<Duration>(ms, 1000)));
 }
 
+std::string_view method_of(std::string_view request) noexcept {
+  return request.substr(0, request.find(' '));
+}
+
 // Timers of this thread are as sharp as the kernel can make them, while it lives.
 class SharpTimers {
  public:
@@ -254,7 +258,9 @@ void HttpWorker::handle(std::uint32_t index, std::uint32_t events) {
     complete(index);
   } else if (progress == http::Connection::Progress::kFailed) {
     lane.given_up = lane.connection.was_given_up();
-    if (lane.given_up && send_again(index, 1)) return;
+    const bool harmless =
+        lane.connection.bytes_sent() == 0 || http::is_idempotent(method_of(lane.bytes));
+    if (lane.given_up && harmless && send_again(index, 1)) return;
     if (!was_connected && !pacer_) ++users_[lane.user].refusals;
     const Instant now = now_precise();
     fail(index, lane.connection.failure(), false, now);
@@ -292,7 +298,10 @@ bool HttpWorker::repeat(const Http2Lines::Outcome& outcome) {
   using End = http::Http2Session::End;
   if (outcome.how == End::kComplete || outcome.how == End::kFailed || !outcome.was_up) return false;
   lanes_[outcome.lane].given_up = true;
-  if (outcome.how == End::kGivenUp) return send_again(outcome.lane, 1);
+  if (outcome.how == End::kGivenUp) {
+    return http::is_idempotent(method_of(lanes_[outcome.lane].bytes)) &&
+           send_again(outcome.lane, 1);
+  }
   const bool forward = outcome.how == End::kUnprocessed && outcome.answered;
   return send_again(outcome.lane, forward ? INT_MAX : kMostRefusals);
 }
@@ -303,6 +312,11 @@ void HttpWorker::flush_http2() {
     http2_->flush();
     take_outcomes();
   } while (http2_->wants_flush());
+}
+
+void HttpWorker::count_sent(Lane& lane) {
+  const std::uint64_t sent = lane.connection.take_bytes_sent();
+  if (lane.number < kWarmupNumber) recorder_.own().bytes_sent += sent;
 }
 
 // The first connection of a lane is the price of starting the run, told apart; later ones are part
@@ -359,6 +373,12 @@ int HttpWorker::transmit(std::uint32_t index, std::string_view bytes, bool is_he
     if (lane.opened == 0) lane.opened = lane.sent;
     lane.was_up = lane.was_up || http2_->is_up(index);
   } else {
+    count_sent(lane);
+    if (lane.suspect && lane.connection.is_open() && !http::is_idempotent(method_of(bytes))) {
+      lane.connection.close();
+      lane.given_up = true;
+    }
+    lane.suspect = false;
     if (!lane.connection.is_open()) {
       if (const int code = open_connection(index); code != 0) return code;
     }
@@ -376,6 +396,7 @@ bool HttpWorker::send_again(std::uint32_t index, int most) {
   Lane& lane = lanes_[index];
   if (lane.resent >= most) return false;
   ++lane.resent;
+  lane.received += bytes_of(index);
   return transmit(index, lane.bytes, lane.is_head) == 0;
 }
 
@@ -387,6 +408,7 @@ HttpWorker::Start HttpWorker::start(std::uint32_t index, Instant intended, Insta
   lane.sent = now;
   lane.hops = 0;
   lane.resent = 0;
+  lane.received = 0;
   recorder_.started(now);
   const PreparedRequest& prepared = scenario_.prepared(lane.choice);
   std::string_view bytes = prepared.bytes;
@@ -421,6 +443,10 @@ const http::Response& HttpWorker::response_of(std::uint32_t index) const {
   return http2_ ? http2_->stream(index).response : lanes_[index].connection.response();
 }
 
+std::uint64_t HttpWorker::bytes_of(std::uint32_t index) const {
+  return http2_ ? http2_->stream(index).bytes_received : lanes_[index].connection.bytes_received();
+}
+
 Instant HttpWorker::last_byte_of(std::uint32_t index) const {
   return http2_ ? http2_->stream(index).last_byte_at : lanes_[index].connection.last_byte_at();
 }
@@ -433,6 +459,7 @@ void HttpWorker::complete(std::uint32_t index) {
     lane.given_up = response.keep_alive();
     lane.connection.close();
   }
+  lane.suspect = response.status() >= 500;
   if (options_.follow_redirects && http::is_redirect(response.status()) &&
       !response.location().empty()) {
     if (follow_redirect(index)) return;
@@ -465,6 +492,7 @@ bool HttpWorker::follow_redirect(std::uint32_t index) {
     fail(index, target ? "too many redirects" : "off-host redirect refused", false, done);
     return false;
   }
+  lane.received += bytes_of(index);
   const http::Message next = http::redirected(message, response.status(), *target);
   lane.own_bytes = http::serialize(next, scenario_.authority());
   scenario_.fill(lane.own_bytes, find_slots(lane.own_bytes), lane.number & ~kWarmupNumber);
@@ -478,10 +506,12 @@ Sample HttpWorker::sample_of(std::uint32_t index, Instant done) const {
   const Lane& lane = lanes_[index];
   const Instant first =
       http2_ ? http2_->stream(index).first_byte_at : lane.connection.first_byte_at();
-  const std::uint64_t bytes =
-      http2_ ? http2_->stream(index).bytes_received : lane.connection.bytes_received();
-  return {
-      lane.choice.kind, lane.intended, lane.sent, done, first == 0 ? -1 : first - lane.sent, bytes};
+  return {lane.choice.kind,
+          lane.intended,
+          lane.sent,
+          done,
+          first == 0 ? -1 : first - lane.sent,
+          lane.received + bytes_of(index)};
 }
 
 // `body` is empty where it was not kept: then that of one of the next answers is the example.
@@ -499,8 +529,7 @@ void HttpWorker::fail(std::uint32_t index, std::string_view error, bool timed_ou
 // The lane's request is over, one way or the other.
 void HttpWorker::end(std::uint32_t index, Instant now) {
   Lane& lane = lanes_[index];
-  const std::uint64_t bytes_sent = lane.connection.take_bytes_sent();
-  if (lane.number < kWarmupNumber) recorder_.own().bytes_sent += bytes_sent;
+  count_sent(lane);
   deadlines_.remove(index);
   lane.in_flight = false;
   --in_flight_;

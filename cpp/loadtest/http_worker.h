@@ -5,9 +5,11 @@
 // ends as one sample, one failure, one entry of returned_, or as abandoned.
 //
 // A request that met a kept connection which the server had given up without announcing it, so that
-// nothing of an answer came, is sent once more on a new one, whatever its method: a run measures
-// the target's answers, and a second failure would be the connection's. What an HTTP/2 peer says it
-// has not processed is sent again as well. Both are counted as reconnects.
+// nothing of an answer came, is sent once more on a new one, where that does no harm: its method is
+// idempotent, or not a byte of it had gone out (RFC 9110, 9.2.2). No other goes out on a connection
+// whose last answer was a 5xx, because servers close those unannounced, and a second failure would
+// be the connection's. What an HTTP/2 peer says it has not processed is sent again as well. All are
+// counted as reconnects.
 #pragma once
 
 #include <cstdint>
@@ -62,11 +64,13 @@ class HttpWorker {
     int hops = 0;        // redirects followed
     int resent = 0;
     bool in_flight = false;
-    bool was_up = false;     // has been connected before
-    bool given_up = false;   // the server closed its connection without announcing it
-    bool is_head = false;    // of what was sent last
-    std::string_view bytes;  // likewise
-    std::string own_bytes;   // of a request that differs from the prepared one
+    bool was_up = false;         // has been connected before
+    bool given_up = false;       // the server closed its connection without announcing it
+    bool suspect = false;        // its connection's last answer was a 5xx
+    bool is_head = false;        // of what was sent last
+    std::string_view bytes;      // likewise
+    std::string own_bytes;       // of a request that differs from the prepared one
+    std::uint64_t received = 0;  // bytes that came before what was sent last
   };
   struct User {
     int outstanding = 0;  // requests of the current batch
@@ -111,6 +115,7 @@ class HttpWorker {
   [[nodiscard]] int transmit(std::uint32_t lane, std::string_view bytes, bool is_head);
   [[nodiscard]] int open_connection(std::uint32_t lane);
   [[nodiscard]] bool send_again(std::uint32_t lane, int most);
+  void count_sent(Lane& lane);
   void note_connected(Lane& lane, Duration took, Instant up);
   void complete(std::uint32_t lane);
   [[nodiscard]] bool follow_redirect(std::uint32_t lane);
@@ -118,6 +123,7 @@ class HttpWorker {
             std::optional<std::string_view> body = std::nullopt);
   void end(std::uint32_t lane, Instant now);
   [[nodiscard]] const http::Response& response_of(std::uint32_t lane) const;
+  [[nodiscard]] std::uint64_t bytes_of(std::uint32_t lane) const;
   [[nodiscard]] Instant last_byte_of(std::uint32_t lane) const;
   [[nodiscard]] Sample sample_of(std::uint32_t lane, Instant done) const;
   void start_measuring();

@@ -266,7 +266,9 @@ void Recorder::failure(const Sample& sample, std::string_view error, bool timed_
   if (timed_out) time(sample);
   ++slice_.failed;
   slice_.bytes += sample.bytes;
-  ++own_.kinds[sample.kind].failed;
+  KindReport& kind = own_.kinds[sample.kind];
+  ++kind.failed;
+  kind.bytes += sample.bytes;
   add_error(own_.errors, error, 1);
   if (!example.empty() && own_.errors.contains(error))
     own_.examples.try_emplace(std::string(error), example);

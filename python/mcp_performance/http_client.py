@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TypeAlias
 
 from ._base._checks import flag, integer, request_timeout
+from ._base._headers import header_line
 from ._base._url import PRODUCT, HttpUrl
 from ._core import HttpReply, HttpService
 from .errors import ConfigurationError
@@ -33,7 +34,8 @@ class HttpClient:
     :attr:`get` and :attr:`send` block the thread that calls them, without the interpreter lock. They
     are native operations: a :class:`BatchProcessor` runs them on its threads and takes the lock for a
     whole chunk of replies at a time. Any status is a reply, not an error. Redirects are followed
-    within the origin, at most five, and returned where they lead elsewhere. A request that met a kept
+    within the origin, at most five, and returned where they lead elsewhere. Fields behind a body are the
+    reply's ``trailers``, apart from its ``headers``. A request that met a kept
     connection which the server had given up, so that nothing of an answer came, is sent once more if its
     method is idempotent, or if nothing of it had gone out.
 
@@ -81,8 +83,9 @@ class HttpClient:
     send: Callable[[HttpRequest], HttpReply]
     """``send((method, path, body, headers))``: the reply to any request; the last two may be left out.
 
-    The method goes out as given. A *str* as the body is sent as UTF-8, and so are header values. Raises
-    what :attr:`get` raises, and ``TypeError`` for what is no such tuple.
+    The method goes out as given. A *str* as the body is sent as UTF-8. Header values are Latin-1, sent and
+    received; other characters are a ``ConfigurationError``. Raises what :attr:`get` raises, and
+    ``TypeError`` for what is no such tuple.
     """
 
     def __init__(
@@ -114,7 +117,10 @@ class HttpClient:
             timeout_ns=int(request_timeout(timeout) * 1e9),
             body_limit=integer("max_body", max_body, 1, 2**62),
             follow_redirects=flag("follow_redirects", follow_redirects),
-            headers=list({**_DEFAULT_HEADERS, **_lower_case(headers or {})}.items()),
+            headers=[
+                header_line(name, value)
+                for name, value in {**_DEFAULT_HEADERS, **_lower_case(headers or {})}.items()
+            ],
         )
         self.get = self._service.get()
         self.send = self._service.send()

@@ -172,7 +172,8 @@ class JsonRpcDispatcher:
     async def handle(self, message: bytes | str) -> bytes | None:
         """Answer the JSON text *message* with JSON text.
 
-        Of members with the same name the last one counts. Text that is not Unicode, a number that
+        Of members with the same name the last one counts. A number of *params* beyond the range of
+        ``float`` is an invalid parameter. Text that is not Unicode, a number that
         Python refuses to read and nesting beyond the interpreter's limit are parse errors.
 
         Returns:
@@ -280,6 +281,8 @@ class JsonRpcDispatcher:
         method = self._methods.get(name)
         if method is None:
             return _error(call_id, METHOD_NOT_FOUND) if answered else None
+        if not _is_finite(params):
+            return _error(call_id, INVALID_PARAMS, "a number is too large") if answered else None
         args, kwargs = (params, {}) if isinstance(params, list) else ([], params)
         if method.signature is not None:
             try:
@@ -406,6 +409,20 @@ def _is_id(value: Any) -> bool:
             return False
         return True
     return value is None or isinstance(value, str)
+
+
+def _is_finite(params: Any) -> bool:
+    """Whether *params* is free of what JSON cannot say: a number such as ``1e400`` is read as infinite."""
+    waiting = [params]
+    while waiting:
+        inside = waiting.pop()
+        for value in inside.values() if isinstance(inside, dict) else inside:
+            if isinstance(value, float):
+                if not math.isfinite(value):
+                    return False
+            elif isinstance(value, dict | list):
+                waiting.append(value)
+    return True
 
 
 def _error(call_id: Any, code: int, data: Any = None, message: str | None = None) -> Answer:

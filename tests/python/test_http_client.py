@@ -99,6 +99,65 @@ async def test_a_reply_has_status_headers_and_the_decoded_body() -> None:
     assert pickle.loads(pickle.dumps(reply)) == reply
 
 
+@pytest.mark.parametrize("name", ["Content-Length", "Set-Cookie", "Location", "X-Sum"])
+async def test_a_trailer_is_no_header(name: str) -> None:
+    """RFC 9110, 6.5.1: whoever merges them lets the end of a body change what its head said."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Sum: 0\r\n\r\n"
+    tail = f"2\r\nok\r\n0\r\n{name}: 7\r\nX-B:  b\u00e4h \r\n\r\n".encode("latin-1")
+    async with serve(responding(lambda _: head + tail)) as url:
+        client = HttpClient(url)
+        replies = [await get(client) for _ in range(2)]
+    for reply in replies:
+        assert tuple(reply) == (200, [("transfer-encoding", "chunked"), ("x-sum", "0")], b"ok")
+        assert reply.trailers == [(name.lower(), "7"), ("x-b", "b\u00e4h")]
+        assert pickle.loads(pickle.dumps(reply)).trailers == reply.trailers
+
+
+def test_a_reply_without_trailers_has_an_empty_list_of_them() -> None:
+    async def main() -> HttpReply:
+        async with serve(responding(echo)) as url:
+            return await get(HttpClient(url))
+
+    assert asyncio.run(main()).trailers == []
+
+
+# One encoding of header values
+
+VALUES = ["plain", "b\u00e4h", "\u00ff\u00a0x", "caf\u00e9; q=\u00bd"]
+
+
+@pytest.mark.parametrize("value", VALUES)
+async def test_a_header_value_comes_back_as_it_was_sent(value: str) -> None:
+    """Latin-1 both ways, in each place where a header can be given."""
+
+    def mirror(request: Received) -> bytes:
+        lines = "".join(f"{name}: {request.headers[name]}\r\n" for name in ("x-client", "x-request"))
+        head = f"HTTP/1.1 200 OK\r\n{lines}Content-Length: 0\r\n\r\n"
+        return head.encode("latin-1")
+
+    async with serve(responding(mirror)) as url:
+        client = HttpClient(url, headers={"X-Client": value})
+        reply = await asyncio.to_thread(client.send, ("GET", "/", None, {"X-Request": value}))
+    assert reply.headers[:2] == [("x-client", value), ("x-request", value)]
+
+
+@pytest.mark.parametrize("value", ["\u20ac", "\u65e5\u672c", "a\ud800"])
+def test_a_header_value_that_latin_1_has_not_is_refused_by_name(value: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"x-client.*Latin-1"):
+        HttpClient("http://127.0.0.1:1", headers={"X-Client": value})
+    client = HttpClient("http://127.0.0.1:1")
+    with pytest.raises(ConfigurationError, match=r"X-Request.*Latin-1"):
+        client.send(("GET", "/", None, {"X-Request": value}))
+    with pytest.raises(ConfigurationError, match="Latin-1"):
+        client.send(("GET", "/", None, {value: "x"}))
+
+
+@pytest.mark.parametrize("headers", [{"a": 1}, {1: "a"}, {"a": None}, [("a", "b")], "ab", 7])
+def test_headers_of_other_types_are_refused(headers: Any) -> None:
+    with pytest.raises(TypeError, match="headers"):
+        HttpClient("http://127.0.0.1:1").send(("GET", "/", None, headers))
+
+
 async def test_any_request_can_be_sent() -> None:
     seen: list[Received] = []
     async with serve(responding(echo, seen)) as url:

@@ -11,7 +11,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from http2_peer import CANCEL, HEADERS, REFUSED_STREAM, Peer, nghttpd_over, playing
+from http2_peer import (
+    CANCEL,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    OK,
+    REFUSED_STREAM,
+    Peer,
+    nghttpd_over,
+    playing,
+)
 from load_servers import free_port, serve
 from mcp_performance import BatchProcessor, HttpClient, HttpError, HttpReply, HttpTimeout
 
@@ -112,6 +123,30 @@ async def test_a_reset_is_one_requests_error() -> None:
         outcomes = await together(HttpClient(url, http2=True), [("GET", "/")] * 4)
     assert sorted(map(str, statuses(outcomes))) == ["200", "200", "200", "HttpError"]
     assert "stream reset: INTERNAL_ERROR" in "".join(map(str, outcomes))
+
+
+async def test_fields_behind_a_body_are_apart_from_those_before_it() -> None:
+    """After an interim answer too; HPACK literals without indexing."""
+
+    def fields(*pairs: tuple[str, str]) -> bytes:
+        return b"".join(
+            b"\x00" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+            for name, value in pairs
+        )
+
+    async def play(peer: Peer) -> None:
+        await peer.greet()
+        async for stream in peer.requests():
+            peer.send(HEADERS, END_HEADERS, stream, fields((":status", "103"), ("link", "early")))
+            peer.send(HEADERS, END_HEADERS, stream, OK + fields(("x-a", "head")))
+            peer.send(DATA, 0, stream, b"body")
+            trailers = fields(("x-a", "tail"), ("location", "/away"), ("x-sum", "4"))
+            peer.send(HEADERS, END_HEADERS | END_STREAM, stream, trailers)
+
+    async with serve(playing(play)) as url:
+        reply = await asyncio.to_thread(HttpClient(url, http2=True).get, "/")
+    assert tuple(reply) == (200, [("x-a", "head")], b"body")
+    assert reply.trailers == [("x-a", "tail"), ("location", "/away"), ("x-sum", "4")]
 
 
 async def test_what_was_not_processed_is_sent_again_whatever_its_method() -> None:

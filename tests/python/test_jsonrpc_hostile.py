@@ -45,6 +45,14 @@ PARSE, INVALID, INTERNAL = (
     error(-32600, "Invalid Request"),
     error(-32603, "Internal error"),
 )
+
+
+def too_large(call_id: Any) -> dict[str, Any]:
+    answer = error(-32602, "Invalid params", call_id)
+    answer["error"]["data"] = "a number is too large"
+    return answer
+
+
 GOOD = call('"params": [7], "id": 1')
 
 # The message, its answer, and the parameters that methods saw.
@@ -95,6 +103,22 @@ CASES: dict[str, tuple[str | bytes, Any, list[Any]]] = {
     ),
     "objects 100,000 deep": ('{"a":' * 100_000 + "1" + "}" * 100_000, PARSE, []),
     "NaN": (call('"params": [NaN], "id": 1'), PARSE, []),
+    "an infinite parameter": (call('"params": [1, 1e400], "id": 1'), too_large(1), []),
+    "a negative one by name": (call('"params": {"a": -1e400}, "id": 1'), too_large(1), []),
+    "a deep one": (call('"params": [[{"a": [1e999]}]], "id": "x"'), too_large("x"), []),
+    "one of a notification": (call('"params": [1e400]'), None, []),
+    "one among good calls": (
+        f"[{GOOD}, {call(chr(34) + 'params' + chr(34) + ': [1e400], ' + chr(34) + 'id' + chr(34) + ': 2')}]",
+        [result(7, 1), too_large(2)],
+        [(7,)],
+    ),
+    "the largest float": (
+        call('"params": [1.7976931348623157e308], "id": 1'),
+        result(1.7976931348623157e308, 1),
+        [(1.7976931348623157e308,)],
+    ),
+    "a number that is too small": (call('"params": [1e-400], "id": 1'), result(0.0, 1), [(0.0,)]),
+    "an unknown member that is infinite": (call('"params": [7], "x": 1e400, "id": 1'), result(7, 1), [(7,)]),
     "Infinity": (call('"params": {"a": -Infinity}, "id": 1'), PARSE, []),
     "a comma at the end": (call('"params": [1,], "id": 1'), PARSE, []),
     "a control character in a string": (call('"params": ["\n"], "id": 1'), PARSE, []),

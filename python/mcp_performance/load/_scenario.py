@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from .._base._checks import number
+from .._base._headers import header_line
 from ..errors import ConfigurationError
 
 __all__ = ["Request"]
@@ -25,7 +26,7 @@ _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MOST_KINDS = 64
 
 Row = Mapping[str, Any]
-Message = tuple[str, str, list[tuple[str, str]], bytes]
+Message = tuple[str, str, list[tuple[bytes, bytes]], bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ class Request:
     Args:
         method: the HTTP method.
         path: path and query, from the target's base path on; begins with ``/``.
-        headers: of this request, on top of the tester's.
+        headers: of this request, on top of the tester's. Values are sent as Latin-1.
         body: bytes, or text that is sent as UTF-8.
         json: instead of *body*: a value that is sent as JSON.
         data: rows, or the path of a CSV file with a header line or of a JSON file with a list of
@@ -183,7 +184,8 @@ def _message(request: Request, row: Row, prefix: str, headers: Mapping[str, str]
     if request.json is not None and "content-type" not in merged:
         merged["content-type"] = ("Content-Type", "application/json")
     lines = [
-        (name, _fill_strict(value, row, quoted=False, where="headers")) for name, value in merged.values()
+        header_line(name, _fill_strict(value, row, quoted=False, where="headers"))
+        for name, value in merged.values()
     ]
     return (method, target, lines, body)
 
@@ -237,7 +239,10 @@ def _body(request: Request, row: Row) -> bytes:
     if request.json is not None:
         if request.body is not None:
             raise ConfigurationError(f"json={request.json!r}: expected either body or json, not both")
-        text = jsonlib.dumps(_fill_json(request.json, row), separators=(",", ":"))
+        try:
+            text = jsonlib.dumps(_fill_json(request.json, row), allow_nan=False, separators=(",", ":"))
+        except ValueError as error:
+            raise ConfigurationError(f"json={request.json!r}: {error}") from None
         # json escapes the markers' control character.
         return text.replace("\\u0001", "\x01").encode()
     if request.body is None:

@@ -70,7 +70,10 @@ class SecondStats:
 
 @dataclass(frozen=True, slots=True)
 class RequestStats:
-    """The figures of one kind of request of a scenario; times in seconds."""
+    """The figures of one kind of request of a scenario; times in seconds.
+
+    ``bytes`` is what was received for them, by failed ones and by redirects that were followed too.
+    """
 
     name: str
     successful: int

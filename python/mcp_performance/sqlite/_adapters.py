@@ -21,7 +21,7 @@ _FLOATS_THAT_TURN_INTEGER = (2**53, 2**63)  # and may not be the integer that wa
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _short_decimal(value: decimal.Decimal) -> str:

@@ -20,6 +20,7 @@ constexpr std::uint64_t kLargest = 1 << 20;
 struct Seen final : ResponseParser::Sink {
   std::vector<int> statuses;
   HeaderList fields;  // of the last head
+  HeaderList trailers;
   std::string body;
 
   void on_status(int status) override {
@@ -34,6 +35,9 @@ struct Seen final : ResponseParser::Sink {
   bool on_body(std::string_view data) override {
     body.append(data);
     return body.size() <= kLargest;
+  }
+  void on_trailer(std::string_view name, std::string_view value) override {
+    trailers.emplace_back(name, value);
   }
 };
 

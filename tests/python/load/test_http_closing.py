@@ -56,10 +56,47 @@ async def test_a_request_that_was_read_and_not_answered_is_sent_once_more_and_no
         seen += await read_request(reader) is not None
 
     async with serve(handle) as url:
-        results = await LoadTester(url, scenario=POST).run_load_test(100, 1)
+        results = await LoadTester(url, scenario=GET).run_load_test(100, 1)
     assert results.successful == 100, results.errors
     assert results.reconnects == 99
     assert seen == 199
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH", "purge"])
+async def test_what_is_not_idempotent_goes_out_once_whatever_becomes_of_it(method: str) -> None:
+    """RFC 9110, 9.2.2: the server has read it, and may have done what it asks for."""
+    seen = 0
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal seen
+        if await read_request(reader) is None:
+            return
+        seen += 1
+        writer.write(response())
+        seen += await read_request(reader) is not None
+
+    async with serve(handle) as url:
+        results = await LoadTester(url, scenario=[Request(method, "/")]).run_load_test(100, 1)
+    assert (results.successful, results.errors) == (50, {"connection closed": 50})
+    assert seen == 100
+
+
+async def test_after_a_5xx_a_post_takes_a_new_connection_and_a_get_the_kept_one() -> None:
+    """Servers close the connection of such an answer unannounced, and a POST could not be sent again."""
+    connections = 0
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while await read_request(reader) is not None:
+            writer.write(ERROR)
+
+    async with serve(handle) as url:
+        for scenario, expected in ((POST, 10), (GET, 1)):
+            connections = 0
+            results = await LoadTester(url, scenario=scenario).run_load_test(10, 1)
+            assert results.errors == {"status 500": 10}
+            assert (connections, results.reconnects) == (expected, expected - 1)
 
 
 async def test_a_new_connection_that_is_closed_unanswered_is_a_failure() -> None:

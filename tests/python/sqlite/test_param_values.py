@@ -269,3 +269,12 @@ async def test_results_are_kept_by_what_was_bound(pool: SQLitePool) -> None:
     await pool.fetchrow(sql, collections.UserDict(a=np.int64(1), unused=2))
     await pool.fetchrow(sql, (1,))
     assert pool.stats().cache.hits == hits + 2
+
+
+@pytest.mark.parametrize("value", [{"a": math.inf}, [-math.inf], {"a": [{"b": math.nan}]}])
+async def test_what_json_cannot_say_is_refused_by_the_json_adapter(
+    tmp_path: pathlib.Path, value: Any
+) -> None:
+    async with SQLitePool(tmp_path / "json.db", adapters=("json",)) as pool:
+        with pytest.raises(ValueError, match=r"parameter 2.*JSON"):
+            await pool.fetchval("SELECT ?, ?", (1, value))

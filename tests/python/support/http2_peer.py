@@ -57,6 +57,9 @@ class Peer:
             elif kind == RST_STREAM:
                 self.resets[stream] = int.from_bytes(payload, "big")
 
+    def send(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        self._writer.write(frame(kind, flags, stream, payload))
+
     def answer(self, stream: int, status: bytes = OK) -> None:
         self._writer.write(frame(HEADERS, END_HEADERS | END_STREAM, stream, status))
 

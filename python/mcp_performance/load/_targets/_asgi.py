@@ -218,12 +218,14 @@ class _AsgiCall:
 
 
 def _scope(
-    method: str, target: str, headers: list[tuple[str, str]], body: bytes
+    method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes
 ) -> tuple[dict[str, Any], bytes, bool]:
     path, _, query = target.partition("?")
-    lines = [(b"host", b"testserver")]
-    lines += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-    if body:
+    lines = [(name.lower(), value) for name, value in headers]
+    given = {name for name, _ in lines}
+    if b"host" not in given:
+        lines.insert(0, (b"host", b"testserver"))
+    if body and b"content-length" not in given:
         lines.append((b"content-length", str(len(body)).encode()))
     scope = {
         "type": "http",
