@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "base/mutex.h"
+#include "base/fork_mutex.h"
 #include "metrics/histogram.h"
 
 namespace mcp::metrics {
@@ -102,7 +102,7 @@ class RequestMetrics {
 
   const Instant start_;
   std::atomic<std::int64_t> active_{0};
-  mutable Mutex mutex_;  // a leaf
+  mutable ForkMutex mutex_;  // a leaf
   std::map<std::string, Series, std::less<>> series_ GUARDED_BY(mutex_);
   std::string key_ GUARDED_BY(mutex_);  // reused for each look-up
   Histogram total_ GUARDED_BY(mutex_){2};

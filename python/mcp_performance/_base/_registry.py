@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from typing import Any, Protocol
@@ -40,10 +41,16 @@ class _Registry:
             references = list(self._references.values())
         return [item for item in (reference() for reference in references) if item is not None]
 
+    def start_anew(self) -> None:
+        """In a forked child: the lock may have been held by a thread that does not exist here."""
+        self._lock = threading.RLock()
+
 
 _caches = _Registry()
 _pools = _Registry()
 _tiers = _Registry()
+for _registry in (_caches, _pools, _tiers):
+    os.register_at_fork(after_in_child=_registry.start_anew)
 
 register_cache = _caches.add
 register_pool = _pools.add

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -38,8 +40,13 @@ class ProcessWindow:
         self._clock = clock
         self._read = read
         self._read_cpu = read_cpu
+        self._start_anew()
+        _windows.add(self)
+
+    def _start_anew(self) -> None:
+        """Also in a forked child: its clocks are its own, and whoever held the lock may not be there."""
         self._lock = threading.Lock()
-        self._readings = deque([_Reading(clock(), *read_cpu())])
+        self._readings = deque([_Reading(self._clock(), *self._read_cpu())])
 
     def note(self) -> None:
         """Take a reading, unless one was taken within the last second. Cheap."""
@@ -74,3 +81,14 @@ class ProcessWindow:
             "window_seconds": seconds,
             "samples": len(self._readings),
         }
+
+
+_windows: weakref.WeakSet[ProcessWindow] = weakref.WeakSet()
+
+
+def _start_all_anew() -> None:
+    for window in list(_windows):
+        window._start_anew()
+
+
+os.register_at_fork(after_in_child=_start_all_anew)
