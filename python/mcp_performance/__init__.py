@@ -9,6 +9,7 @@ from __future__ import annotations
 from . import config
 
 # Native log records and the interpreter lock's gate are wired first.
+from ._base import _interpreter as _interpreter
 from ._base import _logging as _logging
 from ._core import __version__
 

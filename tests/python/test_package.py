@@ -141,3 +141,20 @@ def test_the_process_and_a_forked_child_end_with_the_log_thread_running() -> Non
 def test_the_package_is_marked_as_typed() -> None:
     assert (PACKAGE / "py.typed").is_file()
     assert (PACKAGE / "_core.pyi").is_file()
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_an_interpreter_whose_lock_is_kept_off_is_refused(enabled: bool) -> None:
+    """PYTHON_GIL=0; a build without the lock turns it on for this package otherwise."""
+    run = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import sys; sys._is_gil_enabled = lambda: {enabled}\n"
+            "try:\n    import mcp_performance\nexcept ImportError as error:\n    print(error)",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ("PYTHON_GIL=0" in run.stdout) is not enabled
