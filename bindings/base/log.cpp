@@ -28,13 +28,19 @@ py::tuple wait_log(double timeout_s) {
 }  // namespace
 
 void bind_log(py::module_& module) {
-  module.def("_wait_log", &wait_log, py::arg("timeout_s"));
+  module.def("_wait_log", &wait_log, py::arg("timeout_s"),
+             "_wait_log(timeout_s: float) -> tuple[list[tuple[int, str, str]], int, bool]");
   module.def("_close_log", &close_log);
   module.def("_reopen_log", &reopen_log);
-  module.def("_set_log_level", [](int python_level) { set_log_level(python_level / 10); });
-  module.def("_log", [](const std::string& room, int python_level, const std::string& message) {
-    logger(room).log(static_cast<spdlog::level::level_enum>(python_level / 10), "{}", message);
-  });
+  module.def(
+      "_set_log_level", [](int python_level) { set_log_level(python_level / 10); },
+      py::arg("python_level"));
+  module.def(
+      "_log",
+      [](const std::string& room, int python_level, const std::string& message) {
+        logger(room).log(static_cast<spdlog::level::level_enum>(python_level / 10), "{}", message);
+      },
+      py::arg("room"), py::arg("python_level"), py::arg("message"));
 }
 
 }  // namespace mcp::python

@@ -71,8 +71,8 @@ char is_doc[] = "__doc__";
 PyMethodDef methods[] = {{"__reduce__", reduce, METH_NOARGS, "Pickled by name, as functions are."},
                          {nullptr, nullptr, 0, nullptr}};
 
-PyGetSetDef getset[] = {{"__name__", get_text, nullptr, nullptr, nullptr},
-                        {"__qualname__", get_text, nullptr, nullptr, nullptr},
+PyGetSetDef getset[] = {{"__name__", get_text, nullptr, "-> str", nullptr},
+                        {"__qualname__", get_text, nullptr, "-> str", nullptr},
                         {"__doc__", get_text, nullptr, nullptr, is_doc},
                         {"__module__", get_module, nullptr, nullptr, nullptr},
                         {nullptr, nullptr, nullptr, nullptr, nullptr}};

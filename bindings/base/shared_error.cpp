@@ -135,6 +135,8 @@ PyObject* own_exception_of(PyObject*, PyObject* error) {
 }
 
 PyMethodDef functions[] = {{"_own_exception", own_exception_of, METH_O,
+                            "_own_exception(error, /)\n--\n\n"
+                            "_own_exception(error: _E, /) -> _E\n\n"
                             "A new exception like this one, for one of many who wait for it."},
                            {nullptr, nullptr, 0, nullptr}};
 

@@ -199,29 +199,56 @@ PyObject* get_max_concurrency(PyObject* object, void*) {
 
 PyMethodDef methods[] = {
     {"__set_name__", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(set_name)),
-     METH_FASTCALL, "Its name as a method."},
+     METH_FASTCALL,
+     "__set_name__($self, owner, name, /)\n--\n\n"
+     "__set_name__(self, owner: type, name: str, /) -> None\n\n"
+     "Its name as a method."},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "For annotations."},
     {"__reduce__", reduce, METH_NOARGS, "Pickled by name, as functions are."},
     {nullptr, nullptr, 0, nullptr}};
 
 PyGetSetDef getset[] = {
-    {"max_concurrency", get_max_concurrency, nullptr, "Calls at a time on each loop.", nullptr},
-    {"_key", get_key, nullptr, "What makes two items the same.", nullptr},
+    {"max_concurrency", get_max_concurrency, nullptr,
+     "-> int | None\n\n"
+     "Calls at a time on each loop.",
+     nullptr},
+    {"_key", get_key, nullptr,
+     "-> Callable[[_T], Hashable] | None\n\n"
+     "What makes two items the same.",
+     nullptr},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
 PyMemberDef members[] = {
-    {"max_size", T_PYSSIZET, offsetof(Batched, max_size), READONLY, "Items in one call at most."},
-    {"max_wait", T_OBJECT, offsetof(Batched, max_wait), READONLY, "Seconds an item waits at most."},
+    {"max_size", T_PYSSIZET, offsetof(Batched, max_size), READONLY,
+     "-> int\n\n"
+     "Items in one call at most."},
+    {"max_wait", T_OBJECT, offsetof(Batched, max_wait), READONLY,
+     "-> float\n\n"
+     "Seconds an item waits at most."},
     {"__vectorcalloffset__", T_PYSSIZET, offsetof(Batched, vectorcall), READONLY, nullptr},
     {"__dictoffset__", T_PYSSIZET, offsetof(Batched, dict), READONLY, nullptr},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(Batched, weakrefs), READONLY, nullptr},
     {nullptr, 0, 0, 0, nullptr}};
 
 PyType_Slot slots[] = {
-    {Py_tp_doc, const_cast<char*>(
-                    "What batched() makes of a function: call it with one item, and await the "
-                    "result.\n\nSafe from any loop; each loop has a queue and calls of its own.")},
+    {Py_tp_doc,
+     const_cast<char*>(
+         "class Batched(Generic[_T, _R])\n"
+         "__new__(cls, function: Callable[[list[_T]], Awaitable[Iterable[_R | BaseException] | "
+         "AsyncIterable[_R | BaseException] | Mapping[Any, _R | BaseException]]], /, *, max_size: "
+         "int = 100, max_wait: float = 0.002, "
+         "key: Callable[[_T], Hashable] | None = None, max_concurrency: int | None = None) -> "
+         "Self\n"
+         "__call__(self, item: _T) -> BatchedFuture[_R]\n"
+         "__get__(self, instance: None, owner: type | None = None, /) -> Batched[_T, _R]\n"
+         "__get__(self, instance: object, owner: type | None = None, /) -> Batched[Any, _R]\n"
+         "__wrapped__: Callable[[list[_T]], Awaitable[Iterable[_R | BaseException] | "
+         "AsyncIterable[_R | BaseException] | Mapping[Any, _R | BaseException]]]\n__name__: "
+         "str\n__qualname__: str\n\n"
+         "What batched() makes of a function: call it with one item, and await the "
+         "result.\n\nSafe from any loop; each loop has a queue and calls of its own. On a method, "
+         "each instance has queues of its own. Pickled by name, as functions are.")},
     {Py_tp_new, reinterpret_cast<void*>(batched_new)},
     {Py_tp_dealloc, reinterpret_cast<void*>(dealloc)},
     {Py_tp_traverse, reinterpret_cast<void*>(traverse)},
@@ -247,7 +274,11 @@ PyObject* set_helpers(PyObject*, PyObject* args) {
 }
 
 PyMethodDef module_methods[] = {
-    {"_set_batched_helpers", set_helpers, METH_VARARGS, "For _batched."},
+    {"_set_batched_helpers", set_helpers, METH_VARARGS,
+     "_set_batched_helpers(bind, prune, /)\n--\n\n"
+     "_set_batched_helpers(bind: Callable[[Batched[Any, Any], object, type | None], Batched[Any, "
+     "Any]], prune: Callable[[MutableMapping[AbstractEventLoop, object]], None], /) -> None\n\n"
+     "For _batched."},
     {nullptr, nullptr, 0, nullptr}};
 
 bool add_batched_type(PyObject* module) {

@@ -383,36 +383,74 @@ PyCFunction keyword_function(PyObject* (*function)(PyObject*, PyObject* const*, 
 }
 
 PyMethodDef methods[] = {
-    {"result", result, METH_NOARGS, "The result; raises what the item's call raised."},
-    {"exception", exception, METH_NOARGS, "What the item's call raised, or None."},
-    {"done", done, METH_NOARGS, "Whether it has a result, failed, or was cancelled."},
-    {"cancelled", cancelled, METH_NOARGS, "Whether it was cancelled."},
+    {"result", result, METH_NOARGS,
+     "result($self, /)\n--\n\n-> _T_co\n\n"
+     "The result.\n\nRaises:\n    asyncio.CancelledError: it was cancelled.\n    "
+     "asyncio.InvalidStateError: it is not done.\n    BaseException: the item's own error."},
+    {"exception", exception, METH_NOARGS,
+     "exception($self, /)\n--\n\n-> BaseException | None\n\n"
+     "The item's own error, or None; raises as result() where it is not done or cancelled."},
+    {"done", done, METH_NOARGS,
+     "done($self, /)\n--\n\n-> bool\n\n"
+     "Whether it has a result, failed, or was cancelled."},
+    {"cancelled", cancelled, METH_NOARGS,
+     "cancelled($self, /)\n--\n\n-> bool\n\n"
+     "Whether it was cancelled."},
     {"cancel", keyword_function(cancel), METH_FASTCALL | METH_KEYWORDS,
+     "cancel($self, msg=None)\n--\n\n"
+     "cancel(self, msg: Any | None = None) -> bool\n\n"
      "Wait no longer; False when it is done already. Others who wait for the item are left alone."},
     {"add_done_callback", keyword_function(add_done_callback), METH_FASTCALL | METH_KEYWORDS,
+     "add_done_callback($self, callback, /, *, context=None)\n--\n\n"
+     "add_done_callback(self, callback: Callable[[BatchedFuture[_T_co]], object], /, *, context: "
+     "Context | None = None) -> None\n\n"
      "Have callback(future) called on the loop, soon after it is done."},
-    {"remove_done_callback", remove_done_callback, METH_O, "How many were removed."},
-    {"get_loop", get_loop, METH_NOARGS, "The loop that it belongs to."},
-    {"send", send, METH_O, "One step, as of a coroutine."},
+    {"remove_done_callback", remove_done_callback, METH_O,
+     "remove_done_callback($self, callback, /)\n--\n\n"
+     "remove_done_callback(self, callback: Callable[[BatchedFuture[_T_co]], object], /) -> int\n\n"
+     "How many were removed."},
+    {"get_loop", get_loop, METH_NOARGS,
+     "get_loop($self, /)\n--\n\n-> AbstractEventLoop\n\n"
+     "The loop that it belongs to."},
+    {"send", send, METH_O,
+     "send($self, value, /)\n--\n\n"
+     "send(self, value: Any, /) -> Any\n\n"
+     "One step, as of a coroutine."},
     {"throw", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(throw_)), METH_FASTCALL,
+     "throw($self, error, value=None, traceback=None, /)\n--\n\n"
+     "throw(self, error: Any, value: Any = None, traceback: Any = None, /) -> Any\n\n"
      "Raise the exception here, as a coroutine does; without others who wait, it is cancelled."},
-    {"close", close, METH_NOARGS, "Without others who wait for it, it is cancelled."},
-    {"_make_cancelled_error", make_cancelled_error, METH_NOARGS, "For asyncio.gather."},
+    {"close", close, METH_NOARGS,
+     "close($self, /)\n--\n\n-> None\n\n"
+     "Without others who wait for it, it is cancelled."},
+    {"_make_cancelled_error", make_cancelled_error, METH_NOARGS,
+     "_make_cancelled_error($self, /)\n--\n\n-> BaseException\n\n"
+     "For asyncio.gather."},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "For annotations."},
     {nullptr, nullptr, 0, nullptr}};
 
-PyGetSetDef getset[] = {
-    {"_asyncio_future_blocking", get_blocking, set_blocking, "asyncio's mark of a future.",
-     nullptr},
-    {"_cancel_message", get_cancel_message, nullptr, "For asyncio.gather.", nullptr},
-    {nullptr, nullptr, nullptr, nullptr, nullptr}};
+PyGetSetDef getset[] = {{"_asyncio_future_blocking", get_blocking, set_blocking,
+                         ": bool\n\n"
+                         "asyncio's mark of a future.",
+                         nullptr},
+                        {"_cancel_message", get_cancel_message, nullptr,
+                         "-> Any\n\n"
+                         "For asyncio.gather.",
+                         nullptr},
+                        {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
 PyMemberDef members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(BatchedFuture, weakrefs), READONLY, nullptr},
     {nullptr, 0, 0, 0, nullptr}};
 
 PyType_Slot slots[] = {
-    {Py_tp_doc, const_cast<char*>("What a batched function returns: a future of asyncio's kind.")},
+    {Py_tp_doc, const_cast<char*>("class BatchedFuture(Coroutine[Any, Any, _T_co])\n"
+                                  "__await__(self) -> Generator[Any, None, _T_co]\n\n"
+                                  "What a batched function returns: a future and a coroutine, as "
+                                  "asyncio's functions take them.\n\n"
+                                  "Await it, once or more, or give it to asyncio.create_task, "
+                                  "TaskGroup, gather, wait_for, shield "
+                                  "or ensure_future.")},
     {Py_tp_dealloc, reinterpret_cast<void*>(dealloc)},
     {Py_tp_finalize, reinterpret_cast<void*>(finalize)},
     {Py_tp_traverse, reinterpret_cast<void*>(traverse)},

@@ -465,17 +465,19 @@ void bind_batch(py::module_& module) {
       .def("close_input", &BatchJob::close_input)
       .def("stop", &BatchJob::stop)
       .def("finish", &BatchJob::finish)
-      .def("wait", &BatchJob::wait, py::arg("finished"))
-      .def("take", &BatchJob::take)
-      .def("stats", &BatchJob::stats)
-      .def_property_readonly("results", &BatchJob::results)
-      .def_property_readonly("errors", &BatchJob::errors)
+      .def("wait", &BatchJob::wait, py::arg("finished"), "wait(finished: int) -> Future[None]")
+      .def("take", &BatchJob::take, "take() -> list[tuple[int, Any, BaseException | None]]")
+      .def("stats", &BatchJob::stats, "stats() -> tuple[int, int, int, float, float]")
+      .def_property_readonly("results", &BatchJob::results, "-> list[Any]")
+      .def_property_readonly("errors", &BatchJob::errors, "-> dict[int, BaseException]")
       .def_property_readonly("ended", &BatchJob::ended)
       .def_property_readonly("finished", &BatchJob::finished);
   py::class_<BatchEngine>(module, "BatchEngine")
       .def(py::init<unsigned>(), py::arg("max_workers"))
       .def("start", &BatchEngine::start, py::arg("function"), py::kw_only(), py::arg("kind"),
-           py::arg("concurrency"), py::arg("chunk_size"), py::arg("pending"), py::arg("context"))
+           py::arg("concurrency"), py::arg("chunk_size"), py::arg("pending"), py::arg("context"),
+           "start(function: Callable[[Any], Any], *, kind: int, concurrency: int, chunk_size: int, "
+           "pending: object | None, context: Context) -> BatchJob")
       .def("close", &BatchEngine::close)
       .def_property_readonly("threads", &BatchEngine::threads);
   module.def("_batch_prepare_fork", &prepare_fork);

@@ -321,10 +321,14 @@ PyObject* ended(PyObject* object, PyObject* call) {
   Py_RETURN_NONE;
 }
 
-PyMethodDef methods[] = {
-    {"_time_is_up", time_is_up, METH_NOARGS, "The oldest item has waited long enough."},
-    {"_ended", ended, METH_O, "A call ended; others may start."},
-    {nullptr, nullptr, 0, nullptr}};
+PyMethodDef methods[] = {{"_time_is_up", time_is_up, METH_NOARGS,
+                          "_time_is_up($self, /)\n--\n\n-> None\n\n"
+                          "The oldest item has waited long enough."},
+                         {"_ended", ended, METH_O,
+                          "_ended($self, call, /)\n--\n\n"
+                          "_ended(self, call: Task[None], /) -> None\n\n"
+                          "A call ended; others may start."},
+                         {nullptr, nullptr, 0, nullptr}};
 
 PyType_Slot slots[] = {
     {Py_tp_doc,
@@ -357,7 +361,12 @@ PyObject* set_batched_call(PyObject*, PyObject* args) {
 }
 
 PyMethodDef module_methods[] = {
-    {"_set_batched_call", set_batched_call, METH_VARARGS, "For _batched."},
+    {"_set_batched_call", set_batched_call, METH_VARARGS,
+     "_set_batched_call(function, levels, none, deepest, /)\n--\n\n"
+     "_set_batched_call(function: Callable[..., Task[None]], levels: ContextVar[Mapping[object, "
+     "int]], none: Mapping[object, int], deepest: Callable[[Mapping[object, int], Mapping[object, "
+     "int]], Mapping[object, int]], /) -> None\n\n"
+     "For _batched."},
     {nullptr, nullptr, 0, nullptr}};
 
 // The future that waits for this key already, or `future` itself, noted under it. Borrowed.

@@ -127,9 +127,16 @@ PyObject* set_batch_error(PyObject*, PyObject* error) {
 }
 
 PyMethodDef module_methods[] = {
-    {"_set_batch_error", set_batch_error, METH_O, "For _batched."},
+    {"_set_batch_error", set_batch_error, METH_O,
+     "_set_batch_error(error, /)\n--\n\n"
+     "_set_batch_error(error: type[Exception], /) -> None\n\n"
+     "For _batched."},
     {"_batched_settle", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(settle_all)),
-     METH_FASTCALL, "Give the callers of one call their results, and wake them."},
+     METH_FASTCALL,
+     "_batched_settle(futures, results, /)\n--\n\n"
+     "_batched_settle(futures: list[BatchedFuture[Any]], results: list[Any] | BaseException | "
+     "None, /) -> None\n\n"
+     "Give the callers of one call their results, and wake them."},
     {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace

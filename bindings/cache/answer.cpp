@@ -192,28 +192,37 @@ PyObject* repr(PyObject* object) {
 }
 
 PyMethodDef methods[] = {
-    {"send", send, METH_O, "Give the answer by raising StopIteration, as a coroutine does."},
+    {"send", send, METH_O,
+     "send($self, value, /)\n--\n\n"
+     "send(self, value: Any, /) -> Any\n\n"
+     "Give the answer by raising StopIteration, as a coroutine does."},
     {"throw", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(throw_)), METH_FASTCALL,
+     "throw($self, error, value=None, traceback=None, /)\n--\n\n"
+     "throw(self, error: Any, value: Any = None, traceback: Any = None, /) -> Any\n\n"
      "Raise the exception here; the answer is dropped."},
-    {"close", close, METH_NOARGS, "Drop the answer."},
+    {"close", close, METH_NOARGS,
+     "close($self, /)\n--\n\n-> None\n\n"
+     "Drop the answer."},
     {nullptr, nullptr, 0, nullptr}};
 
 char name_attribute[] = "__name__";
 char qualname_attribute[] = "__qualname__";
 char code_attribute[] = "__code__";
 
-PyGetSetDef getset[] = {{"__name__", get_name, nullptr, nullptr, name_attribute},
-                        {"__qualname__", get_name, nullptr, nullptr, qualname_attribute},
-                        {"cr_code", get_name, nullptr, nullptr, code_attribute},
-                        {"cr_await", get_none, nullptr, nullptr, nullptr},
-                        {"cr_frame", get_none, nullptr, nullptr, nullptr},
-                        {"cr_origin", get_none, nullptr, nullptr, nullptr},
-                        {"cr_running", get_false, nullptr, nullptr, nullptr},
-                        {"cr_suspended", get_suspended, nullptr, nullptr, nullptr},
+PyGetSetDef getset[] = {{"__name__", get_name, nullptr, ": str", name_attribute},
+                        {"__qualname__", get_name, nullptr, ": str", qualname_attribute},
+                        {"cr_code", get_name, nullptr, "-> Any", code_attribute},
+                        {"cr_await", get_none, nullptr, "-> None", nullptr},
+                        {"cr_frame", get_none, nullptr, "-> None", nullptr},
+                        {"cr_origin", get_none, nullptr, "-> None", nullptr},
+                        {"cr_running", get_false, nullptr, "-> bool", nullptr},
+                        {"cr_suspended", get_suspended, nullptr, "-> bool", nullptr},
                         {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
 PyType_Slot slots[] = {
-    {Py_tp_doc, const_cast<char*>("An awaitable that has its answer. Single-use.")},
+    {Py_tp_doc, const_cast<char*>("class CachedAnswer(Coroutine[Any, Any, _R_co])\n"
+                                  "__await__(self) -> Generator[Any, None, _R_co]\n\n"
+                                  "An awaitable that has its answer. Single-use.")},
     {Py_tp_dealloc, reinterpret_cast<void*>(dealloc)},
     {Py_tp_traverse, reinterpret_cast<void*>(traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(clear)},

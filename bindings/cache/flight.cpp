@@ -166,6 +166,10 @@ PyObject* set_hooks(PyObject*, PyObject* args) {
 }
 
 PyMethodDef hook_methods[] = {{"_set_load_hooks", set_hooks, METH_VARARGS,
+                               "_set_load_hooks(wake, cancelled, timeout, leads_here, /)\n--\n\n"
+                               "_set_load_hooks(wake: Callable[[list[Future[None]]], object], "
+                               "cancelled: type[BaseException], timeout: type[Exception], "
+                               "leads_here: Callable[[int], bool], /) -> None\n\n"
                                "(wake, CancelledError, LoadTimeout, leads_here), from _async.py."},
                               {nullptr, nullptr, 0, nullptr}};
 

@@ -169,26 +169,58 @@ int set_field(PyObject* object, PyObject* value, void* offset) {
   return 0;
 }
 
-PyMethodDef methods[] = {
-    {"finish", flight_finish, METH_O, "Give everyone who waits this value."},
-    {"fail", flight_fail, METH_O, "Give everyone who waits this exception, or let them try again."},
-    {"retry", flight_retry, METH_O, "Let everyone who waits try again."},
-    {"abandon", flight_abandon, METH_NOARGS, "Let nobody join any more, and store nothing."},
-    {"add_waiter", flight_add_waiter, METH_O, "Complete this future when the load ends."},
-    {"remove_waiter", flight_remove_waiter, METH_O, "Take a future back; how many are left."},
-    {"result", flight_result, METH_O, "(True, value), or (False, None): try again."},
-    {nullptr, nullptr, 0, nullptr}};
+PyMethodDef methods[] = {{"finish", flight_finish, METH_O,
+                          "finish($self, value, /)\n--\n\n"
+                          "finish(self, value: Any, /) -> None\n\n"
+                          "Give everyone who waits this value."},
+                         {"fail", flight_fail, METH_O,
+                          "fail($self, exception, /)\n--\n\n"
+                          "fail(self, exception: BaseException, /) -> None\n\n"
+                          "Give everyone who waits this exception, or let them try again."},
+                         {"retry", flight_retry, METH_O,
+                          "retry($self, was_cancelled, /)\n--\n\n"
+                          "retry(self, was_cancelled: bool, /) -> None\n\n"
+                          "Let everyone who waits try again."},
+                         {"abandon", flight_abandon, METH_NOARGS,
+                          "abandon($self, /)\n--\n\n-> None\n\n"
+                          "Let nobody join any more, and store nothing."},
+                         {"add_waiter", flight_add_waiter, METH_O,
+                          "add_waiter($self, future, /)\n--\n\n"
+                          "add_waiter(self, future: Future[None], /) -> bool\n\n"
+                          "Complete this future when the load ends."},
+                         {"remove_waiter", flight_remove_waiter, METH_O,
+                          "remove_waiter($self, future, /)\n--\n\n"
+                          "remove_waiter(self, future: Future[None], /) -> int\n\n"
+                          "Take a future back; how many are left."},
+                         {"result", flight_result, METH_O,
+                          "result($self, leads, /)\n--\n\n"
+                          "result(self, leads: bool, /) -> tuple[bool, Any]\n\n"
+                          "(True, value), or (False, None): try again."},
+                         {nullptr, nullptr, 0, nullptr}};
 
-PyGetSetDef getset[] = {{"done", get_done, nullptr, "Whether the load has ended.", nullptr},
+PyGetSetDef getset[] = {{"done", get_done, nullptr,
+                         "-> bool\n\n"
+                         "Whether the load has ended.",
+                         nullptr},
                         {"cancelled", get_cancelled, nullptr,
-                         "Whether the load's task was cancelled from outside.", nullptr},
+                         "-> bool\n\n"
+                         "Whether the load's task was cancelled from outside.",
+                         nullptr},
                         {"fenced", get_fenced, nullptr,
-                         "Whether something newer came: the result is not to be stored.", nullptr},
+                         "-> bool\n\n"
+                         "Whether something newer came: the result is not to be stored.",
+                         nullptr},
                         {"storing", get_storing, set_storing,
-                         "Whether the task of the load stores its result now.", nullptr},
-                        {"loop", get_field, set_field, "The loop that runs the load.",
+                         ": bool\n\n"
+                         "Whether the task of the load stores its result now.",
+                         nullptr},
+                        {"loop", get_field, set_field,
+                         ": AbstractEventLoop | None\n\n"
+                         "The loop that runs the load.",
                          reinterpret_cast<void*>(offsetof(Flight, loop))},
-                        {"task", get_field, set_field, "The task that runs the load.",
+                        {"task", get_field, set_field,
+                         ": Task[Any] | None\n\n"
+                         "The task that runs the load.",
                          reinterpret_cast<void*>(offsetof(Flight, task))},
                         {nullptr, nullptr, nullptr, nullptr, nullptr}};
 

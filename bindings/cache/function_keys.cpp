@@ -83,11 +83,22 @@ PyMethodDef keyword_method(const char* name, KeywordMethod method, const char* d
           METH_FASTCALL | METH_KEYWORDS, doc};
 }
 
-const char key_doc[] = "The key under which a call with these arguments is stored.";
-const char contains_doc[] = "Whether a call with these arguments would be a hit. Counts nothing.";
+const char key_doc[] =
+    "cache_key($self, *args, **kwargs)\n--\n\n"
+    "cache_key(self, *args: _P.args, **kwargs: _P.kwargs) -> Any\n\n"
+    "The key under which a call with these arguments is stored.";
+const char contains_doc[] =
+    "cache_contains($self, *args, **kwargs)\n--\n\n"
+    "cache_contains(self, *args: _P.args, **kwargs: _P.kwargs) -> bool\n\n"
+    "Whether a call with these arguments would be a hit. Counts nothing.";
 const char invalidate_doc[] =
+    "cache_invalidate($self, *args, **kwargs)\n--\n\n"
+    "cache_invalidate(self, *args: _P.args, **kwargs: _P.kwargs) -> bool\n\n"
     "Forget the result for these arguments; whether there was one. A load under way is not stored.";
-const char refresh_doc[] = "Call the function now and store its result, whatever is cached.";
+const char refresh_doc[] =
+    "cache_refresh($self, *args, **kwargs)\n--\n\n"
+    "cache_refresh(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co\n\n"
+    "Call the function now and store its result, whatever is cached.";
 
 PyMethodDef function_methods[] = {
     keyword_method("cache_key", cache_key, key_doc),
@@ -189,7 +200,8 @@ PyMemberDef bound_members[] = {
     {nullptr, 0, 0, 0, nullptr}};
 
 PyType_Slot bound_slots[] = {
-    {Py_tp_doc, const_cast<char*>("The function of a bound method, as one instance sees it.")},
+    {Py_tp_doc, const_cast<char*>("__call__(self, *args: Any, **kwargs: Any) -> Any\n\n"
+                                  "The function of a bound method, as one instance sees it.")},
     {Py_tp_dealloc, reinterpret_cast<void*>(bound_dealloc)},
     {Py_tp_traverse, reinterpret_cast<void*>(bound_traverse)},
     {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
@@ -211,9 +223,12 @@ PyObject* set_refuser(PyObject*, PyObject* function) {
   Py_RETURN_NONE;
 }
 
-PyMethodDef module_methods[] = {
-    {"_set_call_refuser", set_refuser, METH_O, "What raises the TypeError of a call."},
-    {nullptr, nullptr, 0, nullptr}};
+PyMethodDef module_methods[] = {{"_set_call_refuser", set_refuser, METH_O,
+                                 "_set_call_refuser(refuse, /)\n--\n\n"
+                                 "_set_call_refuser(refuse: Callable[[Any, tuple[Any, ...], "
+                                 "dict[str, Any]], object], /) -> None\n\n"
+                                 "What raises the TypeError of a call."},
+                                {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace
 

@@ -445,20 +445,38 @@ PyCFunction fast_function(PyObject* (*function)(PyObject*, PyObject* const*, Py_
 
 PyMethodDef methods[] = {
     {"cache_clear", cache_clear, METH_NOARGS,
-     "cache_clear($self, /)\n--\n\nForget every result and set the figures to zero."},
+     "cache_clear($self, /)\n--\n\n-> None\n\nForget every result and set the figures to zero."},
     {"cache_info", cache_info, METH_NOARGS,
-     "cache_info($self, /)\n--\n\nCacheInfo(hits, misses, maxsize, currsize)."},
-    {"stats", stats, METH_NOARGS, "stats($self, /)\n--\n\nCacheStats of its cache."},
+     "cache_info($self, /)\n--\n\n-> CacheInfo\n\nCacheInfo(hits, misses, maxsize, currsize)."},
+    {"stats", stats, METH_NOARGS,
+     "stats($self, /)\n--\n\n-> CacheStats\n\nCacheStats of its cache."},
     {"cache_parameters", cache_parameters, METH_NOARGS,
-     "cache_parameters($self, /)\n--\n\nThe settings, as a new dict."},
-    {"_call", fast_function(call_async), METH_FASTCALL, "For _async.py."},
-    {"_join", fast_function(join), METH_FASTCALL, "For _async.py."},
-    {"_settle", fast_function(settle), METH_FASTCALL, "For _async.py."},
-    {"_settle_failure", fast_function(settle_error), METH_FASTCALL, "For _async.py."},
+     "cache_parameters($self, /)\n--\n\n-> dict[str, Any]\n\nThe settings, as a new dict."},
+    {"_call", fast_function(call_async), METH_FASTCALL,
+     "_call($self, /, *steps)\n--\n\n"
+     "_call(self, /, *steps: Any) -> Any\n\n"
+     "For _async.py."},
+    {"_join", fast_function(join), METH_FASTCALL,
+     "_join($self, /, *steps)\n--\n\n"
+     "_join(self, /, *steps: Any) -> Any\n\n"
+     "For _async.py."},
+    {"_settle", fast_function(settle), METH_FASTCALL,
+     "_settle($self, /, *steps)\n--\n\n"
+     "_settle(self, /, *steps: Any) -> Any\n\n"
+     "For _async.py."},
+    {"_settle_failure", fast_function(settle_error), METH_FASTCALL,
+     "_settle_failure($self, /, *steps)\n--\n\n"
+     "_settle_failure(self, /, *steps: Any) -> Any\n\n"
+     "For _async.py."},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "For annotations."},
     {"__reduce__", reduce, METH_NOARGS, "Pickled by name, as functions are."},
-    {"__copy__", copy_self, METH_NOARGS, "Itself, as functions are."},
-    {"__deepcopy__", copy_self, METH_O, "Itself, as functions are."},
+    {"__copy__", copy_self, METH_NOARGS,
+     "__copy__($self, /)\n--\n\n-> Self\n\n"
+     "Itself, as functions are."},
+    {"__deepcopy__", copy_self, METH_O,
+     "__deepcopy__($self, memo, /)\n--\n\n"
+     "__deepcopy__(self, memo: Any, /) -> Self\n\n"
+     "Itself, as functions are."},
     {nullptr, nullptr, 0, nullptr}};
 
 char code[] = "__code__";
@@ -467,16 +485,46 @@ char kwdefaults[] = "__kwdefaults__";
 char globals[] = "__globals__";
 
 PyGetSetDef getset[] = {
-    {"__code__", get_wrapped_attribute, nullptr, "Of the wrapped function.", code},
-    {"__defaults__", get_wrapped_attribute, nullptr, "Of the wrapped function.", defaults},
-    {"__kwdefaults__", get_wrapped_attribute, nullptr, "Of the wrapped function.", kwdefaults},
-    {"__globals__", get_wrapped_attribute, nullptr, "Of the wrapped function.", globals},
-    {"cache", get_cache, nullptr, "The Cache that holds the results.", nullptr},
-    {"_is_method", get_is_method, nullptr, "Whether calls put an instance in front.", nullptr},
-    {"_adapter", get_adapter, nullptr, "For _async.py.", nullptr},
-    {"_wait", get_wait, nullptr, "For _async.py.", nullptr},
-    {"_copy", get_copy, nullptr, "The copy= hook.", nullptr},
-    {"_is_async", get_is_async, nullptr, "Whether calls return awaitables.", nullptr},
+    {"__code__", get_wrapped_attribute, nullptr,
+     "-> Any\n\n"
+     "Of the wrapped function.",
+     code},
+    {"__defaults__", get_wrapped_attribute, nullptr,
+     "-> Any\n\n"
+     "Of the wrapped function.",
+     defaults},
+    {"__kwdefaults__", get_wrapped_attribute, nullptr,
+     "-> Any\n\n"
+     "Of the wrapped function.",
+     kwdefaults},
+    {"__globals__", get_wrapped_attribute, nullptr,
+     "-> Any\n\n"
+     "Of the wrapped function.",
+     globals},
+    {"cache", get_cache, nullptr,
+     "-> Any\n\n"
+     "The Cache that holds the results.",
+     nullptr},
+    {"_is_method", get_is_method, nullptr,
+     "-> bool\n\n"
+     "Whether calls put an instance in front.",
+     nullptr},
+    {"_adapter", get_adapter, nullptr,
+     "-> Any\n\n"
+     "For _async.py.",
+     nullptr},
+    {"_wait", get_wait, nullptr,
+     "-> float | None\n\n"
+     "For _async.py.",
+     nullptr},
+    {"_copy", get_copy, nullptr,
+     "-> Callable[[Any], Any] | None\n\n"
+     "The copy= hook.",
+     nullptr},
+    {"_is_async", get_is_async, nullptr,
+     "-> bool\n\n"
+     "Whether calls return awaitables.",
+     nullptr},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
@@ -488,7 +536,20 @@ PyMemberDef members[] = {
 
 PyType_Slot slots[] = {
     {Py_tp_doc,
-     const_cast<char*>("A function with a cache in front; made by cached() and lru_cache().")},
+     const_cast<char*>(
+         "class CachedFunction(Generic[_P, _R_co])\n"
+         "__new__(cls, wrapped: Callable[_P, _R_co], cache: CacheBase[Any, Any], plan: tuple[Any, "
+         "...], "
+         "terms: tuple[Any, ...], parameters: dict[str, Any], adapter: Any, is_async: bool, "
+         "is_functools: bool, /) -> CachedFunction[_P, _R_co]\n"
+         "__call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co\n"
+         "__get__(self, instance: None, owner: type | None = None, /) -> CachedFunction[_P, "
+         "_R_co]\n"
+         "__get__(self: CachedFunction[Concatenate[_S, _Q], _R], instance: _S, owner: type | None "
+         "= None, "
+         "/) -> CachedFunction[_Q, _R]\n"
+         "__wrapped__: Callable[..., Any]\n__name__: str\n__qualname__: str\nname: str\n\n"
+         "A function with a cache in front; made by cached() and lru_cache().")},
     {Py_tp_new, reinterpret_cast<void*>(function_new)},
     {Py_tp_dealloc, reinterpret_cast<void*>(function_dealloc)},
     {Py_tp_traverse, reinterpret_cast<void*>(function_traverse)},
@@ -520,8 +581,14 @@ PyObject* set_figure_types(PyObject*, PyObject* args) {
 }
 
 PyMethodDef module_methods[] = {
-    {"_set_figure_types", set_figure_types, METH_VARARGS, "CacheInfo and CacheStats."},
-    {"_set_async_loader", set_loader, METH_O, "What a miss of a coroutine function awaits."},
+    {"_set_figure_types", set_figure_types, METH_VARARGS,
+     "_set_figure_types(info, stats, /)\n--\n\n"
+     "_set_figure_types(info: type[Any], stats: type[Any], /) -> None\n\n"
+     "CacheInfo and CacheStats."},
+    {"_set_async_loader", set_loader, METH_O,
+     "_set_async_loader(load, /)\n--\n\n"
+     "_set_async_loader(load: Callable[..., Any], /) -> None\n\n"
+     "What a miss of a coroutine function awaits."},
     {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace

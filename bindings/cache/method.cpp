@@ -204,7 +204,18 @@ PyMemberDef method_members[] = {
     {nullptr, 0, 0, 0, nullptr}};
 
 PyType_Slot method_slots[] = {
-    {Py_tp_doc, const_cast<char*>("A method with a cache per instance; made by cached_method().")},
+    {Py_tp_doc,
+     const_cast<char*>(
+         "class CachedMethod(Generic[_P, _R_co])\n"
+         "__new__(cls, function: CachedFunction[..., Any], make_cache: Callable[[], CacheBase[Any, "
+         "Any]], "
+         "slot: str, /) -> CachedMethod[..., Any]\n"
+         "__call__(self, *args: Any, **kwargs: Any) -> _R_co\n"
+         "__get__(self, instance: None, owner: type | None = None, /) -> CachedMethod[_P, _R_co]\n"
+         "__get__(self, instance: object, owner: type | None = None, /) -> CachedFunction[_P, "
+         "_R_co]\n"
+         "__wrapped__: Callable[..., Any]\n__name__: str\n\n"
+         "A method with a cache per instance; made by cached_method().")},
     {Py_tp_new, reinterpret_cast<void*>(method_new)},
     {Py_tp_dealloc, reinterpret_cast<void*>(method_dealloc)},
     {Py_tp_traverse, reinterpret_cast<void*>(method_traverse)},

@@ -441,70 +441,145 @@ PyObject* follow(PyObject* object, PyObject* args) {
 
 PyMethodDef methods[] = {
     {"get", keyword_function(get), METH_FASTCALL | METH_KEYWORDS,
-     "get(key, default=None): the value, or *default* if there is none that lives."},
+     "get(self, key: _K, default: None = None, /) -> _V | None\n"
+     "get(self, key: _K, default: _V, /) -> _V\n"
+     "get(self, key: _K, default: _D, /) -> _V | _D\n\n"
+     "The value, or *default* if there is none that lives."},
     {"set", keyword_function(set), METH_FASTCALL | METH_KEYWORDS,
-     "set(key, value, *, ttl=..., tags=()): store; without *ttl* for the cache's own."},
+     "set($self, key, value, *, ttl=..., tags=())\n--\n\n"
+     "set(self, key: _K, value: _V, *, ttl: Any = ..., tags: Iterable[str] = ()) -> None\n\n"
+     "Store; without *ttl* for the cache's own."},
     {"setdefault", keyword_function(setdefault), METH_FASTCALL | METH_KEYWORDS,
-     "setdefault(key, default=None): the value; where there is none, *default* is stored first, "
-     "without anybody between."},
-    {"delete", remove, METH_O, "Forget *key*; whether there was something to forget."},
-    {"clear", clear, METH_NOARGS, "Forget everything. Loads under way are not stored."},
+     "setdefault($self, key, default=None)\n--\n\n"
+     "setdefault(self: CacheBase[_K, _D | None], key: _K, default: None = None) -> _D | None\n"
+     "setdefault(self, key: _K, default: _V) -> _V\n\n"
+     "The value; where there is none, *default* is stored first, without anybody between."},
+    {"delete", remove, METH_O,
+     "delete($self, key, /)\n--\n\n"
+     "delete(self, key: _K, /) -> bool\n\n"
+     "Forget *key*; whether there was something to forget."},
+    {"clear", clear, METH_NOARGS,
+     "clear($self, /)\n--\n\n-> None\n\n"
+     "Forget everything. Loads under way are not stored."},
     {"touch", keyword_function(touch), METH_FASTCALL | METH_KEYWORDS,
-     "touch(key, *, ttl=...): start the time to live anew; whether the key was there."},
+     "touch($self, key, *, ttl=...)\n--\n\n"
+     "touch(self, key: _K, *, ttl: Any = ...) -> bool\n\n"
+     "Start the time to live anew; whether the key was there."},
     {"expires_in", expires_in, METH_O,
+     "expires_in($self, key, /)\n--\n\n"
+     "expires_in(self, key: _K, /) -> float | None\n\n"
      "Seconds until *key* expires, None if it never does; KeyError if it is absent."},
     {"invalidate_tags", fast_function(invalidate_tags), METH_FASTCALL,
-     "invalidate_tags(*tags): forget every entry that carries one of them, in O(1); how many did."},
+     "invalidate_tags($self, /, *tags)\n--\n\n"
+     "invalidate_tags(self, /, *tags: str) -> int\n\n"
+     "Forget every entry that carries one of them, in O(1); how many did."},
     {"get_or_load", keyword_function(cache_get_or_load), METH_FASTCALL | METH_KEYWORDS,
-     "get_or_load(key, loader, *, ttl=..., wait_timeout=None): the value; a miss calls "
-     "loader(key), once at a time. Who waits longer than *wait_timeout* seconds for the load of "
-     "another gets LoadTimeout."},
+     "get_or_load($self, key, loader, *, ttl=..., wait_timeout=None)\n--\n\n"
+     "get_or_load(self, key: _K, loader: Callable[[_K], _V], *, ttl: Any = ..., wait_timeout: Any "
+     "= None) -> _V\n\n"
+     "The value; a miss calls loader(key), once at a time. Who waits longer than *wait_timeout* "
+     "seconds for the load of another gets LoadTimeout."},
     {"pop", keyword_function(pop), METH_FASTCALL | METH_KEYWORDS,
-     "pop(key[, default]): take the value out; *default*, or KeyError, if there is none. A load "
+     "pop(self, key: _K, /) -> _V\n"
+     "pop(self, key: _K, /, default: _V) -> _V\n"
+     "pop(self, key: _K, /, default: _D) -> _V | _D\n\n"
+     "Take the value out; *default*, or KeyError, if there is none. A load "
      "under way is not stored."},
-    {"_join", cache_join, METH_O, "For _async.py."},
-    {"_settle", fast_function(cache_settle), METH_FASTCALL, "For _async.py."},
-    {"_settle_failure", fast_function(cache_settle_failure), METH_FASTCALL, "For _async.py."},
-    {"_fill", fill, METH_VARARGS, "For a tier: store what is behind."},
+    {"_join", cache_join, METH_O,
+     "_join($self, key, /)\n--\n\n"
+     "_join(self, key: Any, /) -> tuple[int, Any]\n\n"
+     "For _async.py."},
+    {"_settle", fast_function(cache_settle), METH_FASTCALL,
+     "_settle($self, flight, value, ttl, seconds, /)\n--\n\n"
+     "_settle(self, flight: Flight, value: Any, ttl: Any, seconds: float, /) -> None\n\n"
+     "For _async.py."},
+    {"_settle_failure", fast_function(cache_settle_failure), METH_FASTCALL,
+     "_settle_failure($self, flight, error, seconds, /)\n--\n\n"
+     "_settle_failure(self, flight: Flight, error: BaseException, seconds: float, /) -> tuple[Any] "
+     "| None\n\n"
+     "For _async.py."},
+    {"_fill", fill, METH_VARARGS,
+     "_fill($self, key, value, ttl_ns, stale_ns, longest_ns, load_ns, /)\n--\n\n"
+     "_fill(self, key: Any, value: Any, ttl_ns: int | None, stale_ns: int, longest_ns: int | None, "
+     "load_ns: int, /) -> None\n\n"
+     "For a tier: store what is behind."},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "For annotations."},
-    {"_configure", configure, METH_VARARGS, "Settings, while the cache is empty."},
-    {"_list", list_items, METH_O, "The living keys, or (True) the pairs."},
-    {"_figures", figures, METH_NOARGS, "The fields of CacheStats."},
-    {"_ttl_nanoseconds", ttl_nanoseconds, METH_NOARGS, "The default lifetime; None: for ever."},
-    {"_reset_figures", reset_figures, METH_NOARGS, "Count from zero."},
-    {"_resize", resize, METH_O, "A new capacity; None: no bound."},
+    {"_configure", configure, METH_VARARGS,
+     "_configure($self, maxsize, is_lru, ttl_ns, idle_ns, weigher, on_evict, clock, /)\n--\n\n"
+     "_configure(self, maxsize: int | None, is_lru: bool, ttl_ns: int | None, idle_ns: int | None, "
+     "weigher: Callable[[_K, _V], int] | None, on_evict: Callable[[_K, _V, str], object] | None, "
+     "clock: Callable[[], float] | None, /) -> None\n\n"
+     "Settings, while the cache is empty."},
+    {"_list", list_items, METH_O,
+     "_list($self, pairs, /)\n--\n\n"
+     "_list(self, pairs: bool, /) -> list[Any]\n\n"
+     "The living keys, or (True) the pairs."},
+    {"_figures", figures, METH_NOARGS,
+     "_figures($self, /)\n--\n\n-> dict[str, Any]\n\n"
+     "The fields of CacheStats."},
+    {"_ttl_nanoseconds", ttl_nanoseconds, METH_NOARGS,
+     "_ttl_nanoseconds($self, /)\n--\n\n-> int | None\n\n"
+     "The default lifetime; None: for ever."},
+    {"_reset_figures", reset_figures, METH_NOARGS,
+     "_reset_figures($self, /)\n--\n\n-> None\n\n"
+     "Count from zero."},
+    {"_resize", resize, METH_O,
+     "_resize($self, maxsize, /)\n--\n\n"
+     "_resize(self, maxsize: int | None, /) -> None\n\n"
+     "A new capacity; None: no bound."},
     {"_expire", expire, METH_O,
+     "_expire($self, budget, /)\n--\n\n"
+     "_expire(self, budget: int, /) -> float | None\n\n"
      "Drop up to so many expired entries; seconds until there are more."},
     {"_follow", follow, METH_VARARGS,
-     "_follow(feed, handler): call it before a hit when the feed has news; (None, None) ends "
-     "that."},
-    {"_check_invariants", check, METH_NOARGS, "Raise RuntimeError if the core is inconsistent."},
-    {"_memory_bytes", memory, METH_NOARGS, "Memory beyond what keys and values own."},
+     "_follow($self, feed, handler, /)\n--\n\n"
+     "_follow(self, feed: object | None, handler: Callable[[], object] | None, /) -> bool\n\n"
+     "Call the handler before a hit when the feed has news; (None, None) ends that."},
+    {"_check_invariants", check, METH_NOARGS,
+     "_check_invariants($self, /)\n--\n\n-> None\n\n"
+     "Raise RuntimeError if the core is inconsistent."},
+    {"_memory_bytes", memory, METH_NOARGS,
+     "_memory_bytes($self, /)\n--\n\n-> int\n\n"
+     "Memory beyond what keys and values own."},
     {nullptr, nullptr, 0, nullptr}};
 
-PyGetSetDef getset[] = {
-    {"maxsize", get_maxsize, nullptr, "Capacity; None: no bound.", nullptr},
-    {"currsize", get_currsize, nullptr, "Entries that live, as iteration shows them.", nullptr},
-    {nullptr, nullptr, nullptr, nullptr, nullptr}};
+PyGetSetDef getset[] = {{"maxsize", get_maxsize, nullptr,
+                         "-> int | None\n\n"
+                         "Capacity; None: no bound.",
+                         nullptr},
+                        {"currsize", get_currsize, nullptr,
+                         "-> int\n\n"
+                         "Entries that live, as iteration shows them.",
+                         nullptr},
+                        {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
 PyMemberDef members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(CacheObject, weakrefs), READONLY, nullptr},
     {nullptr, 0, 0, 0, nullptr}};
 
-PyType_Slot slots[] = {{Py_tp_doc, const_cast<char*>("The native base of mcp_performance.Cache.")},
-                       {Py_tp_new, reinterpret_cast<void*>(cache_new)},
-                       {Py_tp_dealloc, reinterpret_cast<void*>(cache_dealloc)},
-                       {Py_tp_traverse, reinterpret_cast<void*>(cache_traverse)},
-                       {Py_tp_clear, reinterpret_cast<void*>(cache_clear_slot)},
-                       {Py_tp_iter, reinterpret_cast<void*>(iterate)},
-                       {Py_mp_subscript, reinterpret_cast<void*>(subscript)},
-                       {Py_mp_ass_subscript, reinterpret_cast<void*>(assign_subscript)},
-                       {Py_mp_length, reinterpret_cast<void*>(length)},
-                       {Py_sq_contains, reinterpret_cast<void*>(contains)},
-                       {Py_tp_methods, methods},
-                       {Py_tp_getset, getset},
-                       {Py_tp_members, members},
-                       {0, nullptr}};
+PyType_Slot slots[] = {
+    {Py_tp_doc, const_cast<char*>("class CacheBase(Generic[_K, _V])\n"
+                                  "__new__(cls, *args: Any, **kwargs: Any) -> Self\n"
+                                  "__getitem__(self, key: _K, /) -> _V\n"
+                                  "__setitem__(self, key: _K, value: _V, /) -> None\n"
+                                  "__delitem__(self, key: _K, /) -> None\n"
+                                  "__len__(self) -> int\n"
+                                  "__iter__(self) -> Iterator[_K]\n"
+                                  "__contains__(self, key: object, /) -> bool\n\n"
+                                  "The native base of mcp_performance.Cache.")},
+    {Py_tp_new, reinterpret_cast<void*>(cache_new)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(cache_dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(cache_traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(cache_clear_slot)},
+    {Py_tp_iter, reinterpret_cast<void*>(iterate)},
+    {Py_mp_subscript, reinterpret_cast<void*>(subscript)},
+    {Py_mp_ass_subscript, reinterpret_cast<void*>(assign_subscript)},
+    {Py_mp_length, reinterpret_cast<void*>(length)},
+    {Py_sq_contains, reinterpret_cast<void*>(contains)},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, getset},
+    {Py_tp_members, members},
+    {0, nullptr}};
 
 PyType_Spec spec = {"mcp_performance._core.CacheBase", sizeof(CacheObject), 0,
                     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE, slots};
@@ -525,9 +600,17 @@ PyObject* forget_loads(PyObject*, PyObject*) {
 }
 
 PyMethodDef module_methods[] = {
-    {"_set_ttl_parser", set_parser, METH_O, "What reads a ttl that is no plain number."},
-    {"_set_housekeeper", set_keeper, METH_O, "What watches caches whose entries expire."},
-    {"_forget_loads_after_fork", forget_loads, METH_NOARGS, "For the child of a fork."},
+    {"_set_ttl_parser", set_parser, METH_O,
+     "_set_ttl_parser(parse, /)\n--\n\n"
+     "_set_ttl_parser(parse: Callable[[str, Any], int | None], /) -> None\n\n"
+     "What reads a ttl that is no plain number."},
+    {"_set_housekeeper", set_keeper, METH_O,
+     "_set_housekeeper(watch, /)\n--\n\n"
+     "_set_housekeeper(watch: Callable[[Any], object], /) -> None\n\n"
+     "What watches caches whose entries expire."},
+    {"_forget_loads_after_fork", forget_loads, METH_NOARGS,
+     "_forget_loads_after_fork()\n--\n\n-> None\n\n"
+     "For the child of a fork."},
     {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace

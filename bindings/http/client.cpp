@@ -26,14 +26,24 @@ using http::HeaderList;
 PyTypeObject* reply_type = nullptr;
 
 PyStructSequence_Field reply_fields[] = {
-    {"status", "The status code."},
-    {"headers", "(name, value) pairs in their order, names in lower case."},
-    {"body", "The body, gzip and deflate undone."},
-    {"trailers", "Fields that came behind the body, like headers; no element of the tuple."},
+    {"status",
+     "-> int\n\n"
+     "The status code."},
+    {"headers",
+     "-> list[tuple[str, str]]\n\n"
+     "(name, value) pairs in their order, names in lower case."},
+    {"body",
+     "-> bytes\n\n"
+     "The body, gzip and deflate undone."},
+    {"trailers",
+     "-> list[tuple[str, str]]\n\n"
+     "Fields that came behind the body, like headers; no element of the tuple."},
     {nullptr, nullptr},
 };
 PyStructSequence_Desc reply_desc = {"mcp_performance._core.HttpReply",
-                                    "What a server answered to one request.", reply_fields, 3};
+                                    "class HttpReply(tuple[int, list[tuple[str, str]], bytes])\n\n"
+                                    "What a server answered to one request.",
+                                    reply_fields, 3};
 
 Ref latin1(const std::string& text) {
   return Ref::steal(
@@ -275,15 +285,23 @@ void bind_http_client(py::module_& module) {
   if (reply_type == nullptr) throw py::error_already_set();
   module.attr("HttpReply") = py::handle(reinterpret_cast<PyObject*>(reply_type));
   py::class_<Service, std::shared_ptr<Service>>(module, "HttpService")
-      .def(py::init(&make_service))
-      .def("get",
-           [](const std::shared_ptr<Service>& self) {
-             return function<GetOperation>("get", "The reply to a GET of one path.", self);
-           })
-      .def("send",
-           [](const std::shared_ptr<Service>& self) {
-             return function<SendOperation>("send", "The reply to one request.", self);
-           })
+      .def(py::init(&make_service),
+           "__init__(*, host: str, port: int, authority: str, unix_socket: str, "
+           "prefix: str, tls: bool, verify: bool, ca_file: str, http2: bool, timeout_ns: int, "
+           "body_limit: int, "
+           "follow_redirects: bool, headers: Sequence[tuple[bytes, bytes]]) -> None")
+      .def(
+          "get",
+          [](const std::shared_ptr<Service>& self) {
+            return function<GetOperation>("get", "The reply to a GET of one path.", self);
+          },
+          "get() -> Callable[[str], HttpReply]")
+      .def(
+          "send",
+          [](const std::shared_ptr<Service>& self) {
+            return function<SendOperation>("send", "The reply to one request.", self);
+          },
+          "send() -> Callable[[Any], HttpReply]")
       .def("close", [](Service& self) { self.client.close(); });
 }
 

@@ -213,7 +213,7 @@ void bind_call_run(py::module_& module) {
       .def("finish", &CallRun::finish)
       .def("cut_off", &CallRun::cut_off)
       .def("close_calls", &CallRun::close_calls)
-      .def("expire", &expire)
+      .def("expire", &expire, "expire() -> tuple[list[int], float | None]")
       .def("timer_fd", &CallRun::timer_fd)
       .def("wake_due", &CallRun::wake_due)
       .def("report", [](const CallRun& self) { return report_to_dict(self.report()); })

@@ -120,8 +120,8 @@ void bind_http_run(py::module_& module) {
   module.attr("HTTP2_BUILT_IN") = http::Http2Session::built_in();
   py::class_<RequestPicker>(module, "RequestPicker")
       .def(py::init<const py::kwargs&>())
-      .def("choose", &RequestPicker::choose)
-      .def("fill", &RequestPicker::fill);
+      .def("choose", &RequestPicker::choose, py::arg("number"))
+      .def("fill", &RequestPicker::fill, py::arg("text"), py::arg("number"));
   py::class_<HttpRun>(module, "HttpRun")
       .def(py::init(&make_run))
       .def("run",

@@ -463,20 +463,31 @@ void lane_dealloc(PyObject* object) {
 }
 
 PyMethodDef lane_methods[] = {
-    {"send", lane_send_method, METH_O, nullptr},
-    {"throw", lane_throw, METH_VARARGS, nullptr},
-    {"close", lane_close, METH_NOARGS, nullptr},
-    {"run_thread", lane_run_thread, METH_NOARGS, nullptr},
+    {"send", lane_send_method, METH_O,
+     "send($self, value, /)\n--\n\n"
+     "send(self, value: Any, /) -> Any"},
+    {"throw", lane_throw, METH_VARARGS,
+     "throw($self, error, value=None, traceback=None, /)\n--\n\n"
+     "throw(self, error: Any, value: Any = None, traceback: Any = None, /) -> Any"},
+    {"close", lane_close, METH_NOARGS, "close($self, /)\n--\n\n-> None"},
+    {"run_thread", lane_run_thread, METH_NOARGS, "run_thread($self, /)\n--\n\n-> None"},
     {nullptr, nullptr, 0, nullptr},
 };
 
 PyMemberDef lane_members[] = {
-    {"task", T_OBJECT, offsetof(LaneObject, task), 0, nullptr},
-    {"in_request", T_BOOL, offsetof(LaneObject, in_request), READONLY, nullptr},
+    {"task", T_OBJECT, offsetof(LaneObject, task), 0, ": Any"},
+    {"in_request", T_BOOL, offsetof(LaneObject, in_request), READONLY, "-> bool"},
     {nullptr, 0, 0, 0, nullptr},
 };
 
 PyType_Slot lane_slots[] = {
+    {Py_tp_doc, const_cast<char*>(
+                    "class CallLane(Coroutine[Any, Any, None])\n"
+                    "__new__(cls, run: CallRun, number: int, function: Callable[..., Any], "
+                    "examples: dict[str, BaseException], create_future: Callable[[], Any] | None, "
+                    "with_number: bool) -> Self\n"
+                    "__await__(self) -> Generator[Any]\n\n"
+                    "One user of a run of calls.")},
     {Py_tp_new, reinterpret_cast<void*>(lane_new)},
     {Py_tp_dealloc, reinterpret_cast<void*>(lane_dealloc)},
     {Py_tp_traverse, reinterpret_cast<void*>(lane_traverse)},

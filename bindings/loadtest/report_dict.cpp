@@ -212,19 +212,31 @@ loadtest::CallOptions call_options(const py::dict& arguments) {
 void bind_load_histogram(py::module_& module) {
   py::class_<LoadHistogram>(module, "LoadHistogram")
       .def(py::init<int, double>(), py::kw_only(), py::arg("digits") = 3, py::arg("highest") = 60.0)
-      .def("record", [](LoadHistogram& self, double value) { self.get().record(to_ns(value)); })
-      .def("merge",
-           [](LoadHistogram& self, const LoadHistogram& other) { self.get().merge(other.get()); })
+      .def(
+          "record", [](LoadHistogram& self, double value) { self.get().record(to_ns(value)); },
+          py::arg("value"))
+      .def(
+          "merge",
+          [](LoadHistogram& self, const LoadHistogram& other) { self.get().merge(other.get()); },
+          py::arg("other"))
       .def("copy", [](const LoadHistogram& self) { return LoadHistogram(self.get()); })
       .def("state", &state_of)
-      .def_static("from_state", &from_state)
-      .def("percentile", [](const LoadHistogram& self,
-                            double percent) { return seconds(self.get().percentile_ns(percent)); })
-      .def("count_at_most", [](const LoadHistogram& self,
-                               double value) { return self.get().count_at_most(to_ns(value)); })
-      .def("corrected", &corrected)
-      .def("add_waits", &add_waits)
-      .def("slots", &slots_of)
+      .def_static("from_state", &from_state, py::arg("state"))
+      .def(
+          "percentile",
+          [](const LoadHistogram& self, double percent) {
+            return seconds(self.get().percentile_ns(percent));
+          },
+          py::arg("percent"))
+      .def(
+          "count_at_most",
+          [](const LoadHistogram& self, double value) {
+            return self.get().count_at_most(to_ns(value));
+          },
+          py::arg("value"))
+      .def("corrected", &corrected, py::arg("interval"))
+      .def("add_waits", &add_waits, py::arg("length"), py::arg("count"))
+      .def("slots", &slots_of, "slots() -> list[tuple[float, float, int]]")
       .def_property_readonly("count", [](const LoadHistogram& self) { return self.get().count(); })
       .def_property_readonly("total",
                              [](const LoadHistogram& self) { return self.get().sum_ns() / 1e9; })

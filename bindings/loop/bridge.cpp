@@ -254,7 +254,8 @@ BridgeObject* make_bridge(PyObject* loop) {
 }
 
 PyType_Slot bridge_slots[] = {
-    {Py_tp_doc, const_cast<char*>("Carries completions of native jobs into one event loop.")},
+    {Py_tp_doc, const_cast<char*>("__call__(self, *args: Any, **kwargs: Any) -> None\n\nCarries "
+                                  "completions of native jobs into one event loop.")},
     {Py_tp_traverse, reinterpret_cast<void*>(bridge_traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(bridge_clear)},
     {Py_tp_dealloc, reinterpret_cast<void*>(bridge_dealloc)},
@@ -356,9 +357,12 @@ void bind_loop_bridge(py::module_& module) {
   bridge_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&bridge_spec));
   if (bridge_type == nullptr) throw py::error_already_set();
   module.attr("LoopBridge") = py::handle(reinterpret_cast<PyObject*>(bridge_type));
-  module.def("wake_up_times", &wake_up_times, py::arg("count"));
+  module.def("wake_up_times", &wake_up_times, py::arg("count"),
+             "wake_up_times(count: int) -> list[Future[float]]");
   module.def("_set_slices", &set_slices, py::kw_only(), py::arg("tick_ns"), py::arg("part_bytes"),
-             py::arg("portion_bytes"), py::arg("look_bytes"));
+             py::arg("portion_bytes"), py::arg("look_bytes"),
+             "_set_slices(*, tick_ns: int, part_bytes: int, portion_bytes: int, look_bytes: int) "
+             "-> dict[str, int]");
 }
 
 }  // namespace mcp::python

@@ -238,19 +238,25 @@ PyObject* watch_finish(PyObject* self, PyObject* const* args, Py_ssize_t count) 
 
 PyMethodDef watch_methods[] = {
     {"finish", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(watch_finish)),
-     METH_FASTCALL, nullptr},
+     METH_FASTCALL,
+     "finish($self, scope, root_path, error_type, known, resolve, /)\n--\n\n"
+     "finish(self, scope: Any, root_path: str, error_type: str, known: dict[int, tuple[object, "
+     "str]], resolve: Callable[[Any, str], str], /) -> None"},
     {nullptr, nullptr, 0, nullptr}};
 PyMemberDef watch_members[] = {
     {"__vectorcalloffset__", T_PYSSIZET, offsetof(ResponseWatchObject, call), READONLY, nullptr},
-    {"status", T_INT, offsetof(ResponseWatchObject, status), READONLY, nullptr},
+    {"status", T_INT, offsetof(ResponseWatchObject, status), READONLY, "-> int"},
     {nullptr, 0, 0, 0, nullptr}};
-PyType_Slot watch_slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(watch_dealloc)},
-                             {Py_tp_traverse, reinterpret_cast<void*>(watch_traverse)},
-                             {Py_tp_clear, reinterpret_cast<void*>(watch_clear)},
-                             {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
-                             {Py_tp_methods, watch_methods},
-                             {Py_tp_members, watch_members},
-                             {0, nullptr}};
+PyType_Slot watch_slots[] = {
+    {Py_tp_doc, const_cast<char*>("__call__(self, message: Any, /) -> Awaitable[None]\n\n"
+                                  "Stands for the ASGI send channel of one response.")},
+    {Py_tp_dealloc, reinterpret_cast<void*>(watch_dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(watch_traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(watch_clear)},
+    {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
+    {Py_tp_methods, watch_methods},
+    {Py_tp_members, watch_members},
+    {0, nullptr}};
 PyType_Spec watch_spec{"mcp_performance._core.ResponseWatch", sizeof(ResponseWatchObject), 0,
                        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL |
                            Py_TPFLAGS_DISALLOW_INSTANTIATION,
@@ -371,14 +377,22 @@ PyObject* metrics_record_lag(PyObject* self, PyObject* seconds) {
   Py_RETURN_NONE;
 }
 
-PyMethodDef metrics_methods[] = {{"watch", metrics_watch, METH_O, nullptr},
-                                 {"record_lag", metrics_record_lag, METH_O, nullptr},
-                                 {"snapshot", metrics_snapshot, METH_NOARGS, nullptr},
-                                 {nullptr, nullptr, 0, nullptr}};
-PyType_Slot metrics_slots[] = {{Py_tp_new, reinterpret_cast<void*>(metrics_new)},
-                               {Py_tp_dealloc, reinterpret_cast<void*>(metrics_dealloc)},
-                               {Py_tp_methods, metrics_methods},
-                               {0, nullptr}};
+PyMethodDef metrics_methods[] = {
+    {"watch", metrics_watch, METH_O,
+     "watch($self, send, /)\n--\n\n"
+     "watch(self, send: Callable[[Any], Awaitable[None]], /) -> ResponseWatch"},
+    {"record_lag", metrics_record_lag, METH_O,
+     "record_lag($self, seconds, /)\n--\n\n"
+     "record_lag(self, seconds: float, /) -> None"},
+    {"snapshot", metrics_snapshot, METH_NOARGS, "snapshot($self, /)\n--\n\n-> dict[str, Any]"},
+    {nullptr, nullptr, 0, nullptr}};
+PyType_Slot metrics_slots[] = {
+    {Py_tp_doc, const_cast<char*>("__new__(cls) -> Self\n\n"
+                                  "Counts and times the requests of one application.")},
+    {Py_tp_new, reinterpret_cast<void*>(metrics_new)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(metrics_dealloc)},
+    {Py_tp_methods, metrics_methods},
+    {0, nullptr}};
 PyType_Spec metrics_spec{"mcp_performance._core.RequestMetrics", sizeof(RequestMetricsObject), 0,
                          Py_TPFLAGS_DEFAULT, metrics_slots};
 

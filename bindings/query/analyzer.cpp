@@ -67,7 +67,7 @@ class Fingerprint final : public NativeOperation {
 };
 
 constexpr const char* kFingerprintDoc =
-    "fingerprint(sql, /)\n--\n\n"
+    "fingerprint(sql: str, /) -> tuple[str, str]\n\n"
     "The form of a statement without its values, and its hash of 16 hexadecimal digits.\n\n"
     "BatchProcessor.map runs it without the interpreter lock.\n\n"
     "Raises:\n    TypeError: sql is not a string.\n    QueryError: sql holds a NUL.";
@@ -160,7 +160,7 @@ void bind_analyzer(py::module_& module) {
   py::class_<StatementLog>(module, "StatementLog")
       .def(py::init<double>(), py::arg("slow_s"))
       .def("record", &StatementLog::record, py::arg("sql"), py::arg("seconds"), py::arg("rows"))
-      .def("totals", &StatementLog::totals)
+      .def("totals", &StatementLog::totals, "totals() -> list[dict[str, Any]]")
       .def("overall", &StatementLog::overall);
 }
 

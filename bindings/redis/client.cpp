@@ -342,11 +342,16 @@ void bind_redis(py::module_& module) {
            py::arg("unix_path"), py::arg("username"), py::arg("password"), py::arg("database"),
            py::arg("timeout_s"), py::arg("tracking"), py::arg("ping_interval_s"),
            py::arg("max_in_flight"), py::arg("max_reply_bytes"))
-      .def("call", &RedisClient::call, py::arg("commands"), py::arg("fill_key") = py::none())
-      .def("start", &RedisClient::start, py::arg("commands"), py::arg("fill_key") = py::none())
-      .def("begin_away", &RedisClient::begin_away, py::arg("key"))
+      .def("call", &RedisClient::call, py::arg("commands"), py::arg("fill_key") = py::none(),
+           "call(commands: Sequence[Sequence[bytes | str | int | float]], fill_key: bytes | None = "
+           "None) -> tuple[list[Any], RedisFill | None, float]")
+      .def("start", &RedisClient::start, py::arg("commands"), py::arg("fill_key") = py::none(),
+           "start(commands: Sequence[Sequence[bytes | str | int | float]], fill_key: bytes | None "
+           "= None) -> Future[tuple[list[Any], RedisFill | None, float]]")
+      .def("begin_away", &RedisClient::begin_away, py::arg("key"),
+           "begin_away(key: bytes) -> RedisFill | None")
       .def("arrived", &RedisClient::arrived)
-      .def("take_news", &RedisClient::take_news)
+      .def("take_news", &RedisClient::take_news, "take_news() -> tuple[bool, list[bytes]]")
       .def("feed", &RedisClient::feed)
       .def("close", &RedisClient::close)
       .def("stats", &RedisClient::stats);

@@ -221,16 +221,25 @@ PyObject* return_self(PyObject* self) {
 }
 
 PyMethodDef awaitable_methods[] = {
-    {"send", reinterpret_cast<PyCFunction>(awaitable_send_method), METH_O, "As of a coroutine."},
+    {"send", reinterpret_cast<PyCFunction>(awaitable_send_method), METH_O,
+     "send($self, value, /)\n--\n\n"
+     "send(self, value: Any, /) -> Any\n\n"
+     "As of a coroutine."},
     {"throw", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(awaitable_throw)),
-     METH_FASTCALL, "As of a coroutine; stops the statement."},
+     METH_FASTCALL,
+     "throw($self, typ, val=None, tb=None, /)\n--\n\n"
+     "throw(self, typ: Any, val: Any = None, tb: Any = None, /) -> Any\n\n"
+     "As of a coroutine; stops the statement."},
     {"close", reinterpret_cast<PyCFunction>(awaitable_close), METH_NOARGS,
+     "close($self, /)\n--\n\n-> None\n\n"
      "As of a coroutine; stops the statement."},
     {nullptr, nullptr, 0, nullptr},
 };
 
 PyType_Slot awaitable_slots[] = {
-    {Py_tp_doc, const_cast<char*>("A statement that runs when it is awaited, once.")},
+    {Py_tp_doc, const_cast<char*>("class Statement(Coroutine[Any, Any, Any])\n"
+                                  "__await__(self) -> Generator[Any, Any, Any]\n\n"
+                                  "A statement that runs when it is awaited, once.")},
     {Py_tp_traverse, reinterpret_cast<void*>(awaitable_traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(awaitable_clear)},
     {Py_tp_dealloc, reinterpret_cast<void*>(awaitable_dealloc)},

@@ -324,7 +324,8 @@ std::string lend_database(py::handle self) {
 }
 
 PyType_Slot endpoint_slots[] = {
-    {Py_tp_doc, const_cast<char*>("Runs statements on a pool, or on one of its connections.")},
+    {Py_tp_doc, const_cast<char*>("__new__(cls, *args: Any, **kwargs: Any) -> Self\n\n"
+                                  "Runs statements on a pool, or on one of its connections.")},
     {Py_tp_new, reinterpret_cast<void*>(PyType_GenericNew)},
     {Py_tp_traverse, reinterpret_cast<void*>(endpoint_traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(endpoint_clear)},
@@ -346,55 +347,90 @@ void bind_sqlite(py::module_& module) {
   endpoint_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&endpoint_spec));
   if (endpoint_type == nullptr) throw py::error_already_set();
   module.attr("SQLiteEndpoint") = py::handle(reinterpret_cast<PyObject*>(endpoint_type));
-  module.def("_sqlite_configure", &configure);
-  module.def("_sqlite_attach", &attach);
-  module.def("_sqlite_counts", &counts);
-  module.def("_sqlite_query_totals", &query_totals);
-  module.def("_sqlite_overall_totals", &overall_totals);
-  module.def("_sqlite_slow", &slow_statements);
-  module.def("_sqlite_reset_stats",
-             [](py::handle self) { checked(self).pool_state()->pool().tracker().reset(); });
-  module.def("_sqlite_begin", &begin);
-  module.def("_sqlite_end", [](py::handle self, bool commit) {
-    return returned(end_transaction(&checked(self), commit));
-  });
-  module.def("_sqlite_control", [](py::handle self, const py::str& sql) {
-    return returned(run_control(&checked(self), sql.ptr()));
-  });
-  module.def("_sqlite_release", &release);
-  module.def("_sqlite_in_transaction", &in_transaction);
-  module.def("_sqlite_open", [](py::handle self) { return returned(open_pool(&checked(self))); });
-  module.def("_sqlite_close", [](py::handle self) { return returned(close_pool(&checked(self))); });
-  module.def("_sqlite_close_blocking", [](py::handle self, double timeout_s) {
-    const bool closed = close_pool_blocking(&checked(self), nanoseconds(timeout_s));
-    if (PyErr_Occurred() != nullptr) throw py::error_already_set();
-    return closed;
-  });
-  module.def("_sqlite_close_timeout", [](py::handle self, py::handle timeout) {
-    Duration timeout_ns = checked(self).pool_state()->options.acquire_timeout_ns;
-    if (!read_timeout(timeout.ptr(), timeout_ns)) throw py::error_already_set();
-    return static_cast<double>(timeout_ns) / kSecond;
-  });
-  module.def("_sqlite_held_for", [](py::handle self) {
-    py::list statements;
-    for (const std::string& sql : checked(self).pool_state()->pool().held_for()) {
-      statements.append(py::str(sql));
-    }
-    return statements;
-  });
-  module.def("_sqlite_terminate", &terminate);
+  module.def("_sqlite_configure", &configure,
+             "_sqlite_configure(pool: SQLiteEndpoint, settings: dict[str, Any], /) -> None");
+  module.def(
+      "_sqlite_attach", &attach,
+      "_sqlite_attach(endpoint: SQLiteEndpoint, pool: SQLiteEndpoint, blocking: bool, /) -> None");
+  module.def("_sqlite_counts", &counts,
+             "_sqlite_counts(pool: SQLiteEndpoint, /) -> dict[str, Any]");
+  module.def("_sqlite_query_totals", &query_totals,
+             "_sqlite_query_totals(pool: SQLiteEndpoint, /) -> list[dict[str, Any]]");
+  module.def("_sqlite_overall_totals", &overall_totals,
+             "_sqlite_overall_totals(pool: SQLiteEndpoint, /) -> dict[str, Any]");
+  module.def("_sqlite_slow", &slow_statements,
+             "_sqlite_slow(pool: SQLiteEndpoint, /) -> list[dict[str, Any]]");
+  module.def(
+      "_sqlite_reset_stats",
+      [](py::handle self) { checked(self).pool_state()->pool().tracker().reset(); },
+      "_sqlite_reset_stats(pool: SQLiteEndpoint, /) -> None");
+  module.def("_sqlite_begin", &begin,
+             "_sqlite_begin(endpoint: SQLiteEndpoint, kind: int, timeout: float | None, /) -> Any");
+  module.def(
+      "_sqlite_end",
+      [](py::handle self, bool commit) {
+        return returned(end_transaction(&checked(self), commit));
+      },
+      "_sqlite_end(endpoint: SQLiteEndpoint, commit: bool, /) -> Any");
+  module.def(
+      "_sqlite_control",
+      [](py::handle self, const py::str& sql) {
+        return returned(run_control(&checked(self), sql.ptr()));
+      },
+      "_sqlite_control(endpoint: SQLiteEndpoint, sql: str, /) -> Any");
+  module.def("_sqlite_release", &release, "_sqlite_release(endpoint: SQLiteEndpoint, /) -> None");
+  module.def("_sqlite_in_transaction", &in_transaction,
+             "_sqlite_in_transaction(endpoint: SQLiteEndpoint, /) -> bool");
+  module.def(
+      "_sqlite_open", [](py::handle self) { return returned(open_pool(&checked(self))); },
+      "_sqlite_open(pool: SQLiteEndpoint, /) -> Any");
+  module.def(
+      "_sqlite_close", [](py::handle self) { return returned(close_pool(&checked(self))); },
+      "_sqlite_close(pool: SQLiteEndpoint, /) -> Any");
+  module.def(
+      "_sqlite_close_blocking",
+      [](py::handle self, double timeout_s) {
+        const bool closed = close_pool_blocking(&checked(self), nanoseconds(timeout_s));
+        if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+        return closed;
+      },
+      "_sqlite_close_blocking(pool: SQLiteEndpoint, timeout_s: float, /) -> bool");
+  module.def(
+      "_sqlite_close_timeout",
+      [](py::handle self, py::handle timeout) {
+        Duration timeout_ns = checked(self).pool_state()->options.acquire_timeout_ns;
+        if (!read_timeout(timeout.ptr(), timeout_ns)) throw py::error_already_set();
+        return static_cast<double>(timeout_ns) / kSecond;
+      },
+      "_sqlite_close_timeout(pool: SQLiteEndpoint, timeout: float | None, /) -> float");
+  module.def(
+      "_sqlite_held_for",
+      [](py::handle self) {
+        py::list statements;
+        for (const std::string& sql : checked(self).pool_state()->pool().held_for()) {
+          statements.append(py::str(sql));
+        }
+        return statements;
+      },
+      "_sqlite_held_for(pool: SQLiteEndpoint, /) -> list[str]");
+  module.def("_sqlite_terminate", &terminate, "_sqlite_terminate(pool: SQLiteEndpoint, /) -> None");
   bind_stream(module);
   bind_new_connection(module);
-  module.def("_sqlite_backup", [](py::handle self, const std::string& path) {
-    return returned(backup_to(&checked(self), path));
-  });
+  module.def(
+      "_sqlite_backup",
+      [](py::handle self, const std::string& path) {
+        return returned(backup_to(&checked(self), path));
+      },
+      "_sqlite_backup(pool: SQLiteEndpoint, path: str, /) -> Any");
   module.attr("SQLITE_VERSION") = sqlite3_libversion();
   module.def("_sqlite_shared_with", &shared_with, py::arg("path"));
-  module.def("_sqlite_lend_database", &lend_database);
+  module.def("_sqlite_lend_database", &lend_database,
+             "_sqlite_lend_database(pool: SQLiteEndpoint, /) -> str");
   py::class_<sqlite::ForkHold>(module, "_SQLiteForkHold")
       .def(py::init<const std::string&>(), py::arg("path"));
-  module.def("_sqlite_closed",
-             [](py::handle self) { return checked(self).pool_state()->pool().closed(); });
+  module.def(
+      "_sqlite_closed", [](py::handle self) { return checked(self).pool_state()->pool().closed(); },
+      "_sqlite_closed(pool: SQLiteEndpoint, /) -> bool");
 }
 
 }  // namespace mcp::python

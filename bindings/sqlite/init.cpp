@@ -226,10 +226,15 @@ void run_init(PyObject* init, sqlite::Connection& connection) {
 
 void bind_new_connection(py::module_& module) {
   py::class_<NewConnection, std::shared_ptr<NewConnection>>(module, "SQLiteNewConnection")
-      .def("execute", &execute, py::arg("sql"), py::arg("params") = py::tuple())
+      .def("execute", &execute, py::arg("sql"), py::arg("params") = py::tuple(),
+           "execute(sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, "
+           "...]]")
       .def("create_function", &create_function, py::arg("name"), py::arg("arguments"),
-           py::arg("function"), py::kw_only(), py::arg("deterministic") = false)
-      .def("create_collation", &create_collation, py::arg("name"), py::arg("order"));
+           py::arg("function"), py::kw_only(), py::arg("deterministic") = false,
+           "create_function(name: str, arguments: int, function: Callable[..., Any], *, "
+           "deterministic: bool = False) -> None")
+      .def("create_collation", &create_collation, py::arg("name"), py::arg("order"),
+           "create_collation(name: str, order: Callable[[str, str], int]) -> None");
 }
 
 }  // namespace mcp::python

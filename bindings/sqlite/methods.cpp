@@ -33,49 +33,53 @@ PyCFunction method() {
 
 PyMethodDef query_methods[] = {
     {"fetch", method<Kind::kFetch>(), METH_FASTCALL | METH_KEYWORDS,
-     "fetch(sql, params=(), *, timeout=None, cache=True, row_type=None)\n--\n\n"
-     "Run *sql* and return all of its rows, a new list each time.\n\n"
-     "Args:\n"
-     "    sql: one statement, with ``?``, ``?1``, ``:name``, ``@name`` or ``$name`` for "
-     "parameters. "
-     "A text without a statement gives no rows.\n"
-     "    params: a sequence, which binds by position, named parameters too, or any mapping, which "
-     "binds by name. Values are bound by sqlite3's rules, with its registered adapters after the "
-     "pool's; scalars of NumPy as their numbers, NaN as NULL.\n"
-     "    timeout: seconds for everything: waiting for a connection, for locks, running.\n"
-     "    cache: whether a kept result may answer, and the result may be kept.\n"
-     "    row_type: ``'tuple'``, ``'named'`` or ``'dict'``; ``None``: the pool's.\n\n"
-     "Raises:\n"
-     "    PoolTimeout: no connection came free, or the statement did not end, in time.\n"
-     "    QueryError: SQLite refused the statement; ``.code`` is its extended result code. Also "
-     "when *sql* holds a NUL or a second statement, and when *params* are too few or too many.\n"
-     "    IntegrityError: a constraint failed.\n"
-     "    DatabaseCorrupt: the file is not a sound database.\n"
-     "    PoolClosed: the pool is closed.\n"
-     "    TypeError, OverflowError, UnicodeEncodeError: a parameter that SQLite cannot hold; the "
-     "message names it."},
+     "fetch($self, sql, params=(), *, timeout=None, cache=True, row_type=None)\n--\n\n"
+     "fetch(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = (), *, timeout: float | "
+     "None = None, cache: bool = True, row_type: Literal['tuple', 'named', 'dict'] | None = None) "
+     "-> Any\n\n"
+     "Run *sql* and return all of its rows, a new list each time.\n\nArgs:\n    sql: one "
+     "statement, with ``?``, ``?1``, ``:name``, ``@name`` or ``$name`` for parameters. A text "
+     "without a statement gives no rows.\n    params: a sequence, which binds by position, named "
+     "parameters too, or any mapping, which binds by name. Values are bound by sqlite3's rules, "
+     "with its registered adapters after the pool's; scalars of NumPy as their numbers, NaN as "
+     "NULL.\n    timeout: seconds for everything: waiting for a connection, for locks, running.\n  "
+     "  cache: whether a kept result may answer, and the result may be kept.\n    row_type: "
+     "``'tuple'``, ``'named'`` or ``'dict'``; ``None``: the pool's.\n\nRaises:\n    PoolTimeout: "
+     "no connection came free, or the statement did not end, in time.\n    QueryError: SQLite "
+     "refused the statement; ``.code`` is its extended result code. Also when *sql* holds a NUL or "
+     "a second statement, and when *params* are too few or too many.\n    IntegrityError: a "
+     "constraint failed.\n    DatabaseCorrupt: the file is not a sound database.\n    PoolClosed: "
+     "the pool is closed.\n    TypeError, OverflowError, UnicodeEncodeError: a parameter that "
+     "SQLite cannot hold; the message names it."},
     {"fetchrow", method<Kind::kRow>(), METH_FASTCALL | METH_KEYWORDS,
-     "fetchrow(sql, params=(), *, timeout=None, cache=True, row_type=None)\n--\n\n"
+     "fetchrow($self, sql, params=(), *, timeout=None, cache=True, row_type=None)\n--\n\n"
+     "fetchrow(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = (), *, timeout: float | "
+     "None = None, cache: bool = True, row_type: Literal['tuple', 'named', 'dict'] | None = None) "
+     "-> Any\n\n"
      "Run *sql* and return its first row, or ``None``. Arguments and errors as for ``fetch``."},
     {"fetchval", method<Kind::kValue>(), METH_FASTCALL | METH_KEYWORDS,
-     "fetchval(sql, params=(), *, timeout=None, cache=True, row_type=None)\n--\n\n"
+     "fetchval($self, sql, params=(), *, timeout=None, cache=True, row_type=None)\n--\n\n"
+     "fetchval(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = (), *, timeout: float | "
+     "None = None, cache: bool = True, row_type: Literal['tuple', 'named', 'dict'] | None = None) "
+     "-> Any\n\n"
      "Run *sql* and return the first value of its first row, or ``None``. Arguments and errors as "
      "for ``fetch``."},
     {"execute", method<Kind::kExecute>(), METH_FASTCALL | METH_KEYWORDS,
-     "execute(sql, params=(), *, timeout=None)\n--\n\n"
+     "execute($self, sql, params=(), *, timeout=None)\n--\n\n"
+     "execute(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = (), *, timeout: float | "
+     "None = None) -> Any\n\n"
      "Run *sql*, in a transaction of its own unless one is open, and return the number of rows "
-     "that "
-     "it changed. For the key of a new row use ``RETURNING`` with ``fetchval``. Errors as for "
+     "that it changed. For the key of a new row use ``RETURNING`` with ``fetchval``. Errors as for "
      "``fetch``."},
     {"executemany", method<Kind::kMany>(), METH_FASTCALL | METH_KEYWORDS,
-     "executemany(sql, params, *, timeout=None)\n--\n\n"
+     "executemany($self, sql, params, *, timeout=None)\n--\n\n"
+     "executemany(self, sql: str, params: Iterable[Sequence[Any] | Mapping[str, Any]], *, timeout: "
+     "float | None = None) -> Any\n\n"
      "Run *sql* once for each item of *params*, all in one transaction, and return the number of "
-     "rows changed. Errors as for ``fetch``; after one nothing of it is in the database.\n\n"
-     "All items are read, and held as bytes, before the transaction begins: a slow iterable keeps "
-     "no "
+     "rows changed. Errors as for ``fetch``; after one nothing of it is in the database.\n\nAll "
+     "items are read, and held as bytes, before the transaction begins: a slow iterable keeps no "
      "other writer waiting. Awaited, a millisecond at a time, with turns for other tasks in "
-     "between: "
-     "leave a list alone meanwhile. *timeout* starts when they are read."},
+     "between: leave a list alone meanwhile. *timeout* starts when they are read."},
     {nullptr, nullptr, 0, nullptr},
 };
 

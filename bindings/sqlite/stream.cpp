@@ -215,8 +215,10 @@ py::object next_portion(const Stream& stream) {
 }  // namespace
 
 void bind_stream(py::module_& module) {
-  py::class_<Stream>(module, "SQLiteStream").def("next", &next_portion);
-  module.def("_sqlite_stream", &open_stream);
+  py::class_<Stream>(module, "SQLiteStream").def("next", &next_portion, "next() -> Any");
+  module.def("_sqlite_stream", &open_stream,
+             "_sqlite_stream(endpoint: SQLiteEndpoint, sql: str, params: Sequence[Any] | "
+             "Mapping[str, Any], row_type: str | None, /) -> SQLiteStream");
 }
 
 }  // namespace mcp::python
