@@ -1,255 +1,40 @@
-"""The pool, its connections, and the twin of both for code that blocks."""
+"""The pool."""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
 import os
-import sqlite3
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, Unpack, overload
 
 from .. import _core, config
 from .._base import _logging
-from .._base._checks import choice, file_name, flag, function, integer, number
+from .._base._checks import file_name, integer
 from .._base._registry import register_pool
 from .._base._stats import CacheStats
-from ..errors import ConfigurationError, PoolTimeout, QueryError
-from ._adapters import AdapterName, chosen_adapters
-from ._indexes import (
-    LIST_INDEXES,
-    IndexReport,
-    check_index_statement,
-    report_created,
-    report_existing,
-)
+from ..errors import QueryError
+from ._adapters import AdapterName
+from ._blocking import BlockingPool, backup_path, still_held
+from ._borrowed import ANY, READ, READER, WRITE, Connection
+from ._indexes import LIST_INDEXES, IndexReport, check_index_statement, report_created, report_existing
 from ._lent import Lending, LentConnection
-from ._library import check_may_lend, check_shared_library
+from ._library import check_shared_library
+from ._options import PoolOptions, Synchronous, checked_settings, place_of
+from ._rows import NamedRow
+from ._statements import AsyncStatements, Params, Row, RowTypeName
 from ._stats import PoolStats, QueryStats, SlowQuery
 
 __all__ = ["SQLitePool"]
 
-RowTypeName = Literal["tuple", "named", "dict"]
-_ROW_TYPES: dict[str, int] = {"tuple": 0, "named": 1, "dict": 2}
-_LEVELS = ("OFF", "NORMAL", "FULL", "EXTRA")
-_ANY, _READ, _WRITE, _READER = 0, 1, 2, 3
-Params = Sequence[Any] | Mapping[str, Any]
-
-_open_pools: weakref.WeakSet[SQLitePool] = weakref.WeakSet()
+_open_pools: weakref.WeakSet[SQLitePool[Any]] = weakref.WeakSet()
 
 
-_LONGEST = 1e9  # seconds
-
-
-def _seconds(name: str, value: float) -> float:
-    return number(name, value, 0, _LONGEST, unit="seconds")
-
-
-class _Session(_core.SQLiteEndpoint):
-    """What the connections of both kinds share: one connection, and how deep its transactions nest."""
-
-    def __init__(self, pool: SQLitePool, blocking: bool) -> None:
-        _core._sqlite_attach(self, pool, blocking)
-        self._depth = 0
-
-    @property
-    def in_transaction(self) -> bool:
-        """Whether a transaction is open."""
-        return _core._sqlite_in_transaction(self)
-
-    def _enter(self) -> tuple[str, str, tuple[str, ...]]:
-        """The statements that begin, keep and undo the next level."""
-        if not self.in_transaction:
-            return "BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",)
-        self._depth += 1
-        name = f"mcp_performance_{self._depth}"
-        return f"SAVEPOINT {name}", f"RELEASE {name}", (f"ROLLBACK TO {name}", f"RELEASE {name}")
-
-
-def _backup_path(source: str, path: str | os.PathLike[str]) -> str:
-    text = file_name("path", path)
-    if os.path.exists(text) and os.path.exists(source) and os.path.samefile(text, source):
-        raise ConfigurationError(f"path={path!r}: is the database itself")
-    return text
-
-
-def _still_held(pool: _core.SQLiteEndpoint, seconds: float) -> PoolTimeout:
-    held = _core._sqlite_held_for(pool)
-    texts = [" ".join(sql.split()) for sql in held]
-    shown = [
-        repr(sql if len(sql) <= 200 else f"{sql[:200]}...") if sql else "no statement yet" for sql in texts
-    ]
-    return PoolTimeout(
-        f"close: after {seconds:g} s {len(held)} of the connections are still in use, "
-        f"last for: {', '.join(shown)}"
-    )
-
-
-class Connection(_Session):
-    """One connection of a pool, for as long as the block that it came from.
-
-    It has the pool's ``fetch``, ``fetchrow``, ``fetchval``, ``execute``, ``executemany`` and ``stream``. A
-    connection from :meth:`SQLitePool.acquire` reads on a reader until its first statement that writes; from
-    then on it is the pool's one writer.
-    """
-
-    def __init__(self, pool: SQLitePool) -> None:
-        super().__init__(pool, blocking=False)
-
-    async def stream(
-        self, sql: str, params: Params = (), *, row_type: RowTypeName | None = None
-    ) -> AsyncIterator[Any]:
-        """As :meth:`SQLitePool.stream`, on this connection."""
-        stream = _core._sqlite_stream(self, sql, params, row_type)
-        while rows := await stream.next():
-            for row in rows:
-                yield row
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Self]:
-        """A transaction, or a savepoint where one is open: undone when the block raises."""
-        begin, keep, undo = self._enter()
-        await _core._sqlite_control(self, begin)
-        try:
-            yield self
-        except BaseException:
-            for statement in undo:
-                if self.in_transaction:
-                    await _core._sqlite_control(self, statement)
-            raise
-        await _core._sqlite_control(self, keep)
-
-
-class BlockingConnection(_Session):
-    """The twin of :class:`Connection` for code without an event loop."""
-
-    def __init__(self, pool: SQLitePool) -> None:
-        super().__init__(pool, blocking=True)
-
-    def stream(self, sql: str, params: Params = (), *, row_type: RowTypeName | None = None) -> Iterator[Any]:
-        """As :meth:`SQLitePool.stream`, on this connection."""
-        stream = _core._sqlite_stream(self, sql, params, row_type)
-        while rows := stream.next():
-            yield from rows
-
-    @contextmanager
-    def transaction(self) -> Iterator[Self]:
-        """A transaction, or a savepoint where one is open: undone when the block raises."""
-        begin, keep, undo = self._enter()
-        _core._sqlite_control(self, begin)
-        try:
-            yield self
-        except BaseException:
-            for statement in undo:
-                if self.in_transaction:
-                    _core._sqlite_control(self, statement)
-            raise
-        _core._sqlite_control(self, keep)
-
-
-class BlockingPool(_core.SQLiteEndpoint):
-    """The pool for code without an event loop: the same methods, without ``await``. Safe from any thread.
-
-    Statements run on the thread that calls; ``with pool.blocking:`` closes the pool at its end.
-    """
-
-    def __init__(self, pool: SQLitePool) -> None:
-        _core._sqlite_attach(self, pool, True)
-        self._pool = pool
-
-    def __enter__(self) -> Self:
-        _core._sqlite_open(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self, *, timeout: float | None = None) -> None:
-        """As :meth:`SQLitePool.close`."""
-        limit = _core._sqlite_close_timeout(self, timeout)
-        if not _core._sqlite_close_blocking(self, limit):
-            raise _still_held(self, limit)
-
-    @contextmanager
-    def acquire(self, *, timeout: float | None = None) -> Iterator[BlockingConnection]:
-        """One connection, for the length of the block."""
-        connection = BlockingConnection(self._pool)
-        _core._sqlite_begin(connection, _ANY, timeout)
-        try:
-            yield connection
-        finally:
-            _core._sqlite_release(connection)
-
-    @contextmanager
-    def transaction(
-        self, readonly: bool = False, *, timeout: float | None = None
-    ) -> Iterator[BlockingConnection]:
-        """A transaction, for the length of the block: committed at its end, undone when it raises."""
-        connection = BlockingConnection(self._pool)
-        _core._sqlite_begin(connection, _READ if readonly else _WRITE, timeout)
-        try:
-            try:
-                yield connection
-            except BaseException:
-                _core._sqlite_end(connection, False)
-                raise
-            _core._sqlite_end(connection, True)
-        finally:
-            _core._sqlite_release(connection)
-
-    @contextmanager
-    def connection(self, **options: Any) -> Iterator[sqlite3.Connection]:
-        """A ``sqlite3.Connection`` to this database, for the length of the block.
-
-        See :meth:`SQLitePool.connection`.
-        """
-        check_may_lend()
-        _core._sqlite_open(self)
-        connection = self._pool._lending.open(_core._sqlite_lend_database(self), options)
-        try:
-            hold = _core._SQLiteForkHold(self._pool.path)
-            yield connection
-            del hold
-        finally:
-            connection.close()
-
-    def stream(self, sql: str, params: Params = (), *, row_type: RowTypeName | None = None) -> Iterator[Any]:
-        """As :meth:`SQLitePool.stream`."""
-        connection = BlockingConnection(self._pool)
-        try:
-            stream = _core._sqlite_stream(connection, sql, params, row_type)
-            _core._sqlite_begin(connection, _READER, None)
-            while rows := stream.next():
-                yield from rows
-        finally:
-            _core._sqlite_release(connection)
-
-    def backup(self, path: str | os.PathLike[str]) -> None:
-        """As :meth:`SQLitePool.backup`."""
-        _core._sqlite_backup(self, _backup_path(self._pool.path, path))
-
-    def ensure_indexes(self, statements: Iterable[str]) -> list[IndexReport]:
-        """As :meth:`SQLitePool.ensure_indexes`."""
-        reports = []
-        for statement in statements:
-            check_index_statement(statement)
-            with self.transaction() as connection:
-                before = connection.fetch(LIST_INDEXES)
-                try:
-                    with connection.transaction():
-                        connection.execute(statement)
-                except QueryError as error:
-                    reports.append(report_existing(statement, before, error))
-                else:
-                    reports.append(report_created(statement, before, connection.fetch(LIST_INDEXES)))
-        return reports
-
-
-class SQLitePool(_core.SQLiteEndpoint):
+class SQLitePool(AsyncStatements[Row]):
     """A fixed set of connections to one SQLite database: one writer, the others readers.
 
     Safe from any thread and any event loop. A statement runs on any of the connections, so one that would
@@ -298,6 +83,42 @@ class SQLitePool(_core.SQLiteEndpoint):
         ConfigurationError: a bad argument.
     """
 
+    @overload
+    def __init__(
+        self: SQLitePool[tuple[Any, ...]],
+        path: str | os.PathLike[str],
+        size: int | None = None,
+        *,
+        row_type: Literal["tuple"] = "tuple",
+        **options: Unpack[PoolOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: SQLitePool[NamedRow],
+        path: str | os.PathLike[str],
+        size: int | None = None,
+        *,
+        row_type: Literal["named"],
+        **options: Unpack[PoolOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: SQLitePool[dict[str, Any]],
+        path: str | os.PathLike[str],
+        size: int | None = None,
+        *,
+        row_type: Literal["dict"],
+        **options: Unpack[PoolOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: SQLitePool[Any],
+        path: str | os.PathLike[str],
+        size: int | None = None,
+        *,
+        row_type: RowTypeName,
+        **options: Unpack[PoolOptions],
+    ) -> None: ...
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -311,7 +132,7 @@ class SQLitePool(_core.SQLiteEndpoint):
         busy_timeout: float = 5.0,
         acquire_timeout: float = 30.0,
         inline_budget: float = 100e-6,
-        synchronous: str = "FULL",
+        synchronous: Synchronous = "FULL",
         row_type: RowTypeName = "tuple",
         init: Callable[[_core.SQLiteNewConnection], object] | None = None,
         adapters: Iterable[AdapterName] = (),
@@ -319,46 +140,28 @@ class SQLitePool(_core.SQLiteEndpoint):
         name: str | None = None,
     ) -> None:
         text = file_name("path", path)
-        choice("row_type", row_type, _ROW_TYPES)
-        choice("synchronous", synchronous, _LEVELS)
-        if init is not None:
-            function("init", init)
-        _core._sqlite_configure(
-            self,
-            {
-                "path": text if text == ":memory:" or text.startswith("file:") else os.path.abspath(text),
-                "memory": text == ":memory:",
-                "size": integer("size", config.DB_POOL_SIZE if size is None else size, 1, 1000),
-                "cache_pages": integer(
-                    "cache_pages", config.DB_CACHE_SIZE if cache_pages is None else cache_pages, 1, 2**31 - 1
-                ),
-                "wal": config.DB_WAL_MODE if wal is None else flag("wal", wal),
-                "query_cache_ttl": _seconds(
-                    "query_cache_ttl", config.QUERY_CACHE_TTL if query_cache_ttl is None else query_cache_ttl
-                ),
-                "slow_query_threshold": _seconds(
-                    "slow_query_threshold",
-                    config.SLOW_QUERY_THRESHOLD if slow_query_threshold is None else slow_query_threshold,
-                ),
-                "query_cache_bytes": integer("query_cache_bytes", query_cache_bytes, 0, 2**62),
-                "busy_timeout": _seconds("busy_timeout", busy_timeout),
-                "acquire_timeout": number(
-                    "acquire_timeout", acquire_timeout, 0, _LONGEST, above=True, unit="seconds"
-                ),
-                "inline_budget": _seconds("inline_budget", inline_budget),
-                "synchronous": synchronous,
-                "row_type": _ROW_TYPES[row_type],
-                "init": init,
-                "tracking": flag("tracking", tracking),
-                **chosen_adapters(adapters),
-            },
+        settings = checked_settings(
+            size=size,
+            cache_pages=cache_pages,
+            wal=wal,
+            query_cache_ttl=query_cache_ttl,
+            slow_query_threshold=slow_query_threshold,
+            query_cache_bytes=query_cache_bytes,
+            busy_timeout=busy_timeout,
+            acquire_timeout=acquire_timeout,
+            inline_budget=inline_budget,
+            synchronous=synchronous,
+            row_type=row_type,
+            init=init,
+            adapters=adapters,
+            tracking=tracking,
         )
+        _core._sqlite_configure(self, {**place_of(text), **settings})
         self._lending = Lending(
             synchronous, config.DB_CACHE_SIZE if cache_pages is None else cache_pages, busy_timeout, init
         )
         self.name = text if name is None else name
         self.path = text
-        self._blocking: BlockingPool | None = None
         _logging.deliver_native_logs()
         check_shared_library()
         register_pool(self)
@@ -368,7 +171,7 @@ class SQLitePool(_core.SQLiteEndpoint):
         return f"<SQLitePool {self.name!r}>"
 
     @cached_property
-    def blocking(self) -> BlockingPool:
+    def blocking(self) -> BlockingPool[Row]:
         """The pool for code without an event loop: one object as long as the pool lives."""
         return BlockingPool(self)
 
@@ -399,7 +202,7 @@ class SQLitePool(_core.SQLiteEndpoint):
             async with asyncio.timeout(limit):
                 await _core._sqlite_close(self)
         except TimeoutError:
-            raise _still_held(self, limit) from None
+            raise still_held(self, limit) from None
 
     def terminate(self) -> None:
         """Close at once: what waits fails with :class:`PoolClosed`, what runs is stopped and rolled back."""
@@ -411,15 +214,15 @@ class SQLitePool(_core.SQLiteEndpoint):
         return _core._sqlite_closed(self)
 
     @asynccontextmanager
-    async def acquire(self, *, timeout: float | None = None) -> AsyncIterator[Connection]:  # noqa: ASYNC109
+    async def acquire(self, *, timeout: float | None = None) -> AsyncIterator[Connection[Row]]:  # noqa: ASYNC109
         """One connection, for the length of the block.
 
         Raises:
             PoolTimeout: none came free in time.
         """
-        connection = Connection(self)
+        connection: Connection[Row] = Connection(self)
         try:
-            await _core._sqlite_begin(connection, _ANY, timeout)
+            await _core._sqlite_begin(connection, ANY, timeout)
             yield connection
         finally:
             _core._sqlite_release(connection)
@@ -430,7 +233,7 @@ class SQLitePool(_core.SQLiteEndpoint):
         readonly: bool = False,
         *,
         timeout: float | None = None,  # noqa: ASYNC109
-    ) -> AsyncIterator[Connection]:
+    ) -> AsyncIterator[Connection[Row]]:
         """A transaction, for the length of the block: committed at its end, undone when it raises.
 
         Args:
@@ -440,9 +243,9 @@ class SQLitePool(_core.SQLiteEndpoint):
         Raises:
             PoolTimeout: the connection or the database's lock was not had in time.
         """
-        connection = Connection(self)
+        connection: Connection[Row] = Connection(self)
         try:
-            await _core._sqlite_begin(connection, _READ if readonly else _WRITE, timeout)
+            await _core._sqlite_begin(connection, READ if readonly else WRITE, timeout)
             try:
                 yield connection
             except BaseException:
@@ -473,20 +276,13 @@ class SQLitePool(_core.SQLiteEndpoint):
         integer("iter_chunk_size", iter_chunk_size, 1, 2**31 - 1)
         return LentConnection(self, iter_chunk_size, options)
 
-    async def stream(
-        self, sql: str, params: Params = (), *, row_type: RowTypeName | None = None
-    ) -> AsyncIterator[Any]:
-        """The rows of *sql*, read in portions of about 64 KiB as they are consumed, from one snapshot.
-
-        A reader is taken until the end. To leave early, close the iterator (``contextlib.aclosing``).
-
-        Raises:
-            QueryError: SQLite refused *sql*, or it writes.
-        """
-        connection = Connection(self)
+    async def _stream(
+        self, sql: str, params: Params, row_type: RowTypeName | None
+    ) -> AsyncGenerator[Any, None]:
+        connection: Connection[Row] = Connection(self)
         try:
             stream = _core._sqlite_stream(connection, sql, params, row_type)
-            await _core._sqlite_begin(connection, _READER, None)
+            await _core._sqlite_begin(connection, READER, None)
             while rows := await stream.next():
                 for row in rows:
                     yield row
@@ -502,7 +298,7 @@ class SQLitePool(_core.SQLiteEndpoint):
             ConfigurationError: *path* is the database itself.
             QueryError: the copy cannot be written.
         """
-        await _core._sqlite_backup(self, _backup_path(self.path, path))
+        await _core._sqlite_backup(self, backup_path(self.path, path))
 
     async def ensure_indexes(self, statements: Iterable[str]) -> list[IndexReport]:
         """Create the indexes that are missing, one transaction each, so that writers get in between.
@@ -523,14 +319,18 @@ class SQLitePool(_core.SQLiteEndpoint):
         for statement in statements:
             check_index_statement(statement)
             async with self.transaction() as connection:
-                before = await connection.fetch(LIST_INDEXES)
+                before = await connection.fetch(LIST_INDEXES, row_type="tuple")
                 try:
                     async with connection.transaction():
                         await connection.execute(statement)
                 except QueryError as error:
                     reports.append(report_existing(statement, before, error))
                 else:
-                    reports.append(report_created(statement, before, await connection.fetch(LIST_INDEXES)))
+                    reports.append(
+                        report_created(
+                            statement, before, await connection.fetch(LIST_INDEXES, row_type="tuple")
+                        )
+                    )
         return reports
 
     def stats(self) -> PoolStats:
