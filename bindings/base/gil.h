@@ -11,6 +11,9 @@
 
 #include <pybind11/pybind11.h>
 
+#include <exception>
+#include <utility>
+
 namespace mcp::python {
 
 class GilRelease {
@@ -23,6 +26,18 @@ class GilRelease {
  private:
   PyThreadState* state_;
 };
+
+// Runs `body` without the lock. What it throws is returned, for the holder of the lock to look at.
+template <class Body>
+[[nodiscard]] std::exception_ptr without_gil(Body&& body) {
+  const GilRelease unlocked;
+  try {
+    std::forward<Body>(body)();
+    return nullptr;
+  } catch (...) {
+    return std::current_exception();
+  }
+}
 
 // For threads that the core started. `if (GilAcquire gil; gil) { ... }`; false means that the
 // interpreter is shutting down: drop the work, touch no Python object.

@@ -18,6 +18,7 @@
 #include "bindings/sqlite/native.h"
 #include "bindings/sqlite/stream.h"
 #include "sqlite/fork_guard.h"
+#include "sqlite/pool_errors.h"
 
 namespace py = pybind11;
 
@@ -69,22 +70,21 @@ sqlite::ProfilePtr PoolState::profile_of(PyObject* sql) {
   return profile;
 }
 
-Lease::Lease(const PoolState& state, bool in_transaction)
-    : pool(state.current),
-      transaction(in_transaction),
+HeldLease::HeldLease(const PoolState& state, bool in_transaction)
+    : lease(std::make_shared<sqlite::Lease>(state.current, in_transaction)),
       holder(Holder::caller()),
       all(state.leases) {
   all->push_back(this);
 }
 
-Lease::~Lease() {
-  end();
+HeldLease::~HeldLease() {
+  lease->end();
   std::erase(*all, this);
 }
 
-void Lease::end() {
-  sqlite::Slot* ended = slot.exchange(nullptr);
-  if (ended != nullptr && generation == process_generation()) pool->end_lease(*ended);
+sqlite::Lease& Endpoint::open_lease() const {
+  if (held == nullptr || !held->lease->open()) throw sqlite::given_back();
+  return *held->lease;
 }
 
 void set_python_error_from(const std::exception_ptr& failure) noexcept {
@@ -107,7 +107,7 @@ void set_python_error_from(const std::exception_ptr& failure) noexcept {
 namespace {
 
 void end_endpoint(Endpoint* self) {
-  delete std::exchange(self->lease, nullptr);
+  delete std::exchange(self->held, nullptr);
   PoolState* state = std::exchange(self->state, nullptr);
   if (state == nullptr) return;
   if (state->current != nullptr) {
@@ -273,20 +273,18 @@ py::object begin(py::handle self, int kind, py::handle timeout) {
   Endpoint& endpoint = checked(self);
   Duration timeout_ns = 0;
   if (!read_timeout(timeout.ptr(), timeout_ns)) throw py::error_already_set();
-  if (endpoint.lease != nullptr) throw std::runtime_error("the endpoint has a connection already");
-  return returned(begin_lease(&endpoint, static_cast<Transaction>(kind), timeout_ns));
+  if (endpoint.held != nullptr) throw std::runtime_error("the endpoint has a connection already");
+  return returned(begin_lease(&endpoint, static_cast<sqlite::Block>(kind), timeout_ns));
 }
 
 void release(py::handle self) {
   Endpoint& endpoint = checked(self);
-  if (endpoint.lease != nullptr) (*endpoint.lease)->end();
+  if (endpoint.held != nullptr) endpoint.held->lease->end();
 }
 
 bool in_transaction(py::handle self) {
   Endpoint& endpoint = checked(self);
-  if (endpoint.lease == nullptr || !(*endpoint.lease)->open()) return false;
-  const Lease& lease = **endpoint.lease;
-  return lease.pool->in_transaction(*lease.slot.load());
+  return endpoint.held != nullptr && endpoint.held->lease->in_transaction();
 }
 
 void terminate(py::handle self) {

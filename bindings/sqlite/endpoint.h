@@ -20,12 +20,13 @@
 #include "bindings/sqlite/result.h"
 #include "bindings/sqlite/result_cache.h"
 #include "bindings/sqlite/rows.h"
+#include "sqlite/lease.h"
 #include "sqlite/pool.h"
 
 namespace mcp::python {
 
-struct Lease;
-using Leases = std::vector<const Lease*>;  // of one pool, those that exist
+struct HeldLease;
+using HeldLeases = std::vector<const HeldLease*>;  // of one pool, those that exist
 
 // What a pool is for Python: the native pool of this process, its results, its settings.
 struct PoolState {
@@ -45,7 +46,7 @@ struct PoolState {
     std::uint64_t id;
   };
   std::unordered_map<std::string, std::vector<Follower>> flights;
-  const std::shared_ptr<Leases> leases = std::make_shared<Leases>();
+  const std::shared_ptr<HeldLeases> leases = std::make_shared<HeldLeases>();
 
   sqlite::PoolOptions options;
   ResultCache cache;
@@ -66,32 +67,29 @@ struct PoolState {
   std::array<KnownText, 256> known_texts_;
 };
 
-// A connection that one caller keeps for a while.
-struct Lease {
-  Lease(const PoolState& state, bool in_transaction);
-  ~Lease();
-  Lease(const Lease&) = delete;
-  Lease& operator=(const Lease&) = delete;
+// A lease, and who has it.
+struct HeldLease {
+  HeldLease(const PoolState& state, bool in_transaction);
+  ~HeldLease();
+  HeldLease(const HeldLease&) = delete;
+  HeldLease& operator=(const HeldLease&) = delete;
 
-  // Idempotent. Rolls back on a worker if a transaction is open.
-  void end();
-  [[nodiscard]] bool open() const noexcept {
-    return slot != nullptr && generation == process_generation();
-  }
-
-  const std::shared_ptr<sqlite::Pool> pool;
-  std::atomic<sqlite::Slot*> slot{nullptr};  // changed also without the interpreter lock
-  const bool transaction;
+  const std::shared_ptr<sqlite::Lease> lease;
   const Holder holder;
-  const std::shared_ptr<Leases> all;
-  const std::uint32_t generation = process_generation();
+  const std::shared_ptr<HeldLeases> all;
 };
 
 struct Endpoint {
   PyObject_HEAD PoolState* state;  // of the pool's own endpoint
   Endpoint* owner;                 // else: the pool's endpoint, a reference
-  std::shared_ptr<Lease>* lease;   // null: runs on the pool
+  HeldLease* held;                 // null: runs on the pool
   bool blocking;
+
+  [[nodiscard]] sqlite::Lease* lease() const {
+    return held != nullptr ? held->lease.get() : nullptr;
+  }
+  // Throws Error when it has none that is open.
+  [[nodiscard]] sqlite::Lease& open_lease() const;
 
   [[nodiscard]] PoolState* pool_state() const { return owner != nullptr ? owner->state : state; }
 };

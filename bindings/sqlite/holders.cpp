@@ -5,7 +5,6 @@
 
 #include "bindings/loop/running.h"
 #include "bindings/sqlite/endpoint.h"
-#include "sqlite/pool_errors.h"
 
 namespace mcp::python {
 namespace {
@@ -43,19 +42,20 @@ bool Holder::stops_for(const Holder& other, bool blocking) const noexcept {
   return other.task_ && task != Py_None && task == PyWeakref_GetObject(other.task_.get());
 }
 
-bool would_wait_for_itself(const PoolState& state, sqlite::Access access, bool blocking) {
+bool caller_has_writer(const PoolState& state, bool blocking) {
   if (state.leases->empty()) return false;
-  if (access != sqlite::Access::kWrite && state.options.size > 1) return false;
   const Holder me = Holder::caller();
-  return std::any_of(state.leases->begin(), state.leases->end(), [&](const Lease* lease) {
-    const sqlite::Slot* slot = lease->slot;
-    return slot != nullptr && slot->role == sqlite::Role::kWriter && lease->open() &&
-           lease->holder.stops_for(me, blocking);
+  return std::any_of(state.leases->begin(), state.leases->end(), [&](const HeldLease* held) {
+    return held->lease->has_writer() && held->holder.stops_for(me, blocking);
   });
 }
 
-void check_no_self_wait(const PoolState& state, sqlite::Access access, bool blocking) {
-  if (would_wait_for_itself(state, access, blocking)) throw sqlite::waits_for_itself();
+sqlite::Route route_of(const PoolState& state, const sqlite::Lease* lease,
+                       const sqlite::Request& request, bool blocking) {
+  std::optional<sqlite::Standing> standing;
+  if (lease != nullptr) standing = lease->standing();
+  return sqlite::route_of(request, standing, state.options.size,
+                          caller_has_writer(state, blocking));
 }
 
 }  // namespace mcp::python

@@ -7,7 +7,8 @@
 #pragma once
 
 #include "bindings/base/ref.h"
-#include "sqlite/pool.h"
+#include "sqlite/lease.h"
+#include "sqlite/routing.h"
 
 namespace mcp::python {
 
@@ -27,10 +28,10 @@ class Holder {
   unsigned long thread_ = 0;
 };
 
-// Whether the caller has the writer, and `access` takes it.
-[[nodiscard]] bool would_wait_for_itself(const PoolState& state, sqlite::Access access,
-                                         bool blocking);
-// Throws Error if so.
-void check_no_self_wait(const PoolState& state, sqlite::Access access, bool blocking);
+// Whether the caller would wait for itself if it waited for the pool's writer.
+[[nodiscard]] bool caller_has_writer(const PoolState& state, bool blocking);
+// The route of a statement of the caller, on the lease if that is not null. Throws Error.
+[[nodiscard]] sqlite::Route route_of(const PoolState& state, const sqlite::Lease* lease,
+                                     const sqlite::Request& request, bool blocking);
 
 }  // namespace mcp::python

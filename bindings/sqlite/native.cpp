@@ -128,7 +128,7 @@ std::shared_ptr<const NativeOperation> find(PyObject* function) {
   if (self == nullptr || !PyObject_TypeCheck(self, endpoint_type)) return nullptr;
   auto* endpoint = reinterpret_cast<Endpoint*>(self);
   const std::optional<Kind> kind = kind_of_method(PyCFunction_GET_FUNCTION(callee->function.get()));
-  const bool on_pool = endpoint->blocking && endpoint->lease == nullptr;
+  const bool on_pool = endpoint->blocking && endpoint->held == nullptr;
   if (!kind || !on_pool || endpoint->pool_state() == nullptr) return nullptr;
   return std::make_shared<StatementOperation>(endpoint, *kind, callee->args.get(),
                                               callee->keywords.get());

@@ -23,15 +23,11 @@
 
 namespace mcp::python {
 
-using sqlite::Access;
 using sqlite::Answer;
-using sqlite::Operation;
 using sqlite::OperationPtr;
 using sqlite::Pool;
 using sqlite::ProfilePtr;
 using sqlite::Request;
-using sqlite::Slot;
-using sqlite::Stopped;
 
 class StatementAction final : public Action {
  public:
@@ -84,24 +80,12 @@ class StatementAction final : public Action {
       }
       PoolState& state = *endpoint_->pool_state();
       Pool& pool = state.pool();
-      Lease* lease = endpoint_->lease != nullptr ? endpoint_->lease->get() : nullptr;
-      const bool upgrades = lease != nullptr && moves_to_writer(state, *lease, request_);
-      const bool reads = goes_to_reader(request_);
-      if (lease == nullptr || upgrades) {
-        check_no_self_wait(state, reads ? Access::kRead : Access::kWrite, false);
-      }
+      const HeldLease* held = endpoint_->held;
+      const sqlite::Route route = route_of(state, endpoint_->lease(), request_, false);
       request_.submitted = now_precise();
       request_.share_snapshot = false;  // on this thread only
-      auto job = std::make_unique<StatementJob>(
-          state.current, reads ? Access::kRead : Access::kWrite, std::move(operation),
-          std::move(request_), upgrades, std::move(queue), id);
-      if (reads && would_wait_for_itself(state, Access::kWrite, false)) job->keep_off_writer();
-      if (lease != nullptr && !upgrades) {
-        job->keep_lease(!lease->transaction);
-        pool.submit_leased(*lease->slot.load(), std::move(job));
-      } else {
-        pool.submit(std::move(job));
-      }
+      sqlite::submit_statement(pool, held != nullptr ? held->lease : nullptr, route,
+                               std::move(operation), std::move(request_), {std::move(queue), id});
       return true;
     } catch (...) {
       set_python_error_from(std::current_exception());
@@ -182,9 +166,8 @@ class StatementAction final : public Action {
     PoolState& state = *endpoint_->pool_state();
     Pool& pool = state.pool();
     if (pool.closed()) throw Error(ErrorKind::kPoolClosed, "the pool is closed");
-    if (endpoint_->lease != nullptr && !(*endpoint_->lease)->open()) {
-      throw Error(ErrorKind::kPoolClosed, "the connection was given back to its pool");
-    }
+    std::optional<sqlite::Standing> lease;
+    if (!on_pool()) lease = endpoint_->lease()->standing();
     moved_ = on_pool() && pool.file_moved();
     if (moved_) {
       state.cache.clear();
@@ -204,8 +187,7 @@ class StatementAction final : public Action {
     request_.first_row_only = kind_ == Kind::kRow || kind_ == Kind::kValue;
     request_.want_rows = kind_ != Kind::kExecute && kind_ != Kind::kMany;
     request_.many = kind_ == Kind::kMany;
-    request_.may_control_transaction |=
-        endpoint_->lease != nullptr && !(*endpoint_->lease)->transaction;
+    request_.may_control_transaction |= lease && !lease->in_transaction;
     request_.profile = std::move(profile);
     request_.want_proof = may_use_cache();
     return true;
@@ -233,7 +215,7 @@ class StatementAction final : public Action {
     return true;
   }
 
-  [[nodiscard]] bool on_pool() const noexcept { return endpoint_->lease == nullptr; }
+  [[nodiscard]] bool on_pool() const noexcept { return endpoint_->held == nullptr; }
   [[nodiscard]] bool fetches() const noexcept { return request_.want_rows; }
   [[nodiscard]] bool may_use_cache() const {
     const PoolState& state = *endpoint_->pool_state();
@@ -306,45 +288,13 @@ class StatementAction final : public Action {
   // Runs a short read on this thread, with the interpreter lock, within the budget.
   Outcome try_inline(PyObject*& result) {
     PoolState& state = *endpoint_->pool_state();
-    Pool& pool = state.pool();
     const Duration budget = state.options.inline_budget_ns;
-    if (moved_ || budget == 0 || kind_ == Kind::kExecute || kind_ == Kind::kMany ||
-        request_.profile->access() != sqlite::Profile::Access::kRead ||
-        !request_.profile->fits_inline(budget)) {
-      return Outcome::kWait;
-    }
-    Lease* lease = on_pool() ? nullptr : endpoint_->lease->get();
-    Slot* slot = nullptr;
-    if (lease == nullptr) {
-      slot = pool.try_take_reader();
-    } else if (pool.try_take_leased(*lease->slot.load())) {
-      slot = lease->slot;
-    }
-    if (slot == nullptr) return Outcome::kWait;
-    const auto give_back = [&] {
-      if (lease == nullptr)
-        pool.give_back(*slot);
-      else
-        pool.give_back_leased(*slot);
-    };
-    static const Operation unlimited;
-    std::optional<Answer> answer;
-    request_.share_snapshot = lease == nullptr && !endpoint_->blocking &&
-                              slot->role == sqlite::Role::kReader && is_later_in_tick();
-    try {
-      answer = pool.execute(*slot, request_, unlimited, budget, nullptr);
-      if (slot->connection->holds_snapshot()) drop_snapshots_after_tick(state.current);
-    } catch (const Stopped&) {
-      give_back();
-      return Outcome::kWait;
-    } catch (const sqlite::NeedsWriter&) {
-      give_back();
-      return Outcome::kWait;
-    } catch (...) {
-      give_back();
-      throw;
-    }
-    give_back();
+    if (moved_ || !sqlite::may_run_inline(request_, budget)) return Outcome::kWait;
+    request_.share_snapshot = on_pool() && !endpoint_->blocking && is_later_in_tick();
+    const std::optional<Answer> answer =
+        sqlite::try_statement_here(state.pool(), endpoint_->lease(), request_, budget);
+    if (!answer) return Outcome::kWait;
+    if (answer->left_snapshot) drop_snapshots_after_tick(state.current);
     result = convert(*answer);
     return result != nullptr ? Outcome::kDone : Outcome::kError;
   }
@@ -371,8 +321,7 @@ class StatementAction final : public Action {
   }
 
   PyObject* wait_for_result() {
-    StatementRun run(*endpoint_->pool_state(), on_pool() ? nullptr : endpoint_->lease->get(),
-                     arguments_.timeout_ns, request_);
+    StatementRun run(*endpoint_->pool_state(), endpoint_->lease(), arguments_.timeout_ns, request_);
     run.answer_signals();
     {
       const GilRelease unlocked;

@@ -8,41 +8,49 @@
 #include <optional>
 
 #include "bindings/sqlite/endpoint.h"
-#include "sqlite/execution.h"
-#include "sqlite/operation.h"
-#include "sqlite/pool.h"
+#include "bindings/sqlite/holders.h"
+#include "sqlite/statement_job.h"
 
 namespace mcp::python {
 
-// A statement that nobody has prepared yet, if it is to return rows, is taken for a read.
-[[nodiscard]] bool goes_to_reader(const sqlite::Request& request) noexcept;
-// Whether the lease's connection is not the one for it.
-[[nodiscard]] bool moves_to_writer(const PoolState& state, const Lease& lease,
-                                   const sqlite::Request& request) noexcept;
-
 class StatementRun {
  public:
-  // On the pool without a lease. The request and the lease outlive this. Throws Error when the
-  // pool is closed.
-  StatementRun(PoolState& state, Lease* lease, Duration timeout_ns, sqlite::Request& request);
+  // Without a lease on the pool. The request and the lease outlive this. Throws Error.
+  StatementRun(PoolState& state, sqlite::Lease* lease, Duration timeout_ns,
+               sqlite::Request& request)
+      : pool_((state.pool(), state.current)),
+        lease_(lease),
+        route_(route_of(state, lease, request, true)),
+        operation_(timeout_ns > 0 ? now_precise() + timeout_ns : kNever),
+        request_(request) {
+    request_.submitted = now_precise();
+  }
 
   // Signals are answered while it waits. For the main thread.
-  void answer_signals();
-  // Without the interpreter lock, once.
-  void run() noexcept;
+  void answer_signals() { operation_.set_poll(check_signals); }
+
+  // Once.
+  void run() noexcept {
+    try {
+      answer_ = sqlite::run_statement_here(pool_, lease_, route_, request_, operation_);
+    } catch (...) {
+      failure_ = std::current_exception();
+    }
+  }
+
   // Null with an exception set.
-  [[nodiscard]] const sqlite::Answer* answer() const;
+  [[nodiscard]] const sqlite::Answer* answer() const {
+    if (failure_ == nullptr) return &*answer_;
+    if (PyErr_Occurred() == nullptr) set_python_error_from(failure_);  // else a signal's
+    return nullptr;
+  }
 
  private:
-  [[nodiscard]] sqlite::Answer run_on_pool();
-  [[nodiscard]] sqlite::Answer run_on_lease();
-
-  const PoolState& state_;
   const std::shared_ptr<sqlite::Pool> pool_;
-  Lease* const lease_;
+  sqlite::Lease* const lease_;
+  const sqlite::Route route_;
   sqlite::Operation operation_;
   sqlite::Request& request_;
-  bool keeps_off_writer_ = false;  // the caller has it
   std::optional<sqlite::Answer> answer_;
   std::exception_ptr failure_;
 };

@@ -1,3 +1,4 @@
+// stream.cpp: rows of a statement in portions, awaited or waited for.
 #include "bindings/sqlite/stream.h"
 
 #include <optional>
@@ -8,7 +9,7 @@
 #include "bindings/sqlite/arguments.h"
 #include "bindings/sqlite/pack_params.h"
 #include "bindings/sqlite/result.h"
-#include "sqlite/cursor.h"
+#include "sqlite/portion.h"
 
 namespace py = pybind11;
 
@@ -19,45 +20,12 @@ using sqlite::Answer;
 using sqlite::Cursor;
 using sqlite::Operation;
 using sqlite::OperationPtr;
-using sqlite::Pool;
-using sqlite::Slot;
 
 // A stream as Python holds it: its cursor, and the endpoint whose lease it runs on.
 struct Stream {
   py::object endpoint;
   std::shared_ptr<Cursor> cursor;
   RowType row_type;
-};
-
-struct PortionPayload final : CompletionPayload {
-  Answer answer;
-  std::exception_ptr failure;
-};
-
-class PortionJob final : public sqlite::Job {
- public:
-  PortionJob(Pool& pool, std::shared_ptr<Cursor> cursor, OperationPtr operation,
-             std::shared_ptr<CompletionQueue> queue, std::uint64_t id)
-      : Job(sqlite::Access::kRead, std::move(operation)),
-        pool_(pool),
-        cursor_(std::move(cursor)),
-        queue_(std::move(queue)),
-        id_(id) {}
-  After run(Slot& slot) override {
-    payload_->answer = pool_.advance(slot, cursor_, operation());
-    return After::kLease;
-  }
-  void finish(std::exception_ptr failure) noexcept override {
-    payload_->failure = std::move(failure);
-    queue_->push({id_, std::move(payload_), true});
-  }
-
- private:
-  Pool& pool_;  // it joins its workers before it goes
-  const std::shared_ptr<Cursor> cursor_;
-  const std::shared_ptr<CompletionQueue> queue_;
-  const std::uint64_t id_;
-  std::unique_ptr<PortionPayload> payload_ = std::make_unique<PortionPayload>();
 };
 
 PyObject* converters_of(const Stream& stream) {
@@ -70,7 +38,7 @@ class PortionConversion final : public Conversion {
       : endpoint_(stream.endpoint),
         collector_(Kind::kFetch, stream.row_type, converters_of(stream)) {}
   Progress resume(Completion& completion, Instant deadline, PyObject*& result) override {
-    auto& payload = static_cast<PortionPayload&>(*completion.payload);
+    auto& payload = static_cast<sqlite::Reply&>(*completion.payload);
     if (payload.failure) {
       set_python_error_from(payload.failure);
       return Progress::kError;
@@ -108,11 +76,8 @@ class PortionAction final : public Action {
   bool start(std::shared_ptr<CompletionQueue> queue, std::uint64_t id,
              OperationPtr operation) override {
     try {
-      Lease& lease = checked_lease();
-      lease.pool->submit_leased(
-          *lease.slot.load(),
-          std::make_unique<PortionJob>(*lease.pool, stream_.cursor, std::move(operation),
-                                       std::move(queue), id));
+      sqlite::submit_portion(endpoint().open_lease(), stream_.cursor, std::move(operation),
+                             {std::move(queue), id});
       return true;
     } catch (...) {
       set_python_error_from(std::current_exception());
@@ -131,19 +96,12 @@ class PortionAction final : public Action {
   PyObject* run_blocking() override {
     try {
       if (stream_.cursor->exhausted()) return PyList_New(0);
-      Lease& lease = checked_lease();
+      sqlite::Lease& lease = endpoint().open_lease();
       Operation operation;
       operation.set_poll(check_signals);
       std::optional<Answer> answer;
-      std::exception_ptr failure;
-      {
-        const GilRelease unlocked;
-        try {
-          answer = advance(lease, operation);
-        } catch (...) {
-          failure = std::current_exception();
-        }
-      }
+      const std::exception_ptr failure = without_gil(
+          [&] { answer = sqlite::take_portion_here(lease, stream_.cursor, operation); });
       if (failure) {
         if (PyErr_Occurred() == nullptr) set_python_error_from(failure);
         return nullptr;
@@ -163,27 +121,6 @@ class PortionAction final : public Action {
   [[nodiscard]] Endpoint& endpoint() const {
     return *reinterpret_cast<Endpoint*>(stream_.endpoint.ptr());
   }
-  [[nodiscard]] Lease& checked_lease() const {
-    if (endpoint().lease == nullptr || !(*endpoint().lease)->open()) {
-      throw Error(ErrorKind::kPoolClosed, "the connection was given back to its pool");
-    }
-    return **endpoint().lease;
-  }
-  [[nodiscard]] Answer advance(Lease& lease, const Operation& operation) const {
-    Slot& slot = *lease.slot.load();
-    if (!lease.pool->try_take_leased(slot)) {
-      throw Error(ErrorKind::kDatabase, "the connection is in use by another thread");
-    }
-    try {
-      Answer answer = lease.pool->advance(slot, stream_.cursor, operation);
-      lease.pool->give_back_leased(slot);
-      return answer;
-    } catch (...) {
-      lease.pool->give_back_leased(slot);
-      throw;
-    }
-  }
-
   const Stream stream_;
 };
 

@@ -1,5 +1,5 @@
-// stream.h: streams over a leased connection, copies of a database, and what init= may do
-// with a new connection. Everything here needs the interpreter lock.
+// stream.h: streams over a leased connection, and what init= may do with a new one. Everything here
+// needs the interpreter lock.
 #pragma once
 
 #include "bindings/base/gil.h"
@@ -12,9 +12,5 @@ void bind_new_connection(pybind11::module_& module);
 
 // Calls `init` with a new connection, on the thread that opened it. Throws what it raises.
 void run_init(PyObject* init, sqlite::Connection& connection);
-
-// Copies the database to the file `path` page by page from one snapshot. As in lease.h an
-// awaitable, or None when blocking.
-PyObject* backup_to(Endpoint* endpoint, const std::string& path);
 
 }  // namespace mcp::python

@@ -233,6 +233,7 @@ Answer run_request(Connection& connection, Request& request, Services services, 
     track(services, answer);
     throw;
   }
+  answer.left_snapshot = connection.holds_snapshot();
   answer.ended = now_precise();
   answer.execution.step_ns = answer.ended - start;
   request.profile->note_run(answer.execution.step_ns);

@@ -43,6 +43,7 @@ struct Answer {
   Execution execution;
   Instant ended = 0;
   std::shared_ptr<Figures> figures;  // null when nothing is tracked
+  bool left_snapshot = false;        // its connection holds one that somebody has to drop soon
   // For the result cache: valid to keep when `cacheable`.
   bool cacheable = false;
   Freshness::Observation seen;

@@ -149,7 +149,7 @@ void Pool::count_wait(const Slot& slot, Instant since) noexcept {
 }
 
 void Pool::release(Slot& slot) {
-  slot.held_ = slot.leased_ = slot.running_ = false;
+  slot.held_ = slot.leased_ = slot.running_ = slot.ending_ = false;
   slot.borrower = Borrower::kNone;
   slot.used_for_ = nullptr;
   slot.operation_ = nullptr;
@@ -198,17 +198,14 @@ void Pool::submit(std::unique_ptr<Job> job) {
   job->finish(std::make_exception_ptr(pool_closed()));
 }
 
-void Pool::submit_leased(Slot& slot, std::unique_ptr<Job> job) {
-  {
-    const MutexLock lock(mutex_);
-    if (!stopping_) {
-      slot.lease_jobs_.push_back(std::move(job));
-      if (!slot.running_ && slot.lease_jobs_.size() == 1) ready_leases_.push_back(&slot);
-      wake_worker();
-      return;
-    }
-  }
-  job->finish(std::make_exception_ptr(pool_closed()));
+bool Pool::queue_leased(Slot& slot, std::unique_ptr<Job>& job, bool last) {
+  const MutexLock lock(mutex_);
+  if (stopping_) return false;
+  slot.ending_ = last;
+  slot.lease_jobs_.push_back(std::move(job));
+  if (!slot.running_ && slot.lease_jobs_.size() == 1) ready_leases_.push_back(&slot);
+  wake_worker();
+  return true;
 }
 
 void Pool::cancel(const OperationPtr& operation) {
@@ -247,17 +244,29 @@ Slot* Pool::try_take_reader() {
   return slot;
 }
 
-bool Pool::try_take_leased(Slot& slot) {
+Pool::Turn Pool::try_take_leased(Slot& slot, const Operation* operation) {
   const MutexLock lock(mutex_);
-  if (stopping_ || paused_ || slot.running_ || !slot.lease_jobs_.empty()) return false;
+  if (stopping_) return Turn::kClosed;
+  if (slot.running_ || !slot.lease_jobs_.empty()) return Turn::kInUse;
+  if (paused_) return Turn::kPaused;
   slot.running_ = true;
-  return true;
+  slot.operation_ = operation;
+  return Turn::kTaken;
 }
 
-void Pool::give_back_leased(Slot& slot) {
+void Pool::wait_for_fork() {
+  const MutexLock lock(mutex_);
+  while (paused_ && !stopping_) changed_.wait(mutex_);
+}
+
+void Pool::give_back_leased(Slot& slot) noexcept {
   const MutexLock lock(mutex_);
   slot.running_ = false;
   slot.operation_ = nullptr;
+  if (stopping_ && slot.ending_) {
+    release(slot);  // there are no workers any more
+    return;
+  }
   if (!slot.lease_jobs_.empty()) ready_leases_.push_back(&slot);
   wake_worker();
   changed_.notify_all();
@@ -320,7 +329,8 @@ bool Pool::checkpoint_due(const Slot& slot) {
 }
 
 void Pool::leave_to_worker(Slot& slot) {
-  slot.leased_ = true;
+  slot.leased_ = slot.ending_ = true;
+  if (stopping_) return;
   slot.lease_jobs_.push_back(std::make_unique<EndOfLease>());
   if (!slot.running_ && slot.lease_jobs_.size() == 1) ready_leases_.push_back(&slot);
   wake_worker();
@@ -358,17 +368,22 @@ void Pool::lease(Slot& slot) {
   const MutexLock lock(mutex_);
   slot.leased_ = true;
   slot.running_ = false;
+  slot.operation_ = nullptr;  // of the request that took it, and about to go
 }
 
 void Pool::end_lease(Slot& slot) noexcept {
   bool clean = false;
   {
     const MutexLock lock(mutex_);
-    clean = !slot.running_ && slot.lease_jobs_.empty() && slot.cursors.empty() &&
-            !checkpoint_due(slot) &&
-            (slot.connection == nullptr ||
-             (!slot.connection->in_transaction() && !slot.connection->is_announced() &&
-              slot.connection->reusable()));
+    if (!slot.running_ && stopping_) {
+      clean = true;  // the connection is closed as it is
+    } else {
+      clean = !slot.running_ && slot.lease_jobs_.empty() && slot.cursors.empty() &&
+              !checkpoint_due(slot) &&
+              (slot.connection == nullptr ||
+               (!slot.connection->in_transaction() && !slot.connection->is_announced() &&
+                slot.connection->reusable()));
+    }
     if (clean) {
       slot.expects_transaction = false;
       release(slot);
@@ -380,7 +395,7 @@ void Pool::end_lease(Slot& slot) noexcept {
 
 bool Pool::in_transaction(const Slot& slot) const {
   const MutexLock lock(mutex_);
-  return slot.connection != nullptr && slot.connection->in_transaction();
+  return !shut_ && slot.connection != nullptr && slot.connection->in_transaction();
 }
 
 void Pool::note_use(Slot& slot, const ProfilePtr& profile) {
@@ -408,8 +423,7 @@ Answer Pool::execute(Slot& slot, Request& request, const Operation& operation, D
   }
   connection.serve(slot.borrower);
   if (slot.expects_transaction && !connection.in_transaction()) {
-    throw Error(ErrorKind::kQuery, "the transaction was rolled back by an earlier failure",
-                SQLITE_ABORT);
+    throw transaction_lost();
   }
   try {
     Answer answer = run_request(connection, request, services(), sink);

@@ -62,6 +62,7 @@ struct Slot {
   bool held_ = false;
   bool leased_ = false;
   bool running_ = false;  // a job of the lease is
+  bool ending_ = false;   // nobody has the lease any more
   std::deque<std::unique_ptr<class Job>> lease_jobs_;
   const Operation* operation_ = nullptr;
   ProfilePtr used_for_;  // the last statement of whoever holds it
@@ -122,16 +123,22 @@ class Pool {
 
   // Queues a job for the workers. A closed pool finishes it with PoolClosed here.
   void submit(std::unique_ptr<Job> job);
-  // The job's turn on a leased connection, in order. REQUIRES: the slot is leased.
-  void submit_leased(Slot& slot, std::unique_ptr<Job> job);
   // Drops or stops whatever runs or waits for `operation`.
   void cancel(const OperationPtr& operation);
 
   // An open reader that nobody waits for, or null. Never blocks.
   [[nodiscard]] Slot* try_take_reader();
-  // A leased connection with no job of its own waiting or running, for the caller's thread.
-  [[nodiscard]] bool try_take_leased(Slot& slot);
-  void give_back_leased(Slot& slot);
+  // For Lease, which knows that the slot is still leased to it.
+  enum class Turn { kTaken, kInUse, kPaused, kClosed };
+  // The connection for the caller's thread, while no job has it or waits for it. terminate() stops
+  // `operation`, which may be null.
+  [[nodiscard]] Turn try_take_leased(Slot& slot, const Operation* operation);
+  void give_back_leased(Slot& slot) noexcept;
+  // The job's turn on the connection, in order; `last` where the job gives the connection back.
+  // False: the pool has ended, and the job is left.
+  [[nodiscard]] bool queue_leased(Slot& slot, std::unique_ptr<Job>& job, bool last = false);
+  // Returns once no fork is under way.
+  void wait_for_fork();
   // Waits on the caller's thread. Throws Error (kPoolTimeout, kPoolClosed), Stopped.
   [[nodiscard]] Slot& take(Access access, const Operation& operation);
   // Ends what take() and try_take_reader() began. Rolls back what was left open.
@@ -175,6 +182,8 @@ class Pool {
 
   // No more requests. `done` is called once when the last connection is closed, on some thread.
   void close(std::function<void()> done);
+  // The same, and waits for it. False when the operation ended first.
+  [[nodiscard]] bool close_and_wait(const Operation& operation);
   // The same at once: what runs is stopped, what waits fails. Returns when the workers have ended.
   void terminate();
   [[nodiscard]] bool closed() const noexcept { return closed_.load(std::memory_order_relaxed); }

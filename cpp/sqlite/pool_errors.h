@@ -20,6 +20,18 @@ namespace mcp::sqlite {
       "that it is in, whose transaction() nests"};
 }
 
+[[nodiscard]] inline Error given_back() {
+  return {ErrorKind::kPoolClosed, "the connection was given back to its pool"};
+}
+
+[[nodiscard]] inline Error in_use_elsewhere() {
+  return {ErrorKind::kDatabase, "the connection is in use by another thread"};
+}
+
+[[nodiscard]] inline Error transaction_lost() {
+  return {ErrorKind::kQuery, "the transaction was rolled back by an earlier failure", SQLITE_ABORT};
+}
+
 // Another connection's lock, most likely of another process, lasted too long.
 [[nodiscard]] inline Error not_unlocked(int code) {
   return {ErrorKind::kPoolTimeout,

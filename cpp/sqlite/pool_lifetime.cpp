@@ -40,11 +40,12 @@ void Pool::resume_after_fork() {
   const MutexLock lock(mutex_);
   paused_ = false;
   wake_worker();
+  changed_.notify_all();
 }
 
 void Pool::drain_if_closing() {
   changed_.notify_all();
-  if (!closing_ || shut_ || held_ > 0 || !reads_.empty() || !writes_.empty()) return;
+  if (!closing_ || stopping_ || shut_ || held_ > 0 || !reads_.empty() || !writes_.empty()) return;
   shut_ = true;
   // On a thread of its own: the last connection to close may checkpoint, and the caller may be the
   // event loop.
@@ -82,6 +83,32 @@ void Pool::close(std::function<void()> done) {
   done();
 }
 
+bool Pool::close_and_wait(const Operation& operation) {
+  struct Closed {
+    Mutex mutex;
+    CondVar changed;
+    bool done GUARDED_BY(mutex) = false;
+  };
+  const auto closed = std::make_shared<Closed>();  // it may be told after this has returned
+  close([closed] {
+    const MutexLock lock(closed->mutex);
+    closed->done = true;
+    closed->changed.notify_all();
+  });
+  const MutexLock lock(closed->mutex);
+  while (!closed->done) {
+    const Duration left = operation.deadline() - now_precise();
+    if (left <= 0 || operation.cancelled()) return false;
+    closed->changed.wait_for(closed->mutex, std::min(kPollInterval_ns, left));
+    if (closed->done || !operation.has_poll()) continue;
+    closed->mutex.unlock();  // polling may take the interpreter lock
+    const bool interrupted = operation.polled();
+    closed->mutex.lock();
+    if (interrupted) return closed->done;
+  }
+  return true;
+}
+
 void Pool::terminate() {
   Failed dropped;
   std::vector<std::thread> threads;
@@ -107,6 +134,7 @@ void Pool::terminate() {
         dropped.emplace_back(std::move(job), std::make_exception_ptr(pool_closed()));
       }
       slot->lease_jobs_.clear();
+      if (slot->ending_ && !slot->running_) release(*slot);
     }
     ready_leases_.clear();
     work_ready_.notify_all();

@@ -97,7 +97,7 @@ void Pool::run(Assignment& assignment) {
     } else {
       lease(slot);
     }
-    job->finish(failure);
+    job->finish(std::move(failure));
     return;
   }
   Member only{std::move(job), std::move(failure), 0};

@@ -185,16 +185,17 @@ TEST_F(PoolTest, ALeaseRunsItsJobsInOrderAndIsRolledBackAtItsEnd) {
   Latch done(50);
   std::vector<int> order;
   for (int i = 0; i < 50; ++i) {
-    pool.submit_leased(slot, std::make_unique<TestJob>(
-                                 Access::kAny, operation(),
-                                 [&, i](Slot& same) {
-                                   order.push_back(i);
-                                   Request one = request(pool, "INSERT INTO t VALUES (1)");
-                                   const Operation no_limit;
-                                   static_cast<void>(pool.execute(same, one, no_limit, 0, nullptr));
-                                   return Job::After::kLease;
-                                 },
-                                 [&](std::exception_ptr) { done.count_down(); }));
+    std::unique_ptr<Job> job = std::make_unique<TestJob>(
+        Access::kAny, operation(),
+        [&, i](Slot& same) {
+          order.push_back(i);
+          Request one = request(pool, "INSERT INTO t VALUES (1)");
+          const Operation no_limit;
+          static_cast<void>(pool.execute(same, one, no_limit, 0, nullptr));
+          return Job::After::kLease;
+        },
+        [&](std::exception_ptr) { done.count_down(); });
+    ASSERT_TRUE(pool.queue_leased(slot, job));
   }
   pool.end_lease(slot);
   done.wait();

@@ -71,7 +71,7 @@ TEST_F(ReplacedFileTest, ALeaseFailsAndIsInNobodysWay) {
   replace(1);
   EXPECT_EQ(read(pool), 1);
   EXPECT_FALSE(pool.in_transaction(slot));
-  ASSERT_TRUE(pool.try_take_leased(slot));
+  ASSERT_EQ(pool.try_take_leased(slot, nullptr), Pool::Turn::kTaken);
   Request one = request(pool, "SELECT 1");
   EXPECT_THROW(static_cast<void>(pool.execute(slot, one, operation, 0, nullptr)), Error);
   pool.give_back_leased(slot);

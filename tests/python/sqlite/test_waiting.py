@@ -91,6 +91,47 @@ async def test_a_task_with_the_writer_is_told_that_it_would_wait_for_itself(
     await pool.close()
 
 
+@pytest.mark.parametrize("size", [1, 2, 4])
+async def test_statements_at_once_on_one_connection_never_wait_for_each_other(
+    tmp_path: Path, size: int
+) -> None:
+    returning = "INSERT INTO t VALUES (2) RETURNING x"  # nobody knows yet that it writes
+    count = "SELECT count(*) FROM t"
+    pool = await made(tmp_path, size)
+    for known in (False, True):
+        async with pool.acquire() as connection:
+            before: int = await connection.fetchval(count)
+            done = await asyncio.gather(
+                connection.execute(INSERT),
+                connection.fetchval(returning),
+                connection.execute(INSERT),
+                connection.fetchval(returning),
+                connection.fetch("SELECT no_such_column FROM t"),
+                return_exceptions=True,
+            )
+            assert done[:4] == [1, 2, 1, 2], known
+            assert isinstance(done[4], DatabaseError)
+            assert await connection.fetchval(count) == before + 4
+        assert await pool.fetchval(count) == before + 4
+    await pool.close()
+
+
+async def test_a_write_whose_caller_left_leaves_the_connection_to_the_others(tmp_path: Path) -> None:
+    pool = await made(tmp_path, 2)
+    async with pool.acquire() as connection:
+        async with pool.transaction():  # of the same task: a write would be refused at once
+            left = asyncio.create_task(connection.execute(INSERT))
+            stays = asyncio.create_task(connection.execute(INSERT))
+            await waited_for(pool, 1)
+            left.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await left
+            assert not stays.done()
+        assert await stays == 1
+        assert await connection.fetchval("SELECT count(*) FROM t") == 1
+    await pool.close()
+
+
 async def test_an_acquired_connection_that_has_written_is_the_writer(tmp_path: Path) -> None:
     pool = await made(tmp_path, 3)
     async with pool.acquire() as connection:
