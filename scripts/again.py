@@ -28,7 +28,9 @@ def main() -> int:
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *failed]
         if subprocess.run(command, check=False).returncode:
             return 1
-    print("\nUNSTEADY, to be mended (failed beside other tests, passes alone):", *failed, sep="\n  ", flush=True)
+    print(
+        "\nUNSTEADY, to be mended (failed beside other tests, passes alone):", *failed, sep="\n  ", flush=True
+    )
     return 0
 
 

@@ -24,6 +24,7 @@ PYBIND11_MODULE(of_main_interpreter, module) {
   bind_cache(module);
   bind_loop_bridge(module);
   bind_metrics(module);
+  bind_request_window(module);
   bind_loadtest(module);
   bind_http_client(module);
   bind_sqlite(module);

@@ -12,6 +12,7 @@ void bind_cache(pybind11::module_& module);
 void bind_log(pybind11::module_& module);
 void bind_loop_bridge(pybind11::module_& module);
 void bind_metrics(pybind11::module_& module);
+void bind_request_window(pybind11::module_& module);
 void bind_loadtest(pybind11::module_& module);
 void bind_http_client(pybind11::module_& module);
 void bind_sqlite(pybind11::module_& module);

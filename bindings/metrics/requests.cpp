@@ -7,6 +7,8 @@
 // as their own; the figures behind them have a leaf mutex.
 #include <Python.h>
 
+#include "bindings/metrics/requests.h"
+
 #include <structmember.h>
 
 #include <algorithm>
@@ -56,6 +58,7 @@ struct ResponseWatchObject {
 };
 
 PyTypeObject* watch_type = nullptr;
+PyTypeObject* metrics_type = nullptr;
 
 // Interned keys of ASGI's messages and scopes, and HTTP's methods; made once, kept for ever.
 struct Names {
@@ -307,17 +310,6 @@ PyObject* metrics_watch(PyObject* self, PyObject* send) {
   return object;
 }
 
-py::dict figures(const Histogram& times) {
-  py::dict result;
-  result["count"] = times.count();
-  result["mean_seconds"] = times.mean_ns() * kSeconds;
-  result["p50_seconds"] = static_cast<double>(times.percentile_ns(50)) * kSeconds;
-  result["p95_seconds"] = static_cast<double>(times.percentile_ns(95)) * kSeconds;
-  result["p99_seconds"] = static_cast<double>(times.percentile_ns(99)) * kSeconds;
-  result["max_seconds"] = static_cast<double>(times.max_ns()) * kSeconds;
-  return result;
-}
-
 py::dict describe(const RequestMetrics::Series& series) {
   py::dict result = figures(series.last_byte);
   const auto count = static_cast<double>(series.last_byte.count());
@@ -444,12 +436,33 @@ py::object make_type(PyType_Spec& spec) {
 
 }  // namespace
 
+py::dict figures(const Histogram& times) {
+  py::dict result;
+  result["count"] = times.count();
+  result["mean_seconds"] = times.mean_ns() * kSeconds;
+  result["p50_seconds"] = static_cast<double>(times.percentile_ns(50)) * kSeconds;
+  result["p95_seconds"] = static_cast<double>(times.percentile_ns(95)) * kSeconds;
+  result["p99_seconds"] = static_cast<double>(times.percentile_ns(99)) * kSeconds;
+  result["max_seconds"] = static_cast<double>(times.max_ns()) * kSeconds;
+  return result;
+}
+
+const RequestMetrics* request_metrics_of(PyObject* object) {
+  if (metrics_type != nullptr && PyObject_TypeCheck(object, metrics_type) != 0) {
+    return reinterpret_cast<RequestMetricsObject*>(object)->metrics;
+  }
+  PyErr_Format(PyExc_TypeError, "expected a RequestMetrics, not %R", object);
+  return nullptr;
+}
+
 void bind_metrics(py::module_& module) {
   names = make_names();
   const py::object watch = make_type(watch_spec);
   watch_type = reinterpret_cast<PyTypeObject*>(py::object(watch).release().ptr());
   module.attr("ResponseWatch") = watch;
-  module.attr("RequestMetrics") = make_type(metrics_spec);
+  const py::object requests = make_type(metrics_spec);
+  metrics_type = reinterpret_cast<PyTypeObject*>(py::object(requests).release().ptr());
+  module.attr("RequestMetrics") = requests;
   module.def("process_stats", &process_stats);
   module.def("cpu_times", [] {
     const auto times = metrics::read_cpu_times();

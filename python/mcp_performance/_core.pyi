@@ -96,6 +96,12 @@ class RequestMetrics:
 def process_stats() -> dict[str, Any]: ...
 def cpu_times() -> tuple[float, float]: ...
 
+class RequestWindow:
+    """What requests did between two looks at their figures."""
+    def __init__(self) -> None: ...
+    def advance(self, requests: RequestMetrics) -> dict[str, Any]:
+        """The figures of the requests that ended since the last call."""
+
 # ---- cache
 
 _KEYWORDS: object

@@ -67,7 +67,7 @@ def _top(options: argparse.Namespace) -> int:
 
 
 def _dashboard(options: argparse.Namespace) -> int:
-    from ._watch import serve_dashboard
+    from ._dashboard import serve_dashboard
 
     return serve_dashboard(options.url, token=options.token, port=options.port)
 

@@ -1,30 +1,24 @@
-"""Watching a running service through its performance endpoints: ``mcp-performance top`` and ``dashboard``."""
+"""Watching a running service through its performance endpoints: ``mcp-performance top``."""
 
 from __future__ import annotations
 
-import http.server
+import http.client
 import json
 import sys
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from importlib import resources
 from typing import Any
 
 from .._base._checks import number
 from ..errors import ConfigurationError, Error
 
-__all__ = ["Source", "frame", "make_dashboard", "serve_dashboard", "top"]
+__all__ = ["Source", "frame", "top"]
 
 _PREFIX = "/api/mcp/performance"
 _TIMEOUT_SECONDS = 5.0
 _CLEAR = "\x1b[H\x1b[2J"
-_ASSETS = {
-    "/": ("dashboard.html", "text/html; charset=utf-8"),
-    "/dashboard.js": ("dashboard.js", "text/javascript; charset=utf-8"),
-    "/dashboard.css": ("dashboard.css", "text/css; charset=utf-8"),
-}
 
 
 class Source:
@@ -54,15 +48,31 @@ class Source:
         Raises:
             Error: the service cannot be reached, refuses, or answers something else.
         """
-        request = urllib.request.Request(f"{self._base}/report", headers=self._headers)
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
+            with self.open("/report") as response:
                 answer: dict[str, Any] = json.load(response)
                 return answer
         except urllib.error.HTTPError as refusal:
             raise Error(f"{self._base}/report answered {refusal.code} {refusal.reason}") from None
         except (OSError, ValueError) as failure:
             raise Error(f"{self._base}/report: {failure}") from None
+
+    def open(self, path: str, body: bytes | None = None) -> http.client.HTTPResponse:
+        """The answer to a request for *path* below the endpoints, to be read and closed.
+
+        Raises:
+            urllib.error.HTTPError: the service refuses; an answer, too.
+            Error: the service cannot be reached.
+        """
+        headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
+        request = urllib.request.Request(self._base + path, data=body, headers=headers)
+        try:
+            answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
+        except urllib.error.HTTPError:
+            raise
+        except (OSError, ValueError) as failure:
+            raise Error(f"{self._base}{path}: {failure}") from None
+        return answer
 
 
 def _milliseconds(seconds: float) -> str:
@@ -118,51 +128,3 @@ def top(url: str, *, token: str | None = None, interval: float = 1.0, once: bool
         if once:
             return 0
         time.sleep(interval)
-
-
-def make_dashboard(source: Source, port: int) -> http.server.ThreadingHTTPServer:
-    """A server on loopback for the page and, under ``/data``, the report of *source*."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            # A name that was made to resolve to loopback must not read what the token opens.
-            if self.headers.get("Host", "").partition(":")[0] not in ("127.0.0.1", "localhost"):
-                self._answer(403, "text/plain", b"forbidden host")
-            elif self.path == "/data":
-                try:
-                    self._answer(200, "application/json", json.dumps(source.report()).encode())
-                except Error as error:
-                    self._answer(502, "application/json", json.dumps({"error": str(error)}).encode())
-            elif self.path in _ASSETS:
-                name, kind = _ASSETS[self.path]
-                page = resources.files("mcp_performance.cli").joinpath("_dashboard", name)
-                self._answer(200, kind, page.read_bytes())
-            else:
-                self._answer(404, "text/plain", b"not found")
-
-        def _answer(self, status: int, kind: str, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("Content-Security-Policy", "default-src 'self'")
-            self.send_header("Cache-Control", "no-store")
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """The terminal is for people."""
-
-    try:
-        return http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    except (OSError, OverflowError) as failure:
-        raise ConfigurationError(f"port={port!r}: {failure}") from None
-
-
-def serve_dashboard(url: str, *, token: str | None = None, port: int = 8080) -> int:
-    """Serve the page until Ctrl-C; return the exit code."""
-    source = Source(url, token=token)
-    source.report()  # a wrong URL or token is said at once
-    with make_dashboard(source, port) as server:
-        print(f"The dashboard is at http://127.0.0.1:{server.server_port}/; Ctrl-C ends it.", flush=True)
-        server.serve_forever()
-    return 0

@@ -99,14 +99,15 @@ class Admission:
         self._bucket = TokenBucket(rate, 5 * rate, clock=clock)
         self._refused = TokenBucket(rate, 5 * rate, clock=clock)
 
-    def check(self, headers: dict[bytes, bytes]) -> None:
-        """Raise :class:`Refusal` (401, 403 or 429), or return.
+    def check(self, headers: dict[bytes, bytes], *, public: bool = False) -> None:
+        """Raise :class:`Refusal` (401, 403 or 429), or return. What is *public* needs no token.
 
         Refused requests count apart, so that they cannot lock out those who may ask.
         """
         try:
             self._check_host(headers)
-            self._check_token(headers)
+            if not public:
+                self._check_token(headers)
         except Refusal:
             if not self._refused.take():
                 raise _too_many() from None

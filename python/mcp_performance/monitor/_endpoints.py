@@ -13,7 +13,9 @@ from .._base._asgi import Receive, Scope, Send
 from .._base._checks import flag
 from ._admission import Admission, Refusal
 from ._analyses import Analyses
+from ._live import Events, read_history
 from ._monitor import PerformanceMonitor
+from ._page import page
 from ._prometheus import CONTENT_TYPE
 
 __all__ = ["ENDPOINTS", "Endpoints"]
@@ -83,27 +85,32 @@ class Endpoints:
             token=token, allow_hosts=allow_hosts, allow_origins=allow_origins, rate=rate_limit
         )
         self._analyses = Analyses()
+        self._events = Events(monitor)
 
     async def serve(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request; *path* is what comes after the prefix."""
         try:
-            content, body = await self._answer(path, scope, receive)
-            await _respond(scope, send, 200, content, body)
+            endpoint = self._admitted(path, scope)
+            if isinstance(endpoint, Stream):
+                await endpoint.run(self, scope, receive, send)
+                return
+            content, body = await endpoint.answer(self, scope, receive)
+            await _respond(scope, send, 200, content, body, endpoint.headers())
         except Refusal as refusal:
             body = json.dumps({"error": refusal.detail}).encode()
             await _respond(scope, send, refusal.status, _JSON, body, refusal.headers)
 
-    async def _answer(self, path: str, scope: Scope, receive: Receive) -> tuple[bytes, bytes]:
+    def _admitted(self, path: str, scope: Scope) -> Endpoint | Stream:
         if not self.enabled:
             raise Refusal(404, "not found")
-        self._admission.check(dict(scope["headers"]))
         endpoint = ENDPOINTS.get(path.rstrip("/"))
+        self._admission.check(dict(scope["headers"]), public=endpoint is not None and endpoint.public)
         if endpoint is None:
             raise Refusal(404, "not found")
         if scope["method"] not in endpoint.methods:
             allowed = ", ".join(endpoint.methods).encode()
             raise Refusal(405, "method not allowed", [(b"allow", allowed)])
-        return await endpoint.answer(self, scope, receive)
+        return endpoint
 
     async def _metrics(self, scope: Scope, receive: Receive) -> tuple[bytes, bytes]:
         if _wants_prometheus(dict(scope["headers"])):
@@ -127,6 +134,15 @@ class Endpoints:
         critical = [one.code for one in self._monitor.recommendations() if one.severity == "critical"]
         return _JSON, _json({"status": "critical" if critical else "ok", "critical": critical})
 
+    async def _history(self, scope: Scope, receive: Receive) -> tuple[bytes, bytes]:
+        return _JSON, _json(read_history(self._monitor, scope))
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._events.run(scope, receive, send)
+
+    async def _page(self, scope: Scope, receive: Receive) -> tuple[bytes, bytes]:
+        return b"text/html; charset=utf-8", page().body
+
     async def _analyze(self, scope: Scope, receive: Receive) -> tuple[bytes, bytes]:
         return _JSON, _json(await self._analyses.answer(self._monitor.database, scope, receive))
 
@@ -138,16 +154,36 @@ class Endpoint(NamedTuple):
     answer: Callable[[Endpoints, Scope, Receive], Awaitable[tuple[bytes, bytes]]]
     """The type of the content, and the content."""
     summary: str
+    public: bool = False
+    """It holds no figures, and needs no token."""
+    headers: Callable[[], list[tuple[bytes, bytes]]] = list
+    """Besides those of every answer, or instead of them."""
+
+
+class Stream(NamedTuple):
+    """What is served below one path, a piece at a time."""
+
+    methods: tuple[str, ...]
+    run: Callable[[Endpoints, Scope, Receive, Send], Awaitable[None]]
+    summary: str
+    public: bool = False
+
+
+def _page_policy() -> list[tuple[bytes, bytes]]:
+    return [(b"content-security-policy", page().policy)]
 
 
 _GET = ("GET", "HEAD")
 
-ENDPOINTS: dict[str, Endpoint] = {
+ENDPOINTS: dict[str, Endpoint | Stream] = {
     "/metrics": Endpoint(_GET, Endpoints._metrics, "all figures: JSON, or Prometheus text if Accept asks"),
     "/report": Endpoint(_GET, Endpoints._report, "figures, slow queries with advice, recommendations"),
     "/slow-queries": Endpoint(_GET, Endpoints._slow_queries, "the slowest statements; ?limit=20"),
     "/cache-stats": Endpoint(_GET, Endpoints._cache_stats, "hits and misses of caches, results and tiers"),
     "/health": Endpoint(_GET, Endpoints._health, "ok, or the codes of what is critical; always 200"),
+    "/history": Endpoint(_GET, Endpoints._history, "figures over time; ?step=1, 10 or 60 seconds, &since="),
+    "/events": Stream(("GET",), Endpoints._stream, "the same as server-sent events, with a report every 5 s"),
+    "/dashboard": Endpoint(_GET, Endpoints._page, "the page of all this", True, _page_policy),
     "/analyze": Endpoint(("POST",), Endpoints._analyze, 'what is wrong with {"sql": "..."}, up to 64 KiB'),
 }
 """By the path behind the prefix. A new one is a method above and a line here; a test asks that README and the
@@ -166,6 +202,8 @@ async def _respond(
     body: bytes,
     headers: Iterable[tuple[bytes, bytes]] = (),
 ) -> None:
-    fields = [(b"content-type", content), (b"content-length", str(len(body)).encode()), *_SAFE, *headers]
+    given = list(headers)
+    safe = [field for field in _SAFE if field[0] not in dict(given)]
+    fields = [(b"content-type", content), (b"content-length", str(len(body)).encode()), *safe, *given]
     await send({"type": "http.response.start", "status": status, "headers": fields})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

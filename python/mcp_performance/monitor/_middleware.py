@@ -48,9 +48,10 @@ class PerformanceMiddleware:
     streams show as what they are.
 
     ``GET {prefix}/metrics`` (JSON, or Prometheus text where ``Accept`` asks for it), ``/report``,
-    ``/slow-queries?limit=20``, ``/cache-stats``, ``/health`` and ``POST {prefix}/analyze``
-    (``{"sql": "..."}``, at most 64 KiB and 5 seconds; the statement is explained, never run): none is
-    served without *token* or *expose*.
+    ``/slow-queries?limit=20``, ``/cache-stats``, ``/health``, ``/history?step=1``, ``/events?step=1`` and
+    ``POST {prefix}/analyze`` (``{"sql": "..."}``, at most 64 KiB and 5 seconds; the statement is explained,
+    never run): none is served without *token* or *expose*. ``/dashboard`` is the page that shows them: it
+    holds no figures, and asks for the token itself.
 
     Args:
         app: the application.
@@ -119,6 +120,7 @@ class PerformanceMiddleware:
         if self._until_check < 0:  # asking for the running loop is a system call
             self._until_check = _REQUESTS_A_CHECK
             self.monitor.loop_lag.watch()
+            self.monitor.sampler.start()
         root_path = scope.get("root_path", "")
         watch = self._watch(send)
         error = ""
@@ -185,8 +187,10 @@ class _Lifespan:
         kind = message["type"]
         if kind == "lifespan.startup.complete":
             self._owner.monitor.loop_lag.watch()
+            self._owner.monitor.sampler.start()
         elif kind in ("lifespan.shutdown.complete", "lifespan.shutdown.failed", "lifespan.startup.failed"):
             self._owner.monitor.loop_lag.stop()
+            self._owner.monitor.sampler.stop()
             failures = await self._owner.close()
             if failures and kind == "lifespan.shutdown.complete":
                 message = {"type": "lifespan.shutdown.failed", "message": f"closing failed: {failures[0]!r}"}
@@ -214,8 +218,8 @@ def performance_app(
 
     Returns:
         An ASGI application that answers ``/metrics``, ``/report``, ``/slow-queries``, ``/cache-stats``,
-        ``/health`` and ``/analyze`` below the path it is mounted at; 404 to all of them without *token*
-        or *expose*.
+        ``/health``, ``/history``, ``/events``, ``/dashboard`` and ``/analyze`` below the path it is mounted
+        at; 404 to all of them without *token* or *expose*.
 
     Raises:
         ConfigurationError: a bad argument, by name.

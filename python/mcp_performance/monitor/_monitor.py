@@ -13,11 +13,13 @@ from typing import Any
 from .. import _core, config
 from .._base import _registry
 from .._base._checks import file_name, integer, number
+from ._history import History
 from ._loop_lag import LoopLag
 from ._observed import observe, observe_pools, queries_of
 from ._process_window import ProcessWindow
 from ._prometheus import exposition
 from ._recommend import Recommendation, Thresholds, recommend
+from ._sampler import Sampler
 
 __all__ = ["PerformanceMonitor"]
 
@@ -30,8 +32,8 @@ class PerformanceMonitor:
     a :class:`PerformanceMiddleware` hands it.
 
     Safe from any thread. Starts nothing by itself; the middleware starts a timer in its event loop that
-    measures how late the loop runs. CPU and memory are the container's where its cgroup (v2) sets limits,
-    the machine's otherwise.
+    measures how late the loop runs, and a thread that keeps the figures of each second (:attr:`history`).
+    CPU and memory are the container's where its cgroup (v2) sets limits, the machine's otherwise.
 
     Args:
         caches: the caches to report on; ``None`` for all that are alive.
@@ -80,6 +82,8 @@ class PerformanceMonitor:
         self._requests = _core.RequestMetrics()
         self._process = ProcessWindow()
         self._lag = LoopLag(self._tick)
+        self._history = History()
+        self._sampler = Sampler(self, self._history)
         self._advice: tuple[float, list[Any]] = (-math.inf, [])
 
     def _tick(self, lag_seconds: float) -> None:
@@ -98,6 +102,24 @@ class PerformanceMonitor:
     def loop_lag(self) -> LoopLag:
         """The timer that measures the event loop."""
         return self._lag
+
+    @property
+    def history(self) -> History:
+        """The figures of the last 24 hours, once :attr:`sampler` was started."""
+        return self._history
+
+    @property
+    def sampler(self) -> Sampler:
+        """What fills :attr:`history`; the middleware starts it with the first request."""
+        return self._sampler
+
+    def current(self) -> dict[str, Any]:
+        """The parts ``process``, ``caches`` and ``pools`` of :meth:`metrics` that are read once a second."""
+        return {
+            "process": self._process.look(),
+            "caches": observe("cache", self._sources(self._caches, _registry.caches)),
+            "pools": observe("pool", self._sources(self._pools, _registry.pools)),
+        }
 
     @property
     def database(self) -> str | None:

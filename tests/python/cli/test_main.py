@@ -16,7 +16,8 @@ from starlette.routing import Route
 
 from mcp_performance import ConfigurationError, PerformanceMiddleware
 from mcp_performance.cli import main
-from mcp_performance.cli._watch import Source, frame, make_dashboard
+from mcp_performance.cli._dashboard import make_dashboard
+from mcp_performance.cli._watch import Source, frame
 
 
 @pytest.fixture
@@ -111,15 +112,23 @@ def test_the_dashboard_serves_its_page_and_the_figures_without_the_token(service
         thread.start()
         try:
             base = f"http://127.0.0.1:{server.server_port}"
-            for path in ("/", "/dashboard.js", "/dashboard.css"):
-                with urllib.request.urlopen(base + path) as response:
-                    assert response.headers["Content-Security-Policy"] == "default-src 'self'"
-                    assert b"secret" not in response.read()
-            with urllib.request.urlopen(f"{base}/data") as response:
+            with urllib.request.urlopen(base + "/") as response:
+                assert response.headers["Content-Security-Policy"].startswith("default-src 'none'")
+                assert b"secret" not in response.read()
+            with urllib.request.urlopen(f"{base}/report") as response:
                 assert "requests" in frame(json.load(response))
-            foreign = urllib.request.Request(f"{base}/data", headers={"Host": "evil.example"})
+            with urllib.request.urlopen(f"{base}/events?step=1") as response:
+                assert response.readline() == b"event: history\n"
+            foreign = urllib.request.Request(f"{base}/report", headers={"Host": "evil.example"})
             with pytest.raises(urllib.error.HTTPError, match="403"):
                 urllib.request.urlopen(foreign)
+            strange = urllib.request.Request(
+                f"{base}/analyze", data=b"{}", headers={"Origin": "https://evil.example"}
+            )
+            with pytest.raises(urllib.error.HTTPError, match="403"):
+                urllib.request.urlopen(strange)
+            with pytest.raises(urllib.error.HTTPError, match="422"):
+                urllib.request.urlopen(f"{base}/history?step=7")
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 urllib.request.urlopen(f"{base}/../pyproject.toml")
         finally:
