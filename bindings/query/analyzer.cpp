@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -72,9 +73,9 @@ constexpr const char* kFingerprintDoc =
     "BatchProcessor.map runs it without the interpreter lock.\n\n"
     "Raises:\n    TypeError: sql is not a string.\n    QueryError: sql holds a NUL.";
 
-// Of params as they would be bound, by the adapters of `pool` if it is one.
-std::vector<query::BoundType> bound_types(std::string_view sql, const py::object& params,
-                                          const py::object& pool) {
+// What would be bound, by the adapters of `pool` if it is one.
+sqlite::Params packed_params(std::string_view sql, const py::object& params,
+                             const py::object& pool) {
   PyObject* adapters = nullptr;
   if (PyObject_TypeCheck(pool.ptr(), endpoint_type) != 0) {
     const PoolState* state = reinterpret_cast<Endpoint*>(pool.ptr())->pool_state();
@@ -84,8 +85,13 @@ std::vector<query::BoundType> bound_types(std::string_view sql, const py::object
   if (!pack_params(params.ptr(), sqlite::placeholders_of(sql), adapters, packed)) {
     throw py::error_already_set();
   }
+  return packed;
+}
+
+std::vector<query::BoundType> bound_types(std::string_view sql, const py::object& params,
+                                          const py::object& pool) {
   std::vector<query::BoundType> types;
-  for (const char type : packed.types()) {
+  for (const char type : packed_params(sql, params, pool).types()) {
     types.push_back(type == 'N'   ? query::BoundType::kNull
                     : type == 'T' ? query::BoundType::kText
                     : type == 'B' ? query::BoundType::kBlob
@@ -114,15 +120,37 @@ std::string analyze(const std::string& path, const py::object& sql, const py::ob
   return query::to_json(query::analyze(path, text, bound, query::Trust::kTrusted));
 }
 
-std::string advise(const std::string& path,
-                   const std::vector<std::pair<std::string, double>>& workload, double budget_s,
-                   bool measure) {
-  query::AdviceOptions options;
-  options.budget_ns = static_cast<Duration>(budget_s * kSecond);
-  options.measure = measure;
+// (statement, weight, params or None): what checked_sql() has taken.
+std::vector<query::WorkloadEntry> entries_of(const py::list& workload, const py::object& pool) {
   std::vector<query::WorkloadEntry> entries;
   entries.reserve(workload.size());
-  for (const auto& [sql, weight] : workload) entries.push_back({sql, weight});
+  for (const py::handle& item : workload) {
+    const auto [sql, weight, params] = item.cast<std::tuple<std::string, double, py::object>>();
+    query::WorkloadEntry entry{sql, weight, nullptr};
+    if (!params.is_none()) {
+      entry.parameters = std::make_shared<sqlite::Params>(packed_params(sql, params, pool));
+    }
+    entries.push_back(std::move(entry));
+  }
+  return entries;
+}
+
+std::string advise(const std::string& path, const py::list& workload, const py::object& pool,
+                   double budget_s, std::size_t most_indexes, std::int64_t most_bytes,
+                   const py::object& progress) {
+  query::AdviceOptions options;
+  options.budget_ns = static_cast<Duration>(budget_s * kSecond);
+  options.measure = budget_s > 0;
+  options.most_indexes = most_indexes;
+  options.most_bytes = most_bytes;
+  if (!progress.is_none()) {
+    // This thread came from Python: it only takes up again the lock that it put down.
+    options.progress = [&progress](const char* what, double share) {
+      const py::gil_scoped_acquire locked;
+      progress(what, share);
+    };
+  }
+  const std::vector<query::WorkloadEntry> entries = entries_of(workload, pool);
   const GilRelease unlocked;
   return query::to_json(query::advise(path, entries, options));
 }
@@ -155,8 +183,9 @@ void bind_analyzer(py::module_& module) {
   module.def("analyze", &analyze, py::arg("path"), py::arg("sql"), py::arg("params"),
              py::arg("pool"));
   module.def("checked_sql", &checked_sql, py::arg("sql"));
-  module.def("advise", &advise, py::arg("path"), py::arg("workload"), py::arg("budget_s"),
-             py::arg("measure"));
+  module.def("advise", &advise, py::arg("path"), py::arg("workload"), py::arg("pool"),
+             py::arg("budget_s"), py::arg("most_indexes"), py::arg("most_bytes"),
+             py::arg("progress"));
   py::class_<StatementLog>(module, "StatementLog")
       .def(py::init<double>(), py::arg("slow_s"))
       .def("record", &StatementLog::record, py::arg("sql"), py::arg("seconds"), py::arg("rows"))

@@ -1,395 +1,295 @@
 #include "query/advisor.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
-#include <tuple>
+#include <memory>
+#include <optional>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "query/choice.h"
 #include "query/plan.h"
-#include "query/workload.h"
+#include "query/planning.h"
+#include "query/proof.h"
 
 namespace mcp::query {
 namespace {
 
-constexpr std::size_t kMostPlanned = 96;   // candidates asked about on the clone
-constexpr std::size_t kMostMeasured = 32;  // candidates made on the copy
-constexpr std::size_t kMostAdvised = 16;
+// What a second of the budget is worth: SQLite does more on any machine, so the clock hardly ever
+// decides.
+constexpr double kUnitsASecond = 15e6;
+constexpr double kCreating_units = 20;  // a row
+constexpr double kShareOfCreating = 0.4;
+constexpr double kShareOfProof = 0.25;
+constexpr std::size_t kMostMade = 48;
+constexpr std::int64_t kMostMade_bytes = 128LL << 20;
+constexpr std::int64_t kAlwaysAllowed_bytes = 4LL << 20;
+constexpr double kLeastBefore_steps = 2e6;
+// A VM step of keeping an index in order looks up pages, too.
+constexpr double kWritten_units = 6;
 constexpr int kSamples = 3;
-constexpr double kWorthwhile = 0.8;  // of its cost before: what one statement must fall below
-constexpr double kFewerSteps = 0.9;  // of its steps before: what the proof wants to see,
-constexpr double kLessTime = 0.67;   // or this of its time
-// Columns that only cover must save this much of what is left to pay without them, or of what the
-// statements cost before.
-constexpr double kNearlyAsGood = 0.15;
-constexpr double kNegligible = 0.03;
-constexpr double kCovering_s = 100e-6;  // and this in each run
-constexpr double kStep_s = 100e-9;      // a VM step of a write, for weighing it against time
-
-struct Candidate {
-  CandidateIndex index;
-  std::vector<std::size_t> users;     // queries whose plan has it when it is the only new index
-  std::map<std::size_t, Cost> after;  // of users, measured with it alone
-  double write_cost = 0;
-};
-
-IndexAdvice describe(const CandidateIndex& index) {
-  IndexAdvice made;
-  made.ddl = index.ddl();
-  made.name = index.name;
-  made.table = index.table;
-  for (const IndexColumn& column : index.columns) made.columns.push_back(column.name);
-  return made;
-}
-
-bool got_cheaper(const Cost& before, const Cost& after) {
-  if (after.stopped || after.steps > before.steps) return false;
-  return after.steps < kFewerSteps * before.steps || after.seconds < kLessTime * before.seconds;
-}
+constexpr double kAnalyzePays = 0.9;  // of the cost without fresh statistics
 
 class Advisor {
  public:
   Advisor(const std::string& path, const std::vector<WorkloadEntry>& entries,
           const AdviceOptions& options)
       : options_(options),
-        deadline_(now_precise() + options.budget_ns),
-        source_(open_read_only(path)),
+        end_(now_precise() + options.budget_ns),
+        deadline_(end_ -
+                  static_cast<Duration>(kShareOfProof * static_cast<double>(options.budget_ns))),
+        meter_(static_cast<double>(options.budget_ns) / kSecond * kUnitsASecond, deadline_),
+        source_(opened(path)),
         workload_(prepare_workload(source(), entries)),
         schema_(source(), workload_.tables) {}
 
-  std::vector<IndexAdvice> run() {
-    plan_candidates();
-    if (candidates_.empty()) return {};
-    if (!options_.measure || !start_trial(options_.choice)) return planned(candidates_);
-    measure_candidates();
-    const std::vector<const Candidate*> chosen = choose();
-    if (!start_trial(options_.proof)) return planned(candidates_);
-    std::vector<IndexAdvice> advice = prove(chosen);
-    // What the budget did not reach is advised on the planner's word.
-    for (IndexAdvice& index : planned(unmeasured_)) advice.push_back(std::move(index));
-    return advice;
+  Advice run() {
+    advice_.notes = workload_.refused;
+    Planning planning(source(), schema_, workload_);
+    tell("planning", 0);
+    candidates_ = planning.candidates();
+    std::set<std::size_t> by_word_only;
+    if (!options_.measure || !start_trial()) {
+      for (std::size_t i = 0; i < workload_.queries.size(); ++i) by_word_only.insert(i);
+      advice_.indexes = planning.advice(candidates_, by_word_only);
+      return std::move(advice_);
+    }
+    choose();
+    for (std::size_t i = 0; i < workload_.queries.size(); ++i) {
+      if (!workload_.queries[i].runnable) by_word_only.insert(i);
+    }
+    if (!by_word_only.empty()) add_planned(planning.advice(candidates_, by_word_only));
+    return std::move(advice_);
   }
 
  private:
+  static Database opened(const std::string& path) {
+    Database db = open_read_only(path);
+    // Then compiling a write shows what its foreign keys do.
+    execute(db.get(), "PRAGMA foreign_keys=1");
+    return db;
+  }
+
   [[nodiscard]] sqlite3* source() const { return source_.get(); }
-  [[nodiscard]] const std::vector<WorkloadQuery>& queries() const { return workload_.queries; }
-  [[nodiscard]] bool late() const { return now_precise() > deadline_; }
 
-  // Asks the planner about each candidate, on a clone where it is the only new index.
-  void plan_candidates() {
-    clone_ = clone_schema(source());
-    std::vector<CandidateIndex> indexes = workload_candidates(source(), schema_, workload_);
-    std::erase_if(indexes, [this](const CandidateIndex& index) {
-      const Table* table = schema_.find(index.table);
-      return table == nullptr || is_tiny(*table);
-    });
-    if (indexes.size() > kMostPlanned) indexes.resize(kMostPlanned);
-    for (CandidateIndex& index : indexes) {
-      Candidate candidate{.index = std::move(index), .users = {}, .after = {}};
-      add_hypothetical(clone_.get(), source(), schema_, candidate.index);
-      for (std::size_t i = 0; i < queries().size(); ++i) {
-        if (touches(queries()[i], candidate.index.table) &&
-            uses_index(explain(clone_.get(), queries()[i].sql), candidate.index.name)) {
-          candidate.users.push_back(i);
-        }
-      }
-      drop_index(clone_.get(), candidate.index.name);
-      if (candidate.users.empty()) continue;
-      candidate.write_cost = write_cost(candidate.index, workload_);
-      candidates_.push_back(std::move(candidate));
-    }
+  void tell(const char* what, double share) const {
+    if (options_.progress) options_.progress(what, share);
   }
 
-  static bool touches(const WorkloadQuery& query, const std::string& table) {
-    return query.footprint.reads.count(table) != 0 || query.footprint.writes.count(table) != 0;
-  }
-
-  // Copies, and measures every statement as things are. False when the statements cannot be run, or
-  // that does not fit the budget.
-  bool start_trial(const TrialLimits& limits) {
-    for (const WorkloadQuery& query : queries()) {
-      if (!query.runnable) return false;
-    }
+  // Copies, and runs every statement as things are. False when nothing can be run, or that does not
+  // fit the budget.
+  bool start_trial() {
     try {
-      trial_.emplace(source(), schema_, limits, deadline_);
-      trial_queries_.clear();
-      for (const WorkloadQuery& query : queries()) {
-        TrialQuery made{.sql = query.sql,
-                        .outline = {},
-                        .parameters = {},
-                        .readonly = query.footprint.readonly};
-        made.outline = outline_of(query.sql);
-        made.parameters = sample_parameters(trial_->db(), schema_, made.outline, kSamples);
-        trial_queries_.push_back(std::move(made));
-      }
-      before_.assign(queries().size(), Cost{});
-      for (std::size_t i = 0; i < queries().size(); ++i) {
-        if (late()) return false;
-        if (measurable(i)) before_[i] = trial_->measure(trial_queries_[i]);
-      }
+      tell("copying", 0.05);
+      trial_.emplace(source(), schema_, options_.copy, deadline_);
     } catch (const Error& error) {
       logger("query").info("index advice is planned only: {}", error.what());
       return false;
     }
-    return true;
+    advice_.sampled = trial_->sampled();
+    advice_.database_bytes = trial_->bytes();
+    tell("running", 0.1);
+    costs_.emplace(*trial_, costed_, meter_);
+    const auto count = static_cast<double>(std::max<std::size_t>(workload_.queries.size(), 1));
+    before_steps_ = std::max(meter_.left() / (4 * count), kLeastBefore_steps);
+    for (std::size_t i = 0; i < workload_.queries.size(); ++i) {
+      if (meter_.is_spent()) return false;
+      run_before(i);
+    }
+    return !costed_.empty();
   }
 
-  // Inserts and the like gain nothing from an index.
-  [[nodiscard]] bool measurable(std::size_t query) const {
-    return std::any_of(candidates_.begin(), candidates_.end(), [query](const Candidate& candidate) {
-      return std::find(candidate.users.begin(), candidate.users.end(), query) !=
-             candidate.users.end();
-    });
+  void run_before(std::size_t number) {
+    WorkloadQuery& query = workload_.queries[number];
+    const bool only_inserts =
+        !query.footprint.readonly && query.footprint.reads.empty() && query.hidden.empty();
+    if (!query.runnable || only_inserts) return;
+    try {
+      costed_.push_back(costed_query(query));
+      before_.costs.push_back(costs_->of(costed_.size() - 1, before_steps_).cost.units());
+      numbers_.push_back(number);
+    } catch (const Error& error) {
+      costed_.pop_back();
+      query.runnable = false;
+      advice_.notes.push_back(query.fingerprint + ": not run: " + error.what());
+    }
   }
 
-  void measure_candidates() {
-    // The most time at stake first: the budget may not reach all.
-    std::stable_sort(
-        candidates_.begin(), candidates_.end(),
-        [this](const Candidate& a, const Candidate& b) { return stake(a) > stake(b); });
-    if (candidates_.size() > kMostMeasured) candidates_.resize(kMostMeasured);
-    const Instant half = deadline_ - options_.budget_ns / 2;  // the proof needs the other half
-    for (Candidate& candidate : candidates_) {
-      if (now_precise() > half) {
-        unmeasured_.push_back(candidate);
+  CostedQuery costed_query(const WorkloadQuery& query) {
+    CostedQuery costed;
+    costed.weight = query.weight;
+    costed.hidden_tables = query.hidden.empty() ? std::set<std::string>() : query.hidden_tables;
+    costed.trial.readonly = query.footprint.readonly;
+    for (std::size_t text = 0; text < query.texts.size(); ++text) {
+      outlines_.push_back(std::make_unique<Outline>(outline_of(query.texts[text])));
+      const Outline* outline = outlines_.back().get();
+      bool given = false;
+      for (const auto& [number, values] : query.given) {
+        if (number != text) continue;
+        costed.trial.runs.push_back({query.texts[text], outline, ParameterSet(values)});
+        given = true;
+      }
+      if (given) continue;
+      costed.sampled_values = costed.sampled_values || outline->parameters > 0;
+      for (ParameterSet& set : sample_parameters(trial_->db(), schema_, *outline, kSamples)) {
+        costed.trial.runs.push_back({query.texts[text], outline, std::move(set)});
+      }
+    }
+    return costed;
+  }
+
+  // Makes candidates for real, the most promising first, as long as they fit.
+  void make_options() {
+    const double most = kShareOfCreating * meter_.left();
+    double spent = 0;
+    std::int64_t bytes = 0;
+    for (const std::size_t number : by_promise()) {
+      const Candidate& candidate = candidates_[number];
+      const Table* table = schema_.find(candidate.index.table);
+      const auto rows = static_cast<double>(std::min<std::int64_t>(
+          table->rows.value_or(1'000'000), trial_->sampled()
+                                               ? options_.copy.sample_rows
+                                               : std::numeric_limits<std::int64_t>::max()));
+      if (spent + rows * kCreating_units > most || bytes > kMostMade_bytes ||
+          options_made_.size() >= kMostMade) {
         continue;
       }
+      spent += rows * kCreating_units;
+      meter_.spend(rows * kCreating_units);
       try {
-        trial_->create(candidate.index);
-        for (const std::size_t query : candidate.users) {
-          if (uses_index(explain(trial_->db(), queries()[query].sql), candidate.index.name)) {
-            candidate.after[query] = trial_->measure(trial_queries_[query]);
-          }
-        }
+        IndexOption option{.index = candidate.index, .bytes = trial_->create(candidate.index)};
+        bytes += option.bytes;
+        add_option(std::move(option), candidate);
       } catch (const Error& error) {
         logger("query").info("no trial of {}: {}", candidate.index.name, error.what());
-        candidate.after.clear();
-      }
-      trial_->drop(candidate.index);
-    }
-    std::erase_if(candidates_, [](const Candidate& candidate) { return candidate.after.empty(); });
-  }
-
-  [[nodiscard]] double stake(const Candidate& candidate) const {
-    double seconds = 0;
-    for (const std::size_t query : candidate.users) {
-      seconds += queries()[query].weight * before_[query].seconds;
-    }
-    return seconds;
-  }
-
-  // What the workload costs when `candidate` joins the indexes behind `current`.
-  [[nodiscard]] double total_with(const Candidate& candidate, const std::vector<double>& current,
-                                  const std::vector<bool>& served) const {
-    double total = candidate.write_cost * kStep_s;
-    for (std::size_t i = 0; i < current.size(); ++i) {
-      const auto found = candidate.after.find(i);
-      double cost = current[i];
-      // The planner takes the only index it has, for better or worse.
-      if (found != candidate.after.end()) {
-        cost = served[i] ? std::min(cost, found->second.seconds) : found->second.seconds;
-      }
-      total += queries()[i].weight * cost;
-    }
-    return total;
-  }
-
-  [[nodiscard]] bool is_worthwhile(const Candidate& candidate,
-                                   const std::vector<double>& current) const {
-    return std::any_of(candidate.after.begin(), candidate.after.end(), [&](const auto& entry) {
-      const auto& [query, cost] = entry;
-      return !cost.stopped && cost.seconds < kWorthwhile * current[query] &&
-             current[query] - cost.seconds > kNegligible * before_[query].seconds &&
-             (!candidate.index.covering || current[query] - cost.seconds > kCovering_s) &&
-             cost.steps < before_[query].steps;
-    });
-  }
-
-  // Greedy: the index that leaves the least to pay, again and again. Among those that leave nearly
-  // the same the one with fewer columns.
-  std::vector<const Candidate*> choose() {
-    std::vector<double> current(queries().size());
-    std::vector<bool> served(queries().size());
-    double total = 0;
-    for (std::size_t i = 0; i < current.size(); ++i) {
-      current[i] = before_[i].seconds;
-      total += queries()[i].weight * current[i];
-    }
-    std::vector<const Candidate*> chosen;
-    while (chosen.size() < kMostAdvised) {
-      const Candidate* best = best_addition(current, served);
-      if (best == nullptr) break;
-      const double with = total_with(*best, current, served);
-      if (with >= total) break;
-      chosen.push_back(best);
-      total = with;
-      for (const auto& [query, cost] : best->after) {
-        current[query] = served[query] ? std::min(current[query], cost.seconds) : cost.seconds;
-        served[query] = true;
       }
     }
-    return chosen;
   }
 
-  [[nodiscard]] double steps_with(const Candidate& candidate) const {
-    double steps = 0;
-    for (std::size_t i = 0; i < before_.size(); ++i) {
-      const auto found = candidate.after.find(i);
-      const Cost& cost = found == candidate.after.end() ? before_[i] : found->second;
-      steps += queries()[i].weight * cost.steps;
+  void add_option(IndexOption option, const Candidate& candidate) {
+    for (std::size_t i = 0; i < numbers_.size(); ++i) {
+      const WorkloadQuery& query = workload_.queries[numbers_[i]];
+      if (query.touches(option.index.table)) option.concerns.insert(i);
+      if (candidate.hidden.count(numbers_[i]) != 0) groups_[i].insert(options_made_.size());
     }
-    return steps;
+    for (std::size_t i = 0; i < workload_.queries.size(); ++i) {
+      const WorkloadQuery& query = workload_.queries[i];
+      if (std::find(numbers_.begin(), numbers_.end(), i) != numbers_.end()) continue;
+      option.write_units += query.weight * write_cost(option.index, query) * kWritten_units;
+    }
+    options_made_.push_back(std::move(option));
   }
 
-  [[nodiscard]] const Candidate* best_addition(const std::vector<double>& current,
-                                               const std::vector<bool>& served) const {
-    std::vector<std::pair<double, const Candidate*>> totals;
-    for (const Candidate& candidate : candidates_) {
-      if (!is_worthwhile(candidate, current)) continue;
-      totals.emplace_back(total_with(candidate, current, served), &candidate);
-    }
-    if (totals.empty()) return nullptr;
-    const auto [least, first] = *std::min_element(totals.begin(), totals.end());
-    double left = 0;    // what its statements still cost
-    double before = 0;  // and what they cost without any
-    double runs = 0;
-    for (const auto& [query, cost] : first->after) {
-      left += queries()[query].weight * cost.seconds;
-      before += queries()[query].weight * before_[query].seconds;
-      runs += queries()[query].weight;
-    }
-    const double covering_pays = std::max(kNegligible * before, kCovering_s * runs);
-    // Among its relatives that are as good, within what a clock can tell: columns that only cover
-    // must pay, then opcodes decide, then columns.
-    const auto rank = [this](const Candidate& candidate) {
-      return std::tuple(candidate.index.covering, steps_with(candidate),
-                        candidate.index.columns.size());
-    };
-    const Candidate* best = first;
-    for (const auto& [total, candidate] : totals) {
-      if (!begins_with(*first, *candidate) && !begins_with(*candidate, *first)) continue;
-      const bool uncovers = first->index.covering && !candidate->index.covering;
-      const double slack = std::max(kNearlyAsGood * left, uncovers ? covering_pays : 0);
-      if (total <= least + slack && rank(*candidate) < rank(*best)) best = candidate;
-    }
-    return best;
-  }
-
-  // Makes the whole choice, and keeps what the planner then uses to the good.
-  std::vector<IndexAdvice> prove(const std::vector<const Candidate*>& chosen) {
-    for (const Candidate* candidate : chosen) trial_->create(candidate->index);
-    std::vector<Cost> after(queries().size());
-    std::vector<std::vector<PlanStep>> plans(queries().size());
-    for (std::size_t i = 0; i < queries().size(); ++i) {
-      if (!measurable(i)) continue;
-      plans[i] = explain(trial_->db(), queries()[i].sql);
-      after[i] = trial_->measure(trial_queries_[i]);
-    }
-    std::vector<IndexAdvice> advice;
-    for (const Candidate* candidate : chosen) {
-      IndexAdvice made = describe(candidate->index);
-      made.write_cost = candidate->write_cost;
-      made.cost_before = 0;
-      made.cost_after = 0;
-      for (std::size_t i = 0; i < queries().size(); ++i) {
-        if (!uses_index(plans[i], candidate->index.name)) continue;
-        if (!got_cheaper(before_[i], after[i])) continue;
-        made.used_by.push_back(queries()[i].fingerprint);
-        *made.cost_before += queries()[i].weight * before_[i].steps;
-        *made.cost_after += queries()[i].weight * after[i].steps;
+  // Keys before what covers, then what serves more.
+  [[nodiscard]] std::vector<std::size_t> by_promise() const {
+    std::vector<std::size_t> order(candidates_.size());
+    std::vector<double> promise(candidates_.size());
+    for (std::size_t k = 0; k < candidates_.size(); ++k) {
+      order[k] = k;
+      std::set<std::size_t> users = candidates_[k].users;
+      users.insert(candidates_[k].hidden.begin(), candidates_[k].hidden.end());
+      for (std::size_t i = 0; i < numbers_.size(); ++i) {
+        if (users.count(numbers_[i]) != 0) promise[k] += costed_[i].weight * before_.costs[i];
       }
-      made.verified = true;
-      const bool pays = *made.cost_before > *made.cost_after + made.write_cost;
-      if (!made.used_by.empty() && pays) advice.push_back(std::move(made));
+      if (candidates_[k].index.covering) promise[k] /= 4;
     }
-    return advice;
+    std::stable_sort(order.begin(), order.end(),
+                     [&promise](std::size_t a, std::size_t b) { return promise[a] > promise[b]; });
+    return order;
   }
 
-  // By the planner alone: with the candidates on the clone, those that it picks; then without the
-  // ones whose columns another one begins with. Whether covering pays is not for it to say.
-  std::vector<IndexAdvice> planned(const std::vector<Candidate>& candidates) {
-    std::vector<const Candidate*> kept;
-    for (const Candidate& candidate : candidates) {
-      if (!candidate.index.covering) kept.push_back(&candidate);
+  [[nodiscard]] ChoiceLimits limits() const {
+    const std::int64_t bytes = options_.most_bytes > 0
+                                   ? options_.most_bytes
+                                   : std::max(trial_->bytes() * 6 / 10, kAlwaysAllowed_bytes);
+    return {.indexes = options_.most_indexes, .bytes = bytes};
+  }
+
+  void choose() {
+    tell("making candidates", 0.2);
+    make_options();
+    tell("choosing", 0.4);
+    std::set<OptionSet> groups;
+    for (const auto& [query, group] : groups_) groups.insert(group);
+    Choice choice(*trial_, *costs_, options_made_, limits(), meter_);
+    before_ = choice.evaluate({}, before_steps_);
+    ChoiceState chosen = choice.run(before_, groups);
+    const ChoiceState as_they_are = chosen;
+    tell("trying ANALYZE", 0.8);
+    if (fresh_statistics_pay(choice, groups, chosen)) {
+      advice_.statistics =
+          StatisticsAdvice{.cost_before = as_they_are.total, .cost_after = chosen.total};
+    } else {
+      trial_->use(Statistics::kAsTheyAre);
     }
-    std::map<const Candidate*, std::vector<std::size_t>> users = picked(kept);
-    std::erase_if(kept, [&](const Candidate* candidate) {
-      return users[candidate].empty() || is_prefix_of_another(*candidate, kept, users);
-    });
-    users = picked(kept);
-    std::vector<IndexAdvice> advice;
-    for (const Candidate* candidate : kept) {
-      if (users[candidate].empty()) continue;
-      IndexAdvice made = describe(candidate->index);
-      made.write_cost = candidate->write_cost;
-      for (const std::size_t query : users[candidate]) {
-        made.used_by.push_back(queries()[query].fingerprint);
+    tell("proving", 0.9);
+    trial_->stop_at(end_);
+    Proof proof({*trial_, *costs_, workload_, schema_, costed_, numbers_, options_made_}, end_);
+    proof.add_to(advice_, before_, chosen);
+  }
+
+  // Whether the workload is better off after ANALYZE, with the indexes that are chosen then.
+  bool fresh_statistics_pay(Choice& choice, const std::set<OptionSet>& groups,
+                            ChoiceState& chosen) {
+    if (meter_.is_spent()) return false;
+    try {
+      trial_->use(Statistics::kFresh);
+      const ChoiceState alone = choice.evaluate({}, before_steps_);
+      ChoiceState fresh = choice.evaluate(chosen.chosen, before_steps_);
+      if (std::min(alone.total / before_.total, fresh.total / chosen.total) < kAnalyzePays) {
+        fresh = choice.run(alone, groups);
       }
-      advice.push_back(std::move(made));
+      if (fresh.total > kAnalyzePays * chosen.total) return false;
+      chosen = std::move(fresh);
+      return true;
+    } catch (const Error& error) {
+      logger("query").info("ANALYZE was not tried: {}", error.what());
+      return false;
     }
-    return advice;
   }
 
-  std::map<const Candidate*, std::vector<std::size_t>> picked(
-      const std::vector<const Candidate*>& indexes) {
-    std::map<const Candidate*, std::vector<std::size_t>> users;
-    for (const Candidate* candidate : indexes) {
-      add_hypothetical(clone_.get(), source(), schema_, candidate->index);
+  // What the planner says of statements that cannot be run, unless it has been advised anyway.
+  void add_planned(std::vector<IndexAdvice> planned) {
+    for (IndexAdvice& index : planned) {
+      const bool known =
+          std::any_of(advice_.indexes.begin(), advice_.indexes.end(),
+                      [&index](const IndexAdvice& other) { return other.ddl == index.ddl; });
+      if (!known) advice_.indexes.push_back(std::move(index));
     }
-    for (std::size_t i = 0; i < queries().size(); ++i) {
-      const std::vector<PlanStep> plan = explain(clone_.get(), queries()[i].sql);
-      for (const Candidate* candidate : indexes) {
-        if (uses_index(plan, candidate->index.name)) users[candidate].push_back(i);
-      }
-    }
-    for (const Candidate* candidate : indexes) drop_index(clone_.get(), candidate->index.name);
-    return users;
-  }
-
-  static bool is_prefix_of_another(const Candidate& candidate,
-                                   const std::vector<const Candidate*>& others,
-                                   std::map<const Candidate*, std::vector<std::size_t>>& users) {
-    return std::any_of(others.begin(), others.end(), [&](const Candidate* other) {
-      return !users[other].empty() && begins_with(*other, candidate);
-    });
-  }
-
-  // True when the longer index can do all that the shorter one does.
-  static bool begins_with(const Candidate& longer, const Candidate& shorter) {
-    const auto& columns = shorter.index.columns;
-    const auto& more = longer.index.columns;
-    return longer.index.table == shorter.index.table && more.size() > columns.size() &&
-           std::equal(columns.begin(), columns.end(), more.begin(),
-                      [](const IndexColumn& a, const IndexColumn& b) {
-                        return a.name == b.name && a.collation == b.collation &&
-                               a.descending == b.descending;
-                      });
   }
 
   const AdviceOptions& options_;
-  const Instant deadline_;
+  const Instant end_;
+  const Instant deadline_;  // of choosing: the proof comes after it
+  Meter meter_;
   const Database source_;
-  const Workload workload_;
+  Workload workload_;
   const Schema schema_;
-  Database clone_;
+  Advice advice_;
   std::vector<Candidate> candidates_;
-  std::vector<Candidate> unmeasured_;
   std::optional<Trial> trial_;
-  std::vector<TrialQuery> trial_queries_;
-  std::vector<Cost> before_;
+  std::vector<std::unique_ptr<Outline>> outlines_;
+  std::vector<CostedQuery> costed_;
+  std::vector<std::size_t> numbers_;  // in the workload, of those that are run
+  std::optional<WorkloadCosts> costs_;
+  double before_steps_ = 0;
+  ChoiceState before_;
+  std::vector<IndexOption> options_made_;
+  std::map<std::size_t, OptionSet> groups_;  // by statement: for its triggers and foreign keys
 };
 
 }  // namespace
 
-std::vector<IndexAdvice> advise(const std::string& path, const std::vector<WorkloadEntry>& workload,
-                                const AdviceOptions& options) {
+Advice advise(const std::string& path, const std::vector<WorkloadEntry>& workload,
+              const AdviceOptions& options) {
   return Advisor(path, workload, options).run();
 }
 
 std::vector<IndexAdvice> planned_advice(sqlite3* source, const Schema& schema,
                                         std::string_view sql) {
-  const std::vector<LookupRequest> requests = lookup_requests(source, schema, sql);
-  std::vector<CandidateIndex> indexes = candidates_for(schema, requests, {});
+  std::vector<CandidateIndex> indexes =
+      candidates_for(schema, lookup_requests(source, schema, sql), {});
   std::erase_if(indexes, [](const CandidateIndex& index) { return index.covering; });
   if (indexes.empty()) return {};
   const Database clone = clone_schema(source);

@@ -39,6 +39,11 @@ bool can_be_improved(const Report& report) {
   });
 }
 
+std::optional<double> as_number(const std::optional<std::int64_t>& number) {
+  if (!number.has_value()) return std::nullopt;
+  return static_cast<double>(*number);
+}
+
 void json_issue(JsonWriter& json, const Issue& issue) {
   json.begin_object();
   json.member("code", issue.code);
@@ -68,8 +73,47 @@ void json_advice(JsonWriter& json, const IndexAdvice& advice) {
   json.array(advice.used_by, [&json](const std::string& query) { json.value(query); });
   json.member("cost_before", advice.cost_before);
   json.member("cost_after", advice.cost_after);
+  json.member("seconds_before", advice.seconds_before);
+  json.member("seconds_after", advice.seconds_after);
+  json.member("rows_before", advice.rows_before);
+  json.member("rows_after", advice.rows_after);
+  json.member("runs", advice.runs);
+  json.member("bytes", as_number(advice.bytes));
   json.member("write_cost", advice.write_cost);
+  json.key("write_costs");
+  json.begin_object();
+  for (const auto& [fingerprint, cost] : advice.write_costs) json.member(fingerprint, cost);
+  json.end_object();
+  json.member("confidence", advice.confidence);
+  json.member("reason", advice.reason);
   json.member("verified", advice.verified);
+  json.end_object();
+}
+
+void json_drop(JsonWriter& json, const DropAdvice& drop) {
+  json.begin_object();
+  json.member("ddl", drop.ddl);
+  json.member("index", drop.index);
+  json.member("table", drop.table);
+  json.member("reason", drop.reason);
+  json.member("evidence", drop.evidence);
+  json.member("bytes", as_number(drop.bytes));
+  json.member("write_cost", drop.write_cost);
+  json.end_object();
+}
+
+void json_statement(JsonWriter& json, const StatementEffect& effect) {
+  json.begin_object();
+  json.member("fingerprint", effect.fingerprint);
+  json.member("weight", effect.weight);
+  json.member("cost_before", effect.cost_before);
+  json.member("cost_after", effect.cost_after);
+  json.member("seconds_before", effect.seconds_before);
+  json.member("seconds_after", effect.seconds_after);
+  json.member("rows_before", effect.rows_before);
+  json.member("rows_after", effect.rows_after);
+  json.member("runs", effect.runs);
+  json.member("at_least", effect.at_least);
   json.end_object();
 }
 
@@ -127,9 +171,30 @@ std::string to_json(const Report& report) {
   return json.take();
 }
 
-std::string to_json(const std::vector<IndexAdvice>& advice) {
+std::string to_json(const Advice& advice) {
   JsonWriter json;
-  json.array(advice, [&json](const IndexAdvice& index) { json_advice(json, index); });
+  json.begin_object();
+  json.key("indexes");
+  json.array(advice.indexes, [&json](const IndexAdvice& index) { json_advice(json, index); });
+  json.key("drops");
+  json.array(advice.drops, [&json](const DropAdvice& drop) { json_drop(json, drop); });
+  if (advice.statistics.has_value()) {
+    json.key("statistics");
+    json.begin_object();
+    json.member("ddl", advice.statistics->ddl);
+    json.member("cost_before", advice.statistics->cost_before);
+    json.member("cost_after", advice.statistics->cost_after);
+    json.end_object();
+  }
+  json.key("statements");
+  json.array(advice.statements,
+             [&json](const StatementEffect& effect) { json_statement(json, effect); });
+  json.key("notes");
+  json.array(advice.notes,
+             [&json](const std::string& note) { json.value(std::string_view(note)); });
+  json.member("database_bytes", as_number(advice.database_bytes));
+  json.member("sampled", advice.sampled);
+  json.end_object();
   return json.take();
 }
 

@@ -35,6 +35,6 @@ struct Report {
 
 // The report and the advice as JSON, in UTF-8 whatever bytes the names hold.
 [[nodiscard]] std::string to_json(const Report& report);
-[[nodiscard]] std::string to_json(const std::vector<IndexAdvice>& advice);
+[[nodiscard]] std::string to_json(const Advice& advice);
 
 }  // namespace mcp::query

@@ -1,6 +1,7 @@
 #include "query/candidates.h"
 
 #include <algorithm>
+#include <cctype>
 #include <set>
 
 #include "sqlite/fingerprint.h"
@@ -10,12 +11,13 @@ namespace {
 
 constexpr std::size_t kMostKeyColumns = 6;
 constexpr std::size_t kMostColumns = 8;
+constexpr std::size_t kMostPaired = 4;
 constexpr std::size_t kLongestName = 60;
 
 class Generator {
  public:
-  Generator(const Schema& schema, const EqualityWeights& weights)
-      : schema_(schema), weights_(weights) {}
+  Generator(const Schema& schema, const EqualityWeights& weights, bool subsets)
+      : schema_(schema), weights_(weights), subsets_(subsets) {}
 
   void add(const LookupRequest& request) {
     const Table* table = schema_.find(request.table);
@@ -30,11 +32,30 @@ class Generator {
     for (const RequestedColumn& term : request.order) {
       if (!holds(equal, term.column)) order.push_back(term);
     }
-    if (!order.empty()) offer(*table, request, equal, order);
-    for (const RequestedColumn& range : request.range) {
-      if (!holds(equal, range.column)) offer(*table, request, equal, {range});
+    offer_all(*table, request, equal, order);
+    // Fewer columns may do as well, and serve other statements too.
+    if (!subsets_ || equal.size() < 2) return;
+    for (const RequestedColumn& column : equal) offer_all(*table, request, {column}, order);
+    for (std::size_t i = 0; i < equal.size() && equal.size() > 2; ++i) {
+      for (std::size_t j = i + 1; j < equal.size() && i < kMostPaired; ++j) {
+        offer(*table, request, {equal[i], equal[j]}, {});
+      }
     }
-    if (!equal.empty()) offer(*table, request, equal, {});
+  }
+
+  void add_as_it_is(CandidateIndex candidate) {
+    candidate.name.clear();
+    if (!seen_.insert(candidate.ddl()).second) return;
+    std::string name = "idx_" + candidate.table;
+    for (const IndexColumn& column : candidate.columns) {
+      name += '_';
+      for (const char c : column.name.empty() ? column.expression : column.name) {
+        const bool plain = std::isalnum(static_cast<unsigned char>(c)) != 0;
+        if (plain || (!name.ends_with('_') && c != ')')) name += plain ? c : '_';
+      }
+    }
+    candidate.name = free_name(std::move(name), candidate.ddl());
+    candidates_.push_back(std::move(candidate));
   }
 
   std::vector<CandidateIndex> take() { return std::move(candidates_); }
@@ -61,6 +82,16 @@ class Generator {
                       holds(request.equal, table.column_number(column.name));
              });
     });
+  }
+
+  void offer_all(const Table& table, const LookupRequest& request,
+                 const std::vector<RequestedColumn>& equal,
+                 const std::vector<RequestedColumn>& order) {
+    if (!order.empty()) offer(table, request, equal, order);
+    for (const RequestedColumn& range : request.range) {
+      if (!holds(equal, range.column)) offer(table, request, equal, {range});
+    }
+    if (!equal.empty()) offer(table, request, equal, {});
   }
 
   // The key, and the key with the columns behind it that make the index cover the query.
@@ -147,6 +178,7 @@ class Generator {
 
   const Schema& schema_;
   const EqualityWeights& weights_;
+  const bool subsets_;
   std::vector<CandidateIndex> candidates_;
   std::set<std::string> seen_;
   std::set<std::string> names_;
@@ -157,8 +189,18 @@ class Generator {
 std::vector<CandidateIndex> candidates_for(const Schema& schema,
                                            const std::vector<LookupRequest>& requests,
                                            const EqualityWeights& weights) {
-  Generator generator(schema, weights);
+  Generator generator(schema, weights, false);
   for (const LookupRequest& request : requests) generator.add(request);
+  return generator.take();
+}
+
+std::vector<CandidateIndex> all_candidates_for(const Schema& schema,
+                                               const std::vector<LookupRequest>& requests,
+                                               const EqualityWeights& weights,
+                                               const std::vector<CandidateIndex>& others) {
+  Generator generator(schema, weights, true);
+  for (const LookupRequest& request : requests) generator.add(request);
+  for (const CandidateIndex& other : others) generator.add_as_it_is(other);
   return generator.take();
 }
 

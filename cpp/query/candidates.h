@@ -17,10 +17,16 @@ namespace mcp::query {
 // are asked for more often come first, so that queries share prefixes.
 using EqualityWeights = std::map<std::pair<std::string, int>, double>;
 
-// Without those that an index of the table already begins with, or that its rowid or a unique index
-// answers better. Each once. Names are free in the schema.
+// Without those that an index of the table already
+// begins with, or that its rowid or a unique index answers better. Each once. Names are free in the
+// schema.
 [[nodiscard]] std::vector<CandidateIndex> candidates_for(const Schema& schema,
                                                          const std::vector<LookupRequest>& requests,
                                                          const EqualityWeights& weights);
+// Also those with some of the columns that are compared for equality: fewer may do as well, and
+// serve other statements too. `others` come as they are, and get a name.
+[[nodiscard]] std::vector<CandidateIndex> all_candidates_for(
+    const Schema& schema, const std::vector<LookupRequest>& requests,
+    const EqualityWeights& weights, const std::vector<CandidateIndex>& others);
 
 }  // namespace mcp::query

@@ -38,7 +38,8 @@ std::string estimated_stat(sqlite3* source, const Table& table, const CandidateI
   std::string stat = std::to_string(rows);
   std::string prefix;
   for (const IndexColumn& column : index.columns) {
-    prefix += (prefix.empty() ? "" : ", ") + quoted(column.name);
+    prefix += (prefix.empty() ? "" : ", ") +
+              (column.name.empty() ? column.expression : quoted(column.name));
     if (!column.collation.empty()) prefix += " COLLATE " + quoted(column.collation);
     const std::int64_t distinct = query_int(
         source, "SELECT count(*) FROM (SELECT DISTINCT " + prefix + " FROM " + sample + ")");
@@ -72,13 +73,18 @@ Database clone_schema(sqlite3* source) {
   return clone;
 }
 
+bool CandidateIndex::has_expression() const {
+  return std::any_of(columns.begin(), columns.end(),
+                     [](const IndexColumn& column) { return column.name.empty(); });
+}
+
 std::string CandidateIndex::ddl() const {
   std::string text =
       "CREATE INDEX " + quoted_if_needed(name) + " ON " + quoted_if_needed(table) + "(";
   for (std::size_t i = 0; i < columns.size(); ++i) {
     const IndexColumn& column = columns[i];
     if (i > 0) text += ", ";
-    text += quoted_if_needed(column.name);
+    text += column.name.empty() ? column.expression : quoted_if_needed(column.name);
     if (!column.collation.empty()) text += " COLLATE " + quoted_if_needed(column.collation);
     if (column.descending) text += " DESC";
   }

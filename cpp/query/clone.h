@@ -22,6 +22,7 @@ struct CandidateIndex {
   std::vector<IndexColumn> columns;
   bool covering = false;  // its last columns are there to be read only
 
+  [[nodiscard]] bool has_expression() const;
   // CREATE INDEX, ready to run.
   [[nodiscard]] std::string ddl() const;
 };

@@ -71,6 +71,9 @@ int on_authorize(void* context, int action, const char* first, const char* secon
   auto& recorder = *static_cast<Recorder*>(context);
   if (recorder.trust == Trust::kUntrusted && !is_allowed(action, first, second, schema))
     return SQLITE_DENY;
+  if (action == SQLITE_FUNCTION && second != nullptr) {
+    recorder.footprint.functions.insert(lower(second));
+  }
   if (first != nullptr) note(recorder.footprint, action, first, second);
   return SQLITE_OK;
 }

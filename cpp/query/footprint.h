@@ -20,6 +20,7 @@ struct TableWrites {
 struct Footprint {
   std::map<std::string, std::set<std::string>> reads;  // table: its columns
   std::map<std::string, TableWrites> writes;
+  std::set<std::string> functions;  // in small letters
   bool readonly = true;
 
   [[nodiscard]] std::set<std::string> tables() const;

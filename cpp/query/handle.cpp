@@ -23,11 +23,11 @@ int stand_in_collation(void*, int left_size, const void* left, int right_size, c
   return a.compare(b);
 }
 
-constexpr const char* kStandInFunction = "mcp_performance_has_stand_ins";
+constexpr const char* kStandInMark = "mcp_performance_has_stand_ins";
 
 void mark_stand_ins(sqlite3* db) {
-  sqlite3_create_function_v2(db, kStandInFunction, 0, SQLITE_UTF8, nullptr, &stand_in_function,
-                             nullptr, nullptr, nullptr);
+  sqlite3_create_function_v2(db, kStandInMark, 0, SQLITE_UTF8, nullptr, &stand_in_function, nullptr,
+                             nullptr, nullptr);
 }
 
 void on_collation_needed(void*, sqlite3* db, int, const char* name) {
@@ -66,7 +66,6 @@ bool stand_in_for_missing_function(sqlite3* db) {
   const std::string message = sqlite3_errmsg(db);
   if (!message.starts_with(kNoFunction)) return false;
   const std::string name = message.substr(kNoFunction.size());
-  mark_stand_ins(db);
   return sqlite3_create_function_v2(db, name.c_str(), -1, SQLITE_UTF8 | SQLITE_DETERMINISTIC,
                                     nullptr, &stand_in_function, nullptr, nullptr,
                                     nullptr) == SQLITE_OK;
@@ -116,7 +115,7 @@ Statement prepare(sqlite3* db, std::string_view sql) {
   }
 }
 
-bool has_stand_ins(sqlite3* db) noexcept {
+bool has_stand_in_collations(sqlite3* db) noexcept {
   sqlite3_stmt* raw = nullptr;
   const int code =
       sqlite3_prepare_v2(db, "SELECT mcp_performance_has_stand_ins()", -1, &raw, nullptr);

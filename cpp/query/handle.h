@@ -34,8 +34,8 @@ using Statement = std::unique_ptr<sqlite3_stmt, FinalizeStatement>;
 // for no statement and for more than one; its message holds no literal.
 [[nodiscard]] Statement prepare(sqlite3* db, std::string_view sql);
 
-// True when stand-ins have been put in place on this connection by prepare().
-[[nodiscard]] bool has_stand_ins(sqlite3* db) noexcept;
+// True when prepare() has stood in for a collation on this connection: then no order is right.
+[[nodiscard]] bool has_stand_in_collations(sqlite3* db) noexcept;
 
 // Runs one statement of the analyzer's own to its end. Throws Error.
 void execute(sqlite3* db, std::string_view sql);

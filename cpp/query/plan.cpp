@@ -56,12 +56,16 @@ void parse_detail(PlanStep& step) {
 
 std::vector<PlanStep> explain(sqlite3* db, std::string_view sql) {
   const Statement statement = prepare(db, "EXPLAIN QUERY PLAN " + std::string(sql));
+  return read_plan(statement.get());
+}
+
+std::vector<PlanStep> read_plan(sqlite3_stmt* statement) {
   std::vector<PlanStep> plan;
-  while (step(statement.get())) {
+  while (step(statement)) {
     PlanStep node;
-    node.id = sqlite3_column_int(statement.get(), 0);
-    node.parent = sqlite3_column_int(statement.get(), 1);
-    node.detail = column_text(statement.get(), 3);
+    node.id = sqlite3_column_int(statement, 0);
+    node.parent = sqlite3_column_int(statement, 1);
+    node.detail = column_text(statement, 3);
     parse_detail(node);
     plan.push_back(std::move(node));
   }

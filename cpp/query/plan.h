@@ -32,6 +32,9 @@ struct PlanStep {
 // Throws Error when SQLite refuses the statement.
 [[nodiscard]] std::vector<PlanStep> explain(sqlite3* db, std::string_view sql);
 
+// Of a prepared EXPLAIN QUERY PLAN. Throws Error.
+[[nodiscard]] std::vector<PlanStep> read_plan(sqlite3_stmt* statement);
+
 [[nodiscard]] bool uses_index(const std::vector<PlanStep>& plan, std::string_view index);
 
 // The figures are filled in from `detail`.

@@ -148,6 +148,18 @@ const sqlite3_module* recorder_module() {
   return &module;
 }
 
+// A virtual table is itself, empty; with it come its shadow tables.
+void copy_virtual_table(sqlite3* source, sqlite3* db, const std::string& name) {
+  const Statement table =
+      prepare(source, "SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?1");
+  bind_text(table.get(), 1, name);
+  try {
+    if (step(table.get())) execute(db, column_text(table.get(), 0));
+  } catch (const Error&) {
+    return;  // its module is not at hand: the statement cannot be compiled either
+  }
+}
+
 // Views are those of the original: SQLite looks through them.
 void copy_views(sqlite3* source, sqlite3* db) {
   const Statement views =
@@ -173,6 +185,7 @@ std::vector<LookupRequest> lookup_requests(sqlite3* source, const Schema& schema
       throw std::bad_alloc();
     }
     for (const auto& [name, table] : schema.tables()) {
+      if (table.kind == TableKind::kVirtual) copy_virtual_table(source, db.get(), table.name);
       if (table.kind != TableKind::kTable) continue;
       execute(db.get(), "CREATE VIRTUAL TABLE " + quoted(table.name) + " USING recorder");
     }

@@ -70,6 +70,7 @@ void ParameterSet::bind(sqlite3_stmt* statement, const Outline& outline) const {
   for (const int number : outline.limit_parameters) sqlite3_bind_int(statement, number, kLimit);
   for (const int number : outline.offset_parameters) sqlite3_bind_int(statement, number, 0);
   for (const auto& [number, value] : values_) sqlite3_bind_value(statement, number, value.get());
+  if (given_ != nullptr) given_->bind(statement);
 }
 
 std::vector<ParameterSet> sample_parameters(sqlite3* db, const Schema& schema,

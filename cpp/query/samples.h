@@ -11,6 +11,7 @@
 #include "query/handle.h"
 #include "query/outline.h"
 #include "query/schema.h"
+#include "sqlite/params.h"
 
 namespace mcp::query {
 
@@ -19,15 +20,22 @@ struct FreeValue {
 };
 using Value = std::unique_ptr<sqlite3_value, FreeValue>;
 
+// Values that were seen with the statement, in the order of its numbers; null: none were.
+using GivenParameters = std::shared_ptr<const sqlite::Params>;
+
 // One run's worth of parameters.
 class ParameterSet {
  public:
+  ParameterSet() = default;
+  explicit ParameterSet(GivenParameters given) : given_(std::move(given)) {}
+
   void add(int number, Value value) { values_.emplace_back(number, std::move(value)); }
   // Numbers that were not added: LIMIT gets 100, OFFSET 0, all others 1.
   void bind(sqlite3_stmt* statement, const Outline& outline) const;
 
  private:
   std::vector<std::pair<int, Value>> values_;
+  GivenParameters given_;
 };
 
 // `count` sets; one empty set for a statement without parameters. Parameters that are compared with

@@ -36,6 +36,7 @@ struct IndexColumn {
   std::string name;  // empty for an expression and for the rowid
   std::string collation;
   bool descending = false;
+  std::string expression = {};  // of a candidate, where there is no name
 };
 
 struct Index {

@@ -1,10 +1,16 @@
 // trial.h: a copy of a database on which indexes are really made and statements really run. The
 // original is only read.
 //
+// An index that was made stays made: it is hidden from the planner and shown again by its row in
+// the schema, which costs no more than reading the schema anew. So are statistics.
+//
 // Thread-compatible. The copy lies in memory and goes with the object.
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <set>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -12,6 +18,7 @@
 #include "query/clone.h"
 #include "query/handle.h"
 #include "query/outline.h"
+#include "query/plan.h"
 #include "query/samples.h"
 #include "query/schema.h"
 
@@ -20,21 +27,35 @@ namespace mcp::query {
 struct TrialLimits {
   std::int64_t copy_bytes = 256LL << 20;  // larger databases are sampled
   std::int64_t sample_rows = 200'000;     // of each table then
-  Duration run_ns = 500 * kMillisecond;   // a run is stopped there, and its cost is at least that
 };
 
+// Means of the runs. What is decided is decided by units(): the same each time, whatever else the
+// machine does.
 struct Cost {
-  double steps = 0;    // SQLITE_STMTSTATUS_VM_STEP, mean of the runs
-  double seconds = 0;  // of CPU time, mean of the runs, each the best of a few
-  bool stopped = false;
+  double steps = 0;    // SQLITE_STMTSTATUS_VM_STEP
+  double pages = 0;    // of b-trees, each time that one is looked up: what a search costs
+  double visited = 0;  // rows that full scans and automatic indexes went over
+  double seconds = 0;  // of CPU time
+  int runs = 0;
+  bool stopped = false;  // at its limit: it costs at least this
+
+  [[nodiscard]] double units() const { return steps + kPage_steps * pages; }
+
+  static constexpr double kPage_steps = 8;
 };
 
-struct TrialQuery {
+// One text with one set of parameters.
+struct TrialRun {
   std::string_view sql;
-  Outline outline;
-  std::vector<ParameterSet> parameters;
+  const Outline* outline = nullptr;
+  ParameterSet parameters;
+};
+struct TrialQuery {
+  std::vector<TrialRun> runs;
   bool readonly = true;
 };
+
+enum class Statistics { kAsTheyAre, kFresh };
 
 class Trial {
  public:
@@ -42,25 +63,64 @@ class Trial {
   // Throws Error, also when `deadline` passed before the copy was whole.
   Trial(sqlite3* source, const Schema& schema, const TrialLimits& limits, Instant deadline);
 
-  // What the statement costs now. Writes are rolled back. Throws Error.
-  [[nodiscard]] Cost measure(const TrialQuery& query);
-  // Makes the index, with its statistics where the original has some. Throws Error.
-  void create(const CandidateIndex& index);
-  void drop(const CandidateIndex& index) { drop_index(db(), index.name); }
+  // Runs the statement once with each set of parameters; each run is stopped at `most_steps` and at
+  // the deadline. Writes are rolled back. Throws Error.
+  [[nodiscard]] Cost measure(const TrialQuery& query, double most_steps);
+
+  // With the values bound: a plan may depend on them. Throws Error.
+  [[nodiscard]] std::vector<PlanStep> explained(const TrialRun& run) const;
+
+  // From now on runs are stopped then.
+  void stop_at(Instant deadline) { deadline_ = deadline; }
+
+  // Makes the index and shows it; returns its bytes. Throws Error.
+  std::int64_t create(const CandidateIndex& index);
+  // Exactly these of the indexes that were made are there, and these of the original are not.
+  void show(const std::set<std::string>& made, const std::set<std::string>& without = {});
+  // Fresh: as if ANALYZE had just been run, with all indexes; shows them all. As they are: those of
+  // the original, none of new indexes. REQUIRES: no index is made once they were fresh.
+  void use(Statistics statistics);
 
   [[nodiscard]] sqlite3* db() const { return db_.get(); }
   [[nodiscard]] bool sampled() const { return sampled_; }
+  [[nodiscard]] std::int64_t bytes() const { return bytes_; }  // without the indexes made
 
  private:
+  struct SchemaRow {
+    std::int64_t rowid = 0;
+    std::int64_t root = 0;
+    std::string name;
+    std::string table;
+    std::string sql;
+    bool shown = true;
+  };
+  struct StatisticsRow {
+    std::string table;
+    std::string index;  // empty: NULL
+    std::string stat;
+  };
+
   void back_up(sqlite3* source, Instant deadline);
   void sample(sqlite3* source, const Schema& schema, Instant deadline);
   void sample_table(sqlite3* source, const Table& table, Instant deadline);
-  [[nodiscard]] Cost run(const TrialQuery& query, const ParameterSet& parameters);
+  void run(const TrialRun& one, bool readonly, double most_steps, Cost& cost);
+  void remember_index(const std::string& name);
+  void edit_schema(const std::set<std::string>& made, const std::set<std::string>& without);
+  [[nodiscard]] std::int64_t size() const;
+  [[nodiscard]] std::vector<StatisticsRow> read_statistics() const;
+  void write_statistics(const std::vector<StatisticsRow>& rows);
 
   TrialLimits limits_;
+  Instant deadline_;
   Database db_;
   bool sampled_ = false;
-  bool statistics_ = false;
+  std::int64_t bytes_ = 0;
+  Statistics statistics_ = Statistics::kAsTheyAre;
+  bool has_statistics_ = false;
+  std::vector<StatisticsRow> original_;
+  std::vector<StatisticsRow> fresh_;
+  std::map<std::string, SchemaRow> rows_;  // indexes that were ever made or hidden, by name
+  std::set<std::string> made_;
 };
 
 }  // namespace mcp::query

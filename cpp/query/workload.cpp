@@ -5,54 +5,107 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "query/expressions.h"
+#include "query/hidden.h"
 #include "sqlite/fingerprint.h"
 
 namespace mcp::query {
 namespace {
 
 constexpr std::size_t kMostQueries = 500;
+constexpr std::size_t kMostTexts = 3;
+constexpr std::size_t kMostGiven = 5;
 // Opcodes that place or remove one index entry, besides one for each column of its record.
 constexpr double kEntrySteps = 4;
 
-}  // namespace
+void add_text(WorkloadQuery& query, const WorkloadEntry& entry) {
+  auto text = std::find(query.texts.begin(), query.texts.end(), entry.sql);
+  if (text == query.texts.end()) {
+    if (query.texts.size() >= kMostTexts) return;
+    text = query.texts.insert(text, entry.sql);
+  }
+  if (entry.parameters != nullptr && query.given.size() < kMostGiven) {
+    query.given.emplace_back(text - query.texts.begin(), entry.parameters);
+  }
+}
 
-Workload prepare_workload(sqlite3* source, const std::vector<WorkloadEntry>& entries) {
-  Workload workload;
+std::vector<WorkloadQuery> by_fingerprint(const std::vector<WorkloadEntry>& entries) {
+  std::vector<WorkloadQuery> queries;
   std::unordered_map<std::string, std::size_t> known;
   for (const WorkloadEntry& entry : entries) {
     if (!(entry.weight > 0) || std::isinf(entry.weight)) {
       throw invalid_argument("weight", std::to_string(entry.weight), "a positive number");
     }
     std::string fingerprint = sqlite::fingerprint(entry.sql);
-    const auto [found, is_new] = known.try_emplace(fingerprint, workload.queries.size());
-    if (!is_new) {
-      workload.queries[found->second].weight += entry.weight;
-      continue;
+    const auto [found, is_new] = known.try_emplace(fingerprint, queries.size());
+    if (is_new) {
+      queries.emplace_back();
+      queries.back().fingerprint = std::move(fingerprint);
     }
-    workload.queries.push_back({.sql = entry.sql,
-                                .fingerprint = std::move(fingerprint),
-                                .weight = entry.weight,
-                                .footprint = {}});
+    WorkloadQuery& query = queries[found->second];
+    query.weight += entry.weight;
+    add_text(query, entry);
   }
   // The heaviest first; what the bound cuts off is the lightest.
-  std::stable_sort(workload.queries.begin(), workload.queries.end(),
+  std::stable_sort(queries.begin(), queries.end(),
                    [](const auto& a, const auto& b) { return a.weight > b.weight; });
-  if (workload.queries.size() > kMostQueries) workload.queries.resize(kMostQueries);
-  std::vector<WorkloadQuery> compiled;
-  for (WorkloadQuery& query : workload.queries) {
-    if (outline_of(query.sql).verb == Verb::kOther) continue;
+  if (queries.size() > kMostQueries) queries.resize(kMostQueries);
+  return queries;
+}
+
+std::set<std::string> functions_of_sqlite() {
+  const Database db = open_memory();
+  std::set<std::string> names;
+  const Statement list = prepare(db.get(), "SELECT DISTINCT lower(name) FROM pragma_function_list");
+  while (step(list.get())) names.insert(column_text(list.get(), 0));
+  return names;
+}
+
+// Triggers and foreign keys: what they do and where.
+void add_hidden(sqlite3* source, WorkloadQuery& query) {
+  for (std::string& sql : hidden_statements(source, query.footprint)) {
     try {
-      query.footprint = footprint_of(source, query.sql, Trust::kTrusted);
+      const Footprint footprint = footprint_of(source, sql, Trust::kTrusted);
+      query.hidden_tables.merge(footprint.tables());
+      query.hidden.push_back(std::move(sql));
+    } catch (const Error&) {
+      continue;  // RAISE and the like stand nowhere else
+    }
+  }
+}
+
+}  // namespace
+
+bool WorkloadQuery::touches(const std::string& table) const {
+  return footprint.reads.count(table) != 0 || footprint.writes.count(table) != 0 ||
+         hidden_tables.count(table) != 0;
+}
+
+Workload prepare_workload(sqlite3* source, const std::vector<WorkloadEntry>& entries) {
+  Workload workload;
+  const std::set<std::string> functions = functions_of_sqlite();
+  for (WorkloadQuery& query : by_fingerprint(entries)) {
+    if (outline_of(query.sql()).verb == Verb::kOther) continue;
+    try {
+      query.footprint = footprint_of(source, query.sql(), Trust::kTrusted);
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::kDatabaseCorrupt) throw;
+      workload.refused.push_back(query.fingerprint + ": " + error.what());
       continue;
     }
-    // Stand-ins stay on the connection: from the first one on, trust no run.
-    query.runnable = !has_stand_ins(source);
-    workload.tables.merge(query.footprint.tables());
-    compiled.push_back(std::move(query));
+    if (!query.footprint.readonly) add_hidden(source, query);
+    query.runnable =
+        std::includes(functions.begin(), functions.end(), query.footprint.functions.begin(),
+                      query.footprint.functions.end());
+    std::set<std::string> tables = query.footprint.tables();
+    workload.tables.merge(tables);
+    workload.tables.insert(query.hidden_tables.begin(), query.hidden_tables.end());
+    workload.queries.push_back(std::move(query));
   }
-  workload.queries = std::move(compiled);
+  // A stand-in for a collation has another order: no run tells anything then.
+  if (has_stand_in_collations(source)) {
+    for (WorkloadQuery& query : workload.queries) query.runnable = false;
+  }
   return workload;
 }
 
@@ -60,33 +113,42 @@ std::vector<CandidateIndex> workload_candidates(sqlite3* source, const Schema& s
                                                 const Workload& workload) {
   std::vector<LookupRequest> requests;
   EqualityWeights weights;
+  std::vector<CandidateIndex> on_expressions;
   for (const WorkloadQuery& query : workload.queries) {
-    for (LookupRequest& request : lookup_requests(source, schema, query.sql)) {
-      for (const RequestedColumn& column : request.equal) {
-        weights[{request.table, column.column}] += query.weight;
+    std::vector<std::string> texts = query.hidden;
+    texts.push_back(query.sql());
+    for (const std::string& sql : texts) {
+      for (LookupRequest& request : lookup_requests(source, schema, sql)) {
+        for (const RequestedColumn& column : request.equal) {
+          weights[{request.table, column.column}] += query.weight;
+        }
+        requests.push_back(std::move(request));
       }
-      requests.push_back(std::move(request));
+      for (CandidateIndex& index : expression_candidates(schema, sql)) {
+        on_expressions.push_back(std::move(index));
+      }
     }
   }
-  return candidates_for(schema, requests, weights);
+  return all_candidates_for(schema, requests, weights, on_expressions);
 }
 
-double write_cost(const CandidateIndex& index, const Workload& workload) {
+double write_cost(const CandidateIndex& index, const WorkloadQuery& query) {
   const double entry = kEntrySteps + static_cast<double>(index.columns.size());
   double cost = 0;
-  for (const WorkloadQuery& query : workload.queries) {
-    for (const auto& [table, changes] : query.footprint.writes) {
-      if (!same_name(table, index.table)) continue;
-      if (changes.inserts) cost += query.weight * entry;
-      if (changes.deletes) cost += query.weight * entry;
-      const bool updates = std::any_of(
-          index.columns.begin(), index.columns.end(), [&changes = changes](const auto& column) {
-            return std::any_of(
-                changes.updated.begin(), changes.updated.end(),
-                [&column](const auto& name) { return same_name(name, column.name); });
-          });
-      if (updates) cost += query.weight * entry * 2;
-    }
+  for (const auto& [table, changes] : query.footprint.writes) {
+    if (!same_name(table, index.table)) continue;
+    if (changes.inserts) cost += entry;
+    if (changes.deletes) cost += entry;
+    const bool updates = std::any_of(
+        index.columns.begin(), index.columns.end(), [&changes = changes](const auto& column) {
+          return std::any_of(
+              changes.updated.begin(), changes.updated.end(), [&column](const auto& name) {
+                return same_name(name, column.name) ||
+                       (column.name.empty() &&
+                        lower(column.expression).find(lower(name)) != std::string::npos);
+              });
+        });
+    if (updates) cost += entry * 2;
   }
   return cost;
 }

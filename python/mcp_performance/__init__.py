@@ -83,15 +83,20 @@ from .monitor import PerformanceMonitor, Recommendation
 
 # query
 from .query import (
+    Advice,
+    DropAdvice,
     IndexAdvice,
     Issue,
     PlanStep,
     QueryAnalyzer,
     QueryReport,
     Rewrite,
+    StatementEffect,
+    StatisticsAdvice,
     WorkloadStatistics,
     analyze_untrusted,
     fingerprint,
+    read_workload,
 )
 
 # sqlite
@@ -101,6 +106,7 @@ from .sqlite import IndexReport, NamedRow, PoolStats, QueryStats, SlowQuery, SQL
 from .tiers import RedisTier, TieredCache, TierStats
 
 __all__ = [
+    "Advice",
     "BackendUnavailable",
     "BatchError",
     "BatchItem",
@@ -120,6 +126,7 @@ __all__ = [
     "ConfigurationError",
     "DatabaseCorrupt",
     "DatabaseError",
+    "DropAdvice",
     "Error",
     "GilBoundWarning",
     "HttpClient",
@@ -170,6 +177,8 @@ __all__ = [
     "SerializationError",
     "SlowQuery",
     "Stage",
+    "StatementEffect",
+    "StatisticsAdvice",
     "TargetRefused",
     "TierStats",
     "TieredCache",
@@ -189,4 +198,5 @@ __all__ = [
     "mcp_request",
     "merge_results",
     "performance_app",
+    "read_workload",
 ]

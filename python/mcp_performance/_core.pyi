@@ -712,6 +712,20 @@ class StatementLog:
     def overall(self) -> dict[str, Any]: ...
 
 # ---- http
+def fingerprint(sql: str, /) -> tuple[str, str]: ...
+def checked_sql(sql: object) -> str: ...
+def analyze(path: str, sql: str, params: object, pool: object) -> str: ...
+def advise(
+    path: str,
+    workload: Sequence[tuple[str, float, object]],
+    pool: object,
+    budget_s: float,
+    most_indexes: int,
+    most_bytes: int,
+    progress: Callable[[str, float], object] | None,
+) -> str: ...
+
+# HTTP
 
 @final
 class HttpReply(tuple[int, list[tuple[str, str]], bytes]):

@@ -4,17 +4,34 @@ from __future__ import annotations
 
 from .._core import fingerprint
 from ._analyzer import QueryAnalyzer
-from ._report import IndexAdvice, Issue, PlanStep, QueryReport, Rewrite, WorkloadStatistics
+from ._report import (
+    Advice,
+    DropAdvice,
+    IndexAdvice,
+    Issue,
+    PlanStep,
+    QueryReport,
+    Rewrite,
+    StatementEffect,
+    StatisticsAdvice,
+    WorkloadStatistics,
+)
 from ._untrusted import analyze_untrusted
+from ._workload import read_workload
 
 __all__ = [
+    "Advice",
+    "DropAdvice",
     "IndexAdvice",
     "Issue",
     "PlanStep",
     "QueryAnalyzer",
     "QueryReport",
     "Rewrite",
+    "StatementEffect",
+    "StatisticsAdvice",
     "WorkloadStatistics",
     "analyze_untrusted",
     "fingerprint",
+    "read_workload",
 ]

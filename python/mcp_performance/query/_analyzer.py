@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from .. import _core, config
-from .._base._checks import file_name, integer, number
-from ..errors import ConfigurationError
+from .._base._checks import file_name, flag, function, integer, number
+from ..errors import ConfigurationError, QueryError
 from ..sqlite import QueryStats, SQLitePool
 from ._report import (
-    IndexAdvice,
+    Advice,
     QueryReport,
     WorkloadStatistics,
     advice_from,
     report_from,
 )
+from ._workload import Entry, Workload, entries_of
 
 __all__ = ["QueryAnalyzer"]
 
-Workload: TypeAlias = Sequence[str | tuple[str, float]]
-"""Statements, each with a weight (how often it runs) or the weight 1."""
-
+_MOST_INDEXES = 64
 _LONGEST_SECONDS = 1e9
 
 
@@ -86,31 +86,81 @@ class QueryAnalyzer:
         found = _core.analyze(self._readable_path(), sql, params, self._pool)
         return report_from(json.loads(found))
 
-    def advise(self, workload: Workload | None = None, *, budget: float = 10.0) -> list[IndexAdvice]:
+    def advise(
+        self,
+        workload: Workload | None = None,
+        *,
+        budget: float = 10.0,
+        max_indexes: int = 16,
+        max_bytes: int | None = None,
+        apply: bool = False,
+        progress: Callable[[str, float], object] | None = None,
+    ) -> Advice:
         """Find the indexes that the workload lacks, and try them on a copy of the data in memory.
 
-        Candidates are the columns compared for equality, then a range or the order, then what makes the index
-        cover the query. They are made one at a time on a sample, the statements that would use them are run,
-        and the best set is chosen greedily by weight. That set is made on a copy of the whole database (up to
-        256 MiB, a sample of larger ones) and measured again; an index is kept if the planner uses it and the
-        statements got cheaper. Where the statements hold ``?``, values are taken from the tables.
+        Candidates come from what the planner asks for: columns compared for equality, then a range or the
+        order, then what makes the index cover the query; expressions that are compared; what triggers and
+        foreign keys look up. They are made on a copy of the database (a sample of one that is larger than
+        256 MiB), and sets of them are tried: each statement is planned with the set and run when its plan is
+        new. An index is kept if it is used and what uses it got cheaper. Indexes that pay only together
+        (arms of an OR, both sides of a join) are tried together. What counts is the work that SQLite does,
+        not the clock: the same workload has the same advice.
+
+        The answer also names indexes of the database that can go, and ``ANALYZE`` where that is what helps.
 
         Args:
-            workload: statements, or ``(statement, weight)`` pairs. ``None``: what the pool saw, weighted by
-                calls, or what was recorded.
-            budget: seconds for copying and measuring; what does not fit is advised on the planner's word,
-                with ``verified`` false.
+            workload: statements, ``(statement, weight)`` pairs, ``(statement, weight, params)`` triples, or
+            the
+                path of a log (:func:`read_workload`). ``None``: what the pool saw, weighted by calls, or
+                what was recorded. Where no parameters are given, values are taken from the tables.
+            budget: seconds for copying, choosing and measuring. 0: the planner's word alone, with
+                ``verified`` false.
+            max_indexes: how many may be advised.
+            max_bytes: what they may take together; by default 0.6 times the database.
+            apply: create the indexes that were verified, and run ``ANALYZE`` if it is advised, in one
+                transaction. Without it nothing is ever written. No index is ever dropped.
+            progress: called with what is being done and how far that is, from 0 to 1.
 
         Raises:
-            ConfigurationError: a weight or the budget is not a positive number.
-            QueryError: the database cannot be read. Statements that SQLite refuses are left out instead.
+            ConfigurationError: a weight, the budget or a bound is wrong, or a log cannot be read.
+            QueryError: the database cannot be read. Statements that SQLite refuses are left out instead, and
+                named in ``notes``.
         """
         _seconds("budget", budget)
-        entries = self._seen() if workload is None else [_entry(item) for item in workload]
+        integer("max_indexes", max_indexes, 1, _MOST_INDEXES)
+        most_bytes = 0 if max_bytes is None else integer("max_bytes", max_bytes, 1)
+        flag("apply", apply)
+        if progress is not None:
+            function("progress", progress)
+        entries = self._seen() if workload is None else entries_of(workload)
         if not entries:
-            return []
-        found = _core.advise(self._readable_path(), entries, float(budget), budget > 0)
-        return [advice_from(index) for index in json.loads(found)]
+            return Advice()
+        found = _core.advise(
+            self._readable_path(), entries, self._pool, float(budget), max_indexes, most_bytes, progress
+        )
+        advice = advice_from(json.loads(found))
+        if apply:
+            advice.applied = self._create(advice)
+        return advice
+
+    def _create(self, advice: Advice) -> tuple[str, ...]:
+        statements = [index.ddl for index in advice if index.verified]
+        if advice.statistics is not None:
+            statements.append(advice.statistics.ddl)
+        if not statements:
+            return ()
+        path = self._readable_path()
+        connection = sqlite3.connect(path, uri=path.startswith("file:"), isolation_level=None)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in statements:
+                connection.execute(statement)
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise QueryError(f"{path}: nothing was created: {error}") from error
+        finally:
+            connection.close()
+        return tuple(statements)
 
     def record(self, sql: str, seconds: float, rows: int = 0) -> None:
         """Count one execution, where no pool does.
@@ -156,8 +206,8 @@ class QueryAnalyzer:
             return WorkloadStatistics(**_core._sqlite_overall_totals(self._pool))
         return WorkloadStatistics(**self._log.overall())
 
-    def _seen(self) -> list[tuple[str, float]]:
-        return [(seen.sample, float(seen.calls)) for seen in self.queries() if seen.calls > 0]
+    def _seen(self) -> list[Entry]:
+        return [(seen.sample, float(seen.calls), None) for seen in self.queries() if seen.calls > 0]
 
     def _readable_path(self) -> str:
         if self._path == ":memory:":
@@ -169,13 +219,3 @@ class QueryAnalyzer:
 
 def _seconds(name: str, value: float) -> float:
     return number(name, value, 0, _LONGEST_SECONDS, unit="seconds")
-
-
-def _entry(item: object) -> tuple[str, float]:
-    if isinstance(item, str):
-        return _core.checked_sql(item), 1.0
-    if isinstance(item, (tuple, list)) and len(item) == 2:
-        sql, weight = item
-        if isinstance(weight, (int, float)) and not isinstance(weight, bool):
-            return _core.checked_sql(sql), float(weight)
-    raise ConfigurationError(f"workload item {item!r}: expected a statement, or a statement and its weight")

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["IndexAdvice", "Issue", "PlanStep", "QueryReport", "Rewrite", "WorkloadStatistics"]
+from ._html import advice_as_html, report_as_html
+
+__all__ = [
+    "Advice",
+    "DropAdvice",
+    "IndexAdvice",
+    "Issue",
+    "PlanStep",
+    "QueryReport",
+    "Rewrite",
+    "StatementEffect",
+    "StatisticsAdvice",
+    "WorkloadStatistics",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +76,24 @@ class IndexAdvice:
     over them of weight times opcodes a run. ``None`` where nothing was run."""
     cost_after: float | None = None
     """The same with the index."""
+    seconds_before: float | None = None
+    """Processor time of those runs, the least of a few; summed likewise."""
+    seconds_after: float | None = None
+    rows_before: float | None = None
+    """Rows that full scans and automatic indexes go over in those runs; summed likewise."""
+    rows_after: float | None = None
+    runs: int = 0
+    """Runs behind those figures: the fewest of any statement."""
+    bytes: int | None = None
+    """What the index takes in the file, as on the copy."""
     write_cost: float = 0.0
     """Opcodes that keeping the index adds to the workload's INSERT, UPDATE and DELETE, weighted likewise."""
+    write_costs: Mapping[str, float] = field(default_factory=dict)
+    """The same by fingerprint, for one run of the statement."""
+    confidence: str = "low"
+    """``"high"``: measured with the statement's own values; ``"medium"``: with values from the tables or on a
+    sample; ``"low"``: the planner's word."""
+    reason: str = ""
     verified: bool = False
     """Whether the index was made, and the statements were run before and after, on a copy of the data (on a
     sample where the database is larger than 256 MiB). Otherwise the planner was asked on an empty clone."""
@@ -72,6 +101,113 @@ class IndexAdvice:
     def to_dict(self) -> dict[str, Any]:
         """The fields, ready for JSON."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class DropAdvice:
+    """An index of the database that can go. It is never dropped for you."""
+
+    ddl: str
+    """``DROP INDEX ...``, ready to run."""
+    index: str
+    table: str
+    reason: str
+    """``"redundant"``: another index does all that it does. ``"unused"``: nothing in the workload uses it."""
+    evidence: str
+    bytes: int | None = None
+    write_cost: float = 0.0
+    """Opcodes that the workload's writes are spared, weighted."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, ready for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsAdvice:
+    """``ANALYZE``, where the planner chooses better with fresh statistics; tried on the copy."""
+
+    ddl: str
+    cost_before: float
+    """Units of work of the whole workload with the indexes that would be advised without it."""
+    cost_after: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, ready for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class StatementEffect:
+    """One run of a statement of the workload, before and with all that is advised."""
+
+    fingerprint: str
+    weight: float
+    cost_before: float
+    """Opcodes of SQLite's virtual machine."""
+    cost_after: float
+    seconds_before: float
+    """Processor time, the least of a few runs."""
+    seconds_after: float
+    rows_before: float
+    """Rows that full scans and automatic indexes go over."""
+    rows_after: float
+    runs: int
+    at_least: bool
+    """The run before was stopped at its limit: it costs more than these figures."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, ready for JSON."""
+        return asdict(self)
+
+
+class Advice(list[IndexAdvice]):
+    """The indexes that a workload lacks, the most useful first, and what else was found out."""
+
+    drops: tuple[DropAdvice, ...] = ()
+    statistics: StatisticsAdvice | None = None
+    statements: tuple[StatementEffect, ...] = ()
+    """Of the statements that were run."""
+    notes: tuple[str, ...] = ()
+    """Statements that were left out, with the reason, and those whose plan depends on the values."""
+    database_bytes: int | None = None
+    sampled: bool = False
+    """The database is large: all was measured on a sample of its rows."""
+    applied: tuple[str, ...] = ()
+    """The statements that ``apply=True`` has run."""
+
+    @property
+    def seconds_before(self) -> float:
+        """Of the whole workload, weighted."""
+        return sum(one.weight * one.seconds_before for one in self.statements)
+
+    @property
+    def seconds_after(self) -> float:
+        """The same with all that is advised."""
+        return sum(one.weight * one.seconds_after for one in self.statements)
+
+    @property
+    def bytes(self) -> int:
+        """Of all advised indexes that were made."""
+        return sum(index.bytes or 0 for index in self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON."""
+        return {
+            "indexes": [index.to_dict() for index in self],
+            "drops": [drop.to_dict() for drop in self.drops],
+            "statistics": self.statistics.to_dict() if self.statistics else None,
+            "statements": [one.to_dict() for one in self.statements],
+            "notes": list(self.notes),
+            "database_bytes": self.database_bytes,
+            "sampled": self.sampled,
+            "applied": list(self.applied),
+            "seconds_before": self.seconds_before,
+            "seconds_after": self.seconds_after,
+        }
+
+    def _repr_html_(self) -> str:
+        return advice_as_html(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +242,9 @@ class QueryReport:
         """The fields, ready for JSON."""
         return asdict(self)
 
+    def _repr_html_(self) -> str:
+        return report_as_html(self)
+
 
 @dataclass(frozen=True, slots=True)
 class WorkloadStatistics:
@@ -130,9 +269,27 @@ class WorkloadStatistics:
         return asdict(self)
 
 
-def advice_from(found: Mapping[str, Any]) -> IndexAdvice:
+def index_from(found: Mapping[str, Any]) -> IndexAdvice:
     """From the core's JSON."""
-    return IndexAdvice(**{**found, "columns": tuple(found["columns"]), "used_by": tuple(found["used_by"])})
+    whole = None if found["bytes"] is None else int(found["bytes"])
+    columns, used_by = tuple(found["columns"]), tuple(found["used_by"])
+    return IndexAdvice(**{**found, "columns": columns, "used_by": used_by, "bytes": whole})
+
+
+def advice_from(found: Mapping[str, Any]) -> Advice:
+    """From the core's JSON."""
+    advice = Advice(index_from(index) for index in found["indexes"])
+    advice.drops = tuple(
+        DropAdvice(**{**drop, "bytes": None if drop["bytes"] is None else int(drop["bytes"])})
+        for drop in found["drops"]
+    )
+    if "statistics" in found:
+        advice.statistics = StatisticsAdvice(**found["statistics"])
+    advice.statements = tuple(StatementEffect(**one) for one in found["statements"])
+    advice.notes = tuple(found["notes"])
+    advice.database_bytes = None if found["database_bytes"] is None else int(found["database_bytes"])
+    advice.sampled = found["sampled"]
+    return advice
 
 
 def _plan_from(steps: Sequence[Mapping[str, Any]]) -> tuple[PlanStep, ...]:
@@ -151,6 +308,6 @@ def report_from(found: Mapping[str, Any]) -> QueryReport:
         hash=found["hash"],
         issues=tuple(Issue(**issue) for issue in found["issues"]),
         plan=_plan_from(found["plan"]),
-        indexes=tuple(advice_from(index) for index in found["indexes"]),
+        indexes=tuple(index_from(index) for index in found["indexes"]),
         rewrites=tuple(Rewrite(**rewrite) for rewrite in found["rewrites"]),
     )

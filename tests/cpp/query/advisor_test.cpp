@@ -17,7 +17,7 @@ constexpr const char* kRows =
 
 TEST(Advisor, ProvesWhatItAdvises) {
   const TestDatabase file(kRows);
-  const auto advice = advise(file.path(), {{"SELECT c FROM t WHERE a = ?", 1.0}}, {});
+  const auto advice = advise(file.path(), {{"SELECT c FROM t WHERE a = ?", 1.0, {}}}, {}).indexes;
   ASSERT_EQ(advice.size(), 1U);
   EXPECT_EQ(advice[0].ddl, "CREATE INDEX idx_t_a ON t(a)");
   EXPECT_TRUE(advice[0].verified);
@@ -28,12 +28,12 @@ TEST(Advisor, ProvesWhatItAdvises) {
 TEST(Advisor, LargeDatabasesAreSampled) {
   const TestDatabase file(kRows);
   AdviceOptions options;
-  options.choice = {.copy_bytes = 1, .sample_rows = 2'000};
-  options.proof = {.copy_bytes = 1, .sample_rows = 5'000};
-  const auto advice = advise(file.path(), {{"SELECT c FROM t WHERE a = ?", 1.0}}, options);
+  options.copy = {.copy_bytes = 1, .sample_rows = 5'000};
+  const auto advice =
+      advise(file.path(), {{"SELECT c FROM t WHERE a = ?", 1.0, {}}}, options).indexes;
   ASSERT_EQ(advice.size(), 1U);
   EXPECT_TRUE(advice[0].verified);
-  const auto whole = advise(file.path(), {{"SELECT c FROM t WHERE a = ?", 1.0}}, {});
+  const auto whole = advise(file.path(), {{"SELECT c FROM t WHERE a = ?", 1.0, {}}}, {}).indexes;
   EXPECT_LT(*advice[0].cost_before, *whole.at(0).cost_before);
 }
 
@@ -41,7 +41,8 @@ TEST(Advisor, SaysWhenNothingWasMeasured) {
   const TestDatabase file(kRows);
   AdviceOptions options;
   options.measure = false;
-  const auto advice = advise(file.path(), {{"SELECT c FROM t WHERE a = ?", 1.0}}, options);
+  const auto advice =
+      advise(file.path(), {{"SELECT c FROM t WHERE a = ?", 1.0, {}}}, options).indexes;
   ASSERT_EQ(advice.size(), 1U);
   EXPECT_FALSE(advice[0].verified);
   EXPECT_FALSE(advice[0].cost_before.has_value());
@@ -51,25 +52,27 @@ TEST(Advisor, ABudgetThatIsTooSmallLeavesThePlannersWord) {
   const TestDatabase file(kRows);
   AdviceOptions options;
   options.budget_ns = 1;
-  const auto advice = advise(file.path(), {{"SELECT c FROM t WHERE a = ?", 1.0}}, options);
+  const auto advice =
+      advise(file.path(), {{"SELECT c FROM t WHERE a = ?", 1.0, {}}}, options).indexes;
   ASSERT_EQ(advice.size(), 1U);
   EXPECT_FALSE(advice[0].verified);
 }
 
 TEST(Advisor, SmallTablesNeedNoIndex) {
   const TestDatabase file(kRows);
-  EXPECT_TRUE(advise(file.path(), {{"SELECT v FROM small WHERE k = 'a'", 1.0}}, {}).empty());
+  EXPECT_TRUE(
+      advise(file.path(), {{"SELECT v FROM small WHERE k = 'a'", 1.0, {}}}, {}).indexes.empty());
 }
 
 TEST(Advisor, AnIndexThatTheTableBeginsWithIsNotAdvisedAgain) {
   const std::string script = std::string(kRows) + "CREATE INDEX own ON t(a, b);";
   const TestDatabase file(script.c_str());
-  EXPECT_TRUE(advise(file.path(), {{"SELECT c FROM t WHERE a = ?", 1.0}}, {}).empty());
+  EXPECT_TRUE(advise(file.path(), {{"SELECT c FROM t WHERE a = ?", 1.0, {}}}, {}).indexes.empty());
 }
 
 TEST(Advisor, AWeightThatIsNoneIsRefusedByItsValue) {
   const TestDatabase file(kRows);
-  EXPECT_THROW(static_cast<void>(advise(file.path(), {{"SELECT 1", -1.0}}, {})), Error);
+  EXPECT_THROW(static_cast<void>(advise(file.path(), {{"SELECT 1", -1.0, {}}}, {})), Error);
 }
 
 }  // namespace

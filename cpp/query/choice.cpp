@@ -1,0 +1,312 @@
+#include "query/choice.h"
+
+#include <algorithm>
+#include <iterator>
+
+namespace mcp::query {
+namespace {
+
+constexpr double kShowing_units = 15'000;
+// Of its cost before: what one statement must fall below, and by how much of its first cost.
+constexpr double kWorthwhile = 0.8;
+constexpr double kNegligible = 0.03;
+// Of what the workload costs now: what is not worth an index.
+constexpr double kLittle = 0.003;
+// A shorter index is taken for a longer one when it leaves so little more to pay.
+constexpr double kNearlyAsGood = 0.15;
+constexpr double kCovering_units = 4'000;  // of each run
+constexpr double kBetter = 0.99;
+// A plan that costs so many times what the statement costs now, and so much of its first cost more,
+// is as bad as any.
+constexpr double kHopeless = 1.5;
+constexpr double kHopelessMore = 0.05;
+constexpr double kLeastTried_steps = 400'000;
+constexpr int kExchanges = 2;
+
+}  // namespace
+
+bool begins_with(const CandidateIndex& longer, const CandidateIndex& shorter) {
+  const auto& columns = shorter.columns;
+  const auto& more = longer.columns;
+  return longer.table == shorter.table && more.size() > columns.size() &&
+         std::equal(columns.begin(), columns.end(), more.begin(),
+                    [](const IndexColumn& a, const IndexColumn& b) {
+                      return a.name == b.name && a.expression == b.expression &&
+                             a.collation == b.collation && a.descending == b.descending;
+                    });
+}
+
+std::set<std::string> Choice::names_of(const OptionSet& set) const {
+  std::set<std::string> names;
+  for (const std::size_t option : set) names.insert(options_[option].index.name);
+  return names;
+}
+
+void Choice::finish(ChoiceState& state) const {
+  state.total = 0;
+  state.bytes = 0;
+  for (std::size_t i = 0; i < state.costs.size(); ++i) {
+    state.total += costs_.weight(i) * state.costs[i];
+  }
+  for (const std::size_t option : state.chosen) {
+    state.total += options_[option].write_units;
+    state.bytes += options_[option].bytes;
+  }
+}
+
+ChoiceState Choice::evaluate(const OptionSet& chosen, double most_steps) {
+  trial_.show(names_of(chosen));
+  ChoiceState state{.chosen = chosen, .costs = {}};
+  for (std::size_t i = 0; i < costs_.size(); ++i) {
+    state.costs.push_back(costs_.of(i, most_steps).cost.units());
+  }
+  finish(state);
+  return state;
+}
+
+ChoiceState Choice::changed(const ChoiceState& from, const OptionSet& to) {
+  OptionSet difference;
+  std::set_symmetric_difference(from.chosen.begin(), from.chosen.end(), to.begin(), to.end(),
+                                std::inserter(difference, difference.end()));
+  std::set<std::size_t> concerned;
+  for (const std::size_t option : difference) {
+    const std::set<std::size_t>& concerns = options_[option].concerns;
+    concerned.insert(concerns.begin(), concerns.end());
+  }
+  trial_.show(names_of(to));
+  meter_.spend(kShowing_units);
+  ChoiceState state{.chosen = to, .costs = from.costs};
+  for (const std::size_t i : concerned) {
+    const Cost& cost = costs_.of(i, most_steps(i, from.costs[i])).cost;
+    state.costs[i] = cost.units();
+    state.uncertain = state.uncertain || (cost.stopped && state.costs[i] > from.costs[i]);
+    least_[i] = std::min(least_[i], state.costs[i]);
+  }
+  finish(state);
+  return state;
+}
+
+// What is added does nothing but cover.
+bool Choice::only_covers(const OptionSet& without, const OptionSet& with) const {
+  return std::all_of(with.begin(), with.end(), [&](std::size_t option) {
+    return without.count(option) != 0 || options_[option].index.covering;
+  });
+}
+
+bool Choice::is_worthwhile(const ChoiceState& without, const ChoiceState& with) const {
+  if (with.total > without.total * (1 - kLittle)) return false;
+  const double least = only_covers(without.chosen, with.chosen) ? kCovering_units : 0;
+  for (std::size_t i = 0; i < with.costs.size(); ++i) {
+    const double saved = without.costs[i] - with.costs[i];
+    if (with.costs[i] < kWorthwhile * without.costs[i] && saved > least &&
+        saved > kNegligible * before_[i]) {
+      return true;
+    }
+  }
+  return false;
+}
+
+double Choice::most_steps(std::size_t query, double now) const {
+  return std::max({kHopeless * now, now + kHopelessMore * before_[query], kLeastTried_steps});
+}
+
+bool Choice::fits(const OptionSet& set) const {
+  std::int64_t bytes = 0;
+  for (const std::size_t option : set) bytes += options_[option].bytes;
+  return set.size() <= limits_.indexes && bytes <= limits_.bytes;
+}
+
+// Of both budgets.
+double Choice::share_of(const ChoiceState& from, const ChoiceState& to) const {
+  const auto indexes = static_cast<double>(to.chosen.size() - from.chosen.size());
+  const auto bytes = static_cast<double>(to.bytes - from.bytes);
+  return indexes / static_cast<double>(limits_.indexes) +
+         bytes / static_cast<double>(std::max<std::int64_t>(limits_.bytes, 1));
+}
+
+// No more than this can be saved by the move, as far as is known.
+double Choice::most_gain(const ChoiceState& from, const OptionSet& move) const {
+  std::set<std::size_t> concerned;
+  for (const std::size_t option : move) {
+    concerned.insert(options_[option].concerns.begin(), options_[option].concerns.end());
+  }
+  double gain = 0;
+  for (const std::size_t i : concerned) gain += costs_.weight(i) * (from.costs[i] - least_[i]);
+  return gain;
+}
+
+// What the planner uses for a statement when it may use all that is visible.
+void Choice::add_used_together(std::set<OptionSet>& moves, const OptionSet& visible) {
+  trial_.show(names_of(visible));
+  for (std::size_t i = 0; i < costs_.size() && !meter_.is_spent(); ++i) {
+    const PlanCost& found = costs_.of(i, most_steps(i, before_[i]));
+    least_[i] = std::min(least_[i], found.cost.units());
+    OptionSet together;
+    for (const std::size_t option : visible) {
+      if (found.indexes.count(options_[option].index.name) != 0) together.insert(option);
+    }
+    used_.insert(together.begin(), together.end());
+    if (together.size() > 1) moves.insert(std::move(together));
+  }
+}
+
+std::vector<OptionSet> Choice::moves(const std::set<OptionSet>& groups) {
+  std::set<OptionSet> moves = groups;
+  OptionSet all;
+  OptionSet keys_only;
+  for (std::size_t option = 0; option < options_.size(); ++option) {
+    all.insert(option);
+    if (!options_[option].index.covering) keys_only.insert(option);
+  }
+  add_used_together(moves, all);
+  add_used_together(moves, keys_only);
+  for (const std::size_t option : keys_only) moves.insert({option});
+  for (const std::size_t option : used_) moves.insert({option});
+  return {moves.begin(), moves.end()};
+}
+
+bool Choice::add_best(ChoiceState& state, const std::vector<OptionSet>& moves) {
+  ChoiceState best;
+  double best_score = 0;
+  for (const OptionSet& move : moves) {
+    if (meter_.is_spent()) break;
+    OptionSet to = state.chosen;
+    to.insert(move.begin(), move.end());
+    if (to.size() == state.chosen.size() || !fits(to)) continue;
+    ChoiceState sized{.chosen = to, .costs = state.costs};
+    finish(sized);
+    const double share = share_of(state, sized);
+    if (most_gain(state, move) / share <= best_score) continue;
+    ChoiceState with = changed(state, to);
+    const double score = (state.total - with.total) / share;
+    if (with.uncertain || score <= best_score || !is_worthwhile(state, with)) continue;
+    best_score = score;
+    best = std::move(with);
+  }
+  if (best_score <= 0) return false;
+  state = std::move(best);
+  return true;
+}
+
+void Choice::take_out_the_useless(ChoiceState& state) {
+  const OptionSet chosen = state.chosen;
+  for (const std::size_t option : chosen) {
+    if (meter_.is_spent()) return;
+    OptionSet fewer = state.chosen;
+    fewer.erase(option);
+    ChoiceState without = changed(state, fewer);
+    if (!without.uncertain && !is_worthwhile(without, state)) state = std::move(without);
+  }
+}
+
+bool Choice::is_nearly_as_good(const ChoiceState& longer, const ChoiceState& shorter,
+                               bool uncovers) const {
+  double left = 0;
+  double before = 0;
+  double runs = 0;
+  for (std::size_t i = 0; i < longer.costs.size(); ++i) {
+    if (longer.costs[i] == shorter.costs[i]) continue;
+    left += costs_.weight(i) * longer.costs[i];
+    before += costs_.weight(i) * before_[i];
+    runs += costs_.weight(i);
+  }
+  const double covering_pays =
+      uncovers ? std::max(kNegligible * before, kCovering_units * runs) : 0;
+  return shorter.total <= longer.total + std::max(kNearlyAsGood * left, covering_pays);
+}
+
+// More columns where they pay.
+void Choice::lengthen(ChoiceState& state) {
+  const OptionSet chosen = state.chosen;
+  for (const std::size_t option : chosen) {
+    ChoiceState best = state;
+    for (std::size_t other = 0; other < options_.size(); ++other) {
+      if (meter_.is_spent()) return;
+      if (state.chosen.count(other) != 0 ||
+          !begins_with(options_[other].index, options_[option].index)) {
+        continue;
+      }
+      OptionSet longer = state.chosen;
+      longer.erase(option);
+      longer.insert(other);
+      if (!fits(longer)) continue;
+      ChoiceState with = changed(state, longer);
+      const bool uncovers = options_[other].index.covering && !options_[option].index.covering;
+      if (!with.uncertain && with.total < best.total && !is_nearly_as_good(with, state, uncovers)) {
+        best = std::move(with);
+      }
+    }
+    state = std::move(best);
+  }
+}
+
+// Columns must pay: a prefix that is nearly as good takes the place of the whole.
+void Choice::shorten(ChoiceState& state) {
+  const OptionSet chosen = state.chosen;
+  for (const std::size_t option : chosen) {
+    std::vector<std::size_t> prefixes;
+    for (std::size_t other = 0; other < options_.size(); ++other) {
+      if (begins_with(options_[option].index, options_[other].index)) prefixes.push_back(other);
+    }
+    std::stable_sort(prefixes.begin(), prefixes.end(), [this](std::size_t a, std::size_t b) {
+      return options_[a].index.columns.size() < options_[b].index.columns.size();
+    });
+    for (const std::size_t prefix : prefixes) {
+      if (meter_.is_spent()) return;
+      OptionSet shorter = state.chosen;
+      shorter.erase(option);
+      shorter.insert(prefix);
+      ChoiceState with = changed(state, shorter);
+      const bool uncovers = options_[option].index.covering && !options_[prefix].index.covering;
+      if (with.uncertain || !is_nearly_as_good(state, with, uncovers)) continue;
+      state = std::move(with);
+      break;
+    }
+  }
+}
+
+// One index for another on the same table: for less to pay.
+void Choice::exchange(ChoiceState& state) {
+  const OptionSet chosen = state.chosen;
+  for (const std::size_t option : chosen) {
+    if (state.chosen.count(option) == 0) continue;
+    for (std::size_t other = 0; other < options_.size(); ++other) {
+      if (meter_.is_spent()) return;
+      if (options_[other].index.table != options_[option].index.table ||
+          state.chosen.count(other) != 0 || state.chosen.count(option) == 0) {
+        continue;
+      }
+      if (most_gain(state, {other}) < (1 - kBetter) * state.total) continue;
+      OptionSet to = state.chosen;
+      to.erase(option);
+      to.insert(other);
+      if (!fits(to)) continue;
+      ChoiceState with = changed(state, to);
+      if (with.uncertain || with.total >= kBetter * state.total) continue;
+      if (is_worthwhile(state, with)) state = std::move(with);
+    }
+  }
+}
+
+ChoiceState Choice::run(const ChoiceState& before, const std::set<OptionSet>& groups) {
+  before_ = before.costs;
+  least_ = before.costs;
+  ChoiceState state = before;
+  const std::vector<OptionSet> all = moves(groups);
+  while (add_best(state, all)) {
+  }
+  for (int turn = 0; turn < kExchanges; ++turn) {
+    const OptionSet start = state.chosen;
+    take_out_the_useless(state);
+    exchange(state);
+    lengthen(state);
+    shorten(state);
+    while (add_best(state, all)) {
+    }
+    if (state.chosen == start) break;
+  }
+  take_out_the_useless(state);
+  return state;
+}
+
+}  // namespace mcp::query

@@ -1,0 +1,88 @@
+// choice.h: the set of indexes that a workload is best served by, under a budget of indexes and
+// bytes. Every set is tried: made visible on a trial, and the statements that it concerns are
+// planned and, where the plan is new, run.
+//
+// Greedy over single indexes and over the groups that the planner uses together for one statement
+// (both sides of a join, the arms of an OR), then what no longer pays is taken out and longer
+// indexes are exchanged for shorter ones. Decided by units (Cost), so the same workload has the
+// same choice.
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "query/costs.h"
+
+namespace mcp::query {
+
+struct IndexOption {
+  CandidateIndex index;
+  std::int64_t bytes = 0;
+  double write_units = 0;               // a weighted sum over the writes that are not run
+  std::set<std::size_t> concerns = {};  // statements that touch its table
+};
+
+struct ChoiceLimits {
+  std::size_t indexes = 16;
+  std::int64_t bytes = 0;
+};
+
+using OptionSet = std::set<std::size_t>;
+
+struct ChoiceState {
+  OptionSet chosen;
+  std::vector<double> costs;  // units a run, by statement
+  double total = 0;           // weighted, with the price of writes
+  std::int64_t bytes = 0;
+  // A statement got so much worse that its run was stopped: its cost is a lower bound.
+  bool uncertain = false;
+};
+
+class Choice {
+ public:
+  Choice(Trial& trial, WorkloadCosts& costs, const std::vector<IndexOption>& options,
+         ChoiceLimits limits, Meter& meter)
+      : trial_(trial), costs_(costs), options_(options), limits_(limits), meter_(meter) {}
+
+  // `before` is what each statement costs without any option; `groups` are options that may pay
+  // only together, besides those that plans show. Throws Error.
+  ChoiceState run(const ChoiceState& before, const std::set<OptionSet>& groups);
+  // The same state anew, for other statistics or as a start. A run is stopped at `most_steps`.
+  ChoiceState evaluate(const OptionSet& chosen, double most_steps);
+
+ private:
+  [[nodiscard]] ChoiceState changed(const ChoiceState& from, const OptionSet& to);
+  [[nodiscard]] std::set<std::string> names_of(const OptionSet& set) const;
+  [[nodiscard]] double most_steps(std::size_t query, double now) const;
+  void finish(ChoiceState& state) const;
+  [[nodiscard]] std::vector<OptionSet> moves(const std::set<OptionSet>& groups);
+  void add_used_together(std::set<OptionSet>& moves, const OptionSet& visible);
+  [[nodiscard]] bool is_worthwhile(const ChoiceState& without, const ChoiceState& with) const;
+  [[nodiscard]] bool only_covers(const OptionSet& without, const OptionSet& with) const;
+  [[nodiscard]] bool fits(const OptionSet& set) const;
+  [[nodiscard]] double share_of(const ChoiceState& from, const ChoiceState& to) const;
+  [[nodiscard]] double most_gain(const ChoiceState& from, const OptionSet& move) const;
+  bool add_best(ChoiceState& state, const std::vector<OptionSet>& moves);
+  void take_out_the_useless(ChoiceState& state);
+  void lengthen(ChoiceState& state);
+  void shorten(ChoiceState& state);
+  void exchange(ChoiceState& state);
+  [[nodiscard]] bool is_nearly_as_good(const ChoiceState& longer, const ChoiceState& shorter,
+                                       bool uncovers) const;
+
+  Trial& trial_;
+  WorkloadCosts& costs_;
+  const std::vector<IndexOption>& options_;
+  const ChoiceLimits limits_;
+  Meter& meter_;
+  std::vector<double> before_;
+  std::set<std::size_t> used_;  // options that the planner takes when it may have all
+  std::vector<double> least_;   // the least that was ever seen, by statement
+};
+
+// True when the longer index can do all that the shorter one does.
+[[nodiscard]] bool begins_with(const CandidateIndex& longer, const CandidateIndex& shorter);
+
+}  // namespace mcp::query

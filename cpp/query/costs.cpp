@@ -1,0 +1,50 @@
+#include "query/costs.h"
+
+#include "query/plan.h"
+
+namespace mcp::query {
+namespace {
+
+constexpr double kPlanning_units = 5'000;
+
+// Names of the indexes of a table that are there now, as a text.
+std::string indexes_on(sqlite3* db, const std::string& table) {
+  const Statement names =
+      prepare(db,
+              "SELECT group_concat(name, '/') FROM (SELECT name FROM pragma_index_list(?1) "
+              "ORDER BY name)");
+  bind_text(names.get(), 1, table);
+  return step(names.get()) ? column_text(names.get(), 0) : std::string();
+}
+
+}  // namespace
+
+const PlanCost& WorkloadCosts::of(std::size_t number, double most_steps) {
+  const CostedQuery& query = queries_[number];
+  std::string plan;
+  std::set<std::string> indexes;
+  std::string_view explained;
+  for (const TrialRun& run : query.trial.runs) {
+    if (run.sql == explained) continue;  // another set of values for the same text
+    explained = run.sql;
+    for (const PlanStep& step : explain(trial_.db(), run.sql)) {
+      plan += step.detail + '\n';
+      if (!step.index.empty()) indexes.insert(step.index);
+    }
+    meter_.spend(kPlanning_units);
+  }
+  for (const std::string& table : query.hidden_tables) {
+    plan += table + ": " + indexes_on(trial_.db(), table) + '\n';
+  }
+  PlanCost& known = known_[{number, std::move(plan)}];
+  const bool enough =
+      known.cost.runs > 0 && (!known.cost.stopped || known.cost.steps * 1.5 >= most_steps);
+  if (!enough) {
+    known.cost = trial_.measure(query.trial, most_steps);
+    known.indexes = std::move(indexes);
+    meter_.spend(known.cost.units() * known.cost.runs);
+  }
+  return known;
+}
+
+}  // namespace mcp::query

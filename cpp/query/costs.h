@@ -1,0 +1,63 @@
+// costs.h: what each statement of a workload costs with the indexes that a trial shows. A statement
+// is run once for each plan that it is seen to have, and remembered.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "query/trial.h"
+
+namespace mcp::query {
+
+// How much work is left. It is counted in units, so that the same workload gets the same advice on
+// an idle machine and on a busy one; the clock has the last word.
+class Meter {
+ public:
+  Meter(double units, Instant deadline) : left_(units), deadline_(deadline) {}
+
+  void spend(double units) noexcept { left_ -= units; }
+  [[nodiscard]] bool is_spent() const { return left_ <= 0 || now_precise() > deadline_; }
+  [[nodiscard]] double left() const noexcept { return left_; }
+
+ private:
+  double left_;
+  Instant deadline_;
+};
+
+struct PlanCost {
+  Cost cost;
+  std::set<std::string> indexes;  // that the plan names
+};
+
+struct CostedQuery {
+  TrialQuery trial;
+  // Its plan does not show all that it does (triggers, foreign keys): these are the tables where it
+  // does that, and any change of their indexes may change its cost.
+  std::set<std::string> hidden_tables;
+  double weight = 1;
+  bool sampled_values = false;  // parameters whose values are taken from the tables
+};
+
+class WorkloadCosts {
+ public:
+  WorkloadCosts(Trial& trial, const std::vector<CostedQuery>& queries, Meter& meter)
+      : trial_(trial), queries_(queries), meter_(meter) {}
+
+  // With the indexes that the trial shows now. Runs are stopped at `most_steps`. Throws Error.
+  const PlanCost& of(std::size_t query, double most_steps);
+
+  [[nodiscard]] std::size_t size() const { return queries_.size(); }
+  [[nodiscard]] double weight(std::size_t query) const { return queries_[query].weight; }
+
+ private:
+  Trial& trial_;
+  const std::vector<CostedQuery>& queries_;
+  Meter& meter_;
+  std::map<std::pair<std::size_t, std::string>, PlanCost> known_;  // by query and plan
+};
+
+}  // namespace mcp::query
