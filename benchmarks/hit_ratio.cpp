@@ -5,11 +5,11 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <unordered_set>
 #include <vector>
 
 #include "cache/cache_core.h"
+#include "cache/policies.h"
 
 namespace {
 
@@ -52,10 +52,9 @@ std::uint64_t replay(const std::vector<std::uint64_t>& keys, std::uint64_t capac
 
 int main(int argc, char** argv) {
   if (argc < 3) {
-    std::fprintf(stderr, "usage: hit_ratio adaptive|lru CAPACITY... < keys\n");
+    std::fprintf(stderr, "usage: hit_ratio POLICY CAPACITY... < keys\n");
     return 2;
   }
-  const bool lru = std::strcmp(argv[1], "lru") == 0;
   std::vector<std::uint64_t> keys;
   std::uint64_t block[4096];
   while (const std::size_t got = std::fread(block, sizeof(block[0]), 4096, stdin)) {
@@ -63,8 +62,11 @@ int main(int argc, char** argv) {
   }
   for (int arg = 2; arg < argc; ++arg) {
     const std::uint64_t capacity = std::strtoull(argv[arg], nullptr, 10);
-    const std::uint64_t hits = lru ? replay<mcp::cache::LruPolicy>(keys, capacity)
-                                   : replay<mcp::cache::AdaptivePolicy>(keys, capacity);
+    std::uint64_t hits = 0;
+    const bool known = mcp::cache::Policies::with_name(
+        argv[1],
+        [&]<class Policy>(std::type_identity<Policy>) { hits = replay<Policy>(keys, capacity); });
+    expect(known, "no policy of that name");
     std::printf("%llu %llu %zu\n", static_cast<unsigned long long>(capacity),
                 static_cast<unsigned long long>(hits), keys.size());
   }

@@ -28,6 +28,9 @@ from statistics import mean
 import _native
 from _check import same, within
 
+from mcp_performance._core import CACHE_POLICIES
+
+SAME_AS = {"lru": "LRU"}  # policies, and what simulators call them
 TRACES = _native.ROOT.parent / "shared" / "traces"
 SIMULATED = {"OPT", "reference"}  # no library: Belady's optimum, and the design simulated beforehand
 
@@ -101,68 +104,66 @@ def belady_hits(keys: Sequence[int], uses: list[int], capacity: int) -> int:
 def check(
     trace: str,
     keys: array.array[int],
-    adaptive: dict[int, int],
-    lru: dict[int, int],
+    hits: dict[str, dict[int, int]],
     optimum: dict[int, int] | None = None,
 ) -> None:
-    """Hits of both policies by capacity, against the same replay in plain Python.
+    """Hits of each policy by capacity, against the same replay in plain Python.
 
     Belady's takes a while: of a long trace the *optimum* is believed, if it is known.
     """
     accesses = keys.tolist()
     believed = optimum is not None and len(keys) > LONG
     uses = [] if believed else next_uses(accesses)
-    for capacity in lru:
+    for capacity in hits["lru"]:
         cell = f"{trace}, {capacity}"
-        same(f"{cell}, hits of LRU", lru[capacity], lru_hits(accesses, capacity))
+        same(f"{cell}, hits of LRU", hits["lru"][capacity], lru_hits(accesses, capacity))
         most = optimum[capacity] if optimum and believed else belady_hits(accesses, uses, capacity)
         if optimum:
             same(f"{cell}, hits of Belady's optimum", most, optimum[capacity])
-        within(f"{cell}, hits of LRU beside Belady's", lru[capacity], 0, most)
-        within(f"{cell}, hits beside Belady's", adaptive[capacity], 0, most)
+        for policy, by_capacity in hits.items():
+            within(f"{cell}, hits of {policy} beside Belady's", by_capacity[capacity], 0, most)
 
 
-def replay(
-    program: Path, peers: dict[Cell, dict[str, float]], traces: Path
-) -> tuple[dict[Cell, float], dict[Cell, float]]:
-    """The hit ratios of the adaptive policy and of LRU, checked."""
+def replay(program: Path, peers: dict[Cell, dict[str, float]], traces: Path) -> dict[str, dict[Cell, float]]:
+    """The hit ratios of each policy, checked."""
     capacities: dict[str, list[int]] = defaultdict(list)
     for trace, capacity in peers:
         capacities[trace].append(capacity)
-    ours: dict[Cell, float] = {}
-    lru: dict[Cell, float] = {}
+    ratios: dict[str, dict[Cell, float]] = {policy: {} for policy in CACHE_POLICIES}
     for trace, sizes in capacities.items():
         keys = array.array("Q", gzip.decompress((traces / f"{trace}.u64.gz").read_bytes()))
-        by = {policy: hits_of(program, policy, keys, sizes) for policy in ("adaptive", "lru")}
+        by = {policy: hits_of(program, policy, keys, sizes) for policy in CACHE_POLICIES}
         optimum = {size: round(peers[trace, size]["OPT"] * len(keys)) for size in sizes}
-        check(trace, keys, by["adaptive"], by["lru"], optimum)
-        for size in sizes:
-            ours[trace, size] = by["adaptive"][size] / len(keys)
-            lru[trace, size] = by["lru"][size] / len(keys)
-    return ours, lru
+        check(trace, keys, by, optimum)
+        for policy, hits in by.items():
+            ratios[policy] |= {(trace, size): hits[size] / len(keys) for size in sizes}
+    return ratios
 
 
 def check_small(program: Path) -> None:
-    """Both policies on a small trace: skewed reads, with a loop now and then."""
+    """Every policy on a small trace: skewed reads, with a loop now and then."""
     draw = random.Random(3)
     keys = array.array("Q")
     for _ in range(20):
         keys.extend(int(draw.paretovariate(0.6)) for _ in range(1000))
         keys.extend(range(10**12, 10**12 + 300))
     sizes = [1, 10, 100, 500]
-    adaptive, lru = (hits_of(program, policy, keys, sizes) for policy in ("adaptive", "lru"))
-    check("a small trace", keys, adaptive, lru)
-    print(f"hits of {len(keys)}: {adaptive}, LRU {lru}")
+    hits = {policy: hits_of(program, policy, keys, sizes) for policy in CACHE_POLICIES}
+    check("a small trace", keys, hits)
+    print(f"hits of {len(keys)}: {hits}")
 
 
 def best_library(peers: dict[str, float]) -> tuple[float, str]:
     return max((ratio, name) for name, ratio in peers.items() if name not in SIMULATED)
 
 
-def report(ours: dict[Cell, float], peers: dict[Cell, dict[str, float]], every_cell: bool) -> str:
+def report(
+    ratios: dict[str, dict[Cell, float]], peers: dict[Cell, dict[str, float]], every_cell: bool
+) -> str:
+    ours = ratios["adaptive"]
     names = sorted(set.intersection(*(set(cell) for cell in peers.values())))
     means = {name: mean(cell[name] for cell in peers.values()) for name in names}
-    means["mcp_performance adaptive"] = mean(ours.values())
+    means |= {f"mcp_performance {policy}": mean(of.values()) for policy, of in ratios.items()}
     means["best library of each cell"] = mean(best_library(cell)[0] for cell in peers.values())
     lines = [
         f"Mean hit ratio over {len(ours)} cells",
@@ -202,10 +203,12 @@ def main() -> int:
         print(f"hit_ratio: skipped, there are no traces in {options.traces}")
         return 0
     peers = read_peers(peers_file)
-    ours, lru = replay(_native.program("hit_ratio", quick=False), peers, options.traces)
-    drift = max(abs(lru[cell] - peers[cell]["LRU"]) for cell in peers)
-    text = report(ours, peers, options.all or options.record)
-    text += f"\n\nThe `lru` policy is within {100 * drift:.4f} points of the simulated LRU in every cell."
+    ratios = replay(_native.program("hit_ratio", quick=False), peers, options.traces)
+    text = report(ratios, peers, options.all or options.record)
+    for policy, simulated in SAME_AS.items():
+        drift = max(abs(ratios[policy][cell] - peers[cell][simulated]) for cell in peers)
+        points = f"{100 * drift:.4f} points of the simulated {simulated}"
+        text += f"\n\nThe `{policy}` policy is within {points} in every cell."
     print(text)
     if options.record:
         _native.record("hit-ratio", f"## Hit ratio\n\n{_native.machine()}\n\n{text}")

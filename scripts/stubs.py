@@ -222,6 +222,8 @@ class Stub:
             kind = f"Callable[[{taken}], {ast.unparse(node.returns or ast.Tuple())}]"
         elif kind == "ContextVar":
             kind = "ContextVar[Any]"
+        elif kind == "tuple":
+            kind = "tuple[str, ...]"
         return f"{name}: {self.type_of(kind)}\n"
 
     def imports(self) -> Iterator[str]:

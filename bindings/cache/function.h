@@ -62,6 +62,9 @@ struct PackedCall {
 [[nodiscard]] PyObject* answer_slowly(CachedFunction* self, const Call& call, const KeyView& view,
                                       bool is_absent);
 
+// What CachedFunction::vectorcall is to be, by the shape of the signature and the policy.
+[[nodiscard]] vectorcallfunc entry_for(const CachedFunction* self) noexcept;
+
 // Loads anew whatever the cache holds, and stores.
 [[nodiscard]] PyObject* refresh(CachedFunction* self, const Call& call, const KeyView& view);
 

@@ -58,11 +58,11 @@ PyObject* cache_new(PyTypeObject* type, PyObject*, PyObject*) {
   return nullptr;
 }
 
-// _configure(maxsize, is_lru, ttl_ns, idle_ns, weigher, on_evict, clock)
+// _configure(maxsize, policy, ttl_ns, idle_ns, weigher, on_evict, clock)
 PyObject* configure(PyObject* object, PyObject* args) {
   PyObject *maxsize, *ttl, *idle, *weigher, *on_evict, *clock;
-  int is_lru;
-  if (!PyArg_ParseTuple(args, "OpOOOOO:_configure", &maxsize, &is_lru, &ttl, &idle, &weigher,
+  const char* policy;
+  if (!PyArg_ParseTuple(args, "OsOOOOO:_configure", &maxsize, &policy, &ttl, &idle, &weigher,
                         &on_evict, &clock)) {
     return nullptr;
   }
@@ -77,7 +77,10 @@ PyObject* configure(PyObject* object, PyObject* args) {
     settings.capacity = PyLong_AsUnsignedLongLong(maxsize);
     if (PyErr_Occurred()) return nullptr;
   }
-  settings.is_lru = is_lru != 0;
+  settings.policy = policy;
+  if (!cache::Policies::with_name(policy, [](auto) {})) {
+    return PyErr_Format(PyExc_ValueError, "policy=%s: there is none of that name", policy);
+  }
   Duration idle_ttl = kNever;
   if (!parse_nanoseconds(ttl, settings.ttl) || !parse_nanoseconds(idle, idle_ttl)) return nullptr;
   settings.idle_ttl = idle_ttl == kNever ? 0 : idle_ttl;
@@ -505,8 +508,8 @@ PyMethodDef methods[] = {
      "For a tier: store what is behind."},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "For annotations."},
     {"_configure", configure, METH_VARARGS,
-     "_configure($self, maxsize, is_lru, ttl_ns, idle_ns, weigher, on_evict, clock, /)\n--\n\n"
-     "_configure(self, maxsize: int | None, is_lru: bool, ttl_ns: int | None, idle_ns: int | None, "
+     "_configure($self, maxsize, policy, ttl_ns, idle_ns, weigher, on_evict, clock, /)\n--\n\n"
+     "_configure(self, maxsize: int | None, policy: str, ttl_ns: int | None, idle_ns: int | None, "
      "weigher: Callable[[_K, _V], int] | None, on_evict: Callable[[_K, _V, str], object] | None, "
      "clock: Callable[[], float] | None, /) -> None\n\n"
      "Settings, while the cache is empty."},
@@ -584,34 +587,16 @@ PyType_Slot slots[] = {
 PyType_Spec spec = {"mcp_performance._core.CacheBase", sizeof(CacheObject), 0,
                     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE, slots};
 
-PyObject* set_parser(PyObject*, PyObject* function) {
-  set_ttl_parser(function);
-  Py_RETURN_NONE;
+bool add_cache_policies(PyObject* module) {
+  const Ref names = Ref::steal(PyList_New(0));
+  bool added = static_cast<bool>(names);
+  cache::Policies::for_each([&]<class Policy>(std::type_identity<Policy>) {
+    const Ref name = Ref::steal(PyUnicode_FromString(Policy::kName));
+    added = added && name && PyList_Append(names.get(), name.get()) == 0;
+  });
+  const Ref tuple = Ref::steal(added ? PyList_AsTuple(names.get()) : nullptr);
+  return tuple && PyModule_AddObjectRef(module, "CACHE_POLICIES", tuple.get()) == 0;
 }
-
-PyObject* set_keeper(PyObject*, PyObject* function) {
-  set_housekeeper(function);
-  Py_RETURN_NONE;
-}
-
-PyObject* forget_loads(PyObject*, PyObject*) {
-  forget_loads_after_fork();
-  Py_RETURN_NONE;
-}
-
-PyMethodDef module_methods[] = {
-    {"_set_ttl_parser", set_parser, METH_O,
-     "_set_ttl_parser(parse, /)\n--\n\n"
-     "_set_ttl_parser(parse: Callable[[str, Any], int | None], /) -> None\n\n"
-     "What reads a ttl that is no plain number."},
-    {"_set_housekeeper", set_keeper, METH_O,
-     "_set_housekeeper(watch, /)\n--\n\n"
-     "_set_housekeeper(watch: Callable[[Any], object], /) -> None\n\n"
-     "What watches caches whose entries expire."},
-    {"_forget_loads_after_fork", forget_loads, METH_NOARGS,
-     "_forget_loads_after_fork()\n--\n\n-> None\n\n"
-     "For the child of a fork."},
-    {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace
 
@@ -621,8 +606,8 @@ bool add_cache_type(PyObject* module) {
     return false;
   }
   cache_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
-  return cache_type != nullptr && PyModule_AddType(module, cache_type) == 0 &&
-         PyModule_AddFunctions(module, module_methods) == 0;
+  return cache_type != nullptr && add_cache_policies(module) &&
+         PyModule_AddType(module, cache_type) == 0 && add_cache_hooks(module);
 }
 
 }  // namespace mcp::python

@@ -43,5 +43,6 @@ PyObject* cache_settle(PyObject* cache, PyObject* const* args, Py_ssize_t nargs)
 PyObject* cache_settle_failure(PyObject* cache, PyObject* const* args, Py_ssize_t nargs);
 
 [[nodiscard]] bool add_cache_type(PyObject* module);
+[[nodiscard]] bool add_cache_hooks(PyObject* module);  // hooks.cpp
 
 }  // namespace mcp::python

@@ -46,12 +46,12 @@ CacheState::~CacheState() = default;
 void CacheState::configure(const CacheSettings& settings) {
   const std::uint64_t capacity = settings.is_unbounded ? kUnbounded : settings.capacity;
   const cache::CacheOptions options{.capacity = capacity, .idle_ttl = settings.idle_ttl};
-  auto lru =
-      settings.is_lru || settings.is_unbounded ? std::make_unique<LruCore>(options) : nullptr;
-  auto adaptive = lru == nullptr ? std::make_unique<AdaptiveCore>(options) : nullptr;
+  // Without a bound nothing is ever chosen, and the plainest order serves.
+  const std::string_view policy = settings.is_unbounded ? cache::LruPolicy::kName : settings.policy;
+  cache::Policies::with_name(policy, [&]<class Policy>(std::type_identity<Policy>) {
+    core_ = std::make_unique<CoreOf<Policy>>(options);
+  });
   is_configured_ = true;
-  lru_ = std::move(lru);
-  adaptive_ = std::move(adaptive);
   capacity_ = settings.capacity;
   is_unbounded_ = settings.is_unbounded;
   ttl_ = settings.ttl;
@@ -198,7 +198,7 @@ bool CacheState::weigh(PyObject* key, PyObject* value, std::uint32_t& weight) {
   }
   const long long number = PyLong_AsLongLong(answer.get());
   if (number == -1 && PyErr_Occurred()) PyErr_Clear();
-  if (number < 0 || number > static_cast<long long>(AdaptiveCore::kMaxWeight)) {
+  if (number < 0 || number > static_cast<long long>(CoreOf<cache::LruPolicy>::kMaxWeight)) {
     PyErr_Format(PyExc_ValueError, "weigher returned %R: expected 0 to 4294967295", answer.get());
     return false;
   }

@@ -13,6 +13,8 @@
 
 #include <memory>
 #include <string>
+#include <type_traits>
+#include <variant>
 #include <vector>
 
 #include "base/clock.h"
@@ -22,6 +24,7 @@
 #include "bindings/cache/load_table.h"
 #include "cache/cache_core.h"
 #include "cache/invalidation_feed.h"
+#include "cache/policies.h"
 
 namespace mcp::python {
 
@@ -42,10 +45,10 @@ struct CacheFigures {
 struct CacheSettings {
   std::uint64_t capacity = 1024;
   bool is_unbounded = false;
-  bool is_lru = false;
-  Duration ttl = kNever;        // of entries that bring none of their own
-  Duration idle_ttl = 0;        // 0: none
-  PyObject* weigher = nullptr;  // borrowed; nullptr for none
+  std::string policy = cache::AdaptivePolicy::kName;  // one of cache::Policies
+  Duration ttl = kNever;                              // of entries that bring none of their own
+  Duration idle_ttl = 0;                              // 0: none
+  PyObject* weigher = nullptr;                        // borrowed; nullptr for none
   PyObject* on_evict = nullptr;
   PyObject* clock = nullptr;
 };
@@ -87,15 +90,18 @@ struct Lookup {
 };
 
 class CacheState {
+  template <class Policy>
+  using CoreOf = cache::CacheCore<PyObject*, Stored, Policy>;
+  template <class... Policy>
+  using AnyCore = std::variant<std::unique_ptr<CoreOf<Policy>>...>;
+
+ public:
   // Calls f with the core, whichever policy it has.
   template <class F>
   decltype(auto) with_core(F&& f) {
-    return adaptive_ != nullptr ? f(*adaptive_) : f(*lru_);
+    return std::visit([&](auto& core) -> decltype(auto) { return f(*core); }, core_);
   }
 
- public:
-  using AdaptiveCore = cache::CacheCore<PyObject*, Stored, cache::AdaptivePolicy>;
-  using LruCore = cache::CacheCore<PyObject*, Stored, cache::LruPolicy>;
   using Displaced = cache::Displaced<PyObject*, Stored>;
 
   explicit CacheState(PyObject* owner);
@@ -235,7 +241,6 @@ class CacheState {
   [[nodiscard]] bool measure(Extent& extent);
   [[nodiscard]] std::uint64_t capacity() const noexcept { return capacity_; }
   [[nodiscard]] bool is_unbounded() const noexcept { return is_unbounded_; }
-  [[nodiscard]] bool is_lru() const noexcept { return lru_ != nullptr; }
   [[nodiscard]] Duration ttl() const noexcept { return ttl_; }
   [[nodiscard]] Duration idle_ttl() const noexcept { return idle_ttl_; }
   [[nodiscard]] Instant next_expiry() {
@@ -254,7 +259,7 @@ class CacheState {
 
   // The core behind with_core(), for entry points that are chosen by policy.
   [[nodiscard]] void* core() const noexcept {
-    return adaptive_ != nullptr ? static_cast<void*>(adaptive_.get()) : lru_.get();
+    return std::visit([](const auto& core) -> void* { return core.get(); }, core_);
   }
 
   LoadTable& loads() noexcept { return loads_; }
@@ -298,9 +303,8 @@ class CacheState {
   void bury_dead(std::size_t limit);
   void watch_expiry();
 
-  PyObject* owner_;                         // the Python object that holds this; borrowed
-  std::unique_ptr<AdaptiveCore> adaptive_;  // one of the two
-  std::unique_ptr<LruCore> lru_;
+  PyObject* owner_;  // the Python object that holds this; borrowed
+  cache::Policies::into<AnyCore> core_;
   TagTable tags_;
   LoadTable loads_;
   std::uint64_t capacity_ = 0;

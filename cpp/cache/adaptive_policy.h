@@ -21,6 +21,7 @@ namespace mcp::cache {
 
 class AdaptivePolicy {
  public:
+  static constexpr const char* kName = "adaptive";
   using Node = WindowClock::Node;
   using Placement = WindowClock::Queue;
 

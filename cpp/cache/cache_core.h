@@ -40,7 +40,7 @@
 // A policy keeps Policy::Node in each entry and orders the entries: admit() makes room for a new
 // entry (victims leave through a callback) and returns a Placement for insert(); on_hit(); remove()
 // for entries that leave otherwise; detach() and attach() around a change of weight; relocate()
-// when an index changes. AdaptivePolicy and LruPolicy are the two.
+// when an index changes. policies.h has the list.
 //
 // Invariants: weight() <= capacity(); an entry is in the table once, in one queue of the policy,
 // and in the wheel iff it can expire.

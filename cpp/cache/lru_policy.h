@@ -12,6 +12,7 @@ namespace mcp::cache {
 
 class LruPolicy {
  public:
+  static constexpr const char* kName = "lru";
   struct Node {
     Index prev = kNone;
     Index next = kNone;

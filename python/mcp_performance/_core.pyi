@@ -106,6 +106,8 @@ class RequestWindow:
 
 _KEYWORDS: object
 
+CACHE_POLICIES: tuple[str, ...]
+
 class CacheBase(Generic[_K, _V]):
     """The native base of mcp_performance.Cache."""
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
@@ -180,7 +182,7 @@ class CacheBase(Generic[_K, _V]):
     def _configure(
         self,
         maxsize: int | None,
-        is_lru: bool,
+        policy: str,
         ttl_ns: int | None,
         idle_ns: int | None,
         weigher: Callable[[_K, _V], int] | None,

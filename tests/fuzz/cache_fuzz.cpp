@@ -6,6 +6,7 @@
 #include <set>
 
 #include "cache/cache_core.h"
+#include "cache/policies.h"
 #include "cache/reference_cache.h"
 
 namespace {
@@ -37,7 +38,6 @@ void run(Input input) {
   CacheOptions options;
   options.capacity = input.byte();
   options.idle_ttl = static_cast<Duration>(input.byte() >> 6) << 30;
-  options.grace = static_cast<Duration>(input.byte() >> 6) << 29;
   Core core(options);
   typename Core::Displaced out;
   std::set<std::uint64_t> held;
@@ -104,8 +104,7 @@ void run(Input input) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  run<LruPolicy>({data, size});
-  run<AdaptivePolicy>({data, size});
+  Policies::for_each([&]<class Policy>(std::type_identity<Policy>) { run<Policy>({data, size}); });
   run<testing::FixedWindowPolicy>({data, size});
   return 0;
 }

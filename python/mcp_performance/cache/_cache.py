@@ -13,7 +13,7 @@ from collections.abc import (
     ValuesView,
 )
 from types import EllipsisType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from .. import _core
 from .._base import _registry
@@ -29,7 +29,8 @@ __all__ = ["Cache", "check_maxsize"]
 K = TypeVar("K")
 V = TypeVar("V")
 
-POLICIES = ("adaptive", "lru")
+Policy: TypeAlias = Literal["adaptive", "lru"]
+"""``adaptive`` has the best hit ratios; ``lru`` is exact."""
 _LARGEST = 2**62
 _MISSING: Any = object()
 
@@ -95,23 +96,23 @@ class Cache(_core.CacheBase[K, V], MutableMapping[K, V], Generic[K, V]):
         *,
         ttl: Ttl = None,
         idle_ttl: Ttl = None,
-        policy: str = "adaptive",
+        policy: Policy = "adaptive",
         weigher: Callable[[K, V], int] | None = None,
         on_evict: Callable[[K, V, str], object] | None = None,
         name: str | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        choice("policy", policy, POLICIES)
+        choice("policy", policy, _core.CACHE_POLICIES)
         for option, hook in (("weigher", weigher), ("on_evict", on_evict), ("clock", clock)):
             if hook is not None and not callable(hook):
                 raise TypeError(f"{option}={hook!r}: expected a callable or None")
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name={name!r}: expected a str or None")
         self._name = name
-        self._policy = policy
+        self._policy: Policy = policy
         self._configure(
             check_maxsize(maxsize),
-            policy == "lru",
+            policy,
             nanoseconds("ttl", ttl),
             nanoseconds("idle_ttl", idle_ttl),
             weigher,
@@ -136,8 +137,8 @@ class Cache(_core.CacheBase[K, V], MutableMapping[K, V], Generic[K, V]):
         return self._name
 
     @property
-    def policy(self) -> str:
-        """Which entries make room: ``"adaptive"`` or ``"lru"``."""
+    def policy(self) -> Policy:
+        """Which entries make room."""
         return self._policy
 
     async def aget_or_load(

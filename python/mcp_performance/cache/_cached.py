@@ -19,7 +19,7 @@ from .._base._stats import CacheInfo, CacheStats, Ttl
 from .._core import CachedFunction, CachedMethod
 from . import _backend
 from ._backend import CacheBackend
-from ._cache import POLICIES, Cache, check_maxsize
+from ._cache import Cache, Policy, check_maxsize
 from ._key import Plan, compile_plan, functools_plan, signature_of
 from ._tags import tag_maker
 
@@ -48,7 +48,7 @@ def cached(
     typed: bool = False,
     *,
     ttl: TtlOption = ...,
-    policy: str = "adaptive",
+    policy: Policy = "adaptive",
     key: Callable[..., Any] | None = None,
     ignore: Iterable[str] = (),
     tags: Tags = (),
@@ -81,7 +81,7 @@ def cached(maxsize: Any = 1024, typed: bool = False, **options: Any) -> Any:
         ttl: lifetime of a result: seconds, a ``timedelta``, ``"5m"``, ``None`` for ever, or a callable of
             the result (which may answer 0: do not store). ``config.CACHE_TTL`` unless given; with *cache*,
             that cache's own.
-        policy: ``"adaptive"`` or ``"lru"``.
+        policy: as of :class:`Cache`.
         key: ``key(*args, **kwargs)`` makes the key. Whatever else the function reads must be in it: for one
             that asks ``current_user``, a context variable, ``key=lambda page: (current_user.get(), page)``.
         ignore: names of parameters that are no part of the key.
@@ -134,7 +134,7 @@ def cached_method(
     typed: bool = False,
     *,
     ttl: TtlOption = ...,
-    policy: str = "adaptive",
+    policy: Policy = "adaptive",
     key: Callable[..., Any] | None = None,
     ignore: Iterable[str] = (),
     tags: Tags = (),
@@ -234,7 +234,7 @@ class _Options:
                 function(option, hook)
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name={name!r}: expected a str or None")
-        choice("policy", policy, POLICIES)
+        choice("policy", policy, _core.CACHE_POLICIES)
         if cache is not None and not isinstance(cache, (Cache, CacheBackend)):
             raise TypeError(f"cache={cache!r}: expected a Cache, a CacheBackend such as TieredCache, or None")
         self.maxsize = check_maxsize(maxsize)
@@ -386,12 +386,12 @@ def _name_of(function: Any) -> str:
     return name
 
 
-def _private_cache(maxsize: int | None, policy: str) -> Cache[Any, Any]:
+def _private_cache(maxsize: int | None, policy: Policy) -> Cache[Any, Any]:
     """A cache that reports know only through its function."""
     made: Cache[Any, Any] = Cache.__new__(Cache)
     made._name = None
     made._policy = policy
-    made._configure(maxsize, policy == "lru", None, None, None, None, None)
+    made._configure(maxsize, policy, None, None, None, None, None)
     return made
 
 

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "cache/policies.h"
+
 namespace mcp::cache {
 namespace {
 
@@ -46,8 +48,8 @@ struct Fixture {
 
 template <class Policy>
 class CacheCoreTest : public testing::Test {};
-using Policies = testing::Types<AdaptivePolicy, LruPolicy>;
-TYPED_TEST_SUITE(CacheCoreTest, Policies);
+using EveryPolicy = Policies::into<testing::Types>;
+TYPED_TEST_SUITE(CacheCoreTest, EveryPolicy);
 
 TYPED_TEST(CacheCoreTest, FindsWhatWasInserted) {
   Fixture<TypeParam> cache({.capacity = 1000});

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cache/cache_core.h"
+#include "cache/policies.h"
 #include "cache/reference_cache.h"
 #include "cache/test_rounds.h"
 

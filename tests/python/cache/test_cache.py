@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cache_support import Clock
-from mcp_performance import Cache, CacheStats, ConfigurationError
+from mcp_performance import Cache, CacheStats, ConfigurationError, _core
 from mcp_performance._base import _registry
 
 
@@ -101,7 +101,7 @@ def test_compares_and_hashes_by_identity() -> None:
 # ---- capacity
 
 
-@pytest.mark.parametrize("policy", ["adaptive", "lru"])
+@pytest.mark.parametrize("policy", _core.CACHE_POLICIES)
 def test_never_holds_more_than_its_capacity(policy: str) -> None:
     cache: Cache[int, int] = Cache(10, policy=policy)
     for i in range(1000):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cache_support import Clock
-from mcp_performance import Cache
+from mcp_performance import Cache, _core
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_an_error_in_hash_propagates() -> None:
         lambda cache: gc.collect(),
     ],
 )
-@pytest.mark.parametrize("policy", ["adaptive", "lru"])
+@pytest.mark.parametrize("policy", _core.CACHE_POLICIES)
 def test_eq_may_change_the_cache_under_a_lookup(change: Any, policy: str) -> None:
     cache: Cache[Key, int] = Cache(8, policy=policy)
     for i in range(8):

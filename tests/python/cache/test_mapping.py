@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cache_support import Clock, settle
-from mcp_performance import Cache, cached
+from mcp_performance import Cache, _core, cached
 
 # ---- setdefault
 
@@ -186,7 +186,7 @@ def test_a_weigher_is_asked_about_values_alone() -> None:
     assert cache.stats().evictions == 2
 
 
-@pytest.mark.parametrize("policy", ["adaptive", "lru"])
+@pytest.mark.parametrize("policy", _core.CACHE_POLICIES)
 @pytest.mark.parametrize("seed", range(5))
 def test_entries_and_weight_are_those_that_iteration_shows(policy: str, seed: int) -> None:
     rng = random.Random(seed)
