@@ -30,7 +30,7 @@ from _check import same, within
 
 from mcp_performance._core import CACHE_POLICIES
 
-SAME_AS = {"lru": "LRU"}  # policies, and what simulators call them
+SAME_AS = {"lru": "LRU", "sieve": "SIEVE"}  # policies, and what simulators call them
 TRACES = _native.ROOT.parent / "shared" / "traces"
 SIMULATED = {"OPT", "reference"}  # no library: Belady's optimum, and the design simulated beforehand
 

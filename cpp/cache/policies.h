@@ -10,6 +10,7 @@
 
 #include "cache/adaptive_policy.h"
 #include "cache/lru_policy.h"
+#include "cache/sieve_policy.h"
 
 namespace mcp::cache {
 
@@ -31,6 +32,6 @@ struct PolicyList {
   }
 };
 
-using Policies = PolicyList<AdaptivePolicy, LruPolicy>;
+using Policies = PolicyList<AdaptivePolicy, LruPolicy, SievePolicy>;
 
 }  // namespace mcp::cache

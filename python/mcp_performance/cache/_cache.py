@@ -29,8 +29,8 @@ __all__ = ["Cache", "check_maxsize"]
 K = TypeVar("K")
 V = TypeVar("V")
 
-Policy: TypeAlias = Literal["adaptive", "lru"]
-"""``adaptive`` has the best hit ratios; ``lru`` is exact."""
+Policy: TypeAlias = Literal["adaptive", "lru", "sieve"]
+"""``adaptive`` has the best hit ratios; ``lru`` is exact; ``sieve`` moves nothing at a hit."""
 _LARGEST = 2**62
 _MISSING: Any = object()
 
@@ -74,7 +74,8 @@ class Cache(_core.CacheBase[K, V], MutableMapping[K, V], Generic[K, V]):
             nothing.
         ttl: lifetime of entries that are stored without one: seconds, a ``timedelta``, ``"5m"``, or ``None``.
         idle_ttl: lifetime since the last read, likewise.
-        policy: which entries make room: ``"adaptive"`` (best hit ratio) or ``"lru"`` (exact).
+        policy: which entries make room: ``"adaptive"`` (best hit ratio), ``"lru"`` (exact) or ``"sieve"``
+            (SIEVE: in order of arrival, but for what was read since the hand last passed).
         weigher: ``weigher(key, value) -> int``, the room an entry takes, at least 0. Failures that
             ``negative_ttl`` remembers weigh 1.
         on_evict: ``on_evict(key, value, cause)``, called after an entry or a value left, with *cause* one of

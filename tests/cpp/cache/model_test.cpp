@@ -156,6 +156,12 @@ TEST(CacheModel, LruIsTheReference) {
   }
 }
 
+TEST(CacheModel, SieveIsTheReference) {
+  for (int seed = 0; seed < test_rounds(150); ++seed) {
+    ASSERT_NO_FATAL_FAILURE((compare<SievePolicy, ReferenceSieve>(seed, 400)));
+  }
+}
+
 TEST(CacheModel, TheAdaptiveQueuesAreTheReference) {
   for (int seed = 0; seed < test_rounds(150); ++seed) {
     ASSERT_NO_FATAL_FAILURE((compare<FixedWindowPolicy, ReferenceWindowClock>(seed, 400)));

@@ -66,6 +66,72 @@ class ReferenceLru {
   Order order_;
 };
 
+// SIEVE over (key, weight, visited), the oldest first; the hand is a place in that order.
+class ReferenceSieve {
+ public:
+  explicit ReferenceSieve(std::uint64_t capacity) : capacity_(capacity) {}
+
+  void hit(Key key) { order_[place(key)].visited = true; }
+  std::vector<Key> admit(Key /*key*/, std::uint64_t weight) { return make_room(weight); }
+
+  std::vector<Key> make_room(std::uint64_t weight) {
+    std::vector<Key> evicted;
+    while (!order_.empty() && this->weight() + weight > capacity_) {
+      hand_ %= order_.size();
+      while (order_[hand_].visited) {
+        order_[hand_].visited = false;
+        hand_ = (hand_ + 1) % order_.size();
+      }
+      evicted.push_back(order_[hand_].key);
+      take_out(hand_);
+    }
+    return evicted;
+  }
+
+  void insert(Key key, std::uint64_t weight) { order_.push_back({key, weight, false}); }
+  void remove(Key key) { take_out(place(key)); }
+  std::vector<Key> reweigh(Key key, std::uint64_t weight) {
+    Entry entry = order_[place(key)];
+    remove(key);
+    std::vector<Key> evicted = make_room(weight);
+    entry.weight = weight;
+    order_.push_back(entry);
+    return evicted;
+  }
+  void set_capacity(std::uint64_t capacity) { capacity_ = capacity; }
+  void clear() {
+    order_.clear();
+    hand_ = 0;
+  }
+
+ private:
+  struct Entry {
+    Key key;
+    std::uint64_t weight;
+    bool visited;
+  };
+  [[nodiscard]] std::size_t place(Key key) const {
+    const auto at =
+        std::find_if(order_.begin(), order_.end(), [&](auto& e) { return e.key == key; });
+    return static_cast<std::size_t>(at - order_.begin());
+  }
+  // The hand then points at what was behind it; behind the newest, it begins at the oldest again.
+  void take_out(std::size_t at) {
+    order_.erase(order_.begin() + static_cast<std::ptrdiff_t>(at));
+    if (at < hand_) --hand_;
+    if (hand_ == order_.size()) hand_ = 0;
+  }
+  [[nodiscard]] std::uint64_t weight() const {
+    std::uint64_t sum = 0;
+    for (const Entry& entry : order_) sum += entry.weight;
+    return sum;
+  }
+
+  std::uint64_t capacity_;
+  std::vector<Entry> order_;
+  std::size_t hand_ = 0;
+};
+
 // The two queues of the adaptive policy with a window that stays as it is; stamps count misses.
 class ReferenceWindowClock {
  public:

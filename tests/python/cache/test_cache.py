@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cache_support import Clock
-from mcp_performance import Cache, CacheStats, ConfigurationError, _core
+from mcp_performance import Cache, CacheStats, ConfigurationError, _core, cached
 from mcp_performance._base import _registry
 
 
@@ -467,3 +467,29 @@ def test_a_cache_knows_its_figures_and_is_registered() -> None:
     assert cache in _registry.caches()
     assert CacheStats().hit_rate == 0.0
     assert Cache().stats().hit_rate == 0.0
+
+
+def test_sieve_evicts_the_oldest_that_was_not_read() -> None:
+    cache: Cache[str, int] = Cache(3, policy="sieve")
+    cache.set_many({"a": 1, "b": 2, "c": 3})
+    assert cache["a"] == 1
+    cache["d"] = 4  # the hand spares "a", which was read, and takes "b"
+    assert sorted(cache) == ["a", "c", "d"]
+    cache["e"] = 5  # it goes on at "c"
+    assert sorted(cache) == ["a", "d", "e"]
+    assert cache.policy == "sieve"
+    cache._check_invariants()
+
+
+def test_a_cached_function_has_the_policy_that_it_asks_for() -> None:
+    calls = []
+
+    @cached(2, policy="sieve")
+    def load(key: str) -> str:
+        calls.append(key)
+        return key
+
+    for key in ("a", "b", "a", "c", "a"):  # "a" was read, so that "c" takes the place of "b"
+        load(key)
+    assert calls == ["a", "b", "c"]
+    assert load.cache_parameters()["policy"] == "sieve"
