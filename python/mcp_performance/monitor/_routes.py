@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 __all__ = ["UNMATCHED", "RouteNames"]
 
@@ -17,7 +18,8 @@ class RouteNames:
     """Reads the template off a scope that the application has handled.
 
     Starlette and FastAPI leave the route in ``scope["route"]`` and what mounts consumed in
-    ``scope["root_path"]``. The answer for each pair is remembered, within a bound.
+    ``scope["root_path"]``. The answer for each pair is remembered, within a bound. Frameworks that leave no
+    route are asked one after the other (``_READERS``).
     """
 
     def __init__(self) -> None:
@@ -30,7 +32,7 @@ class RouteNames:
         """The template, in which *root_path* (the scope's, before the application saw it) has no part."""
         route = scope.get("route")
         if route is None:
-            return UNMATCHED
+            return next((name for read in _READERS if (name := read(scope))), UNMATCHED)
         # FastAPI's included routers: the route is the original one, the context knows its prefix.
         included = scope.get("fastapi")
         if included is not None:
@@ -52,6 +54,22 @@ class RouteNames:
             if len(self._mounted) < _REMEMBERED:
                 self._mounted[key] = known
         return known[1]
+
+
+def _litestar(scope: MutableMapping[str, Any]) -> str:
+    """Litestar leaves the template itself; of what it mounts, only the path that is left."""
+    template = scope.get("path_template")
+    if not isinstance(template, str):
+        return ""
+    if template:
+        return template
+    whole = unquote_to_bytes(scope["raw_path"]).decode(errors="replace").rstrip("/")
+    rest: str = scope["path"].strip("/")
+    return whole.removesuffix(rest).rstrip("/") + "/{path}"
+
+
+_READERS: tuple[Callable[[MutableMapping[str, Any]], str], ...] = (_litestar,)
+"""One a framework that leaves no route: the template in a scope that is the framework's, or nothing."""
 
 
 def _template(route: object) -> str:
