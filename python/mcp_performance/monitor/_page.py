@@ -17,7 +17,7 @@ class Page(NamedTuple):
 
     body: bytes
     policy: bytes
-    """``Content-Security-Policy``: its own scripts and styles, by their hashes; figures from its own origin."""
+    """``Content-Security-Policy``: its own scripts and styles by hash, figures from its own origin."""
 
 
 def _hashes(text: str, tag: str) -> str:
