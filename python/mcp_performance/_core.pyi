@@ -705,7 +705,15 @@ fingerprint: Callable[[str], tuple[str, str]]
 
 def analyze(path: str, sql: object, params: object, pool: object) -> str: ...
 def checked_sql(sql: object) -> str: ...
-def advise(path: str, workload: Sequence[tuple[str, float]], budget_s: float, measure: bool) -> str: ...
+def advise(
+    path: str,
+    workload: list[Any],
+    pool: object,
+    budget_s: float,
+    most_indexes: int,
+    most_bytes: int,
+    progress: object,
+) -> str: ...
 
 class StatementLog:
     def __init__(self, slow_s: float) -> None: ...
@@ -714,20 +722,6 @@ class StatementLog:
     def overall(self) -> dict[str, Any]: ...
 
 # ---- http
-def fingerprint(sql: str, /) -> tuple[str, str]: ...
-def checked_sql(sql: object) -> str: ...
-def analyze(path: str, sql: str, params: object, pool: object) -> str: ...
-def advise(
-    path: str,
-    workload: Sequence[tuple[str, float, object]],
-    pool: object,
-    budget_s: float,
-    most_indexes: int,
-    most_bytes: int,
-    progress: Callable[[str, float], object] | None,
-) -> str: ...
-
-# HTTP
 
 @final
 class HttpReply(tuple[int, list[tuple[str, str]], bytes]):
