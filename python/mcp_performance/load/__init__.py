@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from ._bottleneck import Bottleneck, WindowStats
+from ._command import Command, CommandFailed
 from ._compare import Comparison
 from ._compare import compare as compare_runs
 from ._drive import Progress
@@ -27,6 +28,8 @@ __all__ = [
     "Bottleneck",
     "Capacity",
     "CapacityStep",
+    "Command",
+    "CommandFailed",
     "Comparison",
     "LoadTestResult",
     "LoadTester",

@@ -31,9 +31,9 @@ class LoadTester:
 
     Args:
         target: a URL (``http``, ``https``, or ``http+unix://%2Frun%2Fapp.sock/path``), an ASGI app
-            (called in this process, without sockets), an async or a sync callable without arguments,
-            or None for the built-in sample service: an ASGI app in this process whose request is one
-            point SELECT and one cached function.
+            (called in this process, without sockets), an async or a sync callable without arguments
+            (among them :class:`McpTool` and :class:`Command`), or None for the built-in sample service:
+            an ASGI app in this process whose request is one point SELECT and one cached function.
         headers: sent with every request.
         scenario: requests to send, on top of the URL's path; without one it is ``GET`` of the URL.
         order: ``"weighted"`` draws requests by their weights, the same ones in every run with the same
