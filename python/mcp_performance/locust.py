@@ -27,7 +27,7 @@ from typing import Any
 from ._base._checks import MAX_DURATION
 from .errors import ConfigurationError
 from .load._options import check_run
-from .load._scenario import Request
+from .load._scenario import Order, Request
 from .load._targets import HttpTarget, TargetOptions
 
 __all__ = ["EngineUser"]
@@ -66,7 +66,7 @@ class EngineUser(_locust.User):  # type: ignore[misc, name-defined]
     think_time: float | tuple[float, float] | None = None
     batch_size: int = 1
     timeout: float | None = 30.0
-    order: str = "weighted"
+    order: Order = "weighted"
     verify: bool | str = True
     unix_socket: str | None = None
     allow_hosts: Sequence[str] = ()

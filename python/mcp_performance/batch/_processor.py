@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
@@ -248,6 +248,30 @@ class BatchProcessor:
             warn_if_gil_bound(fn, use, elapsed)
         return BatchResult(results, errors, elapsed, ran_as, use.workers, use.cpu_seconds)
 
+    @overload
+    def stream(
+        self,
+        fn: Callable[[_T], Awaitable[_R]],
+        items: Items[_T],
+        *,
+        ordered: bool = False,
+        buffer: int | None = None,
+        kind: Kind | None = None,
+        concurrency: int | None = None,
+        chunk_size: int | None = None,
+    ) -> AsyncGenerator[BatchItem[_R], None]: ...
+    @overload
+    def stream(
+        self,
+        fn: Callable[[_T], _R],
+        items: Items[_T],
+        *,
+        ordered: bool = False,
+        buffer: int | None = None,
+        kind: Kind | None = None,
+        concurrency: int | None = None,
+        chunk_size: int | None = None,
+    ) -> AsyncGenerator[BatchItem[_R], None]: ...
     async def stream(
         self,
         fn: Callable[[Any], Any],
@@ -258,7 +282,7 @@ class BatchProcessor:
         kind: Kind | None = None,
         concurrency: int | None = None,
         chunk_size: int | None = None,
-    ) -> AsyncIterator[BatchItem[Any]]:
+    ) -> AsyncGenerator[BatchItem[Any], None]:
         """Call ``fn(item)`` for each of *items*, and yield the outcomes as they come.
 
         The input is read no further ahead than the consumer keeps up with. Leaving the loop early

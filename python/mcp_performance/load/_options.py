@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from .._base._checks import MAX_DURATION, integer, number, request_timeout
 from ..errors import ConfigurationError
+
+Arrivals: TypeAlias = Literal["uniform", "poisson"]
 
 __all__ = ["MAX_RATE", "MAX_USERS", "RunOptions", "Stage", "check_run"]
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 from urllib.parse import quote
 
 from .._base._checks import number
@@ -25,6 +25,7 @@ _BUILT_IN = {"seq": _SEQUENCE_MARKER, "uuid": _UUID_MARKER}
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MOST_KINDS = 64
 
+Order: TypeAlias = Literal["weighted", "sequential"]
 Row = Mapping[str, Any]
 Message = tuple[str, str, list[tuple[bytes, bytes]], bytes]
 

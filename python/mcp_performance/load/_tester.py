@@ -9,9 +9,9 @@ from .._base._checks import choice, flag, integer, texts
 from ._drive import Ended, ProgressCallback, supervise
 from ._live import shown
 from ._make import make_result
-from ._options import Stage, check_run
+from ._options import Arrivals, Stage, check_run
 from ._result import LoadTestResult
-from ._scenario import Request
+from ._scenario import Order, Request
 from ._study import (
     Capacity,
     Scalability,
@@ -64,7 +64,7 @@ class LoadTester:
         *,
         headers: Mapping[str, str] | None = None,
         scenario: Sequence[Request] | None = None,
-        order: str = "weighted",
+        order: Order = "weighted",
         think_time: float | tuple[float, float] | None = None,
         verify: bool | str = True,
         unix_socket: str | None = None,
@@ -116,7 +116,7 @@ class LoadTester:
         thresholds: Sequence[str] | None = None,
         abort_on_fail: bool = False,
         progress: ProgressCallback | bool | None = None,
-        arrivals: str = "uniform",
+        arrivals: Arrivals = "uniform",
     ) -> LoadTestResult:
         """Run one load test.
 

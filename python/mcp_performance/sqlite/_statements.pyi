@@ -120,7 +120,7 @@ class AsyncStatements(_core.SQLiteEndpoint, Generic[Row]):
         timeout: float | None = None,
         cache: bool = True,
         row_type: RowTypeName | None = None,
-    ) -> Coroutine[Any, Any, Any]: ...
+    ) -> Coroutine[Any, Any, Any | None]: ...
     def fetchval(
         self,
         sql: str,
@@ -257,7 +257,7 @@ class BlockingStatements(_core.SQLiteEndpoint, Generic[Row]):
         timeout: float | None = None,
         cache: bool = True,
         row_type: RowTypeName | None = None,
-    ) -> Any: ...
+    ) -> Any | None: ...
     def fetchval(
         self,
         sql: str,

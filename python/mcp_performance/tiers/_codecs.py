@@ -15,7 +15,7 @@ import pickle
 import uuid
 import zlib
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import msgpack  # type: ignore[import-untyped]
 
@@ -111,6 +111,8 @@ def _to_json(value: Any) -> bytes:
             raise TypeError(f"{type(part).__qualname__} is not a type that JSON carries")
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
+
+Codec: TypeAlias = Literal["msgpack", "json", "pickle"]
 
 _CODECS: dict[str, tuple[int, Callable[[Any], bytes], Callable[[bytes], Any]]] = {
     "msgpack": (ord("m"), _pack, _unpack),

@@ -14,7 +14,7 @@ from .._base._durations import seconds
 from .._base._registry import register_tier
 from .._base._stats import Ttl
 from ..errors import BackendUnavailable, ProtocolError
-from ._codecs import UnreadableValue, ValueCodec
+from ._codecs import Codec, UnreadableValue, ValueCodec
 from ._keys import encode_key, spell
 from ._url import parse_url
 
@@ -116,7 +116,7 @@ class RedisTier:
         url: str,
         *,
         namespace: str = "mcp",
-        codec: str = "msgpack",
+        codec: Codec = "msgpack",
         timeout: float = 0.25,
         ttl: Ttl = UNSET,
         signing_key: bytes | None = None,

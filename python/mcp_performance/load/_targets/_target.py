@@ -11,7 +11,7 @@ from ..._base._url import PRODUCT
 from ...errors import LoadTestError
 from .._drive import Driven
 from .._options import RunOptions
-from .._scenario import Plan, Request, expand
+from .._scenario import Order, Plan, Request, expand
 
 __all__ = ["USER_AGENT", "Target", "TargetOptions", "name_of", "plan"]
 
@@ -24,7 +24,7 @@ class TargetOptions:
 
     headers: Mapping[str, str] = field(default_factory=dict)
     scenario: Sequence[Request] | None = None
-    order: str = "weighted"
+    order: Order = "weighted"
     verify: bool | str = True
     unix_socket: str | None = None
     allow_hosts: Sequence[str] = ()

@@ -1,0 +1,59 @@
+"""What a type checker sees: a program that uses every public name, and wrong uses that must be errors."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+import mcp_performance
+from mcp_performance import _core
+from mcp_performance.cache._cache import Policy
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = ROOT / "tests/typing"
+
+
+def errors_of(*programs: str) -> str:
+    """What mypy says of the programs, in a process of its own, whose memory ends with it."""
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--no-error-summary"]
+    checked = subprocess.run(
+        [*command, "--cache-dir", os.devnull, *(str(PROGRAMS / name) for name in programs)],
+        env={**os.environ, "MYPYPATH": str(ROOT / "python")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not checked.stderr
+    return checked.stdout
+
+
+def test_the_program_is_sound_and_each_wrong_use_is_an_error() -> None:
+    assert errors_of("program.py", "wrong.py") == ""
+
+
+def test_the_program_uses_every_public_name() -> None:
+    used = {
+        node.attr if isinstance(node, ast.Attribute) else node.id
+        for node in ast.walk(ast.parse((PROGRAMS / "program.py").read_text()))
+        if isinstance(node, ast.Attribute | ast.Name)
+    }
+    assert set(mcp_performance.__all__) - used == set()
+
+
+@pytest.mark.parametrize(
+    "module", ["cache", "sqlite", "query", "batch", "load", "monitor", "middleware", "errors"]
+)
+def test_the_public_names_of_the_modules_are_those_of_the_package(module: str) -> None:
+    names = importlib.import_module(f"mcp_performance.{module}").__all__
+    assert set(names) <= {*mcp_performance.__all__}
+
+
+def test_the_types_of_options_are_what_is_accepted() -> None:
+    assert get_args(Policy) == _core.CACHE_POLICIES
