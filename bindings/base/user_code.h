@@ -2,6 +2,7 @@
 // the one of gil.h.
 #pragma once
 
+#include "base/thread.h"
 #include "bindings/base/gil.h"
 
 namespace mcp::python {
@@ -9,8 +10,9 @@ namespace mcp::python {
 // For threads that the core started and that run code of the user, for as long as it likes.
 //
 // The thread keeps one Python thread state until it ends, so threading.local lasts from one call to
-// the next. Closing the gate does not wait for such code: it may block for ever. The code itself is
-// called under a UserCall. False: the interpreter is shutting down, touch no Python object.
+// the next. It has the application's signals meanwhile, for processes that the code starts. Closing
+// the gate does not wait for such code: it may block for ever. The code itself is called under a
+// UserCall. False: the interpreter is shutting down, touch no Python object.
 class GilUserCode {
  public:
   GilUserCode();
@@ -20,6 +22,7 @@ class GilUserCode {
   GilUserCode& operator=(const GilUserCode&) = delete;
 
  private:
+  const ApplicationSignals signals_;
   bool held_;
   PyGILState_STATE state_{};
 };

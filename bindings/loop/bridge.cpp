@@ -2,13 +2,13 @@
 
 #include <new>
 #include <system_error>
-#include <thread>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "base/fork.h"
 #include "base/slices.h"
+#include "base/thread.h"
 #include "base/turn_queue.h"
 #include "bindings/base/errors.h"
 #include "bindings/base/rooms.h"
@@ -330,7 +330,7 @@ py::list wake_up_times(std::size_t count) {
     if (future == nullptr) throw py::error_already_set();
     futures.append(py::reinterpret_steal<py::object>(future));
   }
-  std::thread([queue = bridge.queue(), ids = std::move(ids)] {
+  start_thread("mcp-wake-up", [queue = bridge.queue(), ids = std::move(ids)] {
     for (const std::uint64_t id : ids) queue->push({id, std::make_unique<Pushed>()});
   }).detach();
   return futures;

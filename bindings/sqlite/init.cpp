@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/text.h"
+#include "base/thread.h"
 #include "bindings/base/errors.h"
 #include "bindings/base/text.h"
 #include "bindings/sqlite/arguments.h"
@@ -97,6 +98,7 @@ bool set_result(sqlite3_context* context, PyObject* value) {
 }
 
 void call_function(sqlite3_context* context, int count, sqlite3_value** values) {
+  const ApplicationSignals signals;
   const GilAcquire gil;
   if (!gil) {
     sqlite3_result_error(context, "the interpreter is shutting down", -1);
@@ -121,6 +123,7 @@ void call_function(sqlite3_context* context, int count, sqlite3_value** values) 
 
 // An order cannot fail: what raises sorts as equal, and is reported as unraisable.
 int call_collation(void* callable, int size_a, const void* a, int size_b, const void* b) {
+  const ApplicationSignals signals;
   const GilAcquire gil;
   if (!gil) return 0;
   PyObject* texts[] = {PyUnicode_DecodeUTF8(static_cast<const char*>(a), size_a, "replace"),
@@ -214,6 +217,7 @@ py::list execute(NewConnection& self, const py::object& sql, const py::object& p
 }  // namespace
 
 void run_init(PyObject* init, sqlite::Connection& connection) {
+  const ApplicationSignals signals;
   const GilAcquire gil;
   if (!gil) throw Error(ErrorKind::kPoolClosed, "the interpreter is shutting down");
   const auto fresh = std::make_shared<NewConnection>(&connection);

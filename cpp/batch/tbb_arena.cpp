@@ -39,6 +39,7 @@ std::atomic<bool> inherited{false};      // this is such a child
 void chain(tbb::task_group& group, const CpuRunner::Step& step) {
   // A new task for each stretch: between two, TBB may move the thread to where it is needed more.
   group.run([&group, &step] {
+    join_library_threads();
     if (step()) chain(group, step);
   });
 }

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "sqlite/fork_guard.h"
 #include "sqlite/pool_errors.h"
 #include "sqlite/sqlite_error.h"
@@ -62,7 +63,7 @@ void Pool::enqueue(Waiting waiting) {
   if (deadline < keeper_wakes_at_) {
     keeper_wakes_at_ = deadline;
     if (!keeper_.joinable()) {
-      keeper_ = std::thread([this] { keep_deadlines(); });
+      keeper_ = start_thread("mcp-sqlite-time", [this] { keep_deadlines(); });
     } else {
       deadlines_changed_.notify_one();
     }
@@ -139,7 +140,7 @@ void Pool::wake_worker() {
     work_ready_.notify_one();
   } else if (workers_.size() < slots_.size() + 1) {
     ++looking_;
-    workers_.emplace_back([this] { work(); });
+    workers_.push_back(start_thread("mcp-sqlite", [this] { work(); }));
   }
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/thread.h"
 #include "sqlite/pool.h"
 #include "sqlite/pool_errors.h"
 
@@ -49,7 +50,7 @@ void Pool::drain_if_closing() {
   shut_ = true;
   // On a thread of its own: the last connection to close may checkpoint, and the caller may be the
   // event loop.
-  workers_.emplace_back([this] {
+  workers_.push_back(start_thread("mcp-sqlite-end", [this] {
     shut_connections();
     std::vector<std::function<void()>> callbacks;
     {
@@ -60,7 +61,7 @@ void Pool::drain_if_closing() {
       callbacks.swap(on_closed_);
     }
     for (auto& callback : callbacks) callback();
-  });
+  }));
 }
 
 void Pool::shut_connections() {

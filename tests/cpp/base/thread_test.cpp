@@ -33,5 +33,55 @@ TEST(StartThread, GetsNoSignalsAndHasItsName) {
   EXPECT_EQ(sum, 3);
 }
 
+sigset_t mask_of_this_thread() {
+  sigset_t mask;
+  pthread_sigmask(SIG_SETMASK, nullptr, &mask);
+  return mask;
+}
+
+bool blocks(const sigset_t& mask, int signal) { return sigismember(&mask, signal) == 1; }
+
+TEST(ApplicationSignals, AreThoseOfTheThreadThatStartedItAlsoThroughOthers) {
+  sigset_t usr1;
+  sigset_t before;
+  sigemptyset(&usr1);
+  sigaddset(&usr1, SIGUSR1);
+  pthread_sigmask(SIG_BLOCK, &usr1, &before);
+  sigset_t inside;
+  sigset_t after;
+  const auto look = [&] {
+    {
+      const ApplicationSignals signals;
+      inside = mask_of_this_thread();
+    }
+    after = mask_of_this_thread();
+  };
+  for (const bool through_another : {false, true}) {
+    start_thread("mcp-outer", [&] {
+      through_another ? start_thread("mcp-inner", look).join() : look();
+    }).join();
+    EXPECT_TRUE(blocks(inside, SIGUSR1));
+    EXPECT_FALSE(blocks(inside, SIGTERM));
+    EXPECT_FALSE(blocks(inside, SIGINT));
+    EXPECT_TRUE(blocks(after, SIGTERM));
+    EXPECT_TRUE(blocks(after, SIGINT));
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+TEST(ApplicationSignals, ChangeNothingOnAThreadOfTheApplication) {
+  start_thread("mcp-test", [] {}).join();
+  std::thread([] {
+    sigset_t term;
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &term, nullptr);
+    const ApplicationSignals signals;
+    const sigset_t inside = mask_of_this_thread();
+    EXPECT_TRUE(blocks(inside, SIGTERM));
+    EXPECT_FALSE(blocks(inside, SIGINT));
+  }).join();
+}
+
 }  // namespace
 }  // namespace mcp
