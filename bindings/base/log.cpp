@@ -13,7 +13,7 @@ py::tuple wait_log(double timeout_s) {
   LogBatch batch;
   {
     const GilRelease unlocked;
-    batch = wait_for_log(static_cast<Duration>(timeout_s * kSecond));
+    batch = wait_for_log(from_seconds(timeout_s));
   }
   py::list records;
   for (const LogRecord& record : batch.records) {

@@ -4,20 +4,10 @@
 
 #include <structmember.h>
 
+#include "bindings/base/saved_error.h"
+
 namespace mcp::python {
 namespace {
-
-// Keeps the exception that is set while others come and go.
-class SetAside {
- public:
-  SetAside() { PyErr_Fetch(&type_, &value_, &traceback_); }
-  ~SetAside() { PyErr_Restore(type_, value_, traceback_); }
-  SetAside(const SetAside&) = delete;
-  SetAside& operator=(const SetAside&) = delete;
-
- private:
-  PyObject *type_, *value_, *traceback_;
-};
 
 // The nearest base that is not made by a class statement: it says how the object is laid out.
 PyTypeObject* native_base(PyTypeObject* type) {
@@ -143,7 +133,7 @@ PyMethodDef functions[] = {{"_own_exception", own_exception_of, METH_O,
 }  // namespace
 
 Ref copy_exception(PyObject* error) noexcept {
-  const SetAside before;
+  const ErrorSetAside before;
   Ref own = copy_of(error, args_of(error));
   PyErr_Clear();
   return own ? std::move(own) : Ref::borrow(error);
@@ -163,7 +153,7 @@ Ref own_exception(PyObject* shared) noexcept {
 }
 
 Ref frameless_exception(PyObject* error) noexcept {
-  const SetAside before;
+  const ErrorSetAside before;
   Ref copy = frameless(error, 0);
   PyErr_Clear();
   return copy;

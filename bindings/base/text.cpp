@@ -1,21 +1,20 @@
 #include "bindings/base/text.h"
 
 #include "bindings/base/ref.h"
+#include "bindings/base/saved_error.h"
 
 namespace mcp::python {
 
 void name_unicode_error(const std::string& where) noexcept {
   if (PyErr_ExceptionMatches(PyExc_UnicodeEncodeError) == 0) return;
-  PyObject *type, *value, *traceback;
-  PyErr_Fetch(&type, &value, &traceback);
-  PyErr_NormalizeException(&type, &value, &traceback);
-  const Ref reason = Ref::steal(PyUnicodeEncodeError_GetReason(value));
+  Ref error = take_error();
+  const Ref reason = Ref::steal(PyUnicodeEncodeError_GetReason(error.get()));
   const Ref named =
       Ref::steal(reason ? PyUnicode_FromFormat("%U in %s", reason.get(), where.c_str()) : nullptr);
   const Ref text = Ref::steal(named ? PyUnicode_AsUTF8String(named.get()) : nullptr);
-  if (text) PyUnicodeEncodeError_SetReason(value, PyBytes_AS_STRING(text.get()));
+  if (text) PyUnicodeEncodeError_SetReason(error.get(), PyBytes_AS_STRING(text.get()));
   PyErr_Clear();
-  PyErr_Restore(type, value, traceback);
+  set_error(std::move(error));
 }
 
 bool utf8_of(PyObject* text, const char* where, std::string_view& out) noexcept {

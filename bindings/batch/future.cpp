@@ -7,7 +7,9 @@
 #include <utility>
 #include <vector>
 
+#include "bindings/base/coroutine.h"
 #include "bindings/base/ref.h"
+#include "bindings/base/saved_error.h"
 #include "bindings/batch/wake_up.h"
 
 namespace mcp::python {
@@ -54,8 +56,7 @@ int clear(PyObject* object) {
 void finalize(PyObject* object) {
   BatchedFuture* self = as_future(object);
   if (!std::exchange(self->never_retrieved, false) || self->loop == nullptr) return;
-  PyObject *type, *value, *traceback;
-  PyErr_Fetch(&type, &value, &traceback);
+  const ErrorSetAside aside;
   const Ref told =
       Ref::steal(Py_BuildValue("{sssOsO}", "message", "BatchedFuture exception was never retrieved",
                                "exception", self->outcome, "future", object));
@@ -63,7 +64,6 @@ void finalize(PyObject* object) {
       told ? PyObject_CallMethodOneArg(self->loop, name_call_exception_handler, told.get())
            : nullptr);
   if (!answer) PyErr_WriteUnraisable(object);
-  PyErr_Restore(type, value, traceback);
 }
 
 void dealloc(PyObject* object) {
@@ -241,8 +241,7 @@ PyObject* remove_done_callback(PyObject* object, PyObject* callback) {
   } catch (const std::bad_alloc&) {
     return PyErr_NoMemory();
   }
-  PyObject *type, *value, *traceback;
-  PyErr_Fetch(&type, &value, &traceback);
+  const ErrorSetAside aside;
   for (auto& [one, context] : kept) {
     if (!context) context = Ref::steal(PyContext_New());
     PyObject* args[] = {one.get(), context.get()};
@@ -250,7 +249,6 @@ PyObject* remove_done_callback(PyObject* object, PyObject* callback) {
     const Ref added = Ref::steal(names ? add_done_callback(object, args, 1, names.get()) : nullptr);
     if (!added) PyErr_WriteUnraisable(object);
   }
-  PyErr_Restore(type, value, traceback);
   return failed ? nullptr : PyLong_FromSsize_t(removed);
 }
 
@@ -293,12 +291,8 @@ PySendResult am_send(PyObject* object, PyObject*, PyObject** answer) {
 
 PyObject* iternext(PyObject* object) {
   PyObject* answer = nullptr;
-  if (am_send(object, Py_None, &answer) != PYGEN_RETURN) return answer;
-  // By the class: a tuple would be unpacked, and an exception raised, if it were the value itself.
-  const Ref value = Ref::steal(answer);
-  const Ref stop = Ref::steal(PyObject_CallOneArg(PyExc_StopIteration, value.get()));
-  if (stop) PyErr_SetObject(PyExc_StopIteration, stop.get());
-  return nullptr;
+  const PySendResult sent = am_send(object, Py_None, &answer);
+  return next_or_stop(sent, answer);
 }
 
 // ---- taken for a coroutine, as what an async function returns: by create_task() and TaskGroup
@@ -315,25 +309,9 @@ bool leave(PyObject* object) {
 
 // throw(type[, value[, traceback]]) as generators have it.
 PyObject* throw_(PyObject* object, PyObject* const* args, Py_ssize_t nargs) {
-  if (nargs < 1 || nargs > 3) {
-    return PyErr_Format(PyExc_TypeError, "throw expected 1 to 3 arguments, got %zd", nargs);
-  }
-  PyObject* value = nargs > 1 && args[1] != Py_None ? args[1] : nullptr;
-  PyObject* traceback = nargs > 2 && args[2] != Py_None ? args[2] : nullptr;
-  Ref error = Ref::borrow(args[0]);
-  if (PyExceptionClass_Check(args[0])) {
-    error = Ref::steal(value == nullptr ? PyObject_CallNoArgs(args[0])
-                                        : PyObject_CallOneArg(args[0], value));
-    if (!error) return nullptr;
-  }
-  if (!PyExceptionInstance_Check(error.get())) {
-    return PyErr_Format(PyExc_TypeError, "exceptions must derive from BaseException, not %.200s",
-                        Py_TYPE(error.get())->tp_name);
-  }
-  if (traceback != nullptr && PyException_SetTraceback(error.get(), traceback) != 0) return nullptr;
-  if (!leave(object)) return nullptr;
-  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error.get())), error.get());
-  return nullptr;
+  const Ref error = exception_of_throw(args, nargs);
+  if (!error || !leave(object)) return nullptr;
+  return raise_thrown(error);
 }
 
 PyObject* close(PyObject* object, PyObject*) {

@@ -415,9 +415,8 @@ class BatchJob {
   // (most workers, kind, chunks, processor seconds, seconds waited for the interpreter lock)
   [[nodiscard]] py::tuple stats() const {
     const batch::MapStats stats = job_->stats();
-    const auto seconds = [](Duration ns) { return static_cast<double>(ns) / kSecond; };
     return py::make_tuple(stats.most_workers, static_cast<int>(stats.kind), stats.runs,
-                          seconds(stats.cpu_ns), seconds(stats.wait_ns));
+                          to_seconds(stats.cpu_ns), to_seconds(stats.wait_ns));
   }
 
  private:

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "bindings/base/saved_error.h"
 #include "bindings/batch/future.h"
 
 namespace mcp::python {
@@ -240,15 +241,9 @@ bool start_timer(Queue* self, PyObject* loop) {
 
 // The error that is set goes to all who wait for these items.
 bool fail_all(PyObject* futures) {
-  PyObject *type, *value, *traceback;
-  PyErr_Fetch(&type, &value, &traceback);
-  PyErr_NormalizeException(&type, &value, &traceback);
-  if (traceback != nullptr) PyException_SetTraceback(value, traceback);
-  PyObject* args[] = {futures, value};
+  const Ref error = take_error();
+  PyObject* args[] = {futures, error.get()};
   const Ref told = Ref::steal(PyObject_Vectorcall(settle, args, 2, nullptr));
-  Py_XDECREF(type);
-  Py_XDECREF(value);
-  Py_XDECREF(traceback);
   return static_cast<bool>(told);
 }
 

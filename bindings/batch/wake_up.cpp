@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/slices.h"
+#include "bindings/base/saved_error.h"
 
 namespace mcp::python {
 namespace {
@@ -62,16 +63,11 @@ bool report(PyObject* loop, PyObject* callback) {
   if (PyErr_ExceptionMatches(PyExc_SystemExit) || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
     return false;
   }
-  PyObject *type, *value, *traceback;
-  PyErr_Fetch(&type, &value, &traceback);
-  PyErr_NormalizeException(&type, &value, &traceback);
-  if (traceback != nullptr) PyException_SetTraceback(value, traceback);
+  const Ref error = take_error();
   const Ref message = Ref::steal(PyUnicode_FromFormat("Exception in callback %R", callback));
   const Ref told = Ref::steal(
-      message ? Py_BuildValue("{sOsO}", "message", message.get(), "exception", value) : nullptr);
-  Py_XDECREF(type);
-  Py_XDECREF(value);
-  Py_XDECREF(traceback);
+      message ? Py_BuildValue("{sOsO}", "message", message.get(), "exception", error.get())
+              : nullptr);
   const Ref answer = Ref::steal(
       told ? PyObject_CallMethodOneArg(loop, name_call_exception_handler, told.get()) : nullptr);
   if (answer) return true;
@@ -94,10 +90,10 @@ bool wake(PyObject* loop, const Waiter& waiter, Ref& empty) {
   const Ref context = Ref::borrow(waiter.context != nullptr ? waiter.context : empty.get());
   if (PyContext_Enter(context.get()) != 0) return report(loop, waiter.callback);
   Ref answer = Ref::steal(PyObject_CallOneArg(waiter.callback, waiter.future));
-  PyObject *type, *value, *traceback;
-  PyErr_Fetch(&type, &value, &traceback);
-  if (PyContext_Exit(context.get()) != 0) PyErr_Clear();
-  PyErr_Restore(type, value, traceback);
+  {
+    const ErrorSetAside aside;
+    if (PyContext_Exit(context.get()) != 0) PyErr_Clear();
+  }
   return answer || report(loop, waiter.callback);
 }
 
@@ -114,10 +110,8 @@ PyObject* wake_up_call(PyObject* object, PyObject*, PyObject*) {
     Py_DECREF(waiter.future);
     const bool over = self->waiters == nullptr || self->next == self->waiters->size();
     if (!fine) {  // it ends the loop; who runs it again wakes the others
-      PyObject *type, *value, *traceback;
-      PyErr_Fetch(&type, &value, &traceback);
+      const ErrorSetAside aside;
       if (!over && !schedule_wake_up(object)) PyErr_WriteUnraisable(object);
-      PyErr_Restore(type, value, traceback);
       return nullptr;
     }
     if (over) break;

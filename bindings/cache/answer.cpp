@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "bindings/base/coroutine.h"
 #include "bindings/base/ref.h"
 #include "bindings/loop/budget.h"
 
@@ -104,57 +105,18 @@ PySendResult am_send(PyObject* object, PyObject* argument, PyObject** result) {
   return *result == nullptr ? PYGEN_ERROR : PYGEN_RETURN;
 }
 
-// A tuple or an exception would be unpacked, or raised, if it were set as the value itself.
-void set_stop_iteration(PyObject* value) {
-  if (!PyTuple_Check(value) && !PyExceptionInstance_Check(value)) {
-    PyErr_SetObject(PyExc_StopIteration, value);
-    return;
-  }
-  const Ref stop = Ref::steal(PyObject_CallOneArg(PyExc_StopIteration, value));
-  if (stop) PyErr_SetObject(PyExc_StopIteration, stop.get());
-}
-
 PyObject* send(PyObject* object, PyObject* argument) {
   PyObject* result = nullptr;
-  if (am_send(object, argument, &result) != PYGEN_RETURN) return result;
-  set_stop_iteration(result);
-  Py_DECREF(result);
-  return nullptr;
+  const PySendResult sent = am_send(object, argument, &result);
+  return next_or_stop(sent, result);
 }
 
 PyObject* iternext(PyObject* object) { return send(object, Py_None); }
 
 // throw(type[, value[, traceback]]) as generators have it.
 PyObject* throw_(PyObject* object, PyObject* const* args, Py_ssize_t nargs) {
-  if (nargs < 1 || nargs > 3) {
-    return PyErr_Format(PyExc_TypeError, "throw expected 1 to 3 arguments, got %zd", nargs);
-  }
-  PyObject* value = nargs > 1 && args[1] != Py_None ? args[1] : nullptr;
-  PyObject* traceback = nargs > 2 && args[2] != Py_None ? args[2] : nullptr;
-  Ref exception;
-  if (PyExceptionInstance_Check(args[0])) {
-    if (value != nullptr) {
-      PyErr_SetString(PyExc_TypeError, "instance exception may not have a separate value");
-      return nullptr;
-    }
-    exception = Ref::borrow(args[0]);
-  } else if (PyExceptionClass_Check(args[0])) {
-    if (value != nullptr && PyObject_TypeCheck(value, reinterpret_cast<PyTypeObject*>(args[0]))) {
-      exception = Ref::borrow(value);
-    } else {
-      exception = Ref::steal(value == nullptr ? PyObject_CallNoArgs(args[0])
-                                              : PyObject_CallOneArg(args[0], value));
-    }
-    if (!exception) return nullptr;
-  } else {
-    return PyErr_Format(PyExc_TypeError,
-                        "exceptions must be classes or instances deriving from BaseException, "
-                        "not %.200s",
-                        Py_TYPE(args[0])->tp_name);
-  }
-  if (traceback != nullptr && PyException_SetTraceback(exception.get(), traceback) < 0) {
-    return nullptr;
-  }
+  const Ref exception = exception_of_throw(args, nargs);
+  if (!exception) return nullptr;
   Answer* self = as_answer(object);
   if (self->state == State::kFinished) {
     PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
@@ -162,8 +124,7 @@ PyObject* throw_(PyObject* object, PyObject* const* args, Py_ssize_t nargs) {
   }
   self->state = State::kFinished;
   Py_CLEAR(self->value);
-  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
-  return nullptr;
+  return raise_thrown(exception);
 }
 
 PyObject* close(PyObject* object, PyObject*) {
@@ -171,8 +132,6 @@ PyObject* close(PyObject* object, PyObject*) {
   Py_CLEAR(as_answer(object)->value);
   Py_RETURN_NONE;
 }
-
-PyObject* await_(PyObject* object) { return Py_NewRef(object); }
 
 PyObject* get_name(PyObject* object, void* name) {
   return PyObject_GetAttrString(as_answer(object)->function, static_cast<const char*>(name));
@@ -230,7 +189,7 @@ PyType_Slot slots[] = {
     {Py_tp_iternext, reinterpret_cast<void*>(iternext)},
     {Py_tp_methods, methods},
     {Py_tp_getset, getset},
-    {Py_am_await, reinterpret_cast<void*>(await_)},
+    {Py_am_await, reinterpret_cast<void*>(new_reference_to)},
     {Py_am_send, reinterpret_cast<void*>(am_send)},
     {0, nullptr}};
 

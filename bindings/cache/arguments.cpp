@@ -54,7 +54,7 @@ bool parse_ttl(PyObject* value, Duration& ttl, const char* name) {
     return true;
   }
   if (seconds > 0 && seconds <= kLongest) {
-    ttl = std::max<Duration>(1, static_cast<Duration>(seconds * static_cast<double>(kSecond)));
+    ttl = std::max<Duration>(1, from_seconds(seconds));
     return true;
   }
   const Ref answer = Ref::steal(PyObject_CallFunction(ttl_parser, "sO", name, value));

@@ -6,6 +6,7 @@
 
 #include "bindings/base/gil.h"
 #include "bindings/base/ref.h"
+#include "bindings/base/saved_error.h"
 #include "bindings/base/shared_error.h"
 
 namespace mcp::python {
@@ -97,12 +98,10 @@ void deliver(Flight* flight, Outcome outcome, PyObject* result) noexcept {
   flight->load = nullptr;
   if (flight->lock != nullptr) PyThread_release_lock(flight->lock);
   if (flight->futures == nullptr) return;
-  PyObject *type, *value, *traceback;
-  PyErr_Fetch(&type, &value, &traceback);
+  const ErrorSetAside aside;
   const Ref futures = Ref::steal(std::exchange(flight->futures, nullptr));
   const Ref done = Ref::steal(PyObject_CallOneArg(wake_futures, futures.get()));
   if (!done) PyErr_WriteUnraisable(as_object(flight));
-  PyErr_Restore(type, value, traceback);
 }
 
 // Whether the thread that leads `load` waits for this one outside of our sight, on an executor.
@@ -235,12 +234,9 @@ void Leading::finish_with_error() noexcept {
     end_load(load_, Outcome::kError, nullptr);
     return;
   }
-  PyObject *type, *value, *traceback;
-  PyErr_Fetch(&type, &value, &traceback);
-  PyErr_NormalizeException(&type, &value, &traceback);
-  if (traceback != nullptr) PyException_SetTraceback(value, traceback);
-  end_load(load_, outcome_of_error(value), value);
-  PyErr_Restore(type, value, traceback);
+  Ref error = take_error();
+  end_load(load_, outcome_of_error(error.get()), error.get());
+  set_error(std::move(error));
 }
 
 Waited wait_for_load(Load& load, PyObject** value, Duration limit) {
@@ -296,8 +292,7 @@ PyObject* join_async(Load& load) {
 void async_load_ended() noexcept { --async_loads; }
 
 void raise_load_timeout(PyObject* name, PyObject* key, Duration limit) {
-  const Ref seconds =
-      Ref::steal(PyFloat_FromDouble(static_cast<double>(limit) / static_cast<double>(kSecond)));
+  const Ref seconds = Ref::steal(PyFloat_FromDouble(to_seconds(limit)));
   if (!seconds) return;
   PyErr_Format(timeout_error == nullptr ? PyExc_TimeoutError : timeout_error,
                "%S: waited %S seconds for the load of %R that another caller began", name,

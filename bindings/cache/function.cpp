@@ -61,9 +61,6 @@ PyObject* call_wrapped(CachedFunction* self, const Call& call) {
 }  // namespace
 
 PyObject* terms_for_backend(const StoreTerms& store) {
-  const auto seconds = [](Duration time) {
-    return static_cast<double>(time) / static_cast<double>(kSecond);
-  };
   const Ref tags = Ref::steal(PyTuple_New(static_cast<Py_ssize_t>(store.tags.size())));
   if (!tags) return nullptr;
   for (std::size_t i = 0; i < store.tags.size(); ++i) {
@@ -73,9 +70,9 @@ PyObject* terms_for_backend(const StoreTerms& store) {
     if (text == nullptr) return nullptr;
     PyTuple_SET_ITEM(tags.get(), static_cast<Py_ssize_t>(i), text);
   }
-  const double load = seconds(store.load_ns);
+  const double load = to_seconds(store.load_ns);
   if (store.ttl == kNever) return Py_BuildValue("OdOd", Py_None, 0.0, tags.get(), load);
-  return Py_BuildValue("ddOd", seconds(store.ttl), seconds(store.stale), tags.get(), load);
+  return Py_BuildValue("ddOd", to_seconds(store.ttl), to_seconds(store.stale), tags.get(), load);
 }
 
 namespace {

@@ -281,7 +281,7 @@ PyObject* get_adapter(PyObject* object, void*) {
 PyObject* get_wait(PyObject* object, void*) {
   const Duration wait = as_function(object)->terms->wait;
   if (wait == kNever) Py_RETURN_NONE;
-  return PyFloat_FromDouble(static_cast<double>(wait) / static_cast<double>(kSecond));
+  return PyFloat_FromDouble(to_seconds(wait));
 }
 
 PyObject* get_copy(PyObject* object, void*) {

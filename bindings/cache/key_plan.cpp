@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "bindings/base/saved_error.h"
+
 namespace mcp::python {
 namespace {
 
@@ -89,14 +91,7 @@ std::unique_ptr<KeyPlan> KeyPlan::compile(PyObject* spec) {
 
 bool KeyPlan::refuse(PyObject* argument, Py_ssize_t position) const {
   if (!PyErr_ExceptionMatches(PyExc_TypeError)) return false;
-  PyObject* type = nullptr;
-  PyObject* value = nullptr;
-  PyObject* traceback = nullptr;
-  PyErr_Fetch(&type, &value, &traceback);
-  PyErr_NormalizeException(&type, &value, &traceback);
-  const Ref cause = Ref::steal(value);
-  Py_XDECREF(type);
-  Py_XDECREF(traceback);
+  Ref cause = take_error();
   const auto index = static_cast<std::size_t>(position);
   if (index < names_.size()) {
     PyErr_Format(PyExc_TypeError, "argument '%U' of %U() is unhashable: '%.200s'", names_[index],
@@ -105,10 +100,9 @@ bool KeyPlan::refuse(PyObject* argument, Py_ssize_t position) const {
     PyErr_Format(PyExc_TypeError, "argument %zd of %U() is unhashable: '%.200s'", position + 1,
                  function_name_.get(), Py_TYPE(argument)->tp_name);
   }
-  PyErr_Fetch(&type, &value, &traceback);
-  PyErr_NormalizeException(&type, &value, &traceback);
-  PyException_SetCause(value, Py_XNewRef(cause.get()));
-  PyErr_Restore(type, value, traceback);
+  Ref error = take_error();
+  PyException_SetCause(error.get(), cause.release());
+  set_error(std::move(error));
   return false;
 }
 

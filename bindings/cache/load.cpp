@@ -1,8 +1,11 @@
 // A synchronous load, and the steps of one that a coroutine makes.
 #include "bindings/cache/load.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
+#include "bindings/base/saved_error.h"
 #include "bindings/base/shared_error.h"
 #include "bindings/cache/flight.h"
 
@@ -17,18 +20,9 @@ PyObject* raise_or_return(Lookup& lookup) {
 
 // The loader raised what is set: the value that takes its place, or an empty Ref with it set again.
 Ref end_failed(const Ending& ending, PyObject* spare) {
-  PyObject *type, *value, *traceback;
-  PyErr_Fetch(&type, &value, &traceback);
-  PyErr_NormalizeException(&type, &value, &traceback);
-  if (traceback != nullptr) PyException_SetTraceback(value, traceback);
-  Ref instead = settle_failure(ending, value, spare);
-  if (!instead) {
-    PyErr_Restore(type, value, traceback);
-    return instead;
-  }
-  Py_XDECREF(type);
-  Py_XDECREF(value);
-  Py_XDECREF(traceback);
+  Ref error = take_error();
+  Ref instead = settle_failure(ending, error.get(), spare);
+  if (!instead) set_error(std::move(error));
   return instead;
 }
 
@@ -178,7 +172,7 @@ namespace {
 Duration nanoseconds_of(PyObject* seconds) {
   const double value = PyFloat_AsDouble(seconds);
   if (value == -1.0 && PyErr_Occurred()) PyErr_Clear();
-  return value > 0 ? static_cast<Duration>(value * static_cast<double>(kSecond)) : 0;
+  return value > 0 ? from_seconds(value) : 0;
 }
 
 // The load of a flight that has not ended; nullptr with an exception set.
@@ -213,6 +207,15 @@ PyObject* settle_async_failure(CacheState& state, const LoadTerms& terms, const 
   const Ref instead = settle_failure({state, terms, view, *load, arguments, took, refreshes}, error,
                                      spare == Py_None ? nullptr : spare);
   return instead ? PyTuple_Pack(1, instead.get()) : Py_NewRef(Py_None);
+}
+
+bool add_async_steps(PyObject* module) {
+  const std::pair<const char*, long> steps[] = {
+      {"STEP_ANSWER", kAnswer},      {"STEP_RAISE", kRaise}, {"STEP_LEAD", kLead},
+      {"STEP_LEAD_ANEW", kLeadAnew}, {"STEP_WAIT", kWait},   {"STEP_INLINE", kInline}};
+  return std::all_of(std::begin(steps), std::end(steps), [module](const auto& one) {
+    return PyModule_AddIntConstant(module, one.first, one.second) == 0;
+  });
 }
 
 }  // namespace mcp::python

@@ -53,6 +53,9 @@ using ViewKey = std::function<bool(PyObject* const* key, KeyView& view)>;
                                              const CallArguments* arguments, bool refreshes,
                                              PyObject* spare);
 
+// What join_async() may answer, as numbers for cache/_async.py. False with an exception set.
+bool add_async_steps(PyObject* module);
+
 // Sets the exception of a remembered failure, as one of the caller's own.
 void raise_remembered(PyObject* failure);
 

@@ -34,15 +34,15 @@ PyObject* figures_of(CacheState& state) {
       state.is_unbounded() ? Py_NewRef(Py_None) : PyLong_FromUnsignedLongLong(state.capacity()));
   if (!maxsize) return nullptr;
   const auto number = [](std::uint64_t n) { return static_cast<unsigned long long>(n); };
-  return Py_BuildValue(
-      "{sKsKsdsKsKsdsKsKsKsKsKsKsKsKsOsK}", "hits", number(f.hits), "misses", number(f.misses),
-      "hit_rate", rate, "loads", number(f.loads), "load_errors", number(f.load_errors),
-      "load_seconds", static_cast<double>(f.load_ns) / static_cast<double>(kSecond), "evictions",
-      number(f.evictions), "expirations", number(f.expirations), "invalidations",
-      number(f.invalidations), "stale_served", number(f.stale_served), "misses_cold",
-      number(f.misses > explained ? f.misses - explained : 0), "misses_expired",
-      number(f.misses_expired), "misses_evicted", number(f.misses_evicted), "currsize",
-      number(extent.entries), "maxsize", maxsize.get(), "weight", number(extent.weight));
+  return Py_BuildValue("{sKsKsdsKsKsdsKsKsKsKsKsKsKsKsOsK}", "hits", number(f.hits), "misses",
+                       number(f.misses), "hit_rate", rate, "loads", number(f.loads), "load_errors",
+                       number(f.load_errors), "load_seconds", to_seconds(f.load_ns), "evictions",
+                       number(f.evictions), "expirations", number(f.expirations), "invalidations",
+                       number(f.invalidations), "stale_served", number(f.stale_served),
+                       "misses_cold", number(f.misses > explained ? f.misses - explained : 0),
+                       "misses_expired", number(f.misses_expired), "misses_evicted",
+                       number(f.misses_evicted), "currsize", number(extent.entries), "maxsize",
+                       maxsize.get(), "weight", number(extent.weight));
 }
 
 namespace {
@@ -328,7 +328,7 @@ PyObject* expires_in(PyObject* object, PyObject* key) {
   if (found == 0) PyErr_SetObject(PyExc_KeyError, key);
   if (found != 1) return nullptr;
   if (left == kNever) Py_RETURN_NONE;
-  return PyFloat_FromDouble(static_cast<double>(left) / static_cast<double>(kSecond));
+  return PyFloat_FromDouble(to_seconds(left));
 }
 
 PyObject* invalidate_tags(PyObject* object, PyObject* const* args, Py_ssize_t nargs) {
@@ -391,7 +391,7 @@ PyObject* expire(PyObject* object, PyObject* budget) {
   const Instant next = state.next_expiry();
   if (next == kNever) Py_RETURN_NONE;
   const Duration left = std::max<Duration>(0, next - now);
-  return PyFloat_FromDouble(static_cast<double>(left) / static_cast<double>(kSecond));
+  return PyFloat_FromDouble(to_seconds(left));
 }
 
 PyObject* check(PyObject* object, PyObject*) {

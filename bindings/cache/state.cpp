@@ -3,6 +3,8 @@
 #include <cmath>
 #include <utility>
 
+#include "bindings/base/saved_error.h"
+
 namespace mcp::python {
 namespace {
 
@@ -71,7 +73,7 @@ bool CacheState::read_python_clock(Instant& now) {
     PyErr_SetString(PyExc_ValueError, "clock() must return a finite number of seconds");
     return false;
   }
-  now = static_cast<Instant>(seconds * static_cast<double>(kSecond));
+  now = from_seconds(seconds);
   return true;
 }
 
@@ -323,13 +325,10 @@ void CacheState::count(cache::Cause cause) noexcept {
 }
 
 void CacheState::tell(PyObject* key, PyObject* value, const char* cause) {
-  // The exception that is set, if any, is put aside.
-  PyObject *type, *error, *traceback;
-  PyErr_Fetch(&type, &error, &traceback);
+  const ErrorSetAside aside;
   const Ref listener = Ref::borrow(on_evict_.get());
   const Ref result = Ref::steal(PyObject_CallFunction(listener.get(), "OOs", key, value, cause));
   if (!result) PyErr_WriteUnraisable(listener.get());
-  PyErr_Restore(type, error, traceback);
 }
 
 void CacheState::settle(Displaced& out, PyObject* key, const char* cause) {

@@ -201,7 +201,7 @@ py::tuple expire(CallRun& run) {
   const Instant now = now_precise();
   py::object lanes = py::cast(run.expire(now, next));
   if (next == kNever) return py::make_tuple(lanes, py::none());
-  return py::make_tuple(lanes, static_cast<double>(std::max<Duration>(next - now, 0)) / 1e9);
+  return py::make_tuple(lanes, to_seconds(std::max<Duration>(next - now, 0)));
 }
 
 }  // namespace

@@ -66,7 +66,7 @@ HttpOptions http_options(const py::dict& arguments) {
   options.arrivals = common.arrivals;
   options.user_ramp = common.user_ramp;
   options.seed = common.seed;
-  options.drain_ns = to_ns(arguments["drain"].cast<double>());
+  options.drain_ns = from_seconds(arguments["drain"].cast<double>());
   options.threads = arguments["threads"].cast<int>();
   options.host = arguments["host"].cast<std::string>();
   options.port = arguments["port"].cast<int>();

@@ -9,6 +9,8 @@
 #include <cstring>
 #include <string>
 
+#include "bindings/base/coroutine.h"
+#include "bindings/base/saved_error.h"
 #include "bindings/loadtest/bind.h"
 #include "bindings/loadtest/calls.h"
 #include "loadtest/scenario.h"
@@ -98,7 +100,7 @@ bool record_outcome(LaneObject* self, PyObject* outcome, Sample sample) {
   if (!PyArg_ParseTuple(outcome, "OIKd", &error, &kind, &bytes, &first_byte_s)) return false;
   sample.kind = kind;
   sample.bytes = bytes;
-  if (first_byte_s >= 0) sample.first_byte_ns = static_cast<Duration>(first_byte_s * 1e9);
+  if (first_byte_s >= 0) sample.first_byte_ns = from_seconds(first_byte_s);
   if (error == Py_None) {
     self->run->succeeded(self->number, sample);
     return true;
@@ -171,28 +173,22 @@ bool finish_with_exception(LaneObject* self, Instant now) {
   const bool is_cancel =
       !is_exception && cancelled_error != nullptr && PyErr_ExceptionMatches(cancelled_error) != 0;
   if (!is_exception && !is_cancel) return false;
-  PyObject *type, *value, *traceback;
-  PyErr_Fetch(&type, &value, &traceback);
+  Ref error = take_error();
   if (self->timed_out) {
     take_back_cancel(self);
     self->in_request = false;
     record_timeout(self);
   } else if (is_cancel && is_task_cancelled(self)) {
-    PyErr_Restore(type, value, traceback);
+    set_error(std::move(error));
     return false;
   } else {
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (traceback != nullptr && value != nullptr) PyException_SetTraceback(value, traceback);
-    const char* const full = reinterpret_cast<PyTypeObject*>(type)->tp_name;
+    const char* const full = Py_TYPE(error.get())->tp_name;
     const char* const dot = std::strrchr(full, '.');
     const std::string kind = dot == nullptr ? full : dot + 1;
-    keep_example(self, kind.c_str(), value);
+    keep_example(self, kind.c_str(), error.get());
     self->in_request = false;
     self->run->failed(self->number, sample_of(self, now), kind, false);
   }
-  Py_XDECREF(type);
-  Py_XDECREF(value);
-  Py_XDECREF(traceback);
   return true;
 }
 
@@ -263,44 +259,23 @@ PySendResult lane_send(PyObject* object, PyObject*, PyObject** result) {
   return drive(as_lane(object), result);
 }
 
-PyObject* to_iterator_protocol(PySendResult sent, PyObject* value) {
-  if (sent == PYGEN_NEXT) return value;
-  if (sent == PYGEN_RETURN) {
-    Py_DECREF(value);
-    PyErr_SetNone(PyExc_StopIteration);
-  }
-  return nullptr;
-}
-
 PyObject* lane_next(PyObject* object) {
   PyObject* value = nullptr;
   const PySendResult sent = drive(as_lane(object), &value);
-  return to_iterator_protocol(sent, value);
+  return next_or_stop(sent, value);
 }
 
 PyObject* lane_send_method(PyObject* object, PyObject*) { return lane_next(object); }
 
 // What a coroutine that ended with StopIteration returned.
 PyObject* take_stop_value() {
-  PyObject *type, *value, *traceback;
-  PyErr_Fetch(&type, &value, &traceback);
-  PyErr_NormalizeException(&type, &value, &traceback);
-  PyObject* const result = value == nullptr ? nullptr : PyObject_GetAttrString(value, "value");
-  Py_XDECREF(type);
-  Py_XDECREF(value);
-  Py_XDECREF(traceback);
-  return result;
+  const Ref stop = take_error();
+  return stop ? PyObject_GetAttrString(stop.get(), "value") : nullptr;
 }
 
 PyObject* raise_thrown(PyObject* args) {
-  PyObject *type = nullptr, *value = nullptr, *traceback = nullptr;
-  if (!PyArg_UnpackTuple(args, "throw", 1, 3, &type, &value, &traceback)) return nullptr;
-  if (PyExceptionInstance_Check(type)) {
-    PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(type)), type);
-  } else {
-    PyErr_SetObject(type, value);
-  }
-  return nullptr;
+  const Ref exception = exception_of_throw(&PyTuple_GET_ITEM(args, 0), PyTuple_GET_SIZE(args));
+  return exception ? raise_thrown(exception) : nullptr;
 }
 
 // A target that goes on whatever it is told must not keep its task: it is closed, and left alone.

@@ -19,13 +19,11 @@ namespace {
 using loadtest::Report;
 using metrics::Histogram;
 
-double seconds(Duration ns) noexcept { return static_cast<double>(ns) / 1e9; }
-
 // Owned by Python alone: the run that it came from has copied it.
 class LoadHistogram {
  public:
   explicit LoadHistogram(Histogram histogram) : histogram_(std::move(histogram)) {}
-  LoadHistogram(int digits, double highest_s) : histogram_(digits, to_ns(highest_s)) {}
+  LoadHistogram(int digits, double highest_s) : histogram_(digits, from_seconds(highest_s)) {}
 
   const Histogram& get() const noexcept { return histogram_; }
   Histogram& get() noexcept { return histogram_; }
@@ -39,8 +37,8 @@ py::list slots_of(const LoadHistogram& self) {
   const auto slots = self.get().slots();
   for (std::size_t i = 0; i < slots.size(); ++i) {
     if (slots[i] == 0) continue;
-    result.append(py::make_tuple(seconds(self.get().lowest_in(i)),
-                                 seconds(self.get().highest_in(i)), slots[i]));
+    result.append(py::make_tuple(to_seconds(self.get().lowest_in(i)),
+                                 to_seconds(self.get().highest_in(i)), slots[i]));
   }
   return result;
 }
@@ -48,7 +46,7 @@ py::list slots_of(const LoadHistogram& self) {
 // The samples that a closed loop could not take while it waited longer than `interval`, as well.
 LoadHistogram corrected(const LoadHistogram& self, double interval) {
   const metrics::Histogram& from = self.get();
-  const Duration interval_ns = to_ns(interval);
+  const Duration interval_ns = from_seconds(interval);
   metrics::Histogram out(from.digits(), from.highest_ns());
   const auto slots = from.slots();
   for (std::size_t i = 0; i < slots.size(); ++i) {
@@ -70,7 +68,7 @@ void add_waits(LoadHistogram& self, double length, std::uint64_t count) {
   for (std::uint64_t step = 0; step < steps; ++step) {
     const std::uint64_t here = count * (step + 1) / steps - count * step / steps;
     const double share = (static_cast<double>(step) + 0.5) / static_cast<double>(steps);
-    self.get().record(to_ns(length * share), here);
+    self.get().record(from_seconds(length * share), here);
   }
 }
 
@@ -96,9 +94,9 @@ LoadHistogram from_state(const HistogramState& state) {
 py::list series_of(const Report& report) {
   py::list series;
   for (const auto& point : report.seconds) {
-    series.append(py::make_tuple(point.successful, point.failed, point.bytes, seconds(point.p50_ns),
-                                 seconds(point.p95_ns), seconds(point.p99_ns),
-                                 seconds(point.max_ns)));
+    series.append(py::make_tuple(point.successful, point.failed, point.bytes,
+                                 to_seconds(point.p50_ns), to_seconds(point.p95_ns),
+                                 to_seconds(point.p99_ns), to_seconds(point.max_ns)));
   }
   return series;
 }
@@ -116,7 +114,7 @@ py::list kinds_of(const Report& report) {
 py::list gaps_of(const Report& report) {
   py::list gaps;
   for (const auto& gap : report.gaps) {
-    gaps.append(py::make_tuple(seconds(gap.start_ns), seconds(gap.length_ns), gap.caught));
+    gaps.append(py::make_tuple(to_seconds(gap.start_ns), to_seconds(gap.length_ns), gap.caught));
   }
   return gaps;
 }
@@ -135,18 +133,12 @@ std::vector<loadtest::Stage> stages_of(const py::handle& value) {
   std::vector<loadtest::Stage> stages;
   for (const py::handle item : value) {
     const auto pair = item.cast<std::pair<double, double>>();
-    stages.push_back({to_ns(pair.first), pair.second});
+    stages.push_back({from_seconds(pair.first), pair.second});
   }
   return stages;
 }
 
 }  // namespace
-
-Duration to_ns(double value) noexcept {
-  const double ns = value * 1e9;
-  if (!(ns < 9.2e18)) return kNever;
-  return std::llround(ns);
-}
 
 py::dict report_to_dict(const Report& report) {
   py::dict out;
@@ -161,12 +153,12 @@ py::dict report_to_dict(const Report& report) {
   out["parked_users"] = report.parked_users;
   out["bytes_received"] = report.bytes_received;
   out["bytes_sent"] = report.bytes_sent;
-  out["elapsed"] = seconds(report.elapsed_ns);
-  out["busy"] = seconds(report.busy_ns);
-  out["think"] = seconds(report.think_ns);
-  out["last_due"] = seconds(report.last_due_ns);
-  out["last_sent"] = seconds(report.last_sent_ns);
-  out["generator_cpu"] = seconds(report.generator_cpu_ns);
+  out["elapsed"] = to_seconds(report.elapsed_ns);
+  out["busy"] = to_seconds(report.busy_ns);
+  out["think"] = to_seconds(report.think_ns);
+  out["last_due"] = to_seconds(report.last_due_ns);
+  out["last_sent"] = to_seconds(report.last_sent_ns);
+  out["generator_cpu"] = to_seconds(report.generator_cpu_ns);
   out["generator_limit"] = report.generator_limit;
   out["errors"] = py::cast(report.errors);
   out["examples"] = examples_of(report);
@@ -189,12 +181,12 @@ loadtest::CallOptions call_options(const py::dict& arguments) {
   if (!arguments["requests"].is_none())
     options.requests = arguments["requests"].cast<std::uint64_t>();
   if (!arguments["duration"].is_none())
-    options.duration_ns = to_ns(arguments["duration"].cast<double>());
-  options.warmup_ns = to_ns(arguments["warmup"].cast<double>());
-  options.timeout_ns = to_ns(arguments["timeout"].cast<double>());
+    options.duration_ns = from_seconds(arguments["duration"].cast<double>());
+  options.warmup_ns = from_seconds(arguments["warmup"].cast<double>());
+  options.timeout_ns = from_seconds(arguments["timeout"].cast<double>());
   const auto think = arguments["think"].cast<std::pair<double, double>>();
-  options.think_low_ns = to_ns(think.first);
-  options.think_high_ns = to_ns(think.second);
+  options.think_low_ns = from_seconds(think.first);
+  options.think_high_ns = from_seconds(think.second);
   options.seed = arguments["seed"].cast<std::uint64_t>();
   if (arguments["poisson"].cast<bool>()) options.arrivals = loadtest::Arrivals::kPoisson;
   const py::object rate = arguments["rate"];
@@ -213,7 +205,8 @@ void bind_load_histogram(py::module_& module) {
   py::class_<LoadHistogram>(module, "LoadHistogram")
       .def(py::init<int, double>(), py::kw_only(), py::arg("digits") = 3, py::arg("highest") = 60.0)
       .def(
-          "record", [](LoadHistogram& self, double value) { self.get().record(to_ns(value)); },
+          "record",
+          [](LoadHistogram& self, double value) { self.get().record(from_seconds(value)); },
           py::arg("value"))
       .def(
           "merge",
@@ -225,13 +218,13 @@ void bind_load_histogram(py::module_& module) {
       .def(
           "percentile",
           [](const LoadHistogram& self, double percent) {
-            return seconds(self.get().percentile_ns(percent));
+            return to_seconds(self.get().percentile_ns(percent));
           },
           py::arg("percent"))
       .def(
           "count_at_most",
           [](const LoadHistogram& self, double value) {
-            return self.get().count_at_most(to_ns(value));
+            return self.get().count_at_most(from_seconds(value));
           },
           py::arg("value"))
       .def("corrected", &corrected, py::arg("interval"))
@@ -244,14 +237,14 @@ void bind_load_histogram(py::module_& module) {
                              [](const LoadHistogram& self) { return self.get().mean_ns() / 1e9; })
       .def_property_readonly("stddev",
                              [](const LoadHistogram& self) { return self.get().stddev_ns() / 1e9; })
-      .def_property_readonly("min",
-                             [](const LoadHistogram& self) { return seconds(self.get().min_ns()); })
-      .def_property_readonly("max",
-                             [](const LoadHistogram& self) { return seconds(self.get().max_ns()); })
+      .def_property_readonly(
+          "min", [](const LoadHistogram& self) { return to_seconds(self.get().min_ns()); })
+      .def_property_readonly(
+          "max", [](const LoadHistogram& self) { return to_seconds(self.get().max_ns()); })
       .def_property_readonly("digits",
                              [](const LoadHistogram& self) { return self.get().digits(); })
       .def_property_readonly(
-          "highest", [](const LoadHistogram& self) { return seconds(self.get().highest_ns()); });
+          "highest", [](const LoadHistogram& self) { return to_seconds(self.get().highest_ns()); });
 }
 
 }  // namespace mcp::python

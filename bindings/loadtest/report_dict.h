@@ -17,6 +17,4 @@ namespace mcp::python {
 // think, rate, poisson, stages, stage_users, seed.
 [[nodiscard]] loadtest::CallOptions call_options(const pybind11::dict& arguments);
 
-[[nodiscard]] Duration to_ns(double seconds) noexcept;
-
 }  // namespace mcp::python

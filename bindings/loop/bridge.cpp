@@ -12,6 +12,7 @@
 #include "base/turn_queue.h"
 #include "bindings/base/errors.h"
 #include "bindings/base/rooms.h"
+#include "bindings/base/saved_error.h"
 #include "bindings/loop/running.h"
 
 namespace py = pybind11;
@@ -113,16 +114,9 @@ bool future_is_done(PyObject* future) {
 
 // Moves the exception that is set into the future.
 void fail_future(PyObject* future) {
-  PyObject *type, *value, *traceback;
-  PyErr_Fetch(&type, &value, &traceback);
-  PyErr_NormalizeException(&type, &value, &traceback);
-  if (traceback != nullptr) PyException_SetTraceback(value, traceback);
-  PyObject* done = PyObject_CallMethodOneArg(future, name_set_exception, value);
-  if (done == nullptr) PyErr_WriteUnraisable(future);
-  Py_XDECREF(done);
-  Py_XDECREF(type);
-  Py_XDECREF(value);
-  Py_XDECREF(traceback);
+  const Ref error = take_error();
+  const Ref done = Ref::steal(PyObject_CallMethodOneArg(future, name_set_exception, error.get()));
+  if (!done) PyErr_WriteUnraisable(future);
 }
 
 // Takes the entry out of the map: whatever happens next, it happens once.
@@ -314,7 +308,7 @@ class WakeUpTime final : public Conversion {
  public:
   Progress resume(Completion& completion, Instant, PyObject*& result) override {
     const auto& pushed = static_cast<const Pushed&>(*completion.payload);
-    result = PyFloat_FromDouble(static_cast<double>(now_precise() - pushed.at) / kSecond);
+    result = PyFloat_FromDouble(to_seconds(now_precise() - pushed.at));
     return result == nullptr ? Progress::kError : Progress::kDone;
   }
 };

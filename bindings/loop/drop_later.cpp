@@ -4,6 +4,7 @@
 
 #include "base/slices.h"
 #include "bindings/base/ref.h"
+#include "bindings/base/saved_error.h"
 #include "bindings/loop/running.h"
 
 namespace mcp::python {
@@ -63,12 +64,10 @@ void drop_rest(PyObject* owner) {
 
 // True: a loop has it now.
 bool leave_to_loop(PyObject* list) {
-  PyObject *type, *value, *traceback;
-  PyErr_Fetch(&type, &value, &traceback);
+  const ErrorSetAside aside;
   const Ref loop = running_loop();
   const Ref owner = Ref::steal(loop ? PyCapsule_New(list, nullptr, drop_rest) : nullptr);
   if (owner) schedule(owner.get());  // the owner drops it where that fails
-  PyErr_Restore(type, value, traceback);
   return static_cast<bool>(owner);
 }
 

@@ -325,7 +325,7 @@ py::dict describe(const RequestMetrics::Series& series) {
       static_cast<double>(series.returned_total_ns) * kSeconds / count;
   py::list buckets;
   for (const double bound_s : kBuckets_s) {
-    const auto bound = static_cast<Duration>(bound_s * static_cast<double>(kSecond));
+    const auto bound = from_seconds(bound_s);
     buckets.append(py::make_tuple(bound_s, series.last_byte.count_at_most(bound)));
   }
   result["buckets"] = buckets;

@@ -139,7 +139,7 @@ std::string advise(const std::string& path, const py::list& workload, const py::
                    double budget_s, std::size_t most_indexes, std::int64_t most_bytes,
                    const py::object& progress) {
   query::AdviceOptions options;
-  options.budget_ns = static_cast<Duration>(budget_s * kSecond);
+  options.budget_ns = from_seconds(budget_s);
   options.measure = budget_s > 0;
   options.most_indexes = most_indexes;
   options.most_bytes = most_bytes;
@@ -158,11 +158,11 @@ std::string advise(const std::string& path, const py::list& workload, const py::
 // The statements of a program that has no pool.
 class StatementLog {
  public:
-  explicit StatementLog(double slow_s) : tracker_(static_cast<Duration>(slow_s * kSecond)) {}
+  explicit StatementLog(double slow_s) : tracker_(from_seconds(slow_s)) {}
 
   void record(const std::string& sql, double seconds, std::uint64_t rows) {
     sqlite::Execution execution;
-    execution.step_ns = static_cast<Duration>(seconds * kSecond);
+    execution.step_ns = from_seconds(seconds);
     execution.rows = rows;
     tracker_.record(*tracker_.figures_of(sql), execution);
   }

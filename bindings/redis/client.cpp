@@ -15,6 +15,7 @@
 #include "base/fork.h"
 #include "bindings/base/errors.h"
 #include "bindings/base/rooms.h"
+#include "bindings/base/saved_error.h"
 #include "bindings/cache/feed_capsule.h"
 #include "bindings/loop/bridge.h"
 #include "redis/command.h"
@@ -114,12 +115,7 @@ Request make_request(const py::sequence& commands, const std::optional<std::stri
 
 py::object exception_of(const Error& error) {
   set_python_error(error);
-  PyObject *type, *value, *traceback;
-  PyErr_Fetch(&type, &value, &traceback);
-  PyErr_NormalizeException(&type, &value, &traceback);
-  Py_XDECREF(type);
-  Py_XDECREF(traceback);
-  return py::reinterpret_steal<py::object>(value);
+  return py::reinterpret_steal<py::object>(take_error().release());
 }
 
 py::object to_python(const Reply& reply) {
@@ -154,7 +150,7 @@ py::tuple to_python(HeldOutcome& held) {
   py::object fill = py::none();
   if (held.outcome().fill != redis::kNoFill) fill = py::cast(Fill(held.client(), held.take_fill()));
   const Duration age = now_precise() - held.outcome().submitted_at;
-  return py::make_tuple(replies, fill, static_cast<double>(age) / kSecond);
+  return py::make_tuple(replies, fill, to_seconds(age));
 }
 
 class ReplyConversion final : public Conversion {
@@ -325,9 +321,9 @@ std::unique_ptr<RedisClient> make_client(std::string host, int port, std::string
   options.username = std::move(username);
   options.password = std::move(password);
   options.database = database;
-  options.timeout = static_cast<Duration>(timeout_s * kSecond);
+  options.timeout = from_seconds(timeout_s);
   options.tracking = tracking;
-  options.ping_interval = static_cast<Duration>(ping_interval_s * kSecond);
+  options.ping_interval = from_seconds(ping_interval_s);
   options.max_in_flight = max_in_flight;
   options.limits.reply_bytes = max_reply_bytes;
   return std::make_unique<RedisClient>(std::move(options));

@@ -55,7 +55,7 @@ bool read_timeout(PyObject* value, Duration& out) {
   const double seconds = PyFloat_AsDouble(value);
   PyErr_Clear();  // an int that no double holds
   if (!(seconds > 0) || std::isinf(seconds)) return wrong_value("timeout", value, kExpected);
-  out = std::max<Duration>(1, static_cast<Duration>(std::min(seconds * 1e9, 9e18)));
+  out = std::max<Duration>(1, from_seconds(seconds));
   return true;
 }
 

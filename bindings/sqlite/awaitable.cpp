@@ -5,7 +5,9 @@
 #include <new>
 #include <utility>
 
+#include "bindings/base/coroutine.h"
 #include "bindings/base/errors.h"
+#include "bindings/base/saved_error.h"
 #include "bindings/loop/budget.h"
 #include "bindings/sqlite/action.h"
 
@@ -51,13 +53,11 @@ int awaitable_clear(Awaitable* self) {
 
 void awaitable_finalize(Awaitable* self) {
   if (self->phase != Phase::kNew || self->action == nullptr) return;
-  PyObject *type, *value, *traceback;
-  PyErr_Fetch(&type, &value, &traceback);
+  const ErrorSetAside aside;
   if (PyErr_WarnEx(PyExc_RuntimeWarning, "a statement of a SQLite pool was never awaited", 1) !=
       0) {
     PyErr_WriteUnraisable(reinterpret_cast<PyObject*>(self));
   }
-  PyErr_Restore(type, value, traceback);
 }
 
 void awaitable_dealloc(Awaitable* self) {
@@ -89,7 +89,7 @@ PySendResult wait(Awaitable* self, PyObject** result) {
   const Duration timeout = self->action->timeout();
   try {
     self->operation = new std::shared_ptr<sqlite::Operation>(
-        std::make_shared<sqlite::Operation>(timeout > 0 ? now_precise() + timeout : kNever));
+        std::make_shared<sqlite::Operation>(timeout > 0 ? later(now_precise(), timeout) : kNever));
   } catch (const std::bad_alloc&) {
     PyErr_NoMemory();
   }
@@ -149,75 +149,26 @@ PySendResult awaitable_send(Awaitable* self, PyObject*, PyObject** result) {
   return run(self, result);
 }
 
-PyObject* awaitable_iternext(Awaitable* self) {
-  PyObject* result = nullptr;
-  switch (awaitable_send(self, Py_None, &result)) {
-    case PYGEN_RETURN:
-      if (result != Py_None) {
-        // A tuple or an exception as the value needs wrapping.
-        PyObject* stop = PyObject_CallOneArg(PyExc_StopIteration, result);
-        if (stop != nullptr) PyErr_SetObject(PyExc_StopIteration, stop);
-        Py_XDECREF(stop);
-      }
-      Py_DECREF(result);
-      return nullptr;
-    case PYGEN_NEXT:
-      return result;
-    default:
-      return nullptr;
-  }
-}
-
 PyObject* awaitable_send_method(Awaitable* self, PyObject* value) {
   PyObject* result = nullptr;
-  switch (awaitable_send(self, value, &result)) {
-    case PYGEN_RETURN: {
-      PyObject* stop = PyObject_CallOneArg(PyExc_StopIteration, result);
-      Py_DECREF(result);
-      if (stop != nullptr) PyErr_SetObject(PyExc_StopIteration, stop);
-      Py_XDECREF(stop);
-      return nullptr;
-    }
-    case PYGEN_NEXT:
-      return result;
-    default:
-      return nullptr;
-  }
+  const PySendResult sent = awaitable_send(self, value, &result);
+  return next_or_stop(sent, result);
 }
 
+PyObject* awaitable_iternext(Awaitable* self) { return awaitable_send_method(self, Py_None); }
+
 PyObject* awaitable_throw(Awaitable* self, PyObject* const* args, Py_ssize_t count) {
-  if (count < 1) {
-    PyErr_SetString(PyExc_TypeError, "throw() needs an exception");
-    return nullptr;
-  }
+  const Ref exception = exception_of_throw(args, count);
+  if (!exception) return nullptr;
   abandon(self);
   drop(self);
-  PyObject* type = args[0];
-  PyObject* value = count > 1 && args[1] != Py_None ? args[1] : nullptr;
-  PyObject* traceback = count > 2 && args[2] != Py_None ? args[2] : nullptr;
-  if (PyExceptionInstance_Check(type)) {
-    value = type;
-    type = reinterpret_cast<PyObject*>(Py_TYPE(type));
-  } else if (!PyExceptionClass_Check(type)) {
-    PyErr_SetString(PyExc_TypeError, "exceptions must be classes or instances");
-    return nullptr;
-  }
-  Py_XINCREF(value);
-  Py_XINCREF(traceback);
-  Py_INCREF(type);
-  PyErr_Restore(type, value, traceback);
-  return nullptr;
+  return raise_thrown(exception);
 }
 
 PyObject* awaitable_close(Awaitable* self, PyObject*) {
   abandon(self);
   drop(self);
   Py_RETURN_NONE;
-}
-
-PyObject* return_self(PyObject* self) {
-  Py_INCREF(self);
-  return self;
 }
 
 PyMethodDef awaitable_methods[] = {
@@ -245,9 +196,9 @@ PyType_Slot awaitable_slots[] = {
     {Py_tp_dealloc, reinterpret_cast<void*>(awaitable_dealloc)},
     {Py_tp_finalize, reinterpret_cast<void*>(awaitable_finalize)},
     {Py_tp_methods, awaitable_methods},
-    {Py_tp_iter, reinterpret_cast<void*>(return_self)},
+    {Py_tp_iter, reinterpret_cast<void*>(new_reference_to)},
     {Py_tp_iternext, reinterpret_cast<void*>(awaitable_iternext)},
-    {Py_am_await, reinterpret_cast<void*>(return_self)},
+    {Py_am_await, reinterpret_cast<void*>(new_reference_to)},
     {Py_am_send, reinterpret_cast<void*>(awaitable_send)},
     {0, nullptr},
 };

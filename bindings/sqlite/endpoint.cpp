@@ -169,8 +169,6 @@ py::object returned(PyObject* object) {
   return py::reinterpret_steal<py::object>(object);
 }
 
-Duration nanoseconds(double seconds) { return static_cast<Duration>(seconds * 1e9); }
-
 void configure(py::handle self, const py::dict& settings) {
   auto& endpoint = *reinterpret_cast<Endpoint*>(self.ptr());
   if (endpoint.state != nullptr || endpoint.owner != nullptr) {
@@ -182,11 +180,11 @@ void configure(py::handle self, const py::dict& settings) {
   options.database.wal = settings["wal"].cast<bool>();
   options.database.cache_pages = settings["cache_pages"].cast<int>();
   options.database.synchronous = settings["synchronous"].cast<std::string>();
-  options.database.busy_timeout_ns = nanoseconds(settings["busy_timeout"].cast<double>());
+  options.database.busy_timeout_ns = from_seconds(settings["busy_timeout"].cast<double>());
   options.size = settings["size"].cast<int>();
-  options.acquire_timeout_ns = nanoseconds(settings["acquire_timeout"].cast<double>());
-  options.inline_budget_ns = nanoseconds(settings["inline_budget"].cast<double>());
-  options.slow_ns = nanoseconds(settings["slow_query_threshold"].cast<double>());
+  options.acquire_timeout_ns = from_seconds(settings["acquire_timeout"].cast<double>());
+  options.inline_budget_ns = from_seconds(settings["inline_budget"].cast<double>());
+  options.slow_ns = from_seconds(settings["slow_query_threshold"].cast<double>());
   options.tracking = settings["tracking"].cast<bool>();
   const py::object init = settings["init"];
   if (!init.is_none()) {
@@ -195,7 +193,7 @@ void configure(py::handle self, const py::dict& settings) {
   }
   endpoint.state =
       new PoolState(std::move(options), settings["query_cache_bytes"].cast<std::size_t>(),
-                    nanoseconds(settings["query_cache_ttl"].cast<double>()));
+                    from_seconds(settings["query_cache_ttl"].cast<double>()));
   endpoint.state->row_type = static_cast<RowType>(settings["row_type"].cast<int>());
   if (!init.is_none()) endpoint.state->init = init.inc_ref().ptr();
   const py::object adapters = settings["adapters"];
@@ -336,6 +334,16 @@ PyType_Spec endpoint_spec = {"mcp_performance._core.SQLiteEndpoint", sizeof(Endp
                              Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
                              endpoint_slots};
 
+void add_numbers(py::module_& module) {
+  module.attr("SQLITE_ANY") = static_cast<int>(sqlite::Block::kConnection);
+  module.attr("SQLITE_READ") = static_cast<int>(sqlite::Block::kReadTransaction);
+  module.attr("SQLITE_WRITE") = static_cast<int>(sqlite::Block::kWriteTransaction);
+  module.attr("SQLITE_READER") = static_cast<int>(sqlite::Block::kReader);
+  module.attr("SQLITE_TUPLE") = static_cast<int>(RowType::kTuple);
+  module.attr("SQLITE_NAMED") = static_cast<int>(RowType::kNamed);
+  module.attr("SQLITE_DICT") = static_cast<int>(RowType::kDict);
+}
+
 }  // namespace
 
 void bind_sqlite(py::module_& module) {
@@ -388,7 +396,7 @@ void bind_sqlite(py::module_& module) {
   module.def(
       "_sqlite_close_blocking",
       [](py::handle self, double timeout_s) {
-        const bool closed = close_pool_blocking(&checked(self), nanoseconds(timeout_s));
+        const bool closed = close_pool_blocking(&checked(self), from_seconds(timeout_s));
         if (PyErr_Occurred() != nullptr) throw py::error_already_set();
         return closed;
       },
@@ -398,7 +406,7 @@ void bind_sqlite(py::module_& module) {
       [](py::handle self, py::handle timeout) {
         Duration timeout_ns = checked(self).pool_state()->options.acquire_timeout_ns;
         if (!read_timeout(timeout.ptr(), timeout_ns)) throw py::error_already_set();
-        return static_cast<double>(timeout_ns) / kSecond;
+        return to_seconds(timeout_ns);
       },
       "_sqlite_close_timeout(pool: SQLiteEndpoint, timeout: float | None, /) -> float");
   module.def(
@@ -421,6 +429,7 @@ void bind_sqlite(py::module_& module) {
       },
       "_sqlite_backup(pool: SQLiteEndpoint, path: str, /) -> Any");
   module.attr("SQLITE_VERSION") = sqlite3_libversion();
+  add_numbers(module);
   module.def("_sqlite_shared_with", &shared_with, py::arg("path"));
   module.def("_sqlite_lend_database", &lend_database,
              "_sqlite_lend_database(pool: SQLiteEndpoint, /) -> str");

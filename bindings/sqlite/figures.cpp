@@ -62,8 +62,8 @@ py::list slow_executions(const sqlite::Tracker& tracker) {
     one["hash"] = hex(s.hash);
     one["sample"] = text(s.sample);
     one["at"] = s.at;
-    one["queue_seconds"] = static_cast<double>(s.execution.queue_ns) / kSecond;
-    one["step_seconds"] = static_cast<double>(s.execution.step_ns) / kSecond;
+    one["queue_seconds"] = to_seconds(s.execution.queue_ns);
+    one["step_seconds"] = to_seconds(s.execution.step_ns);
     one["rows"] = s.execution.rows;
     one["rows_scanned"] = s.execution.rows_scanned;
     one["sorts"] = s.execution.sorts;

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "base/thread.h"
 #include "bindings/base/errors.h"
+#include "bindings/base/saved_error.h"
 #include "bindings/base/text.h"
 #include "bindings/sqlite/arguments.h"
 #include "bindings/sqlite/pack_params.h"
@@ -56,19 +57,13 @@ PyObject* python_value(sqlite3_value* value) {
 
 // Reports the Python exception that is set as the function's error.
 void report_exception(sqlite3_context* context) {
-  PyObject *type, *value, *traceback;
-  PyErr_Fetch(&type, &value, &traceback);
-  PyErr_NormalizeException(&type, &value, &traceback);
+  const Ref error = take_error();
   std::string message = "a user function raised ";
-  message += type != nullptr ? reinterpret_cast<PyTypeObject*>(type)->tp_name : "an exception";
-  PyObject* text = value != nullptr ? PyObject_Str(value) : nullptr;
-  const char* utf8 = text != nullptr ? PyUnicode_AsUTF8(text) : nullptr;
+  message += error ? Py_TYPE(error.get())->tp_name : "an exception";
+  const Ref text = Ref::steal(error ? PyObject_Str(error.get()) : nullptr);
+  const char* utf8 = text ? PyUnicode_AsUTF8(text.get()) : nullptr;
   if (utf8 != nullptr && *utf8 != '\0') message.append(": ").append(utf8);
   PyErr_Clear();
-  Py_XDECREF(text);
-  Py_XDECREF(type);
-  Py_XDECREF(value);
-  Py_XDECREF(traceback);
   sqlite3_result_error(context, message.c_str(), -1);
 }
 

@@ -74,7 +74,7 @@ class TaskAction final : public Action {
   PyObject* run_blocking() override {
     try {
       const std::shared_ptr<Pool> pool = checked_pool(true);
-      Operation operation(timeout_ns_ > 0 ? now_precise() + timeout_ns_ : kNever);
+      Operation operation(timeout_ns_ > 0 ? later(now_precise(), timeout_ns_) : kNever);
       operation.set_poll(check_signals);
       const std::exception_ptr failure = without_gil([&] { task_.run_here(pool, operation); });
       if (failure == nullptr) Py_RETURN_NONE;
@@ -145,7 +145,7 @@ bool close_pool_blocking(Endpoint* endpoint, Duration timeout_ns) {
   PoolState& state = *endpoint->pool_state();
   state.pool();
   const std::shared_ptr<Pool> pool = state.current;
-  Operation operation(now_precise() + timeout_ns);
+  Operation operation(later(now_precise(), timeout_ns));
   operation.set_poll(check_signals);
   const GilRelease unlocked;
   return pool->close_and_wait(operation);

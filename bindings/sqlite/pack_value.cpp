@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "bindings/base/errors.h"
 #include "bindings/base/ref.h"
+#include "bindings/base/saved_error.h"
 #include "bindings/base/text.h"
 #include "bindings/sqlite/pack_params.h"
 
@@ -26,27 +27,21 @@ bool refuse(const ParameterPlace& place, PyObject* value, const char* why) {
 // before their message, on a new exception with the old one as its cause; any other exception stays
 // the object that it is, and gets a note.
 void name_exception(const ParameterPlace& place, bool ours) {
-  PyObject *type, *value, *traceback;
-  PyErr_Fetch(&type, &value, &traceback);
-  PyErr_NormalizeException(&type, &value, &traceback);
+  Ref error = take_error();
+  auto* const type = reinterpret_cast<PyObject*>(Py_TYPE(error.get()));
   const bool plain =
       type == PyExc_TypeError || type == PyExc_ValueError || type == PyExc_BufferError;
   if (!ours || !plain) {
-    const Ref done =
-        Ref::steal(PyObject_CallMethod(value, "add_note", "s", ("in " + place.text()).c_str()));
+    const Ref done = Ref::steal(
+        PyObject_CallMethod(error.get(), "add_note", "s", ("in " + place.text()).c_str()));
     PyErr_Clear();
-    PyErr_Restore(type, value, traceback);
+    set_error(std::move(error));
     return;
   }
-  if (traceback != nullptr) PyException_SetTraceback(value, traceback);
-  PyErr_Format(type, "%s: %S", place.text().c_str(), value);
-  Py_XDECREF(type);
-  Py_XDECREF(traceback);
-  PyObject *new_value, *new_traceback;
-  PyErr_Fetch(&type, &new_value, &new_traceback);
-  PyErr_NormalizeException(&type, &new_value, &new_traceback);
-  PyException_SetCause(new_value, value);  // takes the reference over
-  PyErr_Restore(type, new_value, new_traceback);
+  PyErr_Format(type, "%s: %S", place.text().c_str(), error.get());
+  Ref placed = take_error();
+  PyException_SetCause(placed.get(), error.release());
+  set_error(std::move(placed));
 }
 
 bool pack_int(PyObject* value, const ParameterPlace& place, Params& out) {

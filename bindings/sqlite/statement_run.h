@@ -21,7 +21,7 @@ class StatementRun {
       : pool_((state.pool(), state.current)),
         lease_(lease),
         route_(route_of(state, lease, request, true)),
-        operation_(timeout_ns > 0 ? now_precise() + timeout_ns : kNever),
+        operation_(timeout_ns > 0 ? later(now_precise(), timeout_ns) : kNever),
         request_(request) {
     request_.submitted = now_precise();
   }

@@ -22,6 +22,17 @@ inline constexpr Instant kNever = INT64_MAX;
   return by >= kNever - at ? kNever : at + by;
 }
 
+// To the nearest nanosecond. kNever for what is beyond the clock, and for what is no number.
+[[nodiscard]] constexpr Duration from_seconds(double seconds) noexcept {
+  const double ns = seconds * 1e9;
+  if (!(ns < 9.2e18)) return kNever;
+  if (ns < -9.2e18) return -kNever;
+  return static_cast<Duration>(ns < 0 ? ns - 0.5 : ns + 0.5);
+}
+[[nodiscard]] constexpr double to_seconds(Duration duration) noexcept {
+  return static_cast<double>(duration) / 1e9;
+}
+
 namespace detail {
 inline Instant read_clock(clockid_t id) noexcept {
   timespec t;

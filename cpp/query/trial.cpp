@@ -300,7 +300,7 @@ void Trial::run(const TrialRun& one, bool readonly, double most_steps, Cost& cos
   cost.steps += counter(statement.get(), SQLITE_STMTSTATUS_VM_STEP);
   cost.visited += counter(statement.get(), SQLITE_STMTSTATUS_FULLSCAN_STEP) +
                   counter(statement.get(), SQLITE_STMTSTATUS_AUTOINDEX);
-  cost.seconds += static_cast<double>(spent) / kSecond;
+  cost.seconds += to_seconds(spent);
   cost.stopped = cost.stopped || code == SQLITE_INTERRUPT;
   ++cost.runs;
 }

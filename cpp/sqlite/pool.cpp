@@ -485,9 +485,9 @@ PoolCounts Pool::counts() const {
   out.quarantined = quarantined_.load();
   out.replaced = replaced_.load();
   out.starved_checkpoints = starved_checkpoints_.load();
-  out.database_s = static_cast<double>(database_ns_.load()) / kSecond;
-  out.writer_wait_s = static_cast<double>(writer_wait_ns_.load()) / kSecond;
-  out.reader_wait_s = static_cast<double>(reader_wait_ns_.load()) / kSecond;
+  out.database_s = to_seconds(static_cast<Duration>(database_ns_.load()));
+  out.writer_wait_s = to_seconds(static_cast<Duration>(writer_wait_ns_.load()));
+  out.reader_wait_s = to_seconds(static_cast<Duration>(reader_wait_ns_.load()));
   out.wal_bytes = wal_bytes_.load();
   return out;
 }

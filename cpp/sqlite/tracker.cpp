@@ -10,20 +10,18 @@
 namespace mcp::sqlite {
 namespace {
 
-double seconds(Duration ns) noexcept { return static_cast<double>(ns) / kSecond; }
-
 // Seconds since 1970, for display only.
-double wall_clock() noexcept { return seconds(mcp::detail::read_clock(CLOCK_REALTIME_COARSE)); }
+double wall_clock() noexcept { return to_seconds(mcp::detail::read_clock(CLOCK_REALTIME_COARSE)); }
 
 void fill_times(FigureTotals& out, const metrics::Histogram& times) {
   out.step_s = times.sum_ns() / kSecond;
   out.total_s = out.queue_s + out.step_s + out.convert_s;
-  out.min_s = seconds(times.min_ns());
+  out.min_s = to_seconds(times.min_ns());
   out.mean_s = times.mean_ns() / kSecond;
   out.stddev_s = times.stddev_ns() / kSecond;
-  out.p95_s = seconds(times.percentile_ns(95));
-  out.p99_s = seconds(times.percentile_ns(99));
-  out.max_s = seconds(times.max_ns());
+  out.p95_s = to_seconds(times.percentile_ns(95));
+  out.p99_s = to_seconds(times.percentile_ns(99));
+  out.max_s = to_seconds(times.max_ns());
 }
 
 }  // namespace
@@ -38,8 +36,8 @@ void Figures::record(const Execution& execution) {
   totals_.last_seen = now;
   ++totals_.calls;
   totals_.errors += execution.failed ? 1 : 0;
-  totals_.queue_s += seconds(execution.queue_ns);
-  totals_.convert_s += seconds(execution.convert_ns);
+  totals_.queue_s += to_seconds(execution.queue_ns);
+  totals_.convert_s += to_seconds(execution.convert_ns);
   totals_.rows += execution.rows;
   totals_.rows_scanned += execution.rows_scanned;
   totals_.full_scans += execution.rows_scanned > 0 ? 1 : 0;
@@ -54,7 +52,7 @@ FigureTotals Figures::totals() const {
   out.fingerprint = fingerprint;
   out.sample = sample;
   out.hash = hash;
-  out.convert_s += seconds(converted_ns_.load(std::memory_order_relaxed));
+  out.convert_s += to_seconds(converted_ns_.load(std::memory_order_relaxed));
   fill_times(out, histogram_);
   out.cache_hits = hits_.load(std::memory_order_relaxed);
   out.cache_misses = misses_.load(std::memory_order_relaxed);
@@ -71,7 +69,7 @@ void Figures::add_to(FigureTotals& sums, metrics::Histogram& times) const {
   sums.calls += totals_.calls;
   sums.errors += totals_.errors;
   sums.queue_s += totals_.queue_s;
-  sums.convert_s += totals_.convert_s + seconds(converted_ns_.load(std::memory_order_relaxed));
+  sums.convert_s += totals_.convert_s + to_seconds(converted_ns_.load(std::memory_order_relaxed));
   sums.rows += totals_.rows;
   sums.rows_scanned += totals_.rows_scanned;
   sums.full_scans += totals_.full_scans;
@@ -104,7 +102,7 @@ void Tracker::record(Figures& figures, const Execution& execution) {
   figures.record(execution);
   if (execution.queue_ns + execution.step_ns <= slow_ns_) return;
   logger("sqlite").info("slow statement: {:.1f} ms, and {:.1f} ms in the queue: {}",
-                        seconds(execution.step_ns) * 1000, seconds(execution.queue_ns) * 1000,
+                        to_seconds(execution.step_ns) * 1000, to_seconds(execution.queue_ns) * 1000,
                         figures.sample);
   const MutexLock lock(mutex_);
   slow_.push_back({figures.fingerprint, figures.sample, figures.hash, wall_clock(), execution});

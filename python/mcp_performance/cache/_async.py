@@ -26,8 +26,9 @@ from ._waits import leads_here
 
 __all__ = ["load", "load_key"]
 
-# What owner._join() answers: _core's words for them.
-ANSWER, RAISE, LEAD, LEAD_ANEW, WAIT, INLINE = range(6)
+# What owner._join() answers.
+ANSWER, RAISE, LEAD = _core.STEP_ANSWER, _core.STEP_RAISE, _core.STEP_LEAD
+LEAD_ANEW, WAIT, INLINE = _core.STEP_LEAD_ANEW, _core.STEP_WAIT, _core.STEP_INLINE
 
 
 class Owner(Protocol):

@@ -13,7 +13,8 @@ from ..errors import ConfigurationError
 __all__ = ["compile_plan", "functools_plan", "signature_of"]
 
 # KeyPlan::Shape in bindings/cache/key_plan.h.
-NONE, ONE, FIXED, VARIADIC, FUNCTOOLS, CALLABLE = range(6)
+NONE, ONE, FIXED = _core.KEY_NONE, _core.KEY_ONE, _core.KEY_FIXED
+VARIADIC, FUNCTOOLS, CALLABLE = _core.KEY_VARIADIC, _core.KEY_FUNCTOOLS, _core.KEY_CALLABLE
 
 Plan = tuple[Any, ...]
 

@@ -11,7 +11,8 @@ from ._statements import AsyncStatements, BlockingStatements, Params, Row, RowTy
 
 __all__ = ["ANY", "READ", "READER", "WRITE", "BlockingConnection", "Connection"]
 
-ANY, READ, WRITE, READER = 0, 1, 2, 3  # what a connection is taken for
+# What a connection is taken for.
+ANY, READ, WRITE, READER = _core.SQLITE_ANY, _core.SQLITE_READ, _core.SQLITE_WRITE, _core.SQLITE_READER
 
 
 class Session(_core.SQLiteEndpoint):

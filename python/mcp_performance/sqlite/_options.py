@@ -14,7 +14,11 @@ __all__ = ["PoolOptions", "Synchronous", "checked_settings", "place_of"]
 
 Synchronous: TypeAlias = Literal["OFF", "NORMAL", "FULL", "EXTRA"]
 
-_ROW_TYPES: dict[str, int] = {"tuple": 0, "named": 1, "dict": 2}
+_ROW_TYPES: dict[str, int] = {
+    "tuple": _core.SQLITE_TUPLE,
+    "named": _core.SQLITE_NAMED,
+    "dict": _core.SQLITE_DICT,
+}
 _LEVELS = ("OFF", "NORMAL", "FULL", "EXTRA")
 _LONGEST = 1e9  # seconds
 
