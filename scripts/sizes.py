@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Fails on a source of more than 600 lines, and on a function of more than 60: each hides a second idea.
+Also on a .cpp whose first line does not say what it is for.
 
 Functions of C++ are found by the layout that clang-format gives them: a definition ends its line with
 ``) ... {``, and its ``}`` stands no deeper.
@@ -17,6 +18,7 @@ from pathlib import Path
 MOST_LINES = 600
 MOST_FUNCTION_LINES = 60
 FOLDERS = ("cpp", "bindings", "python", "benchmarks", "scripts")
+NATIVE = ("cpp/", "bindings/")
 TESTS = ("tests",)  # held to the length of a file alone
 DEFINITION = re.compile(
     r"^(\s*+)(?!(?:namespace|class|struct|enum|union|switch|if|for|while|else|do\b|extern|\}))\S.*\).*\{$"
@@ -74,6 +76,8 @@ def problems(root: Path) -> list[str]:
             found.append(f"{name}: {lines} lines, {MOST_LINES} at most")
         if name.startswith(TESTS):
             continue
+        if path.suffix == ".cpp" and name.startswith(NATIVE) and not text.startswith("// "):
+            found.append(f"{name}: its first line does not say what it is for")
         functions = python_functions(text) if path.suffix == ".py" else cpp_functions(text)
         found += [
             f"{name}:{line}: {what} has {size} lines, {MOST_FUNCTION_LINES} at most"
@@ -85,5 +89,5 @@ def problems(root: Path) -> list[str]:
 
 if __name__ == "__main__":
     too_long = problems(Path(__file__).parents[1])
-    print("\n".join(too_long) or "no file and no function is too long")
+    print("\n".join(too_long) or "no file and no function is too long, and each .cpp says what it is for")
     sys.exit(bool(too_long))

@@ -1,3 +1,4 @@
+// errors.cpp: sets the Python exception of a core error, whose class errors.py has.
 #include "bindings/base/errors.h"
 
 #include <exception>

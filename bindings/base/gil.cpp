@@ -1,3 +1,4 @@
+// gil.cpp: the gate through which native threads come to the interpreter lock, closed at exit.
 #include "bindings/base/gil.h"
 
 #include <unistd.h>

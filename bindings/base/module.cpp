@@ -1,3 +1,4 @@
+// module.cpp: the module _core: binds every room, and what happens at its fork and exit.
 #include "base/log.h"
 #include "bindings/base/gil.h"
 #include "bindings/base/rooms.h"

@@ -1,3 +1,4 @@
+// native_operation.cpp: finds the native operation behind a Python function.
 #include <Python.h>
 
 #include "bindings/base/native_operation.h"

@@ -1,3 +1,4 @@
+// shared_error.cpp: copies an exception, so that each of those who wait raises its own.
 #include <Python.h>
 
 #include "bindings/base/shared_error.h"

@@ -1,3 +1,4 @@
+// text.cpp: Python strings as UTF-8, with errors that name the parameter.
 #include "bindings/base/text.h"
 
 #include "bindings/base/ref.h"

@@ -1,3 +1,4 @@
+// future.cpp: the type BatchedFuture: its states, callbacks and cancellation.
 #include "bindings/batch/future.h"
 
 #include <structmember.h>

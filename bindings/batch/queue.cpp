@@ -1,3 +1,4 @@
+// queue.cpp: collects items until a batch is full or due, and runs it.
 #include "bindings/batch/queue.h"
 
 #include <algorithm>

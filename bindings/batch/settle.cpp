@@ -1,3 +1,4 @@
+// settle.cpp: gives each future of a batch its result or its exception.
 #include "bindings/batch/settle.h"
 
 #include <new>

@@ -1,3 +1,4 @@
+// wake_up.cpp: runs the callbacks of settled futures in slices of a tick.
 #include "bindings/batch/wake_up.h"
 
 #include <cstddef>

@@ -1,3 +1,4 @@
+// answer.cpp: the type CachedAnswer: a coroutine that has its answer already.
 #include "bindings/cache/answer.h"
 
 #include <array>

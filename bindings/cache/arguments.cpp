@@ -1,3 +1,4 @@
+// arguments.cpp: reads lifetimes and tags.
 #include "bindings/cache/arguments.h"
 
 #include <algorithm>

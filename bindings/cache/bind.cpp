@@ -1,3 +1,4 @@
+// bind.cpp: binds the types of the room.
 #include <algorithm>
 #include <iterator>
 #include <utility>

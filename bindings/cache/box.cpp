@@ -1,3 +1,4 @@
+// box.cpp: the objects of an entry and its tags, and how they are let go.
 #include "bindings/cache/box.h"
 
 #include <algorithm>

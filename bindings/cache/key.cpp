@@ -1,3 +1,4 @@
+// key.cpp: compares keys where that takes Python code.
 #include "bindings/cache/key.h"
 
 #include "bindings/base/ref.h"

@@ -1,3 +1,4 @@
+// key_plan.cpp: compiles a signature into a plan, and makes keys by it.
 #include "bindings/cache/key_plan.h"
 
 #include <algorithm>

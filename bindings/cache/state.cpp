@@ -1,3 +1,4 @@
+// state.cpp: looks up, stores and removes entries, and tells of what left.
 #include "bindings/cache/state.h"
 
 #include <cmath>

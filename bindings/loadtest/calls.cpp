@@ -1,3 +1,4 @@
+// calls.cpp: the run that lanes of a load test share, for Python.
 #include "bindings/loadtest/calls.h"
 
 #include <pybind11/stl.h>

@@ -1,3 +1,4 @@
+// http_run.cpp: starts, watches and stops a load test over HTTP, for Python.
 #include "loadtest/http_run.h"
 
 #include <pybind11/stl.h>

@@ -1,3 +1,4 @@
+// report_dict.cpp: reports and histograms as dicts, and options from them.
 #include "bindings/loadtest/report_dict.h"
 
 #include <pybind11/stl.h>

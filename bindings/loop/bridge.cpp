@@ -1,3 +1,4 @@
+// bridge.cpp: the reader of a loop that takes completions to their futures.
 #include "bindings/loop/bridge.h"
 
 #include <new>

@@ -1,3 +1,4 @@
+// budget.cpp: measures what a tick of the loop has spent on inline answers.
 #include "bindings/loop/budget.h"
 
 #include <utility>

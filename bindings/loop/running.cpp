@@ -1,3 +1,4 @@
+// running.cpp: asks asyncio for the loop of this thread, in the fastest way it offers.
 #include "bindings/loop/running.h"
 
 #include "base/fork.h"

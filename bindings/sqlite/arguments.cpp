@@ -1,3 +1,4 @@
+// arguments.cpp: parses the arguments of a call without making objects of them.
 #include "bindings/sqlite/arguments.h"
 
 #include <algorithm>

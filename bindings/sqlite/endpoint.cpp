@@ -1,3 +1,4 @@
+// endpoint.cpp: the type SQLiteEndpoint, and the functions that sqlite/_pool.py calls on it.
 #include "bindings/sqlite/endpoint.h"
 
 #include <dlfcn.h>

@@ -1,3 +1,4 @@
+// figures.cpp: dicts of a Tracker's figures.
 #include "bindings/sqlite/figures.h"
 
 #include <cstdio>

@@ -1,3 +1,4 @@
+// native.cpp: recognizes partial(pool.blocking.fetch, sql) and runs it for a batch.
 #include "bindings/sqlite/native.h"
 
 #include <memory>

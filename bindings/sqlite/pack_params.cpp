@@ -1,3 +1,4 @@
+// pack_params.cpp: sequences and mappings of parameters, in the order of the statement's numbers.
 #include "bindings/sqlite/pack_params.h"
 
 #include <sqlite3.h>

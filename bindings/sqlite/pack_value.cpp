@@ -1,3 +1,4 @@
+// pack_value.cpp: one value by sqlite3's order: plain types, adapters, subclasses, buffers.
 #include "bindings/sqlite/pack_value.h"
 
 #include <sqlite3.h>

@@ -1,3 +1,4 @@
+// result.cpp: collects rows into what a call returns, and copies what is kept.
 #include "bindings/sqlite/result.h"
 
 #include <algorithm>

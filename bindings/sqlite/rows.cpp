@@ -1,3 +1,4 @@
+// rows.cpp: makes tuples, named rows and dicts of native rows.
 #include "bindings/sqlite/rows.h"
 
 #include <cctype>

@@ -1,3 +1,4 @@
+// snapshots.cpp: remembers the pools whose snapshots end with this tick.
 #include "bindings/sqlite/snapshots.h"
 
 #include <algorithm>

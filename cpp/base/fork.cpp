@@ -1,3 +1,4 @@
+// fork.cpp: counts the forks that lie between this process and the first one.
 #include "base/fork.h"
 
 #include <pthread.h>

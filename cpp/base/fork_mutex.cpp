@@ -1,3 +1,4 @@
+// fork_mutex.cpp: the handlers of a fork that take and free those mutexes.
 #include "base/fork_mutex.h"
 
 #include <pthread.h>

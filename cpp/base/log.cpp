@@ -1,3 +1,4 @@
+// log.cpp: the bounded queue of log records between spdlog and whoever takes them out.
 #include "base/log.h"
 
 #include <spdlog/sinks/base_sink.h>

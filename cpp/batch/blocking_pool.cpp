@@ -1,3 +1,4 @@
+// blocking_pool.cpp: starts threads while tasks wait, and ends those that idle.
 #include "batch/blocking_pool.h"
 
 #include <atomic>

@@ -1,3 +1,4 @@
+// map_job.cpp: deals the chunks of a map out to threads, and watches what they gain.
 #include "batch/map_job.h"
 
 #include <sys/resource.h>

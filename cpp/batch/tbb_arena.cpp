@@ -1,3 +1,4 @@
+// tbb_arena.cpp: launches work on TBB, and ends TBB's threads before a fork.
 #include "batch/tbb_arena.h"
 
 #include <tbb/global_control.h>

@@ -1,3 +1,4 @@
+// window_tuner.cpp: three caches in miniature, and the step towards the best of them.
 #include "cache/window_tuner.h"
 
 #include <algorithm>

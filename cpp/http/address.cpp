@@ -1,3 +1,4 @@
+// address.cpp: parses URLs, resolves names and checks what they resolve to.
 #include "http/address.h"
 
 #include <arpa/inet.h>

@@ -1,3 +1,4 @@
+// body.cpp: inflates and keeps a body within its limits.
 #include "http/body.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// client.cpp: takes a kept connection or makes one, and sends again where that is safe.
 #include "http/client.h"
 
 #include <poll.h>

@@ -1,3 +1,4 @@
+// connection.cpp: one request and its response on one HTTP/1.1 connection.
 #include "http/connection.h"
 
 namespace mcp::http {

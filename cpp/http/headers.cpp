@@ -1,3 +1,4 @@
+// headers.cpp: finds and compares header fields.
 #include "http/headers.h"
 
 #include <algorithm>

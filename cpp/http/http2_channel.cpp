@@ -1,3 +1,4 @@
+// http2_channel.cpp: threads take turns at driving the connection that they share.
 #include "http/http2_channel.h"
 
 #include <poll.h>

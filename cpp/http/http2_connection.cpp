@@ -1,3 +1,4 @@
+// http2_connection.cpp: moves bytes between an HTTP/2 session and its socket.
 #include "http/http2_connection.h"
 
 namespace mcp::http {

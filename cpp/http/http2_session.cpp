@@ -1,3 +1,4 @@
+// http2_session.cpp: nghttp2's callbacks, and the state of each stream.
 #include "http/http2_session.h"
 
 #include <nghttp2/nghttp2.h>

@@ -1,3 +1,4 @@
+// message.cpp: checks and serializes a request.
 #include "http/message.h"
 
 #include <algorithm>

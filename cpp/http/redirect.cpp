@@ -1,3 +1,4 @@
+// redirect.cpp: resolves a Location against the request that it answers.
 #include "http/redirect.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// response.cpp: feeds a response's bytes or fields to whoever looks at them.
 #include "http/response.h"
 
 #include <cctype>

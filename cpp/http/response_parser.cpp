@@ -1,3 +1,4 @@
+// response_parser.cpp: the state machine of RFC 9112, byte by byte.
 #include "http/response_parser.h"
 
 #include <algorithm>

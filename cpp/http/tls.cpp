@@ -1,3 +1,4 @@
+// tls.cpp: OpenSSL contexts: certificates, protocols, server names.
 #include "http/tls.h"
 
 #include <arpa/inet.h>

@@ -1,3 +1,4 @@
+// transport.cpp: connects, shakes hands, reads and writes without blocking.
 #include "http/transport.h"
 
 #include <netinet/in.h>

@@ -1,3 +1,4 @@
+// call_schedule.cpp: decides what each lane does next.
 #include "loadtest/call_schedule.h"
 
 #include <algorithm>

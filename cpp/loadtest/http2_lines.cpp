@@ -1,3 +1,4 @@
+// http2_lines.cpp: gives lanes streams, and replaces connections that are full.
 #include "loadtest/http2_lines.h"
 
 #include <sys/epoll.h>

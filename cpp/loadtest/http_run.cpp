@@ -1,3 +1,4 @@
+// http_run.cpp: starts the generator threads of a run and joins them.
 #include "loadtest/http_run.h"
 
 #include <poll.h>

@@ -1,3 +1,4 @@
+// http_worker.cpp: one thread's loop: starts requests, reads answers, keeps deadlines.
 #include "loadtest/http_worker.h"
 
 #include <sys/epoll.h>

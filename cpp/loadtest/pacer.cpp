@@ -1,3 +1,4 @@
+// pacer.cpp: arrivals of an open model, even or by Poisson.
 #include "loadtest/pacer.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// ramp.cpp: levels, and the integral that turns rates into arrivals.
 #include "loadtest/ramp.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// recorder.cpp: samples into slices of a second, and slices into totals.
 #include "loadtest/recorder.h"
 
 #include <algorithm>

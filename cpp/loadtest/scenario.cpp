@@ -1,3 +1,4 @@
+// scenario.cpp: picks requests by weight and variants by number.
 #include "loadtest/scenario.h"
 
 #include <algorithm>

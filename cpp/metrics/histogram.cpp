@@ -1,3 +1,4 @@
+// histogram.cpp: buckets, percentiles and the sum of histograms.
 #include "metrics/histogram.h"
 
 #include <string>

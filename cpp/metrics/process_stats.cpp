@@ -1,3 +1,4 @@
+// process_stats.cpp: reads /proc and the cgroup's files.
 #include "metrics/process_stats.h"
 
 #include <sched.h>

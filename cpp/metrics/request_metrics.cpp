@@ -1,3 +1,4 @@
+// request_metrics.cpp: counts requests into series, and keeps the last minute.
 #include "metrics/request_metrics.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// advisor.cpp: tries candidates on a copy, and keeps the sets that pay.
 #include "query/advisor.h"
 
 #include <algorithm>

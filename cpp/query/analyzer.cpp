@@ -1,3 +1,4 @@
+// analyzer.cpp: puts plan, issues, rewrites and advice of one statement together.
 #include "query/analyzer.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// candidates.cpp: columns in an order that an index could have.
 #include "query/candidates.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// clone.cpp: copies a schema and its statistics into memory.
 #include "query/clone.h"
 
 #include <algorithm>

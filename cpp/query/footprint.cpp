@@ -1,3 +1,4 @@
+// footprint.cpp: collects what the authorizer tells.
 #include "query/footprint.h"
 
 #include <algorithm>

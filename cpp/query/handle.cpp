@@ -1,3 +1,4 @@
+// handle.cpp: opens databases read-only, and runs fixed SQL on them.
 #include "query/handle.h"
 
 #include <algorithm>

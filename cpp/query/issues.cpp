@@ -1,3 +1,4 @@
+// issues.cpp: one function for each finding.
 #include "query/issues.h"
 
 #include <algorithm>

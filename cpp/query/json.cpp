@@ -1,3 +1,4 @@
+// json.cpp: escapes strings and writes numbers.
 #include "query/json.h"
 
 #include <array>

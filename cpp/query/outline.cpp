@@ -1,3 +1,4 @@
+// outline.cpp: reads the parts of a SELECT from its tokens.
 #include "query/outline.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// plan.cpp: parses the rows of EXPLAIN QUERY PLAN.
 #include "query/plan.h"
 
 #include <algorithm>

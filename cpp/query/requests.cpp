@@ -1,3 +1,4 @@
+// requests.cpp: virtual tables whose xBestIndex notes what it is asked.
 #include "query/requests.h"
 
 #include <algorithm>

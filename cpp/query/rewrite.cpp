@@ -1,3 +1,4 @@
+// rewrite.cpp: one function for each rule, with its proof.
 #include "query/rewrite.h"
 
 #include <algorithm>

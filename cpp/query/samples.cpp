@@ -1,3 +1,4 @@
+// samples.cpp: picks rows, and the values of their columns.
 #include "query/samples.h"
 
 #include <map>

@@ -1,3 +1,4 @@
+// schema.cpp: reads tables, columns and indexes from SQLite's catalogue.
 #include "query/schema.h"
 
 #include <algorithm>

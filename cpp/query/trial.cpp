@@ -1,3 +1,4 @@
+// trial.cpp: makes indexes on a copy, and measures statements with them.
 #include "query/trial.h"
 
 #include <algorithm>

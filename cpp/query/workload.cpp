@@ -1,3 +1,4 @@
+// workload.cpp: compiles the statements of a workload, and leaves out what fails.
 #include "query/workload.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// client.cpp: the I/O thread, and the commands in flight.
 #include "redis/client.h"
 
 #include <sys/timerfd.h>

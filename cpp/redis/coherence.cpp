@@ -1,3 +1,4 @@
+// coherence.cpp: the transitions of the state machine.
 #include "redis/coherence.h"
 
 #include <utility>

@@ -1,3 +1,4 @@
+// reply.cpp: the kinds of error replies.
 #include "redis/reply.h"
 
 #include <algorithm>

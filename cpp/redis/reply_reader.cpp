@@ -1,3 +1,4 @@
+// reply_reader.cpp: hiredis' callbacks, with a budget for each reply.
 #include "redis/reply_reader.h"
 
 #include <hiredis/hiredis.h>

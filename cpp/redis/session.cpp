@@ -1,3 +1,4 @@
+// session.cpp: connects, greets, reads and writes until either connection ends.
 #include "redis/session.h"
 
 #include <algorithm>

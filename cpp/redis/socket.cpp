@@ -1,3 +1,4 @@
+// socket.cpp: connects by TCP or a Unix socket, reads, writes.
 #include "redis/socket.h"
 
 #include <netdb.h>

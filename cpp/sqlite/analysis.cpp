@@ -1,3 +1,4 @@
+// analysis.cpp: what the authorizer and the opcodes tell of a statement.
 #include "sqlite/analysis.h"
 
 #include <sqlite3.h>

@@ -1,3 +1,4 @@
+// connection.cpp: opens, prepares, steps, commits; and stops what runs too long.
 #include "sqlite/connection.h"
 
 #include <time.h>

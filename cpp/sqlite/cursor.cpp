@@ -1,3 +1,4 @@
+// cursor.cpp: steps a statement until a portion is full.
 #include "sqlite/cursor.h"
 
 #include <sqlite3.h>

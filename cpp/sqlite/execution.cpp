@@ -1,3 +1,4 @@
+// execution.cpp: binds, wraps, steps, tracks and proves one request.
 #include "sqlite/execution.h"
 
 #include <sqlite3.h>

@@ -1,3 +1,4 @@
+// fingerprint.cpp: writes a statement's tokens without its values.
 #include "sqlite/fingerprint.h"
 
 #include <vector>

@@ -1,3 +1,4 @@
+// fork_guard.cpp: the handlers around fork(), and the list of pools.
 #include "sqlite/fork_guard.h"
 
 #include <pthread.h>

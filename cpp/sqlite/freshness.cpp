@@ -1,3 +1,4 @@
+// freshness.cpp: compares headers of the wal-index, and explains our own commits.
 #include "sqlite/freshness.h"
 
 #include <sqlite3.h>

@@ -1,3 +1,4 @@
+// params.cpp: packs values, and binds them.
 #include "sqlite/params.h"
 
 #include <sqlite3.h>

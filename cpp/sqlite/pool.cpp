@@ -1,3 +1,4 @@
+// pool.cpp: queues, and who has which connection.
 #include "sqlite/pool.h"
 
 #include <sqlite3.h>

@@ -1,3 +1,4 @@
+// profile.cpp: how long a statement takes, and the table of profiles.
 #include "sqlite/profile.h"
 
 namespace mcp::sqlite {

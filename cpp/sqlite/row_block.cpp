@@ -1,3 +1,4 @@
+// row_block.cpp: copies columns into a block.
 #include "sqlite/row_block.h"
 
 #include <sqlite3.h>

@@ -1,3 +1,4 @@
+// sql_text.cpp: finds the parameters of a text, and refuses what is not one statement.
 #include "sqlite/sql_text.h"
 
 #include <sqlite3.h>

@@ -1,3 +1,4 @@
+// sqlite_error.cpp: the kind of error behind each of SQLite's codes.
 #include "sqlite/sqlite_error.h"
 
 #include <sqlite3.h>

@@ -1,3 +1,4 @@
+// statement.cpp: column names, and the least recently used statement.
 #include "sqlite/statement.h"
 
 namespace mcp::sqlite {

@@ -1,3 +1,4 @@
+// tokenizer.cpp: the classes of characters, and one function for each kind of token.
 #include "sqlite/tokenizer.h"
 
 #include <array>

@@ -1,3 +1,4 @@
+// tracker.cpp: adds executions up by fingerprint, and lists slow ones.
 #include "sqlite/tracker.h"
 
 #include <time.h>
