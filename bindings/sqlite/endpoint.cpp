@@ -305,6 +305,13 @@ bool shared_with(const std::string& path) {
   return theirs == reinterpret_cast<void*>(&sqlite3_libversion);
 }
 
+// The file of the library that this one uses.
+std::string library_file() {
+  Dl_info info;
+  const bool known = dladdr(reinterpret_cast<void*>(&sqlite3_libversion), &info) != 0;
+  return known && info.dli_fname != nullptr ? info.dli_fname : "";
+}
+
 // The name by which Python's own sqlite3 opens the pool's database too. Commits to a file show in
 // its wal-index or change counter, whoever made them; those to a database in memory do not, so its
 // results are kept no longer.
@@ -432,6 +439,7 @@ void bind_sqlite(py::module_& module) {
   module.attr("SQLITE_VERSION") = sqlite3_libversion();
   add_numbers(module);
   module.def("_sqlite_shared_with", &shared_with, py::arg("path"));
+  module.def("_sqlite_library_file", &library_file);
   module.def("_sqlite_lend_database", &lend_database,
              "_sqlite_lend_database(pool: SQLiteEndpoint, /) -> str");
   py::class_<sqlite::ForkHold>(module, "_SQLiteForkHold")

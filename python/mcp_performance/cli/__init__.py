@@ -1,7 +1,8 @@
-"""The ``mcp-performance`` command: ``demo | load | analyze | top | dashboard``.
+"""The ``mcp-performance`` command: ``demo | load | analyze | top | dashboard | doctor | completion``.
 
 Exit codes: 0 done, 2 the arguments or the target were refused, 130 Ctrl-C. Those of ``load``: also 1 a
-threshold was crossed or requests failed, 3 the run is invalid, and 143 SIGTERM.
+threshold was crossed or requests failed, 3 the run is invalid, and 143 SIGTERM. That of ``doctor``: also
+1 something is wrong.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from pathlib import Path
 from .._core import __version__
 from ..errors import ConfigurationError, Error
 from ..query import IndexAdvice, QueryAnalyzer
+from ._completion import add_completion
+from ._doctor import add_doctor
 from ._load import add_load
 
 __all__ = ["main"]
@@ -105,6 +108,9 @@ def _parser() -> argparse.ArgumentParser:
             watch.add_argument("--once", action="store_true", help="look once and stop")
         else:
             watch.add_argument("--port", type=int, default=8080, help="of the page, on loopback")
+
+    add_doctor(commands)
+    add_completion(commands, _parser)
     return parser
 
 

@@ -46,7 +46,7 @@ class Connection:
         self._iter_chunk_size = iter_chunk_size
         self._thread = Thread(target=work, args=(self._tx,), name="mcp-sqlite3", daemon=True)
         self._file = ""
-        self._hold: _core._SQLiteForkHold | None = None
+        self._holds: list[_core._SQLiteForkHold] = []
         if loop is not None:
             warnings.warn("a connection takes no loop any more", DeprecationWarning, stacklevel=3)
 
@@ -60,7 +60,7 @@ class Connection:
             stacklevel=1,
         )
         self._running = False
-        self._tx.put((None, partial(_close, self._connection, self._hold)))
+        self._tx.put((None, partial(_close, self._connection, self._holds)))
 
     # ---- its life ----
 
@@ -83,7 +83,7 @@ class Connection:
             except BaseException:
                 self.stop()
                 raise
-            self._hold = _core._SQLiteForkHold(self._file)
+            self._holds.append(_core._SQLiteForkHold(self._file))
         return self
 
     def stop(self) -> asyncio.Future[Any] | None:
@@ -98,8 +98,7 @@ class Connection:
         except RuntimeError:
             future = None
         connection, self._connection = self._connection, None
-        self._tx.put((future, partial(_close, connection, self._hold)))
-        self._hold = None
+        self._tx.put((future, partial(_close, connection, self._holds)))
         return future
 
     async def close(self) -> None:
@@ -360,14 +359,14 @@ def _text(value: Any) -> str:
     return value.decode(errors="surrogateescape") if isinstance(value, bytes) else str(value or "")
 
 
-def _close(connection: sqlite3.Connection | None, hold: _core._SQLiteForkHold | None) -> object:
+def _close(connection: sqlite3.Connection | None, holds: list[_core._SQLiteForkHold]) -> object:
     """The last job: the file is held until the connection is closed."""
     try:
         if connection is not None:
             connection.close()
     except sqlite3.Error as error:
         warnings.warn(f"a connection could not be closed: {error}", ResourceWarning, stacklevel=1)
-    del hold
+    holds.clear()
     return STOP
 
 

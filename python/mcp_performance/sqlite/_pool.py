@@ -23,7 +23,7 @@ from ._blocking import BlockingPool, backup_path, still_held
 from ._borrowed import ANY, READ, READER, WRITE, Connection
 from ._indexes import LIST_INDEXES, IndexReport, check_index_statement, report_created, report_existing
 from ._lent import Lending, LentConnection
-from ._library import check_shared_library
+from ._library import keep_apart
 from ._options import PoolOptions, Synchronous, checked_settings, place_of
 from ._rows import NamedRow
 from ._statements import AsyncStatements, Params, Row, RowTypeName
@@ -81,6 +81,7 @@ class SQLitePool(AsyncStatements[Row]):
 
     Raises:
         ConfigurationError: a bad argument.
+        DatabaseError: Python's ``sqlite3`` has a copy of SQLite of its own, and has this file open.
     """
 
     @overload
@@ -163,7 +164,7 @@ class SQLitePool(AsyncStatements[Row]):
         self.name = text if name is None else name
         self.path = text
         _logging.deliver_native_logs()
-        check_shared_library()
+        keep_apart(self)
         register_pool(self)
         _open_pools.add(self)
 

@@ -111,6 +111,8 @@ async def transactions(module, path):
 
 
 async def errors(module, path):
+    yield await outcome(module.connect(path + "/nowhere"))
+    yield await outcome(module.connect(path, nonsense=1))
     db = await module.connect(path)
     yield await outcome(db.execute("SELEC"))
     yield await outcome(db.execute("SELECT 1; SELECT 2"))
@@ -126,8 +128,6 @@ async def errors(module, path):
         yield db.in_transaction
     except Exception as error:
         yield type(error), str(error)
-    yield await outcome(module.connect(path + "/nowhere"))
-    yield await outcome(module.connect(path, nonsense=1))
 
 
 async def hooks(module, path):

@@ -1,0 +1,100 @@
+"""What the doctor finds, the exit code that scripts rely on, and the completion of shells."""
+
+import json
+import shutil
+import sqlite3
+import subprocess
+
+import pytest
+
+from mcp_performance import __version__
+from mcp_performance.cli import main
+
+
+def findings(capsys, *arguments):
+    code = main(["doctor", "--json", *arguments])
+    found = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
+    return code, found
+
+
+def test_a_sound_installation_has_nothing_wrong(capsys):
+    code, found = findings(capsys)
+    assert code == 0
+    assert __version__ in found["mcp-performance"]["says"]
+    assert found["SQLite"]["state"] == "ok"
+    assert "libsqlite3" in found["SQLite"]["says"]
+    assert {"Python", "system", "HTTP/2", "Redis", "limits", "page cache", "open files", "extra demo"} <= set(
+        found
+    )
+    assert all(one["advice"] for one in found.values() if one["state"] != "ok")
+
+
+def test_it_prints_a_line_for_each_finding(capsys):
+    assert main(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("ok     mcp-performance")
+
+
+def test_a_redis_that_was_asked_for_has_to_answer(capsys, tmp_path):
+    code, found = findings(capsys, "--redis", f"unix://{tmp_path}/nobody.sock")
+    assert code == 1
+    assert found["Redis"]["state"] == "wrong"
+    code, found = findings(capsys, "--redis", "http://nonsense")
+    assert code == 1
+    assert "nonsense" in found["Redis"]["says"]
+
+
+def test_it_looks_at_a_database(capsys, tmp_path):
+    sound, broken = tmp_path / "sound.db", tmp_path / "broken.db"
+    with sqlite3.connect(sound) as connection:
+        connection.execute("CREATE TABLE t (a)")
+    broken.write_text("no database at all, but long enough to be one" * 100)
+    code, found = findings(capsys, "--database", str(sound))
+    assert (code, found[f"database {sound}"]["state"]) == (0, "ok")
+    assert "journal_mode=delete" in found[f"database {sound}"]["says"]
+    for path in (broken, tmp_path / "absent.db"):
+        code, found = findings(capsys, "--database", str(path))
+        assert (code, found[f"database {path}"]["state"]) == (1, "wrong")
+
+
+def test_a_setting_that_means_nothing_is_wrong(capsys, monkeypatch):
+    monkeypatch.setenv("MCP_PERFORMANCE_DB_POOL_SIZE", "5")
+    monkeypatch.setenv("MCP_PERFORMANCE_DB_POOLSIZE", "5")
+    code, found = findings(capsys)
+    assert code == 1
+    assert found["setting DB_POOL_SIZE"]["state"] == "ok"
+    assert found["setting DB_POOLSIZE"]["state"] == "wrong"
+
+
+def test_the_page_cache_is_held_against_the_memory(capsys, monkeypatch):
+    monkeypatch.setattr("mcp_performance.config.DB_CACHE_SIZE", 2**40)
+    code, found = findings(capsys)
+    assert (code, found["page cache"]["state"]) == (0, "note")
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("mcp-performance ana", ["analyze"]),
+        ("mcp-performance doctor --re", ["--redis"]),
+        ("mcp-performance do", ["doctor"]),
+    ],
+)
+def test_bash_completes_commands_and_options(capsys, typed, offered):
+    assert main(["completion", "bash"]) == 0
+    words = typed.split()
+    program = f"""{capsys.readouterr().out}
+        COMP_WORDS=({" ".join(words)}); COMP_CWORD={len(words) - 1}
+        _mcp_performance; printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    run = subprocess.run([shutil.which("bash"), "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == offered
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_the_other_shells_know_every_command(capsys, shell):
+    assert main(["completion", shell]) == 0
+    text = capsys.readouterr().out
+    for command in ("demo", "load", "analyze", "top", "dashboard", "doctor", "completion"):
+        assert command in text
+    assert ("--advise" if shell == "zsh" else "-l advise") in text

@@ -1,0 +1,75 @@
+"""A build from source where something is missing: one message, which names the package on each system."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def configure(folder: Path, *options: str, **environment: str) -> str:
+    """The error of a build that cannot begin, without line breaks."""
+    run = subprocess.run(
+        ["cmake", "-G", "Ninja", "-S", ROOT, "-B", folder, "-DMCP_PRECOMPILE=OFF", *options],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    assert run.returncode != 0
+    assert run.stderr.count("CMake Error") == 1
+    assert "Call Stack" not in run.stderr
+    return " ".join(run.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("package", "says", "packages"),
+    [
+        ("SQLite3", "SQLite 3.37 or newer", ["libsqlite3-dev", "sqlite-devel", "sqlite-dev", "sqlite"]),
+        ("spdlog", "spdlog", ["libspdlog-dev", "spdlog-devel", "spdlog-dev", "spdlog"]),
+        ("OpenSSL", "OpenSSL 3", ["libssl-dev", "openssl-devel", "openssl-dev", "openssl@3"]),
+        ("ZLIB", "zlib, with its header", ["zlib1g-dev", "zlib-devel", "zlib-dev", "zlib"]),
+        ("TBB", "oneTBB 2021 or newer", ["libtbb-dev", "tbb-devel", "onetbb-dev", "tbb"]),
+        ("Python", "headers of Python 3.11", ["python3-dev", "python3-devel", "python3-dev", "python"]),
+    ],
+)
+def test_what_is_missing_is_named_with_its_packages(package, says, packages, tmp_path):
+    error = configure(tmp_path, f"-DCMAKE_DISABLE_FIND_PACKAGE_{package}=ON")
+    assert says in error
+    for command, name in zip(
+        ["apt-get install", "dnf install", "apk add", "brew install"], packages, strict=True
+    ):
+        assert f"{command} {name} " in f"{error} "
+    assert "pip install --only-binary mcp-performance" in error
+
+
+def test_all_that_is_missing_is_said_at_once(tmp_path):
+    error = configure(tmp_path, "-DCMAKE_DISABLE_FIND_PACKAGE_TBB=ON", PKG_CONFIG_LIBDIR=str(tmp_path))
+    for package in ("libhiredis-dev", "libtbb-dev"):
+        assert f"apt-get install {package}" in error
+    assert "libsqlite3-dev" not in error
+    assert "libnghttp2-dev" not in error  # may be missing
+
+
+def path_of(folder: Path, *tools: str) -> str:
+    """A PATH of these tools alone."""
+    folder.mkdir()
+    for tool in tools:
+        (folder / tool).symlink_to(shutil.which(tool))
+    return str(folder)
+
+
+def test_pkg_config_is_named_too(tmp_path):
+    path = path_of(tmp_path / "bin", "cmake", "ninja", "cc", "c++", "as", "ld", "ar", "ranlib", "nm")
+    error = configure(tmp_path / "build", "-DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF", PATH=path)
+    for command in ("apt-get install pkg-config", "dnf install pkgconf-pkg-config", "apk add pkgconf"):
+        assert command in error
+
+
+def test_without_a_compiler_there_is_a_sentence_too(tmp_path):
+    error = configure(tmp_path / "build", PATH=path_of(tmp_path / "bin", "cmake", "ninja"), CC="", CXX="")
+    assert "there is no C++ compiler" in error
+    for command in ("apt-get install g++", "dnf install gcc-c++", "apk add g++", "xcode-select --install"):
+        assert command in error
