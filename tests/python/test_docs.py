@@ -1,0 +1,53 @@
+"""The programs in the documents run: those of a page one after the other, in a fresh folder."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md"))
+PROGRAM = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+RUNNER = """
+import ast, asyncio, inspect, sys
+source = open(sys.argv[1]).read()
+code = compile(source, sys.argv[1], "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+async def main():
+    running = eval(code, {"__name__": "__main__"})
+    if inspect.iscoroutine(running):
+        await running
+asyncio.run(main())
+"""
+
+
+def with_programs():
+    found = [page for page in PAGES if PROGRAM.search(page.read_text())]
+    assert len(found) >= 10
+    return found
+
+
+@pytest.mark.parametrize("page", with_programs(), ids=lambda page: str(page.relative_to(ROOT / "docs")))
+def test_the_programs_of_a_page_run(page, tmp_path):
+    program = tmp_path / "page.py"
+    program.write_text("\n".join(PROGRAM.findall(page.read_text())))
+    run = subprocess.run(
+        [sys.executable, "-c", RUNNER, program], cwd=tmp_path, capture_output=True, text=True, timeout=110
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stderr == ""
+
+
+def test_every_page_is_in_the_table_of_contents():
+    contents = (ROOT / "mkdocs.yml").read_text()
+    assert [page for page in PAGES if f" {page.relative_to(ROOT / 'docs')}\n" not in contents] == []
+
+
+def test_every_public_name_has_a_reference():
+    import mcp_performance
+
+    reference = "".join(page.read_text() for page in (ROOT / "docs" / "reference").glob("*.md"))
+    described = set(re.findall(r"^::: mcp_performance\.(?:\w+\.)*(\w+)$", reference, re.MULTILINE))
+    described |= set(mcp_performance.errors.__all__) | {"config", "__version__"}
+    assert set(mcp_performance.__all__) - described == set()
