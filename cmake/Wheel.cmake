@@ -54,6 +54,5 @@ set(MCP_SPDLOG spdlog::spdlog_header_only)
 
 set(CMAKE_INSTALL_RPATH "$ORIGIN/_sqlite/bundled:$ORIGIN/_libraries")
 target_compile_options(mcp_options INTERFACE -include "${CMAKE_CURRENT_SOURCE_DIR}/cmake/older_symbols.h"
-                                             "-ffile-prefix-map=${CMAKE_CURRENT_SOURCE_DIR}=."
-                                             "-ffile-prefix-map=${CMAKE_CURRENT_BINARY_DIR}=build")
+                                             "-ffile-prefix-map=${CMAKE_CURRENT_SOURCE_DIR}=.")
 target_link_options(mcp_options INTERFACE -Wl,--exclude-libs,ALL -Wl,--build-id=none)

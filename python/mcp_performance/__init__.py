@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from . import config
 
+# The native core finds its libraries first.
+from ._base import _sqlite_library as _sqlite_library
+
+# isort: split
 # Native log records and the interpreter lock's gate are wired first.
 from ._base import _interpreter as _interpreter
 from ._base import _logging as _logging
-
-# The native core finds its libraries first.
-from ._base import _sqlite_library as _sqlite_library
 from ._core import __version__
 
 # batch

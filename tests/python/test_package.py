@@ -105,6 +105,14 @@ def test_importing_starts_no_thread_and_opens_no_file() -> None:
     assert run.stderr == ""
 
 
+def test_the_copy_of_sqlite_is_chosen_before_the_core_is_loaded() -> None:
+    run = run_python(
+        "import sys, mcp_performance; names = list(sys.modules); "
+        "print(names.index('mcp_performance._base._sqlite_library') < names.index('mcp_performance._core'))"
+    )
+    assert run.stdout == "True\n", run.stderr
+
+
 def test_native_log_records_reach_logging() -> None:
     arrived = threading.Event()
 

@@ -100,8 +100,7 @@ def test_the_commands_run(command, tmp_path):
         run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=100)
     assert "Traceback" not in run.stderr
     assert run.returncode in {0, 1, 3}  # 1 and 3: a busy machine crosses thresholds; 2 would be our mistake
-    assert "p99" in run.stdout.lower()
-    assert "success" in run.stdout.lower()
+    assert ("p99" if words[1] == "load" else "SQLite") in run.stdout
 
 
 @pytest.mark.parametrize("command", commands("scripts/"))
