@@ -100,12 +100,12 @@ class BlockingPool(BlockingStatements[Row]):
         check_may_lend()
         _core._sqlite_open(self)
         connection = self._pool._lending.open(_core._sqlite_lend_database(self), options)
+        hold = _core._SQLiteForkHold(self._pool.path)
         try:
-            hold = _core._SQLiteForkHold(self._pool.path)
             yield connection
-            del hold
         finally:
             connection.close()
+            del hold
 
     def _stream(self, sql: str, params: Params, row_type: RowTypeName | None) -> Generator[Any, None, None]:
         connection: BlockingConnection[Row] = BlockingConnection(self._pool)

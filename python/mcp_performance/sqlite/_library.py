@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_may_lend", "copy_in_use", "is_shared", "keep_apart"]
 
-_pools: WeakSet[SQLitePool] = WeakSet()
+_pools: WeakSet[SQLitePool[Any]] = WeakSet()
 
 
 @lru_cache(maxsize=1)
@@ -48,7 +48,7 @@ def check_may_lend() -> None:
         )
 
 
-def keep_apart(pool: SQLitePool) -> None:
+def keep_apart(pool: SQLitePool[Any]) -> None:
     """Make sure that no second copy of SQLite opens the file of *pool*, which is being made.
 
     Raises:
