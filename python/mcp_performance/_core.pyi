@@ -106,8 +106,6 @@ class RequestWindow:
 
 _KEYWORDS: object
 
-CACHE_POLICIES: tuple[str, ...]
-
 class CacheBase(Generic[_K, _V]):
     """The native base of mcp_performance.Cache."""
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
@@ -226,6 +224,8 @@ class CacheBase(Generic[_K, _V]):
     @property
     def currsize(self) -> int:
         """Entries that live, as iteration shows them."""
+
+CACHE_POLICIES: tuple[str, ...]
 
 def _set_ttl_parser(parse: Callable[[str, Any], int | None], /) -> None:
     """What reads a ttl that is no plain number."""
@@ -672,6 +672,7 @@ def _sqlite_close_blocking(pool: SQLiteEndpoint, timeout_s: float, /) -> bool: .
 def _sqlite_close_timeout(pool: SQLiteEndpoint, timeout: float | None, /) -> float: ...
 def _sqlite_held_for(pool: SQLiteEndpoint, /) -> list[str]: ...
 def _sqlite_terminate(pool: SQLiteEndpoint, /) -> None: ...
+def _sqlite_closed(pool: SQLiteEndpoint, /) -> bool: ...
 
 class SQLiteStream:
     def next(self) -> Any: ...
@@ -697,8 +698,6 @@ def _sqlite_lend_database(pool: SQLiteEndpoint, /) -> str: ...
 
 class _SQLiteForkHold:
     def __init__(self, path: str) -> None: ...
-
-def _sqlite_closed(pool: SQLiteEndpoint, /) -> bool: ...
 
 fingerprint: Callable[[str], tuple[str, str]]
 

@@ -158,7 +158,12 @@ async def statements(pool: SQLitePool[tuple[Any, ...]]) -> None:
     issues: tuple[mp.Issue, ...] = report.issues
     plan: tuple[mp.PlanStep, ...] = report.plan
     rewrites: tuple[mp.Rewrite, ...] = report.rewrites
-    advice: list[mp.IndexAdvice] = analyzer.advise()
+    advice: mp.Advice = analyzer.advise(mp.read_workload("log.txt"), max_bytes=1 << 20)
+    indexes: list[mp.IndexAdvice] = list(advice)
+    drops: list[mp.DropAdvice] = list(advice.drops)
+    effects: list[mp.StatementEffect] = list(advice.statements)
+    refreshed: mp.StatisticsAdvice | None = advice.statistics
+    print(indexes, drops, effects, refreshed)
     statistics: mp.WorkloadStatistics = analyzer.statistics()
     form, digest = mp.fingerprint("SELECT 1")
     print(issues, plan, rewrites, advice, statistics, form.upper(), digest.upper())

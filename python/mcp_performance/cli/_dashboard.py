@@ -3,6 +3,7 @@ whose service asks for a token that no browser is to keep."""
 
 from __future__ import annotations
 
+import http.client
 import http.server
 import urllib.error
 from typing import Any
@@ -44,7 +45,7 @@ def make_dashboard(source: Source, port: int) -> http.server.ThreadingHTTPServer
 
         def _pass_on(self, body: bytes | None) -> None:
             try:
-                answer = source.open(self.path, body)
+                answer: http.client.HTTPResponse | urllib.error.HTTPError = source.open(self.path, body)
             except urllib.error.HTTPError as refusal:
                 answer = refusal
             except Error as error:

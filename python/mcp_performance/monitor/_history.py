@@ -88,11 +88,11 @@ class _Ring:
             values[slot] = math.nan
         self.left_out = 0
         for key, value in figures.items():
-            values = self._values(key)
-            if values is None:
+            kept = self._values(key)
+            if kept is None:
                 self.left_out += 1
             else:
-                values[slot] = value
+                kept[slot] = value
 
     def _values(self, key: Key) -> array[float] | None:
         values = self.series.get(key)

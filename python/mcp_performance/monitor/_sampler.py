@@ -27,6 +27,7 @@ class Source(Protocol):
 
     def current(self) -> dict[str, Any]:
         """``process``, ``caches`` and ``pools``, as in ``PerformanceMonitor.metrics()``."""
+        ...
 
 
 class _Look:

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from litestar import Litestar, Router, asgi, get, post
+from litestar import Litestar, Request, Router, asgi, get, post
 
 from mcp_performance import PerformanceMiddleware, PerformanceMonitor
 
@@ -17,13 +17,13 @@ async def root() -> str:
 
 
 @get("/items/{item:int}")
-async def item(item: int) -> str:
-    return str(item)
+async def item(request: Request[Any, Any, Any]) -> str:
+    return str(request.path_params["item"])
 
 
 @post("/items/{item:int}/tags/{tag:str}")
-async def tag(item: int, tag: str) -> str:
-    return tag
+async def tag(request: Request[Any, Any, Any]) -> str:
+    return str(request.path_params["tag"])
 
 
 @asgi("/files", is_mount=True)
