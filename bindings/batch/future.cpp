@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bindings/base/coroutine.h"
+#include "bindings/base/methods.h"
 #include "bindings/base/ref.h"
 #include "bindings/base/saved_error.h"
 #include "bindings/batch/wake_up.h"
@@ -354,11 +355,6 @@ PyObject* repr(PyObject* object) {
       break;
   }
   return PyUnicode_FromFormat("<BatchedFuture result=%R>", self->outcome);
-}
-
-PyCFunction keyword_function(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t,
-                                                   PyObject*)) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
 }
 
 PyMethodDef methods[] = {

@@ -7,6 +7,7 @@
 #include <new>
 #include <utility>
 
+#include "bindings/base/methods.h"
 #include "bindings/cache/answer.h"
 #include "bindings/cache/arguments.h"
 #include "bindings/cache/function.h"
@@ -291,10 +292,6 @@ PyObject* get_copy(PyObject* object, void*) {
 
 PyObject* get_is_async(PyObject* object, void*) {
   return PyBool_FromLong(as_function(object)->is_async);
-}
-
-PyCFunction fast_function(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t)) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
 }
 
 PyMethodDef methods[] = {

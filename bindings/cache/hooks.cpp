@@ -1,4 +1,5 @@
-// What the Python half of the room gives the native half when it is imported.
+// What the Python half of the room gives the native half when it is imported, and the names of the
+// policies.
 #include <Python.h>
 
 #include "bindings/cache/arguments.h"
@@ -38,10 +39,21 @@ PyMethodDef module_methods[] = {
      "For the child of a fork."},
     {nullptr, nullptr, 0, nullptr}};
 
+bool add_cache_policies(PyObject* module) {
+  const Ref names = Ref::steal(PyList_New(0));
+  bool added = static_cast<bool>(names);
+  cache::Policies::for_each([&]<class Policy>(std::type_identity<Policy>) {
+    const Ref name = Ref::steal(PyUnicode_FromString(Policy::kName));
+    added = added && name && PyList_Append(names.get(), name.get()) == 0;
+  });
+  const Ref tuple = Ref::steal(added ? PyList_AsTuple(names.get()) : nullptr);
+  return tuple && PyModule_AddObjectRef(module, "CACHE_POLICIES", tuple.get()) == 0;
+}
+
 }  // namespace
 
 bool add_cache_hooks(PyObject* module) {
-  return PyModule_AddFunctions(module, module_methods) == 0;
+  return add_cache_policies(module) && PyModule_AddFunctions(module, module_methods) == 0;
 }
 
 }  // namespace mcp::python

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <utility>
 
+#include "bindings/base/methods.h"
 #include "bindings/cache/arguments.h"
 #include "bindings/cache/feed_capsule.h"
 
@@ -419,15 +420,6 @@ PyObject* get_currsize(PyObject* object, void*) {
   return size < 0 ? nullptr : PyLong_FromSsize_t(size);
 }
 
-PyCFunction keyword_function(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t,
-                                                   PyObject*)) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
-}
-
-PyCFunction fast_function(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t)) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
-}
-
 PyObject* follow(PyObject* object, PyObject* args) {
   PyObject *capsule, *handler;
   if (!PyArg_ParseTuple(args, "OO", &capsule, &handler)) return nullptr;
@@ -587,17 +579,6 @@ PyType_Slot slots[] = {
 PyType_Spec spec = {"mcp_performance._core.CacheBase", sizeof(CacheObject), 0,
                     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE, slots};
 
-bool add_cache_policies(PyObject* module) {
-  const Ref names = Ref::steal(PyList_New(0));
-  bool added = static_cast<bool>(names);
-  cache::Policies::for_each([&]<class Policy>(std::type_identity<Policy>) {
-    const Ref name = Ref::steal(PyUnicode_FromString(Policy::kName));
-    added = added && name && PyList_Append(names.get(), name.get()) == 0;
-  });
-  const Ref tuple = Ref::steal(added ? PyList_AsTuple(names.get()) : nullptr);
-  return tuple && PyModule_AddObjectRef(module, "CACHE_POLICIES", tuple.get()) == 0;
-}
-
 }  // namespace
 
 bool add_cache_type(PyObject* module) {
@@ -606,8 +587,8 @@ bool add_cache_type(PyObject* module) {
     return false;
   }
   cache_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
-  return cache_type != nullptr && add_cache_policies(module) &&
-         PyModule_AddType(module, cache_type) == 0 && add_cache_hooks(module);
+  return cache_type != nullptr && PyModule_AddType(module, cache_type) == 0 &&
+         add_cache_hooks(module);
 }
 
 }  // namespace mcp::python

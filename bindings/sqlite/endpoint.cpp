@@ -352,20 +352,8 @@ void add_numbers(py::module_& module) {
   module.attr("SQLITE_DICT") = static_cast<int>(RowType::kDict);
 }
 
-}  // namespace
-
-void bind_sqlite(py::module_& module) {
-  bind_awaitable(module);
-  add_operation_finder(&statement_operation_of);
-  bind_query(module);
-  endpoint_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&endpoint_spec));
-  if (endpoint_type == nullptr) throw py::error_already_set();
-  module.attr("SQLiteEndpoint") = py::handle(reinterpret_cast<PyObject*>(endpoint_type));
-  module.def("_sqlite_configure", &configure,
-             "_sqlite_configure(pool: SQLiteEndpoint, settings: dict[str, Any], /) -> None");
-  module.def(
-      "_sqlite_attach", &attach,
-      "_sqlite_attach(endpoint: SQLiteEndpoint, pool: SQLiteEndpoint, blocking: bool, /) -> None");
+// What the pool says of itself.
+void bind_figures(py::module_& module) {
   module.def("_sqlite_counts", &counts,
              "_sqlite_counts(pool: SQLiteEndpoint, /) -> dict[str, Any]");
   module.def("_sqlite_query_totals", &query_totals,
@@ -378,6 +366,10 @@ void bind_sqlite(py::module_& module) {
       "_sqlite_reset_stats",
       [](py::handle self) { checked(self).pool_state()->pool().tracker().reset(); },
       "_sqlite_reset_stats(pool: SQLiteEndpoint, /) -> None");
+}
+
+// Connections that are borrowed, and the transactions on them.
+void bind_blocks(py::module_& module) {
   module.def("_sqlite_begin", &begin,
              "_sqlite_begin(endpoint: SQLiteEndpoint, kind: int, timeout: float | None, /) -> Any");
   module.def(
@@ -395,6 +387,9 @@ void bind_sqlite(py::module_& module) {
   module.def("_sqlite_release", &release, "_sqlite_release(endpoint: SQLiteEndpoint, /) -> None");
   module.def("_sqlite_in_transaction", &in_transaction,
              "_sqlite_in_transaction(endpoint: SQLiteEndpoint, /) -> bool");
+}
+
+void bind_lifetime(py::module_& module) {
   module.def(
       "_sqlite_open", [](py::handle self) { return returned(open_pool(&checked(self))); },
       "_sqlite_open(pool: SQLiteEndpoint, /) -> Any");
@@ -428,6 +423,28 @@ void bind_sqlite(py::module_& module) {
       },
       "_sqlite_held_for(pool: SQLiteEndpoint, /) -> list[str]");
   module.def("_sqlite_terminate", &terminate, "_sqlite_terminate(pool: SQLiteEndpoint, /) -> None");
+  module.def(
+      "_sqlite_closed", [](py::handle self) { return checked(self).pool_state()->pool().closed(); },
+      "_sqlite_closed(pool: SQLiteEndpoint, /) -> bool");
+}
+
+}  // namespace
+
+void bind_sqlite(py::module_& module) {
+  bind_awaitable(module);
+  add_operation_finder(&statement_operation_of);
+  bind_query(module);
+  endpoint_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&endpoint_spec));
+  if (endpoint_type == nullptr) throw py::error_already_set();
+  module.attr("SQLiteEndpoint") = py::handle(reinterpret_cast<PyObject*>(endpoint_type));
+  module.def("_sqlite_configure", &configure,
+             "_sqlite_configure(pool: SQLiteEndpoint, settings: dict[str, Any], /) -> None");
+  module.def(
+      "_sqlite_attach", &attach,
+      "_sqlite_attach(endpoint: SQLiteEndpoint, pool: SQLiteEndpoint, blocking: bool, /) -> None");
+  bind_figures(module);
+  bind_blocks(module);
+  bind_lifetime(module);
   bind_stream(module);
   bind_new_connection(module);
   module.def(
@@ -444,9 +461,6 @@ void bind_sqlite(py::module_& module) {
              "_sqlite_lend_database(pool: SQLiteEndpoint, /) -> str");
   py::class_<sqlite::ForkHold>(module, "_SQLiteForkHold")
       .def(py::init<const std::string&>(), py::arg("path"));
-  module.def(
-      "_sqlite_closed", [](py::handle self) { return checked(self).pool_state()->pool().closed(); },
-      "_sqlite_closed(pool: SQLiteEndpoint, /) -> bool");
 }
 
 }  // namespace mcp::python

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from ._batched import Batched, BatchedFuture, batched
 from ._gil import GilBoundWarning
-from ._processor import BatchItem, BatchProcessor, BatchResult
+from ._processor import BatchProcessor
+from ._results import BatchItem, BatchResult
 
 __all__ = [
     "BatchItem",

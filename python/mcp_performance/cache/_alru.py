@@ -14,8 +14,8 @@ from typing import Any, Generic, TypedDict, TypeVar, overload
 from .._base._durations import nanoseconds
 from .._base._stats import CacheInfo
 from .._core import CachedFunction
-from ._cached import _COROUTINE_MARK, _finish, _name_of, _private_cache
 from ._key import compile_plan, functools_plan
+from ._options import COROUTINE_MARK, finish, name_of, private_cache
 
 __all__ = ["AlruCacheLoopResetWarning", "alru_cache"]
 
@@ -66,14 +66,14 @@ class _AlruCache(Generic[R]):
         self._loading: dict[Hashable, asyncio.Task[Any]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._cached = self._make(called, ttl, jitter)
-        if _COROUTINE_MARK is not None:
-            self._is_coroutine = _COROUTINE_MARK
+        if COROUTINE_MARK is not None:
+            self._is_coroutine = COROUTINE_MARK
         mark = getattr(inspect, "markcoroutinefunction", None)  # CPython 3.12 and newer
         if mark is not None:
             mark(self)
 
     def _make(self, function: AsyncFunction[R], ttl: float | None, jitter: float | None) -> Any:
-        name = _name_of(function)
+        name = name_of(function)
         if self._key is None:
             plan = functools_plan(name, self._typed)
         else:
@@ -101,8 +101,8 @@ class _AlruCache(Generic[R]):
                     del self._loading[key]
 
         functools.update_wrapper(load, function)
-        made = CachedFunction(load, _private_cache(self._maxsize, "lru"), plan, terms, {}, None, True, False)
-        return _finish(made, load, name)
+        made = CachedFunction(load, private_cache(self._maxsize, "lru"), plan, terms, {}, None, True, False)
+        return finish(made, load, name)
 
     def _key_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
         return _make_key(args, kwargs, self._typed) if self._key is None else self._key(*args, **kwargs)

@@ -24,7 +24,10 @@ from ..errors import ConfigurationError, Error, IdempotencyError, InProgress, Ke
 from ..sqlite import SQLitePool
 from ..tiers._codecs import UnreadableValue, ValueCodec
 from ..tiers._redis import RedisTier
-from ._storage import Claimed, MemoryStorage, Record, RedisStorage, SQLiteStorage, Storage
+from ._storage import Claimed, Record, Storage
+from ._storage_memory import MemoryStorage
+from ._storage_redis import RedisStorage
+from ._storage_sqlite import SQLiteStorage
 
 __all__ = ["IdempotencyStats", "IdempotencyStore", "Replay", "Reservation", "fingerprint_of"]
 

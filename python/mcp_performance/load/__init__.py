@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from ._bottleneck import Bottleneck, WindowStats
+from ._capacity import Capacity, CapacityStep
 from ._command import Command, CommandFailed
 from ._compare import Comparison
 from ._compare import compare as compare_runs
@@ -19,9 +20,9 @@ from ._mcp import McpTool, ToolFailed, mcp_request
 from ._merge import merge_results
 from ._options import Stage
 from ._result import LoadTestResult
+from ._scalability import Scalability, ScalabilityLevel
 from ._scenario import Request
 from ._stats import Percentiles, RequestStats, SecondStats
-from ._study import Capacity, CapacityStep, Scalability, ScalabilityLevel
 from ._tester import LoadTester
 
 __all__ = [

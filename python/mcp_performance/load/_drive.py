@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Protocol
 
-from .._core import CallLane, CallRun, HttpRun, LoadHistogram
+from .._core import CallRun, HttpRun, LoadHistogram
 from ._bottleneck import Witness
 from ._cgroup import throttled_seconds
+from ._lanes import TaskLanes, ThreadLanes
 from ._options import RunOptions
 
 __all__ = [
@@ -34,13 +35,9 @@ __all__ = [
 _LAG_INTERVAL = 0.005
 # Timers of an event loop are rounded up to this.
 _TIMER_GRAIN = 0.001
-# What a cancelled call may take to end, before it is closed, and after.
-_GRACE = 0.3
-_CLOSING = 0.2
 # Other threads that use this much of a core before a run do so without being asked by the target.
 _BUSY_SHARE = 0.3
 _REST = 0.02
-_MOST_REPLACED_THREADS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,90 +383,32 @@ async def drive_tasks(
 ) -> Driven:
     """Await *function* from one task a lane, all on the running loop."""
     loop = asyncio.get_running_loop()
-    examples: dict[str, BaseException] = {}
-    lanes = [
-        CallLane(run, number, function, examples, loop.create_future, with_number)
-        for number in range(run.lanes)
-    ]
-
-    async def carry(lane: CallLane) -> None:
-        lane.task = asyncio.current_task()
-        try:
-            await lane
-        finally:
-            lane.task = None
-
-    tasks: list[asyncio.Task[None]] = []
-    left: asyncio.Future[None] = loop.create_future()
-
-    async def all_lanes() -> None:
-        tasks.extend(loop.create_task(carry(lane)) for lane in lanes)
-        every: asyncio.Future[Any] = asyncio.ensure_future(asyncio.wait(tasks))
-        await asyncio.wait([every, left], return_when=asyncio.FIRST_COMPLETED)
-        every.cancel()
-        for task in tasks:
-            task.add_done_callback(_take_exception)
-            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-                raise error
-
-    def close() -> None:
-        """What goes on although it was told to stop is closed, and then left alone."""
-        run.finish()
-        run.close_calls()
-        for task in tasks:
-            task.cancel()
-        loop.call_later(_CLOSING, _resolve, left)
-
-    def stop() -> None:
-        run.stop()
-        for task in tasks:
-            task.cancel()
-        loop.call_later(_GRACE, close)
-
-    def cut_off() -> None:
-        run.cut_off()
-        stop()
-
+    lanes = TaskLanes(run, function, with_number=with_number)
     timer = run.timer_fd()
     loop.add_reader(timer, run.wake_due)
     try:
         with (
             _LagSampler(loop, foreign=foreign, threads=False) as lag,
             Witness(loop, lag.take_worst) as witness,
-            _Deadlines(loop, run, options.timeout, lambda lane: _cancel(tasks[lane])),
+            _Deadlines(loop, run, options.timeout, lanes.expired),
         ):
-            ended = await supervisor(run, all_lanes(), stop, cut_off)
+            ended = await supervisor(run, lanes.work(), lanes.stop, lanes.cut_off)
     finally:
         if not loop.is_closed():
             loop.remove_reader(timer)
-        for task in tasks:
-            task.cancel()
+        lanes.cancel()
     run.finish()
     return Driven(
         run.report(),
         ended,
         lag.histogram,
         run.suspensions,
-        examples,
+        lanes.examples,
         witness,
         lag.late,
         lag.late_total,
         lag.cpu,
     )
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-def _take_exception(task: asyncio.Task[None]) -> None:
-    if not task.cancelled():
-        task.exception()
-
-
-def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
 
 
 async def drive_threads(
@@ -486,69 +425,20 @@ async def drive_threads(
     its thread is left to itself, and another takes its place.
     """
     loop = asyncio.get_running_loop()
-    examples: dict[str, BaseException] = {}
-    done: asyncio.Future[None] = loop.create_future()
-    alive: dict[int, CallLane] = {}
-    replaced = 0
-
-    def over(number: int, lane: CallLane, error: BaseException | None) -> None:
-        if alive.get(number) is not lane:
-            return
-        del alive[number]
-        if error is not None and not done.done():
-            done.set_exception(error)
-        if not alive and not done.done():
-            done.set_result(None)
-
-    def work(number: int, lane: CallLane) -> None:
-        error: BaseException | None = None
-        try:
-            lane.run_thread()
-        except BaseException as caught:
-            error = caught
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(over, number, lane, error)
-
-    def start(number: int) -> None:
-        lane = CallLane(run, number, function, examples, None, False)
-        alive[number] = lane
-        # A daemon: a call that never returns must not keep the process from ending.
-        threading.Thread(target=work, args=(number, lane), name=f"mcp-load-{number}", daemon=True).start()
-
-    def expired(number: int) -> None:
-        nonlocal replaced
-        lane = alive[number]
-        if replaced < _MOST_REPLACED_THREADS:
-            replaced += 1
-            start(number)
-        else:
-            over(number, lane, None)
-
-    def stop() -> None:
-        run.stop()
-        _resolve(done)
-
-    def cut_off() -> None:
-        run.cut_off()
-        _resolve(done)
-
-    async def all_lanes() -> None:
-        # Not before everything that watches them: they may hold the interpreter to the end.
-        for number in range(run.lanes):
-            start(number)
-        await done
-
-    deadlines = _Deadlines(loop, run, options.timeout, expired)
-    sampler = _LagSampler(loop, foreign=foreign, threads=True)
-    with sampler as lag, Witness(loop, lag.take_worst) as witness, deadlines:
-        ended = await supervisor(run, all_lanes(), stop, cut_off)
+    lanes = ThreadLanes(run, function)
+    with (
+        _LagSampler(loop, foreign=foreign, threads=True) as lag,
+        Witness(loop, lag.take_worst) as witness,
+        _Deadlines(loop, run, options.timeout, lanes.expired),
+    ):
+        ended = await supervisor(run, lanes.work(), lanes.stop, lanes.cut_off)
     run.finish()
     return Driven(
         run.report(),
         ended,
         lag.histogram,
         None,
-        examples,
+        lanes.examples,
         witness,
         lag.late,
         lag.late_total,

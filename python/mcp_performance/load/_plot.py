@@ -9,7 +9,7 @@ from ..errors import LoadTestError
 
 if TYPE_CHECKING:
     from ._result import LoadTestResult
-    from ._study import Scalability
+    from ._scalability import Scalability
 
 __all__ = ["plot_result", "plot_scalability"]
 

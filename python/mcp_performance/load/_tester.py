@@ -6,18 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .._base._checks import choice, flag, integer, texts
+from ._capacity import Capacity, find_capacity
 from ._drive import Ended, ProgressCallback, supervise
 from ._live import shown
 from ._make import make_result
 from ._options import Arrivals, Stage, check_run
 from ._result import LoadTestResult
+from ._scalability import Scalability, measure_scalability
 from ._scenario import Order, Request
-from ._study import (
-    Capacity,
-    Scalability,
-    find_capacity,
-    measure_scalability,
-)
 from ._targets import Target, TargetOptions, make_target
 from ._thresholds import check_thresholds, hopeless
 

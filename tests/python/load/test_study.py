@@ -17,8 +17,9 @@ from mcp_performance import ConfigurationError, LoadTester, LoadTestError, LoadT
 from mcp_performance._core import LoadHistogram
 from mcp_performance.load import SecondStats, WindowStats
 from mcp_performance.load._bottleneck import _follows, _name, _rank_correlation
+from mcp_performance.load._capacity import find_capacity
 from mcp_performance.load._compare import compare, mann_whitney
-from mcp_performance.load._study import find_capacity, measure_scalability
+from mcp_performance.load._scalability import measure_scalability
 from mcp_performance.load._usl import fit_usl
 
 
