@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "bindings/base/errors.h"
+#include "bindings/base/fields.h"
 #include "bindings/base/rooms.h"
 #include "metrics/process_stats.h"
 #include "metrics/request_metrics.h"
@@ -393,19 +394,7 @@ py::dict process_stats() {
     const GilRelease unlocked;
     return metrics::read_process_stats();
   }();
-  py::dict result;
-  result["cpu_seconds"] = stats.cpu_seconds;
-  result["cpu_cores"] = stats.cpu_cores;
-  result["throttled_seconds"] = stats.throttled_seconds;
-  result["resident_bytes"] = stats.resident_bytes;
-  result["memory_used_bytes"] = stats.memory_used_bytes;
-  result["memory_limit_bytes"] = stats.memory_limit_bytes;
-  result["start_time"] = stats.start_time;
-  result["open_fds"] = stats.open_fds;
-  result["max_fds"] = stats.max_fds;
-  result["threads"] = stats.threads;
-  result["limited_by_cgroup"] = stats.limited_by_cgroup;
-  return result;
+  return dict_of(stats);
 }
 
 Names make_names() {

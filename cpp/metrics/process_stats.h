@@ -25,6 +25,22 @@ struct ProcessStats {
   bool limited_by_cgroup = false;  // whether the memory limit is a cgroup's
 };
 
+// Calls visit(name, value) for each figure, under the name that Python and the reports have for it.
+template <class Visit>
+void visit_fields(const ProcessStats& stats, Visit&& visit) {
+  visit("cpu_seconds", stats.cpu_seconds);
+  visit("cpu_cores", stats.cpu_cores);
+  visit("throttled_seconds", stats.throttled_seconds);
+  visit("resident_bytes", stats.resident_bytes);
+  visit("memory_used_bytes", stats.memory_used_bytes);
+  visit("memory_limit_bytes", stats.memory_limit_bytes);
+  visit("start_time", stats.start_time);
+  visit("open_fds", stats.open_fds);
+  visit("max_fds", stats.max_fds);
+  visit("threads", stats.threads);
+  visit("limited_by_cgroup", stats.limited_by_cgroup);
+}
+
 // Where to look; tests point it at a tree of their own.
 struct SystemRoots {
   std::filesystem::path proc = "/proc";
