@@ -103,6 +103,7 @@ void read_memory(const SystemRoots& roots, const fs::path& cgroup, ProcessStats&
   stats.memory_used_bytes =
       stats.memory_limit_bytes - std::min(available, stats.memory_limit_bytes);
 
+  stats.oom_kills = field(read_file(cgroup / "memory.events"), "oom_kill ").value_or(0);
   const auto limit = number(cgroup / "memory.max");
   const auto current = number(cgroup / "memory.current");
   if (!limit || !current || *limit > stats.memory_limit_bytes) return;

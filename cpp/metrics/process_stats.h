@@ -2,7 +2,8 @@
 // of the cgroup (v2) where there are any, the machine's otherwise.
 //
 // read_process_stats() only reads files; safe from any thread. Sources: proc(5), and the kernel's
-// "Control Group v2" page for cpu.max, cpu.stat, memory.max, memory.current and memory.stat.
+// "Control Group v2" page for cpu.max, cpu.stat, memory.max, memory.current, memory.stat and
+// memory.events.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +23,7 @@ struct ProcessStats {
   std::uint64_t open_fds = 0;
   std::uint64_t max_fds = 0;  // the soft limit
   std::uint64_t threads = 0;
+  std::uint64_t oom_kills = 0;  // processes of its cgroup that the kernel killed for want of memory
   bool limited_by_cgroup = false;  // whether the memory limit is a cgroup's
 };
 
@@ -38,6 +40,7 @@ void visit_fields(const ProcessStats& stats, Visit&& visit) {
   visit("open_fds", stats.open_fds);
   visit("max_fds", stats.max_fds);
   visit("threads", stats.threads);
+  visit("oom_kills", stats.oom_kills);
   visit("limited_by_cgroup", stats.limited_by_cgroup);
 }
 

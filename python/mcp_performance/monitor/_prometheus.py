@@ -169,6 +169,12 @@ def _process(text: _Text, metrics: Mapping[str, Any]) -> None:
             "Time that the container was held back by its quota.",
             process["throttled_seconds"],
         ),
+        (
+            "container_oom_kills_total",
+            "counter",
+            "Processes of the container that were killed for want of memory.",
+            process["oom_kills"],
+        ),
         ("process_open_fds", "gauge", "Open file descriptors.", process["open_fds"]),
         ("process_max_fds", "gauge", "Limit of open file descriptors.", process["max_fds"]),
         ("process_threads", "gauge", "Threads of this process.", process["threads"]),

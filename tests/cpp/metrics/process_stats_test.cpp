@@ -74,6 +74,14 @@ TEST_F(ProcessStatsOfATree, AnUnlimitedCgroupLeavesTheHostsFigures) {
   EXPECT_FALSE(stats.limited_by_cgroup);
 }
 
+TEST_F(ProcessStatsOfATree, KillsForWantOfMemoryAreTheCgroups) {
+  EXPECT_EQ(read_process_stats(roots_).oom_kills, 0u);
+  write("cgroup/service/memory.current", "104857600\n");
+  write("cgroup/service/memory.events",
+        "low 0\nhigh 9\nmax 8\noom 7\noom_kill 3\noom_group_kill 1\n");
+  EXPECT_EQ(read_process_stats(roots_).oom_kills, 3u);
+}
+
 TEST_F(ProcessStatsOfATree, MissingFilesAreZerosAndNoError) {
   fs::remove_all(root_);
   const ProcessStats stats = read_process_stats(roots_);

@@ -15,6 +15,7 @@ import pytest
 from mcp_performance import CacheStats, ConfigurationError, PerformanceMonitor, Recommendation
 from mcp_performance.monitor._loop_lag import LoopLag
 from mcp_performance.monitor._process_window import ProcessWindow
+from mcp_performance.monitor._prometheus import exposition
 
 
 @dataclass
@@ -450,3 +451,13 @@ def test_prometheus_text_names_caches_pools_and_the_process() -> None:
     assert samples[f'db_client_connection_count{{{pool},db_client_connection_state="idle"}}'] == 5
     assert samples["process_cpu_seconds_total"] > 0
     assert samples["process_resident_memory_bytes"] > 0
+
+
+def test_kills_for_want_of_memory_are_a_counter_of_the_container() -> None:
+    monitor = monitor_of()
+    killed = monitor.metrics()["process"]["oom_kills"]
+    assert killed >= 0
+    assert parsed(monitor.prometheus())["container_oom_kills_total"] == killed
+    metrics = monitor.metrics()
+    metrics["process"]["oom_kills"] = 3
+    assert "\n# TYPE container_oom_kills_total counter\ncontainer_oom_kills_total 3\n" in exposition(metrics)
