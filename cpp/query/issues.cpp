@@ -2,6 +2,9 @@
 #include "query/issues.h"
 
 #include <algorithm>
+#include <utility>
+
+#include "query/random_order.h"
 
 namespace mcp::query {
 namespace {
@@ -312,7 +315,14 @@ const char* name_of(Severity severity) {
   return "";
 }
 
-std::vector<Issue> find_issues(const IssueInput& input) { return Finder(input).run(); }
+std::vector<Issue> find_issues(const IssueInput& input) {
+  std::vector<Issue> found = Finder(input).run();
+  // Findings with a file of their own.
+  for (const auto find : {&find_random_order}) {
+    for (Issue& issue : find(input)) found.push_back(std::move(issue));
+  }
+  return found;
+}
 
 const Table* resolve_source(const Outline& outline, const Schema& schema, std::string_view source) {
   for (const Scope& scope : outline.scopes) {

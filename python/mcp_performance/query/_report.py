@@ -28,7 +28,7 @@ class Issue:
 
     code: str
     """Stable: ``select-star``, ``missing-where``, ``leading-wildcard-like``, ``full-scan``, ``temp-b-tree``,
-    ``auto-index``, ``function-on-column``, ``implicit-cast``, ``missing-index``."""
+    ``auto-index``, ``function-on-column``, ``implicit-cast``, ``random-order``, ``missing-index``."""
     severity: str
     """``"info"`` (nothing to do now, for example because the table is small), ``"warning"`` or ``"high"``."""
     message: str
