@@ -1,3 +1,4 @@
+// choice.cpp: tries sets of indexes, keeps the best under the budgets.
 #include "query/choice.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// costs.cpp: runs statements on a trial, once for each plan, and remembers what they cost.
 #include "query/costs.h"
 
 #include "query/plan.h"

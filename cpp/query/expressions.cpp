@@ -1,3 +1,4 @@
+// expressions.cpp: reads the expressions that a statement compares, and makes candidates of them.
 #include "query/expressions.h"
 
 #include "query/issues.h"

@@ -1,3 +1,4 @@
+// hidden.cpp: spells out the statements of triggers and the look-ups of foreign keys.
 #include "query/hidden.h"
 
 #include <map>

@@ -1,3 +1,4 @@
+// planning.cpp: shows candidates to the planner, and reads which of them it takes.
 #include "query/planning.h"
 
 #include <algorithm>

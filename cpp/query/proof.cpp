@@ -1,3 +1,4 @@
+// proof.cpp: runs the statements before and after, and says what each index is worth.
 #include "query/proof.h"
 
 #include <algorithm>
