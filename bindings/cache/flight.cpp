@@ -18,7 +18,7 @@ constexpr Duration kCycleLook = kSecond;  // how often a waiting thread looks wh
 
 PyObject* inside = nullptr;  // ContextVar: the Flight in whose loader a task runs
 // What _async.py hands over: how futures are completed; asyncio.CancelledError; LoadTimeout;
-// leads_here(thread) -> whether that thread waits for this one.
+// leads_here(thread or task, True) -> whether it waits for this thread.
 PyObject* wake_futures = nullptr;
 PyObject* cancelled_error = nullptr;
 PyObject* timeout_error = nullptr;
@@ -104,10 +104,15 @@ void deliver(Flight* flight, Outcome outcome, PyObject* result) noexcept {
   if (!done) PyErr_WriteUnraisable(as_object(flight));
 }
 
-// Whether the thread that leads `load` waits for this one outside of our sight, on an executor.
+// Whether the leader of the flight waits for this thread outside of our sight, on an executor.
 bool is_awaited_by_leader(const Flight* flight) {
-  if (flight->load == nullptr || flight->load->is_async || leads_here == nullptr) return false;
-  const Ref answer = Ref::steal(PyObject_CallFunction(leads_here, "k", flight->load->thread_ident));
+  const Ref leader = Ref::steal(leader_of(flight));
+  if (!leader || leader.get() == Py_None || leads_here == nullptr) {
+    PyErr_Clear();
+    return false;
+  }
+  const Ref answer =
+      Ref::steal(PyObject_CallFunctionObjArgs(leads_here, leader.get(), Py_True, nullptr));
   if (answer) return answer.get() == Py_True;
   PyErr_Clear();
   return false;
@@ -168,13 +173,19 @@ PyMethodDef hook_methods[] = {{"_set_load_hooks", set_hooks, METH_VARARGS,
                                "_set_load_hooks(wake, cancelled, timeout, leads_here, /)\n--\n\n"
                                "_set_load_hooks(wake: Callable[[list[Future[None]]], object], "
                                "cancelled: type[BaseException], timeout: type[Exception], "
-                               "leads_here: Callable[[int], bool], /) -> None\n\n"
+                               "leads_here: Callable[[Any, bool], bool], /) -> None\n\n"
                                "(wake, CancelledError, LoadTimeout, leads_here), from _async.py."},
                               {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace
 
 const void* this_thread() noexcept { return &innermost; }
+
+PyObject* leader_of(const Flight* flight) noexcept {
+  if (flight->load == nullptr) Py_RETURN_NONE;
+  if (!flight->load->is_async) return PyLong_FromUnsignedLong(flight->load->thread_ident);
+  return Py_NewRef(flight->task == nullptr ? Py_None : flight->task);
+}
 
 Load* current_load() noexcept {
   if (innermost != nullptr || async_loads == 0) return innermost;
@@ -295,8 +306,8 @@ void raise_load_timeout(PyObject* name, PyObject* key, Duration limit) {
   const Ref seconds = Ref::steal(PyFloat_FromDouble(to_seconds(limit)));
   if (!seconds) return;
   PyErr_Format(timeout_error == nullptr ? PyExc_TimeoutError : timeout_error,
-               "%S: waited %S seconds for the load of %R that another caller began", name,
-               seconds.get(), key);
+               "%S: waited %S seconds (wait_timeout) for the load of %R that another caller began",
+               name, seconds.get(), key);
 }
 
 bool add_flight_hooks(PyObject* module) {

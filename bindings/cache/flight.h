@@ -83,6 +83,9 @@ void end_load(Load& load, Outcome outcome, PyObject* result) noexcept;
 void forget_wait(Load* waiter, Flight* flight) noexcept;
 void async_load_ended() noexcept;
 
+// Who loads: the number of a thread, or a task; None once it has ended. A new reference.
+[[nodiscard]] PyObject* leader_of(const Flight* flight) noexcept;
+
 // Sets LoadTimeout for whoever waited for `key`. `name`: a str, what loads.
 void raise_load_timeout(PyObject* name, PyObject* key, Duration limit);
 

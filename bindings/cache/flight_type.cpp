@@ -137,6 +137,8 @@ PyObject* get_done(PyObject* object, void*) {
   return PyBool_FromLong(as_flight(object)->outcome != Outcome::kPending);
 }
 
+PyObject* get_leader(PyObject* object, void*) { return leader_of(as_flight(object)); }
+
 PyObject* get_cancelled(PyObject* object, void*) {
   return PyBool_FromLong(as_flight(object)->was_cancelled);
 }
@@ -198,31 +200,36 @@ PyMethodDef methods[] = {{"finish", flight_finish, METH_O,
                           "(True, value), or (False, None): try again."},
                          {nullptr, nullptr, 0, nullptr}};
 
-PyGetSetDef getset[] = {{"done", get_done, nullptr,
-                         "-> bool\n\n"
-                         "Whether the load has ended.",
-                         nullptr},
-                        {"cancelled", get_cancelled, nullptr,
-                         "-> bool\n\n"
-                         "Whether the load's task was cancelled from outside.",
-                         nullptr},
-                        {"fenced", get_fenced, nullptr,
-                         "-> bool\n\n"
-                         "Whether something newer came: the result is not to be stored.",
-                         nullptr},
-                        {"storing", get_storing, set_storing,
-                         ": bool\n\n"
-                         "Whether the task of the load stores its result now.",
-                         nullptr},
-                        {"loop", get_field, set_field,
-                         ": AbstractEventLoop | None\n\n"
-                         "The loop that runs the load.",
-                         reinterpret_cast<void*>(offsetof(Flight, loop))},
-                        {"task", get_field, set_field,
-                         ": Task[Any] | None\n\n"
-                         "The task that runs the load.",
-                         reinterpret_cast<void*>(offsetof(Flight, task))},
-                        {nullptr, nullptr, nullptr, nullptr, nullptr}};
+PyGetSetDef getset[] = {
+    {"done", get_done, nullptr,
+     "-> bool\n\n"
+     "Whether the load has ended.",
+     nullptr},
+    {"leader", get_leader, nullptr,
+     "-> Task[Any] | int | None\n\n"
+     "The task, or the number of the thread, that loads; None once it has ended.",
+     nullptr},
+    {"cancelled", get_cancelled, nullptr,
+     "-> bool\n\n"
+     "Whether the load's task was cancelled from outside.",
+     nullptr},
+    {"fenced", get_fenced, nullptr,
+     "-> bool\n\n"
+     "Whether something newer came: the result is not to be stored.",
+     nullptr},
+    {"storing", get_storing, set_storing,
+     ": bool\n\n"
+     "Whether the task of the load stores its result now.",
+     nullptr},
+    {"loop", get_field, set_field,
+     ": AbstractEventLoop | None\n\n"
+     "The loop that runs the load.",
+     reinterpret_cast<void*>(offsetof(Flight, loop))},
+    {"task", get_field, set_field,
+     ": Task[Any] | None\n\n"
+     "The task that runs the load.",
+     reinterpret_cast<void*>(offsetof(Flight, task))},
+    {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
 PyType_Slot slots[] = {
     {Py_tp_doc, const_cast<char*>("A load under way, and those who wait for it.")},

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "bindings/base/gil.h"
 #include "bindings/loop/running.h"
 #include "bindings/sqlite/endpoint.h"
 
@@ -42,12 +43,35 @@ bool Holder::stops_for(const Holder& other, bool blocking) const noexcept {
   return other.task_ && task != Py_None && task == PyWeakref_GetObject(other.task_.get());
 }
 
+bool Holder::waits_for_caller(bool blocking) const noexcept {
+  static PyObject* function = nullptr;  // kept from the first use on, under the interpreter lock
+  if (function == nullptr) {
+    const Ref waits = Ref::steal(PyImport_ImportModule("mcp_performance._base._waits"));
+    if (waits) function = PyObject_GetAttrString(waits.get(), "leads_here");
+  }
+  const Ref start = task_ ? Ref::borrow(PyWeakref_GetObject(task_.get()))
+                          : Ref::steal(PyLong_FromUnsignedLong(thread_));
+  Ref answer;
+  if (function != nullptr && start && start.get() != Py_None) {
+    answer = Ref::steal(PyObject_CallFunctionObjArgs(function, start.get(),
+                                                     blocking ? Py_True : Py_False, nullptr));
+  }
+  PyErr_Clear();
+  return answer.get() == Py_True;
+}
+
 bool caller_has_writer(const PoolState& state, bool blocking) {
   if (state.leases->empty()) return false;
   const Holder me = Holder::caller();
   return std::any_of(state.leases->begin(), state.leases->end(), [&](const HeldLease* held) {
-    return held->lease->has_writer() && held->holder.stops_for(me, blocking);
+    return held->lease->has_writer() &&
+           (held->holder.stops_for(me, blocking) || held->holder.waits_for_caller(blocking));
   });
+}
+
+bool SelfWaitWatch::waits_for_itself() const {
+  const GilAcquire gil;
+  return gil && caller_has_writer(state_, true);
 }
 
 sqlite::Route route_of(const PoolState& state, const sqlite::Lease* lease,

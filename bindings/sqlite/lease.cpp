@@ -75,7 +75,9 @@ class TaskAction final : public Action {
     try {
       const std::shared_ptr<Pool> pool = checked_pool(true);
       Operation operation(timeout_ns_ > 0 ? later(now_precise(), timeout_ns_) : kNever);
+      const SelfWaitWatch watch(*endpoint_->pool_state());
       operation.set_poll(check_signals);
+      operation.set_watch(&watch);
       const std::exception_ptr failure = without_gil([&] { task_.run_here(pool, operation); });
       if (failure == nullptr) Py_RETURN_NONE;
       if (PyErr_Occurred() == nullptr) set_python_error_from(failure);  // else a signal's

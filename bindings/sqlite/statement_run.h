@@ -21,8 +21,10 @@ class StatementRun {
       : pool_((state.pool(), state.current)),
         lease_(lease),
         route_(route_of(state, lease, request, true)),
+        watch_(state),
         operation_(timeout_ns > 0 ? later(now_precise(), timeout_ns) : kNever),
         request_(request) {
+    operation_.set_watch(&watch_);
     request_.submitted = now_precise();
   }
 
@@ -49,6 +51,7 @@ class StatementRun {
   const std::shared_ptr<sqlite::Pool> pool_;
   sqlite::Lease* const lease_;
   const sqlite::Route route_;
+  const SelfWaitWatch watch_;
   sqlite::Operation operation_;
   sqlite::Request& request_;
   std::optional<sqlite::Answer> answer_;

@@ -20,6 +20,17 @@ enum class Stop {
   kInterrupted,  // the caller's thread has something else to do (a signal)
 };
 
+// Looks for whoever waits for the writer on their own thread.
+class WaitWatch {
+ public:
+  // Whether the writer will not come free before its caller goes on. Called now and then, without
+  // any lock of the core.
+  [[nodiscard]] virtual bool waits_for_itself() const = 0;
+
+ protected:
+  ~WaitWatch() = default;
+};
+
 class Operation {
  public:
   explicit Operation(Instant deadline = kNever) noexcept : deadline_(deadline) {}
@@ -35,11 +46,15 @@ class Operation {
   void set_poll(bool (*poll)()) noexcept { poll_ = poll; }
   [[nodiscard]] bool polled() const { return poll_ != nullptr && poll_(); }
   [[nodiscard]] bool has_poll() const noexcept { return poll_ != nullptr; }
+  // Likewise; `watch` outlives the operation.
+  void set_watch(const WaitWatch* watch) noexcept { watch_ = watch; }
+  [[nodiscard]] const WaitWatch* watch() const noexcept { return watch_; }
 
  private:
   const Instant deadline_;
   std::atomic<bool> cancelled_{false};
   bool (*poll_)() = nullptr;
+  const WaitWatch* watch_ = nullptr;
 };
 
 using OperationPtr = std::shared_ptr<Operation>;

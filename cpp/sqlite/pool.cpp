@@ -12,6 +12,7 @@
 #include "base/thread.h"
 #include "sqlite/fork_guard.h"
 #include "sqlite/pool_errors.h"
+#include "sqlite/routing.h"
 #include "sqlite/sqlite_error.h"
 
 namespace mcp::sqlite {
@@ -283,6 +284,8 @@ Slot& Pool::take(Access access, const Operation& operation) {
   if (access == Access::kWrite) drop_idle_snapshots();
   queue_for(access).push_back({nullptr, &waiter, access, &operation, since, deadline});
   wake_worker();
+  const WaitWatch* const watch = takes_writer(access, options_.size) ? operation.watch() : nullptr;
+  bool for_itself = false;
   while (waiter.slot == nullptr && !waiter.failed) {
     const Instant now = now_precise();
     Stop why = Stop::kNone;
@@ -292,11 +295,13 @@ Slot& Pool::take(Access access, const Operation& operation) {
       why = Stop::kCancelled;
     if (why == Stop::kNone) {
       waiter.ready.wait_for(mutex_, std::min(deadline - now, kPollInterval_ns));
-      if (waiter.slot != nullptr || waiter.failed || !operation.has_poll()) continue;
+      const bool looks = operation.has_poll() || watch != nullptr;
+      if (waiter.slot != nullptr || waiter.failed || !looks) continue;
       mutex_.unlock();  // polling may take the interpreter lock
       const bool interrupted = operation.polled();
+      for_itself = !interrupted && watch != nullptr && watch->waits_for_itself();
       mutex_.lock();
-      if (waiter.slot != nullptr || waiter.failed || !interrupted) continue;
+      if (waiter.slot != nullptr || waiter.failed || !(interrupted || for_itself)) continue;
       why = Stop::kInterrupted;
     }
     auto& queue = queue_for(access);
@@ -304,6 +309,7 @@ Slot& Pool::take(Access access, const Operation& operation) {
                              [&](const Waiting& one) { return one.waiter == &waiter; }));
     wake_worker();
     drain_if_closing();
+    if (for_itself) throw waits_for_itself();
     if (why != Stop::kDeadline) throw Stopped{why};
     timeouts_.fetch_add(1);
     throw no_connection();

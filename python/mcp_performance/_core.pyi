@@ -265,6 +265,10 @@ class Flight:
         """Whether the load has ended."""
 
     @property
+    def leader(self) -> Task[Any] | int | None:
+        """The task, or the number of the thread, that loads; None once it has ended."""
+
+    @property
     def cancelled(self) -> bool:
         """Whether the load's task was cancelled from outside."""
 
@@ -287,7 +291,7 @@ def _set_load_hooks(
     wake: Callable[[list[Future[None]]], object],
     cancelled: type[BaseException],
     timeout: type[Exception],
-    leads_here: Callable[[int], bool],
+    leads_here: Callable[[Any, bool], bool],
     /,
 ) -> None:
     """(wake, CancelledError, LoadTimeout, leads_here), from _async.py."""

@@ -21,10 +21,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from .. import _core
+from .._base._waits import leads_here, name_of, reached_from
 from ..errors import LoadTimeout
-from ._waits import leads_here
 
 __all__ = ["load", "load_key"]
+
+_CIRCLE = object()
+# Seconds until a waiting task first looks whether it is waited for, and then between looks.
+_FIRST_LOOK, _NEXT_LOOK = 0.05, 1.0
+_FRESH = 0.01  # seconds that what was seen counts for others who wait for the same load
+_last_reached: tuple[int, float, set[int]] = (0, 0.0, set())
 
 # What owner._join() answers.
 ANSWER, RAISE, LEAD = _core.STEP_ANSWER, _core.STEP_RAISE, _core.STEP_LEAD
@@ -164,6 +170,8 @@ async def _load(owner: Owner, key: Any, args: Any, kwargs: Any, refreshes: bool)
         waiting = _wait_for(owner, key, payload, lead, loop)
         del payload, lead  # an exception that passes here must not hold what holds it
         arrived, value = await waiting
+        if arrived is _CIRCLE:
+            return await owner._call(key, args, kwargs)
         if arrived:
             return value
         refreshes = False
@@ -244,15 +252,16 @@ async def _end(
 
 async def _wait_for(
     owner: Owner, key: Any, flight: Any, lead: _Lead | None, loop: AbstractEventLoop
-) -> tuple[bool, Any]:
-    """The flight's result; ``(False, None)`` when its leader was interrupted."""
+) -> tuple[object, Any]:
+    """The flight's result; ``(False, None)`` when its leader was interrupted, and ``_CIRCLE`` for whom it
+    waits itself."""
     try:
         future: Future[None] = loop.create_future()
-        timer = None
+        patience = None
         try:
             if flight.add_waiter(future):
-                if lead is None and owner._wait is not None:
-                    timer = loop.call_later(owner._wait, _complete, future)
+                if lead is None:
+                    patience = _Patience(flight, future, owner._wait, loop)
                 await future
         except BaseException:  # cancelled, or closed
             if lead is not None:
@@ -260,23 +269,68 @@ async def _wait_for(
             _leave(flight, future)
             raise
         finally:
-            if timer is not None:
-                timer.cancel()
+            if patience is not None:
+                patience.end()
         if not flight.done:
             _leave(flight, future)
+            if patience is not None and patience.closes_circle:
+                return _CIRCLE, None
             raise LoadTimeout(
-                f"{getattr(owner, '__qualname__', owner)}: waited {owner._wait} seconds for the load of "
-                f"{key!r} that another caller began"
+                f"{getattr(owner, '__qualname__', owner)}: waited {owner._wait} seconds (wait_timeout) for "
+                f"the load of {key!r} that another caller began"
             )
         flight.remove_waiter(future)
         if lead is not None and lead.error is not None:
             raise lead.error
-        result: tuple[bool, Any] = flight.result(lead is not None)
+        result: tuple[object, Any] = flight.result(lead is not None)
         if not result[0] and flight.cancelled and flight.loop is loop:
             raise asyncio.CancelledError
         return result
     finally:
         del flight, lead
+
+
+class _Patience:
+    """Completes *future*, by which a task waits for *flight*, where that would not end or takes too long."""
+
+    __slots__ = ("_flight", "_future", "_limit", "_look", "_task", "closes_circle")
+
+    def __init__(
+        self, flight: Any, future: Future[None], seconds: float | None, loop: AbstractEventLoop
+    ) -> None:
+        self.closes_circle = False
+        self._flight = flight
+        self._future = future
+        self._task = asyncio.current_task()
+        self._look = loop.call_later(_FIRST_LOOK, self._looks)
+        self._limit = None if seconds is None else loop.call_later(seconds, _complete, future)
+
+    def end(self) -> None:
+        self._look.cancel()
+        if self._limit is not None:
+            self._limit.cancel()
+        self._flight = self._task = None
+
+    def _looks(self) -> None:
+        """The graph of waits can change: look again and again."""
+        if self._task is None:
+            return
+        if name_of(self._task) in _reached(self._flight, self._future.get_loop()):
+            self.closes_circle = True
+            _complete(self._future)
+        else:
+            self._look = self._future.get_loop().call_later(_NEXT_LOOK, self._looks)
+
+
+def _reached(flight: Any, loop: AbstractEventLoop) -> set[int]:
+    """For whom the leader of *flight* waits; thousands who ask in one tick are told together."""
+    global _last_reached
+    now, number = loop.time(), id(flight)
+    known, at, names = _last_reached
+    if known != number or not at <= now < at + _FRESH:
+        names = reached_from(flight.leader)
+        _last_reached = number, now, names
+    return names
 
 
 def _leave(flight: Any, future: Future[None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
@@ -136,3 +137,157 @@ async def test_a_coroutine_waits_no_longer_than_its_limit(form: str) -> None:
     assert not leader.done()  # whose own load it is waits for it
     go_on.set()
     assert await leader == 1
+
+
+# Circles through tasks, loops and executors
+
+Ask = Any
+
+
+def on_the_loop_of_another_thread(loop: asyncio.AbstractEventLoop, call: Any) -> Any:
+    async def ask() -> Any:
+        return call()
+
+    return asyncio.run_coroutine_threadsafe(ask(), loop).result()
+
+
+def behind_tasks_on_that_loop(loop: asyncio.AbstractEventLoop, call: Any) -> Any:
+    async def ask() -> Any:
+        return call()
+
+    async def outer() -> Any:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(ask())
+        return (await asyncio.gather(asyncio.shield(task)))[0]
+
+    return asyncio.run_coroutine_threadsafe(outer(), loop).result()
+
+
+@pytest.mark.parametrize("ask", [on_the_loop_of_another_thread, behind_tasks_on_that_loop])
+@pytest.mark.parametrize("form", ["sync function", "sync cache"])
+async def test_a_thread_whose_load_waits_for_a_loop_that_asks_for_it_ends(ask: Any, form: str) -> None:
+    calls: list[int] = []
+    cache: Cache[int, str] = Cache()
+    loop = asyncio.get_running_loop()
+
+    def load(x: int) -> str:
+        calls.append(x)
+        return "inner" if len(calls) > 1 else "outer of " + ask(loop, lambda: get(x))
+
+    function = cached(load)
+
+    def get(x: int) -> str:
+        return function(x) if form == "sync function" else cache.get_or_load(x, load)
+
+    assert await asyncio.to_thread(get, 1) == "outer of inner"
+    assert get(1) == "outer of inner"
+    assert calls == [1, 1]
+
+
+async def plainly(task: Any) -> Any:
+    return await task
+
+
+async def by_gather(task: Any) -> Any:
+    return (await asyncio.gather(task))[0]
+
+
+async def by_wait(task: Any) -> Any:
+    done, _ = await asyncio.wait([task])
+    return done.pop().result()
+
+
+async def by_wait_for(task: Any) -> Any:
+    return await asyncio.wait_for(task, 600)
+
+
+async def by_shield(task: Any) -> Any:
+    return await asyncio.shield(task)
+
+
+HOW = [plainly, by_gather, by_wait, by_wait_for, by_shield]
+
+
+@pytest.mark.parametrize("how", HOW)
+async def test_a_task_that_waits_for_a_thread_that_waits_for_it_ends(how: Any) -> None:
+    """The leader is a thread, which waits for a coroutine of this loop, which asks for the key."""
+    cache: Cache[int, str] = Cache()
+    calls: list[int] = []
+    loop = asyncio.get_running_loop()
+
+    def load(x: int) -> str:
+        calls.append(x)
+        if len(calls) > 1:
+            return "inner"
+
+        async def ask() -> Any:
+            return await how(asyncio.ensure_future(cache.aget_or_load(x, load)))
+
+        result: str = asyncio.run_coroutine_threadsafe(ask(), loop).result()
+        return "outer of " + result
+
+    assert await asyncio.to_thread(cache.get_or_load, 1, load) == "outer of inner"
+    assert calls == [1, 1]
+
+
+@pytest.mark.parametrize("how", HOW)
+async def test_a_task_whose_load_waits_for_an_executor_that_asks_for_it_ends(how: Any) -> None:
+    cache: Cache[int, str] = Cache()
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(2) as pool:
+
+        async def load(x: int) -> str:
+            inside = loop.run_in_executor(pool, lambda: cache.get_or_load(x, lambda _: "inner"))
+            result: str = await how(inside)
+            return "outer of " + result
+
+        assert await cache.aget_or_load(1, load) == "outer of inner"
+
+
+async def test_those_who_merely_wait_long_share_one_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They look whether it waits for them, again and again, and it does not."""
+    monkeypatch.setattr("mcp_performance.cache._async._FIRST_LOOK", 0.001)
+    monkeypatch.setattr("mcp_performance.cache._async._NEXT_LOOK", 0.001)
+    go_on = asyncio.Event()
+    calls = 0
+
+    @cached
+    async def load(x: int) -> int:
+        nonlocal calls
+        calls += 1
+        await go_on.wait()
+        return x
+
+    waiting = [asyncio.create_task(load(1)) for _ in range(100)]
+    for _ in range(20):
+        await asyncio.sleep(0.002)
+    go_on.set()
+    assert await asyncio.gather(*waiting) == [1] * 100
+    assert calls == 1
+
+
+@pytest.mark.parametrize("form", ["event", "queue"])
+def test_a_circle_that_nobody_can_see_ends_at_the_limit_that_the_error_names(form: str) -> None:
+    errors: list[LoadTimeout] = []
+
+    @cached(wait_timeout=0.02)
+    def load(x: str) -> str:
+        asked: queue.Queue[None] = queue.Queue()
+        done = threading.Event()
+
+        def ask() -> None:
+            try:
+                load(x)
+            except LoadTimeout as error:
+                errors.append(error)
+            asked.put(None)
+            done.set()
+
+        threading.Thread(target=ask).start()
+        asked.get() if form == "queue" else done.wait()
+        return "value"
+
+    assert load("the key") == "value"
+    [error] = errors
+    for part in ("load", "'the key'", "0.02 seconds", "wait_timeout"):
+        assert part in str(error)

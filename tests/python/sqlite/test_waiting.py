@@ -161,6 +161,94 @@ async def test_other_tasks_wait_as_ever(tmp_path: Path) -> None:
     await pool.close()
 
 
+async def by_wait_for(pool: SQLitePool, write: Any) -> None:
+    await asyncio.wait_for(asyncio.ensure_future(write(pool)), 600)
+
+
+async def by_gather(pool: SQLitePool, write: Any) -> None:
+    await asyncio.gather(asyncio.sleep(0), write(pool))
+
+
+async def by_group(pool: SQLitePool, write: Any) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(write(pool))
+
+
+async def by_timeout(pool: SQLitePool, write: Any) -> None:
+    async with asyncio.timeout(600):
+        await write(pool)
+
+
+async def by_wait(pool: SQLitePool, write: Any) -> None:
+    [done], _ = await asyncio.wait([asyncio.ensure_future(write(pool))])
+    done.result()
+
+
+async def by_shield(pool: SQLitePool, write: Any) -> None:
+    await asyncio.shield(write(pool))
+
+
+async def by_thread(pool: SQLitePool, _: Any) -> None:
+    await asyncio.to_thread(pool.blocking.execute, INSERT)
+
+
+async def by_a_block_in_a_thread(pool: SQLitePool, _: Any) -> None:
+    def write() -> None:
+        with pool.blocking.transaction():
+            pass
+
+    await asyncio.get_running_loop().run_in_executor(None, write)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        by_wait_for,
+        by_gather,
+        by_group,
+        by_timeout,
+        by_wait,
+        by_shield,
+        by_thread,
+        by_a_block_in_a_thread,
+    ],
+)
+@pytest.mark.parametrize("write", [_transaction, lambda pool: _execute(pool)], ids=["block", "statement"])
+async def test_a_task_that_waits_for_another_that_waits_for_it_is_told(
+    tmp_path: Path, how: Any, write: Any
+) -> None:
+    pool = await made(tmp_path, 2)
+    async with pool.transaction() as connection:
+        with pytest.raises((DatabaseError, ExceptionGroup)) as caught:
+            await how(pool, write)
+        error: Any = caught.value
+        while isinstance(error, ExceptionGroup):
+            [error] = error.exceptions
+        assert isinstance(error, DatabaseError)
+        assert "has the writer itself" in str(error)
+        await connection.execute(INSERT)
+    assert await pool.fetchval("SELECT count(*) FROM t") == 1
+    await pool.close()
+
+
+async def _execute(pool: SQLitePool) -> None:
+    await pool.execute(INSERT)
+
+
+async def test_a_wait_that_can_end_otherwise_is_none(tmp_path: Path) -> None:
+    """The block goes on with the first of two, and the write after it."""
+    pool = await made(tmp_path, 2)
+    async with pool.transaction() as connection:
+        write = asyncio.ensure_future(pool.execute(INSERT))
+        first = asyncio.ensure_future(asyncio.sleep(0))
+        await asyncio.wait([write, first], return_when=asyncio.FIRST_COMPLETED)
+        await connection.execute(INSERT)
+        assert not write.done()
+    assert await write == 1
+    assert await pool.fetchval("SELECT count(*) FROM t") == 2
+    await pool.close()
+
+
 async def test_a_task_that_ended_has_nothing(tmp_path: Path) -> None:
     pool = await made(tmp_path, 2)
     borrowed = pool.transaction()
