@@ -57,7 +57,12 @@ def get(port, path, **headers):
 
 
 def test_all_programs_are_run_here():
-    assert len(blocks("python")) == 2
+    assert len(blocks("python")) == 4
+
+
+@pytest.mark.parametrize("program", blocks("python")[2:])
+def test_a_program_that_needs_no_service_runs(program):
+    exec(compile(program, "README.md", "exec"), {})
 
 
 def test_the_service_answers_with_rows_of_its_own_and_with_its_figures(tmp_path):
