@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TypeAlias
 
+from ._base._authorities import authorities
 from ._base._checks import flag, integer, request_timeout
 from ._base._headers import header_line
 from ._base._url import PRODUCT, HttpUrl
@@ -112,7 +113,7 @@ class HttpClient:
             prefix=parts.path.rstrip("/"),
             tls=parts.tls,
             verify=verify is not False,
-            ca_file=verify if isinstance(verify, str) else "",
+            ca_file=authorities(verify, tls=parts.tls),
             http2=bool(http2),
             timeout_ns=int(request_timeout(timeout) * 1e9),
             body_limit=integer("max_body", max_body, 1, 2**62),

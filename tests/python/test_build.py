@@ -1,8 +1,10 @@
 """What is built, and where it refuses to be."""
 
+import importlib.metadata
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 from pathlib import Path
 
@@ -37,6 +39,37 @@ def test_sqlite_is_the_system_library_that_python_uses() -> None:
         return next(line.split("=>")[1].split()[0] for line in lines if "libsqlite3.so" in line)
 
     assert sqlite_of(_core.__file__) == sqlite_of(_sqlite3.__file__)
+
+
+def test_an_sdist_has_all_that_a_build_reads(tmp_path: Path) -> None:
+    program = "import sys, scikit_build_core.build as build; print(build.build_sdist(sys.argv[1]))"
+    run = subprocess.run(
+        [sys.executable, "-c", program, tmp_path], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    with tarfile.open(tmp_path / run.stdout.split()[-1]) as archive:
+        inside = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = [
+        "CMakeLists.txt",
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "cmake",
+        "cpp",
+        "bindings",
+        "python",
+    ]
+    listed = subprocess.run(
+        ["git", "ls-files", *wanted], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert len(listed) > 300
+    assert set(listed) - inside == set()
+
+
+def test_the_version_stands_in_one_place() -> None:
+    lists = (ROOT / "CMakeLists.txt").read_text()
+    assert f"project(mcp_performance VERSION {_core.__version__} " in lists
+    assert importlib.metadata.version("mcp-performance") == _core.__version__
+    assert "version" in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dynamic"]
 
 
 def test_the_command_is_installed_and_says_its_version() -> None:

@@ -12,6 +12,7 @@ from .. import _core, config
 from .._base._checks import file_name, flag, function, integer, number
 from ..errors import ConfigurationError, QueryError
 from ..sqlite import QueryStats, SQLitePool
+from ..sqlite._library import check_not_open
 from ._report import (
     Advice,
     QueryReport,
@@ -214,6 +215,7 @@ class QueryAnalyzer:
             raise ConfigurationError(
                 "pool_or_path=a pool in memory: expected a database that another connection can open"
             )
+        check_not_open(self._path)
         return self._path
 
 

@@ -15,7 +15,7 @@ import sys
 import urllib.parse
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from .. import _core
 from ..errors import DatabaseError
@@ -23,9 +23,9 @@ from ..errors import DatabaseError
 if TYPE_CHECKING:
     from ._pool import SQLitePool
 
-__all__ = ["check_may_lend", "copy_in_use", "is_shared", "keep_apart"]
+__all__ = ["check_may_lend", "check_not_open", "copy_in_use", "is_shared", "keep_apart"]
 
-_pools: WeakSet[SQLitePool[Any]] = WeakSet()
+_files: WeakKeyDictionary[SQLitePool[Any], str] = WeakKeyDictionary()  # of pools
 
 
 @lru_cache(maxsize=1)
@@ -48,6 +48,15 @@ def check_may_lend() -> None:
         )
 
 
+def check_not_open(path: str) -> None:
+    """Raise DatabaseError where a second copy of SQLite has the file of a database open."""
+    if is_shared():
+        return
+    file = _file_of(path)
+    if file is not None and not _of_a_pool(file) and _is_open(file):
+        raise DatabaseError(f"{_two_copies()}, and {file!r} is open outside of it: close it there first")
+
+
 def keep_apart(pool: SQLitePool[Any]) -> None:
     """Make sure that no second copy of SQLite opens the file of *pool*, which is being made.
 
@@ -56,15 +65,15 @@ def keep_apart(pool: SQLitePool[Any]) -> None:
     """
     if is_shared():
         return
+    check_not_open(pool.path)
     file = _file_of(pool.path)
-    if file is None:
-        return
-    if not any(_is_same(file, _file_of(other.path)) for other in _pools if not other.closed) and _is_open(
-        file
-    ):
-        raise DatabaseError(f"{_two_copies()}, and {file!r} is open outside of it: close it there first")
-    _pools.add(pool)
-    _watch_connects()
+    if file is not None:
+        _files[pool] = file
+        _watch_connects()
+
+
+def _of_a_pool(file: str) -> bool:
+    return any(_is_same(file, other) for pool, other in list(_files.items()) if not pool.closed)
 
 
 def _two_copies() -> str:
@@ -83,9 +92,8 @@ def _on_event(event: str, arguments: tuple[Any, ...]) -> None:
     if event != "sqlite3.connect":
         return
     file = _file_of(os.fsdecode(arguments[0]))
-    for pool in _pools:
-        if not pool.closed and _is_same(file, _file_of(pool.path)):
-            raise DatabaseError(f"{_two_copies()}, and a pool has {file!r}: use the pool, or close it first")
+    if file is not None and _of_a_pool(file):
+        raise DatabaseError(f"{_two_copies()}, and a pool has {file!r}: use the pool, or close it first")
 
 
 def _file_of(path: str) -> str | None:
@@ -98,9 +106,7 @@ def _file_of(path: str) -> str | None:
     return None if path in ("", ":memory:") else os.path.realpath(path)
 
 
-def _is_same(one: str | None, other: str | None) -> bool:
-    if one is None or other is None:
-        return False
+def _is_same(one: str, other: str) -> bool:
     try:
         return os.path.samefile(one, other)
     except OSError:  # one of them is not there yet

@@ -62,6 +62,38 @@ def test_sqlite3_cannot_open_a_file_that_a_pool_has(tmp_path, spelled):
     assert outcome(program, tmp_path / "app.db") == ("True\n(0,)\n", [])
 
 
+def test_the_analyzer_refuses_a_file_that_sqlite3_has_open(tmp_path):
+    program = """
+        from mcp_performance import QueryAnalyzer
+        kept = sqlite3.connect(path)
+        kept.execute("CREATE TABLE t (a)")
+        analyzer = QueryAnalyzer(path)
+        try:
+            analyzer.analyze("SELECT * FROM t")
+        except DatabaseError as error:
+            print("is open outside" in str(error))
+        kept.close()
+        print(analyzer.analyze("SELECT * FROM t").fingerprint)
+    """
+    assert outcome(program, tmp_path / "app.db") == ("True\nSELECT * FROM t\n", [])
+
+
+def test_a_relative_path_stays_what_it_was(tmp_path):
+    program = """
+        import os, pathlib
+        folder = pathlib.Path(path).parent
+        os.chdir(folder)
+        pool = SQLitePool("app.db")
+        pool.blocking.execute("CREATE TABLE t (a)")
+        os.chdir("/")
+        try:
+            sqlite3.connect(path)
+        except DatabaseError:
+            print("refused")
+    """
+    assert outcome(program, tmp_path / "app.db") == ("refused\n", [])
+
+
 def test_several_pools_may_have_one_file(tmp_path):
     program = """
         pools = [SQLitePool(path), SQLitePool(":memory:"), SQLitePool(path)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from ..._base._authorities import authorities
 from ..._base._url import HttpUrl
 from ..._core import HTTP2_BUILT_IN, HttpRun
 from ...errors import ConfigurationError
@@ -49,7 +50,7 @@ class HttpTarget(Target):
             authority=self._url.authority,
             tls=self._url.tls,
             verify=verify is not False,
-            ca_file=verify if isinstance(verify, str) else "",
+            ca_file=authorities(verify, tls=self._url.tls),
             unix_socket=self._url.unix_socket,
             allow_hosts=list(self._options.allow_hosts),
             http2=self._options.http2,
