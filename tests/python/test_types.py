@@ -35,7 +35,7 @@ def errors_of(*programs: str) -> str:
 
 
 def test_the_program_is_sound_and_each_wrong_use_is_an_error() -> None:
-    assert errors_of("program.py", "wrong.py") == ""
+    assert errors_of("program.py", "peers.py", "wrong.py") == ""
 
 
 def test_the_program_uses_every_public_name() -> None:
