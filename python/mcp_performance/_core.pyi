@@ -475,6 +475,30 @@ class CachedMethod(Generic[_P, _R_co]):
     @overload
     def __get__(self, instance: object, owner: type | None = None, /) -> CachedFunction[_P, _R_co]: ...
 
+KEY_NONE: int
+
+KEY_ONE: int
+
+KEY_FIXED: int
+
+KEY_VARIADIC: int
+
+KEY_FUNCTOOLS: int
+
+KEY_CALLABLE: int
+
+STEP_ANSWER: int
+
+STEP_RAISE: int
+
+STEP_LEAD: int
+
+STEP_LEAD_ANEW: int
+
+STEP_WAIT: int
+
+STEP_INLINE: int
+
 # ---- loadtest
 
 class LoadHistogram:
@@ -695,6 +719,20 @@ class SQLiteNewConnection:
 def _sqlite_backup(pool: SQLiteEndpoint, path: str, /) -> Any: ...
 
 SQLITE_VERSION: str
+
+SQLITE_ANY: int
+
+SQLITE_READ: int
+
+SQLITE_WRITE: int
+
+SQLITE_READER: int
+
+SQLITE_TUPLE: int
+
+SQLITE_NAMED: int
+
+SQLITE_DICT: int
 
 def _sqlite_shared_with(path: str) -> bool: ...
 def _sqlite_library_file() -> str: ...
