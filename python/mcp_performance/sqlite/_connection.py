@@ -90,8 +90,10 @@ class Connection:
         """Close the connection and end its thread, without waiting: ``await close()`` waits.
 
         Returns:
-            A future that is done when it is closed; None where no loop runs.
+            A future that is done when it is closed; None where no loop runs, or where it was stopped before.
         """
+        if not self._running:
+            return None
         self._running = False
         try:
             future = asyncio.get_running_loop().create_future()
@@ -105,9 +107,12 @@ class Connection:
         """Finish what was asked for, and close. What was not committed is rolled back."""
         if self._connection is None:
             return
-        stopped = self.stop()
-        if stopped is not None:
-            await stopped
+        try:
+            await Connection._execute(self, self._connection.close)
+        finally:
+            stopped = self.stop()
+            if stopped is not None:
+                await stopped
 
     @property
     def _conn(self) -> sqlite3.Connection:
@@ -334,10 +339,12 @@ class Connection:
         vars_of.autocommit = value
 
     def _attribute(self, name: str) -> Any:
-        value = getattr(self._conn, name, None)
-        if value is None:
-            raise sqlite3.NotSupportedError(f"{name}: the sqlite3 of this Python has no such attribute")
-        return value
+        try:
+            return getattr(self._conn, name)
+        except AttributeError:
+            raise AttributeError(
+                f"{name}: the sqlite3 of this Python has no such attribute", name=name, obj=self
+            ) from None
 
     @property
     def total_changes(self) -> int:

@@ -184,7 +184,23 @@ async def types(module, path):
         yield await db.execute_fetchall("SELECT ?, ?, ?, ?, ?", (1, 2.5, "text", b"bytes", None))
 
 
-PROGRAMS = [cursors, factories, transactions, errors, hooks, copies, types]
+async def closing(module, path):
+    db = await module.connect(path)
+    cursor = await db.execute("SELECT 1, 2")
+    asked = [asyncio.ensure_future(cursor.fetchall()) for _ in range(3)]
+    closed = asyncio.ensure_future(db.close())
+    late = [asyncio.ensure_future(cursor.fetchall()) for _ in range(3)]
+    yield [await outcome(one) for one in asked]
+    yield [await outcome(one) for one in late]
+    await closed
+    yield await outcome(cursor.fetchall())
+    for name in ("enable_load_extension", "load_extension"):
+        if not hasattr(sqlite3.Connection, name):
+            async with module.connect(path) as other:
+                yield (await outcome(getattr(other, name)(True)))[0]
+
+
+PROGRAMS = [closing, cursors, factories, transactions, errors, hooks, copies, types]
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
@@ -215,6 +231,12 @@ async def test_a_path_may_be_bytes_or_a_path(tmp_path):
         async with ours.connect(name) as db:
             await db.execute("CREATE TABLE IF NOT EXISTS t (a)")
     assert [file.name for file in tmp_path.iterdir()] == ["a.db"]
+
+
+async def test_two_may_close_it_at_the_same_time(tmp_path):
+    db = await ours.connect(tmp_path / "app.db")
+    await asyncio.wait_for(asyncio.gather(db.close(), db.close(), db.close()), 60)
+    assert not db._thread.is_alive() or db._thread.join(60) is None
 
 
 async def test_interrupt_ends_the_statement_that_runs():
