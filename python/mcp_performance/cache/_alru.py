@@ -9,6 +9,7 @@ import random
 import warnings
 from collections.abc import Callable, Coroutine, Hashable
 from functools import _make_key
+from types import CoroutineType
 from typing import Any, Generic, TypedDict, TypeVar, overload
 
 from .._base._durations import nanoseconds
@@ -33,6 +34,14 @@ class _Parameters(TypedDict):
     maxsize: int | None
     tasks: int
     closed: bool
+
+
+class _Load:
+    """A load that is under way; it has a task from the tick after its beginning on."""
+
+    def __init__(self, key: Hashable) -> None:
+        self.key = key
+        self.task: asyncio.Task[Any] | None = None
 
 
 class _AlruCache(Generic[R]):
@@ -63,8 +72,8 @@ class _AlruCache(Generic[R]):
         self._key = key
         self._closed = False
         self._started = 0  # loads since the last cache_clear()
-        self._loading: dict[Hashable, asyncio.Task[Any]] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._loading: dict[Hashable, _Load] = {}  # those that a new caller would join
+        self._loads: set[_Load] = set()
         self._cached = self._make(called, ttl, jitter)
         if COROUTINE_MARK is not None:
             self._is_coroutine = COROUTINE_MARK
@@ -86,19 +95,15 @@ class _AlruCache(Generic[R]):
         terms = (ttl_ns, 0.0, 0, 0, 0.0, None, ttl_of, None, None, None, True)
 
         async def load(*args: Any, **kwargs: Any) -> R:
-            task = asyncio.current_task()
             key = self._key_of(args, kwargs)
-            self._started += 1
-            if task is None:
-                return await function(*args, **kwargs)
-            self._tasks.add(task)
-            self._loading[key] = task
+            loading = self._loading.get(key)
+            if loading is None or loading.task is not None:  # out of date: this one is another
+                loading = self._begin(key)
+            loading.task = asyncio.current_task()
             try:
                 return await function(*args, **kwargs)
             finally:
-                self._tasks.discard(task)
-                if self._loading.get(key) is task:
-                    del self._loading[key]
+                self._end(loading)
 
         functools.update_wrapper(load, function)
         made = CachedFunction(load, private_cache(self._maxsize, "lru"), plan, terms, {}, None, True, False)
@@ -110,8 +115,33 @@ class _AlruCache(Generic[R]):
     async def __call__(self, /, *args: Any, **kwargs: Any) -> R:
         if self._closed:
             raise RuntimeError(f"alru_cache is closed for {self}")
-        result: R = await self._cached(*args, **kwargs)
+        if self._maxsize == 0:  # nothing is kept, and nobody joins
+            self._started += 1
+            return await self.__wrapped__(*args, **kwargs)
+        answer = self._cached(*args, **kwargs)
+        if type(answer) is not CoroutineType:  # a hit
+            result: R = await answer
+            return result
+        key = self._key_of(args, kwargs)
+        begun = None if key in self._loading else self._begin(key)
+        try:
+            result = await answer
+        finally:
+            if begun is not None and begun.task is None:  # was left before it ran
+                self._end(begun)
         return result
+
+    def _begin(self, key: Hashable) -> _Load:
+        load = _Load(key)
+        self._started += 1
+        self._loads.add(load)
+        self._loading[key] = load
+        return load
+
+    def _end(self, load: _Load) -> None:
+        self._loads.discard(load)
+        if self._loading.get(load.key) is load:
+            del self._loading[load.key]
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         return self if instance is None else _AlruMethod(self, instance)
@@ -146,7 +176,9 @@ class _AlruCache(Generic[R]):
                 "cancel and return_exceptions are deprecated: use wait", DeprecationWarning, stacklevel=2
             )
         self._closed = True
-        tasks = list(self._tasks)
+        if any(load.task is None for load in self._loads):
+            await asyncio.sleep(0)
+        tasks = [load.task for load in self._loads if load.task is not None]
         if not wait:
             for task in tasks:
                 task.cancel()
@@ -155,7 +187,7 @@ class _AlruCache(Generic[R]):
     def cache_info(self) -> CacheInfo:
         """Hits, which count the callers that joined a load, misses, capacity, and the calls that are kept."""
         info = self._cached.cache_info()
-        asked = info.hits + info.misses
+        asked = info.hits + info.misses if self._maxsize != 0 else self._started
         return CacheInfo(
             asked - self._started, self._started, self._maxsize, info.currsize + len(self._loading)
         )
@@ -163,7 +195,7 @@ class _AlruCache(Generic[R]):
     def cache_parameters(self) -> _Parameters:
         """The settings, the number of loads under way, and whether it was closed."""
         return _Parameters(
-            typed=self._typed, maxsize=self._maxsize, tasks=len(self._tasks), closed=self._closed
+            typed=self._typed, maxsize=self._maxsize, tasks=len(self._loads), closed=self._closed
         )
 
 
@@ -242,9 +274,9 @@ def alru_cache(
         ValueError: *jitter* without *ttl* or below 0, *typed* together with *key*.
     """
     if jitter is not None and ttl is None:
-        raise ValueError(f"jitter={jitter!r}: requires ttl to be set")
+        raise ValueError(f"jitter requires ttl to be set: jitter={jitter!r}")
     if jitter is not None and jitter < 0:
-        raise ValueError(f"jitter={jitter!r}: must be non-negative")
+        raise ValueError(f"jitter must be non-negative: jitter={jitter!r}")
     if key is not None and not callable(key):
         raise TypeError(f"key={key!r}: must be callable")
     if key is not None and typed:

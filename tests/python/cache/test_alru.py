@@ -57,6 +57,7 @@ async def decorations(alru_cache):
     yield await keyed(1), await keyed(3), await keyed(2), tuple(keyed.cache_info()), keyed.cache_contains(7)
     zero = alru_cache(maxsize=0)(add)
     yield await zero(1), await zero(1), zero.cache_info().misses
+    yield await asyncio.gather(*(zero(1) for _ in range(5))), tuple(zero.cache_info())
     for options in ({"jitter": 1}, {"ttl": 1, "jitter": -1}, {"key": 5}, {"key": len, "typed": True}):
         try:
             alru_cache(**options)
@@ -126,6 +127,19 @@ async def joined(alru_cache):
         yield load.cache_contains(key), load.cache_parameters()["tasks"], tuple(load.cache_info())
 
 
+async def pending(alru_cache):
+    @alru_cache
+    async def load(key):
+        await asyncio.Event().wait()
+
+    caller = asyncio.create_task(load(1))
+    yield load.cache_contains(1), load.cache_parameters()["tasks"]
+    await asyncio.sleep(0)
+    yield load.cache_contains(1), load.cache_parameters()["tasks"], tuple(load.cache_info())
+    await load.cache_close()
+    yield await outcome(caller), load.cache_parameters()["tasks"]
+
+
 async def closing(alru_cache):
     for wait in (True, False):
         gate, started = asyncio.Event(), asyncio.Event()
@@ -170,7 +184,7 @@ async def left(alru_cache):
     yield ended, load.cache_contains(1)
 
 
-PROGRAMS = [keys, decorations, methods, joined, closing, left]
+PROGRAMS = [keys, decorations, methods, joined, pending, closing, left]
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
