@@ -78,8 +78,11 @@ sqlite::Route route_of(const PoolState& state, const sqlite::Lease* lease,
                        const sqlite::Request& request, bool blocking) {
   std::optional<sqlite::Standing> standing;
   if (lease != nullptr) standing = lease->standing();
+  // A read beside the writer asks nobody: looking through who waits for whom takes microseconds.
+  const bool may_take_writer =
+      state.options.size == 1 || request.profile->access() != sqlite::Profile::Access::kRead;
   return sqlite::route_of(request, standing, state.options.size,
-                          caller_has_writer(state, blocking));
+                          may_take_writer && caller_has_writer(state, blocking));
 }
 
 }  // namespace mcp::python

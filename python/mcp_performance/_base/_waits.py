@@ -87,8 +87,8 @@ class _Walk:
     def awaits(self, node: Any) -> Iterator[Any]:
         """What *node*, a thread or a task or a future, waits for."""
         if isinstance(node, int):
-            frame = self._look().get(node)
-            if frame is not None:
+            frame = None if node == threading.get_ident() else self._look().get(node)
+            if frame is not None:  # of another thread: this one runs
                 yield from _of_thread(frame)
         elif isinstance(node, futures.Future):
             yield from self._of_result(node)
