@@ -302,6 +302,9 @@ std::vector<IndexAdvice> planned_advice(sqlite3* source, const Schema& schema,
   for (const CandidateIndex& index : indexes) {
     if (!uses_index(plan, index.name)) continue;
     advice.push_back(describe(index));
+    for (const PlanStep& step : plan) {
+      if (step.index == index.name) advice.back().reason = step.detail;
+    }
   }
   return advice;
 }

@@ -11,8 +11,17 @@
 namespace mcp::query {
 namespace {
 
+std::size_t source_of(const Outline& outline, std::string_view table) {
+  for (const Scope& scope : outline.scopes) {
+    for (const Source& source : scope.sources) {
+      if (same_name(source.table, table)) return source.at;
+    }
+  }
+  return kNowhere;
+}
+
 // An index that the planner would use is an issue of its own.
-void add_missing_indexes(Report& report, const Schema& schema) {
+void add_missing_indexes(Report& report, const Schema& schema, const Outline& outline) {
   for (const IndexAdvice& index : report.indexes) {
     const Table* table = schema.find(index.table);
     const bool tiny = table != nullptr && is_tiny(*table);
@@ -29,7 +38,26 @@ void add_missing_indexes(Report& report, const Schema& schema) {
                           : std::string()),
          .suggestion = index.ddl,
          .table = index.table,
-         .column = index.columns.front()});
+         .column = index.columns.front(),
+         .evidence = "the plan with it: " + index.reason});
+    const std::size_t source = source_of(outline, index.table);
+    set_place(report.issues.back(), outline, source, source);
+  }
+}
+
+// Counting rows only to see whether there are any.
+void add_counts_for_existence(Report& report) {
+  for (const Rewrite& rewrite : report.rewrites) {
+    if (std::string_view(rewrite.rule) != "count-to-exists") continue;
+    report.issues.push_back({.code = "count-for-existence",
+                             .severity = Severity::kWarning,
+                             .message = "counts every row to see whether there is one",
+                             .suggestion = rewrite.sql,
+                             .table = {},
+                             .column = {},
+                             .evidence = rewrite.reason,
+                             .begin = rewrite.begin,
+                             .end = rewrite.end});
   }
 }
 
@@ -53,6 +81,9 @@ void json_issue(JsonWriter& json, const Issue& issue) {
   json.member("suggestion", issue.suggestion);
   json.member_or_null("table", issue.table);
   json.member_or_null("column", issue.column);
+  json.member_or_null("evidence", issue.evidence);
+  json.member("begin", static_cast<double>(issue.begin));
+  json.member("end", static_cast<double>(issue.end));
   json.end_object();
 }
 
@@ -143,9 +174,10 @@ Report analyze(const std::string& path, std::string_view sql, const std::vector<
   if (can_be_improved(report)) {
     report.indexes = planned_advice(db.get(), schema, sql);
     for (IndexAdvice& index : report.indexes) index.used_by = {report.fingerprint};
-    add_missing_indexes(report, schema);
+    add_missing_indexes(report, schema, outline);
   }
   report.rewrites = find_rewrites(sql, outline, schema);
+  add_counts_for_existence(report);
   return report;
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "query/pitfalls.h"
 #include "query/random_order.h"
 
 namespace mcp::query {
@@ -34,7 +35,16 @@ class Finder {
   }
 
  private:
-  void add(Issue issue) {
+  void add(Issue issue, std::size_t first = kNowhere, std::size_t last = kNowhere) {
+    set_place(issue, outline_, first, last == kNowhere ? first : last);
+    keep(std::move(issue));
+  }
+  void add(Issue issue, const Comparison& comparison) {
+    set_place(issue, outline_, comparison);
+    keep(std::move(issue));
+  }
+
+  void keep(Issue issue) {
     const bool known = std::any_of(issues_.begin(), issues_.end(), [&issue](const Issue& other) {
       return std::string_view(other.code) == issue.code && other.table == issue.table &&
              other.column == issue.column;
@@ -60,7 +70,8 @@ class Finder {
          .suggestion = "Name the columns that are used: an index can then cover the query, and a "
                        "change of the schema does not change the result.",
          .table = table == nullptr ? "" : table->name,
-         .column = {}});
+         .column = {}},
+        scope.star_at);
   }
 
   void check_where(const Scope& scope) {
@@ -76,7 +87,8 @@ class Finder {
                rows_of(*table) + " of " + table->name,
            .suggestion = "Add a WHERE clause, unless every row is meant.",
            .table = table->name,
-           .column = {}});
+           .column = {}},
+          scope.verb_at);
       return;
     }
     const bool whole_table = scope.verb == Verb::kSelect && scope.parent < 0 && !scope.limit &&
@@ -88,7 +100,8 @@ class Finder {
                     (is_tiny(*table) ? ", a small table" : ""),
          .suggestion = "Add a WHERE clause or a LIMIT, unless every row is meant.",
          .table = table->name,
-         .column = {}});
+         .column = {}},
+        scope.sources[0].at);
   }
 
   void check_pattern(std::size_t scope, const Comparison& comparison) {
@@ -106,7 +119,8 @@ class Finder {
          .message = "a pattern that begins with a wildcard is compared with every row",
          .suggestion = "Search by prefix, or keep the words in an FTS5 table and use MATCH.",
          .table = column ? column.table->name : "",
-         .column = column ? column.column->name : ""});
+         .column = column ? column.column->name : ""},
+        comparison);
   }
 
   void check_expression(std::size_t scope, const Comparison& comparison) {
@@ -125,7 +139,8 @@ class Finder {
                "Compare the bare column, for example with a range of values, or index the "
                "expression itself.",
            .table = column.table->name,
-           .column = name});
+           .column = name},
+          operand->first, operand->last);
     }
   }
 
@@ -148,15 +163,16 @@ class Finder {
     const bool both = comparison.left.kind == OperandKind::kColumn &&
                       comparison.right.kind == OperandKind::kColumn;
     if (both && left && right) {
-      check_columns(left, right);
+      check_columns(left, right, comparison);
     } else if (left && comparison.left.kind == OperandKind::kColumn) {
-      check_value(left, comparison.right, comparison.op);
+      check_value(left, comparison.right, comparison);
     } else if (right && comparison.right.kind == OperandKind::kColumn) {
-      check_value(right, comparison.left, comparison.op);
+      check_value(right, comparison.left, comparison);
     }
   }
 
-  void check_columns(const ResolvedColumn& left, const ResolvedColumn& right) {
+  void check_columns(const ResolvedColumn& left, const ResolvedColumn& right,
+                     const Comparison& comparison) {
     if (is_numeric(left.column->affinity) == is_numeric(right.column->affinity)) return;
     const bool left_is_text = !is_numeric(left.column->affinity);
     const ResolvedColumn& text = left_is_text ? left : right;
@@ -170,10 +186,19 @@ class Finder {
          .suggestion = "Declare both columns with the same type: an index on the converted one "
                        "cannot be used.",
          .table = text.table->name,
-         .column = text.column->name});
+         .column = text.column->name,
+         .evidence = declared(text) + ", " + declared(number)},
+        comparison);
   }
 
-  void check_value(const ResolvedColumn& column, const Operand& value, std::string_view op) {
+  static std::string declared(const ResolvedColumn& column) {
+    return column.table->name + "." + column.column->name + " " +
+           (column.column->type.empty() ? "without a type" : column.column->type);
+  }
+
+  void check_value(const ResolvedColumn& column, const Operand& value,
+                   const Comparison& comparison) {
+    const std::string_view op = comparison.op;
     if (op == "LIKE" || op == "GLOB") return;
     const bool number = is_numeric(column.column->affinity);
     const bool wants_text = column.column->affinity == Affinity::kText;
@@ -198,7 +223,9 @@ class Finder {
                                  " by its digits; '05' is not equal to 5",
          .suggestion = number ? "Give the value as a number." : "Give the value as text.",
          .table = column.table->name,
-         .column = column.column->name});
+         .column = column.column->name,
+         .evidence = declared(column)},
+        comparison);
   }
 
   void check_step(const PlanStep& step) {
@@ -211,7 +238,9 @@ class Finder {
            .message = "SQLite builds an index on " + step.source + " for every run of the query",
            .suggestion = "Create that index once.",
            .table = table == nullptr ? "" : table->name,
-           .column = {}});
+           .column = {},
+           .evidence = step.detail},
+          source_token(step));
     } else if (step.kind == StepKind::kScan) {
       check_scan(step);
     }
@@ -221,19 +250,51 @@ class Finder {
     // One table's name, where the sort is of one table.
     const Table* table = nullptr;
     bool tiny = true;
+    bool by_rowid = true;
     for (const PlanStep& step : plan_) {
       if (step.kind != StepKind::kScan && step.kind != StepKind::kSearch) continue;
       const Table* source = resolve_source(outline_, schema_, step.source);
       if (source == nullptr || !is_tiny(*source)) tiny = false;
+      if (!finds_by_rowid(step)) by_rowid = false;
       if (step.parent == sort.parent && table == nullptr) table = source;
     }
+    if (by_rowid) return;  // a handful of rows is sorted faster than anything is looked up
     add({.code = "temp-b-tree",
          .severity = tiny ? Severity::kInfo : Severity::kWarning,
          .message = "rows are sorted for " + sort.purpose + " in a temporary b-tree",
          .suggestion = "An index that has the columns of " + sort.purpose +
                        " after those compared for equality gives the rows in order.",
          .table = table == nullptr ? "" : table->name,
-         .column = {}});
+         .column = {},
+         .evidence = sort.detail},
+        sorted_token(sort));
+  }
+
+  // Where the plan's step has its source in the text.
+  [[nodiscard]] std::size_t source_token(const PlanStep& step) const {
+    for (const Scope& scope : outline_.scopes) {
+      for (const Source& source : scope.sources) {
+        if (same_name(source.alias, step.source)) return source.at;
+      }
+    }
+    return kNowhere;
+  }
+
+  [[nodiscard]] std::size_t sorted_token(const PlanStep& sort) const {
+    for (const Scope& scope : outline_.scopes) {
+      if (sort.purpose.find("ORDER") != std::string::npos && scope.order_by) return scope.order_at;
+      if (sort.purpose.find("GROUP") != std::string::npos && scope.group_by) return scope.group_at;
+      if (sort.purpose.find("DISTINCT") != std::string::npos && scope.distinct) {
+        return scope.distinct_at;
+      }
+    }
+    return kNowhere;
+  }
+
+  // At most a few rows come from it.
+  [[nodiscard]] static bool finds_by_rowid(const PlanStep& step) {
+    return step.kind == StepKind::kSearch &&
+           step.detail.find("PRIMARY KEY (rowid=?)") != std::string::npos;
   }
 
   // The scope whose source the plan's step names; null when several could be meant or none.
@@ -286,7 +347,9 @@ class Finder {
          .message = std::move(message),
          .suggestion = std::move(suggestion),
          .table = table->name,
-         .column = {}});
+         .column = {},
+         .evidence = step.detail},
+        source_token(step));
   }
 
   [[nodiscard]] ResolvedColumn column_of(std::size_t scope, const Operand& operand) const {
@@ -315,10 +378,25 @@ const char* name_of(Severity severity) {
   return "";
 }
 
+void set_place(Issue& issue, const Outline& outline, std::size_t first, std::size_t last) {
+  if (first >= outline.tokens.size() || last >= outline.tokens.size() || last < first) return;
+  const char* start = outline.sql.data();
+  const std::string_view end = outline.tokens[last].text;
+  issue.begin = static_cast<std::size_t>(outline.tokens[first].text.data() - start);
+  issue.end = static_cast<std::size_t>(end.data() + end.size() - start);
+}
+
+void set_place(Issue& issue, const Outline& outline, const Comparison& comparison) {
+  const std::size_t first = std::min(comparison.left.first, comparison.at);
+  const std::size_t last = std::max(comparison.right.last, comparison.at);
+  const bool known = comparison.left.last > 0 || comparison.left.kind != OperandKind::kOther;
+  set_place(issue, outline, known ? first : comparison.at, last);
+}
+
 std::vector<Issue> find_issues(const IssueInput& input) {
   std::vector<Issue> found = Finder(input).run();
   // Findings with a file of their own.
-  for (const auto find : {&find_random_order}) {
+  for (const auto find : {&find_random_order, &find_more_issues}) {
     for (Issue& issue : find(input)) found.push_back(std::move(issue));
   }
   return found;

@@ -20,9 +20,17 @@ struct Issue {
   Severity severity = Severity::kWarning;
   std::string message;
   std::string suggestion;
-  std::string table;   // empty where the issue is not one table's
-  std::string column;  // likewise
+  std::string table;          // empty where the issue is not one table's
+  std::string column;         // likewise
+  std::string evidence = {};  // a step of the plan, or a fact of the schema
+  // Bytes of the statement that it is about, behind the last one; 0 to 0: the whole of it.
+  std::size_t begin = 0;
+  std::size_t end = 0;
 };
+
+// The bytes from the first to the last token, both included.
+void set_place(Issue& issue, const Outline& outline, std::size_t first, std::size_t last);
+void set_place(Issue& issue, const Outline& outline, const Comparison& comparison);
 
 // The type of a bound value, where the caller gave one. The numbers are query.py's too.
 enum class BoundType { kUnknown, kNull, kNumber, kText, kBlob };

@@ -37,6 +37,7 @@ bool is_aggregate(std::string_view name) {
 class Reader {
  public:
   explicit Reader(std::string_view sql) {
+    outline_.sql = sql;
     sqlite::Tokenizer tokens(sql);
     for (Token token = tokens.next(); token.kind != TokenKind::kEnd; token = tokens.next()) {
       if (token.kind == TokenKind::kKeyword && !tokens_.empty() && tokens_.back().is('.')) {
@@ -107,6 +108,7 @@ class Reader {
   void open_scope(Verb verb) {
     Scope opened;
     opened.verb = verb;
+    opened.verb_at = at_;
     if (!stack_.empty()) opened.parent = stack_.back().scope;
     if (stack_.empty() && outline_.verb == Verb::kNone) outline_.verb = verb;
     opened.in_exists = at_ >= 2 && token(at_ - 1).is('(') && token(at_ - 2).is("EXISTS");
@@ -179,10 +181,12 @@ class Reader {
     if (current.is("ON") || current.is("HAVING")) return begin(Clause::kCondition, false);
     if (current.is("GROUP")) {
       scope().group_by = true;
+      scope().group_at = at_;
       return begin(Clause::kElsewhere, false);
     }
     if (current.is("ORDER")) {
       scope().order_by = true;
+      scope().order_at = at_;
       return begin(Clause::kElsewhere, false);
     }
     if (current.is("LIMIT")) {
@@ -192,6 +196,7 @@ class Reader {
     if (current.is("OFFSET")) return begin(Clause::kOffset, false);
     if (current.is("DISTINCT") && token(at_ - 1).is("SELECT")) {
       scope().distinct = true;
+      scope().distinct_at = at_;
       return true;
     }
     if (current.is("SET") || current.is("USING") || current.is("RETURNING") ||
@@ -222,7 +227,10 @@ class Reader {
       const Token& before = token(at_ - 1);
       const bool begins = before.is("SELECT") || before.is("DISTINCT") || before.is("ALL") ||
                           before.is(',') || before.is('.');
-      if (begins && !inside_call()) scope().star = true;
+      if (begins && !inside_call() && !scope().star) {
+        scope().star = true;
+        scope().star_at = at_;
+      }
     } else if (current.is_name() && token(at_ + 1).is('(') && is_aggregate(current.text)) {
       scope().aggregate = true;
     }
@@ -243,7 +251,7 @@ class Reader {
     frame_.source_due = false;
     std::size_t last = at_;
     while (token(last + 1).is('.') && token(last + 2).is_name()) last += 2;
-    Source source{sqlite::unquoted(token(last).text), {}};
+    Source source{sqlite::unquoted(token(last).text), {}, at_};
     std::size_t next = last + 1;
     if (token(next).is('(') && scope().verb != Verb::kInsert) {  // a table-valued function
       at_ = last;
@@ -281,7 +289,8 @@ class Reader {
       }
     }
     if (op.empty() || at_ == 0) return;
-    Comparison comparison{.op = op, .negated = token(at_ - 1).is("NOT"), .left = {}, .right = {}};
+    Comparison comparison{
+        .at = at_, .op = op, .negated = token(at_ - 1).is("NOT"), .left = {}, .right = {}};
     comparison.left = operand_before(at_ - (comparison.negated ? 2 : 1));
     comparison.right = operand_after(at_ + 1, op);
     scope().comparisons.push_back(std::move(comparison));

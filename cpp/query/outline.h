@@ -40,8 +40,12 @@ struct Operand {
   std::size_t first = 0, last = 0;  // tokens, both included
 };
 
+// The number of no token.
+inline constexpr std::size_t kNowhere = static_cast<std::size_t>(-1);
+
 struct Comparison {
-  std::string_view op;  // in capitals: = < > <= >= <> LIKE GLOB IN IS BETWEEN
+  std::size_t at = kNowhere;  // the token of the operator
+  std::string_view op;        // in capitals: = < > <= >= <> LIKE GLOB IN IS BETWEEN
   bool negated = false;
   Operand left;
   Operand right;
@@ -50,12 +54,16 @@ struct Comparison {
 struct Source {
   std::string_view table;
   std::string_view alias;  // the table's name when there is none
+  std::size_t at = kNowhere;
 };
 
 // One SELECT, or the outer UPDATE, DELETE or INSERT.
 struct Scope {
   Verb verb = Verb::kNone;
   int parent = -1;
+  // Tokens: of the verb, the first *, DISTINCT, ORDER and GROUP.
+  std::size_t verb_at = kNowhere, star_at = kNowhere, distinct_at = kNowhere;
+  std::size_t order_at = kNowhere, group_at = kNowhere;
   bool star = false;       // * or t.* in the result, not count(*)
   bool in_exists = false;  // EXISTS (SELECT ...): its columns are not read
   bool where = false;
@@ -76,6 +84,7 @@ struct Outline {
   std::vector<int> limit_parameters;  // of LIMIT
   std::vector<int> offset_parameters;
   int parameters = 0;  // the highest number
+  std::string_view sql;
 };
 
 [[nodiscard]] Outline outline_of(std::string_view sql);

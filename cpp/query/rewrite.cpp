@@ -84,7 +84,8 @@ class Rewriter {
       if (terms < 2 || !term.has_value() || !ends_condition(token(next), token(i).is('(')))
         continue;
       rewrites_.push_back({"or-to-in", replaced(i + 1, next - 1, column + " IN (" + list + ")"),
-                           "IN compares with each value as = does, NULL included"});
+                           "IN compares with each value as = does, NULL included", begin_of(i + 1),
+                           end_of(next - 1)});
       return;
     }
   }
@@ -118,7 +119,8 @@ class Rewriter {
     }
     if (!holds_a_key(*table, selected)) return;
     rewrites_.push_back({"redundant-distinct", replaced(0, 1, "SELECT"),
-                         "the columns hold a key of " + table->name + ": no two rows are equal"});
+                         "the columns hold a key of " + table->name + ": no two rows are equal",
+                         begin_of(0), end_of(1)});
   }
 
   static bool holds_a_key(const Table& table, const std::vector<const Column*>& selected) {
@@ -156,7 +158,8 @@ class Rewriter {
       std::string exists = "EXISTS (SELECT 1 ";
       exists += sql_.substr(begin_of(open + 6), end_of(*close) - begin_of(open + 6));
       rewrites_.push_back({"count-to-exists", replaced(open, *close + 2, exists),
-                           "EXISTS stops at the first row; counting reads them all"});
+                           "EXISTS stops at the first row; counting reads them all", begin_of(open),
+                           end_of(*close + 2)});
       return;
     }
   }

@@ -19,6 +19,8 @@ struct Rewrite {
   const char* rule;
   std::string sql;
   std::string reason;
+  std::size_t begin = 0;  // bytes that it replaces
+  std::size_t end = 0;
 };
 
 // REQUIRES: `outline` is of `sql`, and SQLite has accepted it.

@@ -1,21 +1,19 @@
 """The ``mcp-performance`` command: ``demo | load | analyze | top | dashboard | doctor | completion``.
 
-Exit codes: 0 done, 2 the arguments or the target were refused, 130 Ctrl-C. Those of ``load``: also 1 a
-threshold was crossed or requests failed, 3 the run is invalid, and 143 SIGTERM. That of ``doctor``: also
-1 something is wrong.
+Exit codes: 0 done, 2 the arguments or the target were refused, 130 Ctrl-C. That of ``analyze``: also 1
+findings at the level of ``--fail-on`` or above. Those of ``load``: also 1 a threshold was crossed or requests
+failed, 3 the run is invalid, and 143 SIGTERM. That of ``doctor``: also 1 something is wrong.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from .._core import __version__
 from ..errors import ConfigurationError, Error
-from ..query import IndexAdvice, QueryAnalyzer
+from ._analyze import add_analyze
 from ._completion import add_completion
 from ._doctor import add_doctor
 from ._load import add_load
@@ -31,36 +29,6 @@ def _demo(options: argparse.Namespace) -> int:
             f"the demo needs {missing.name}: pip install 'mcp-performance[demo]'"
         ) from None
     return run(options.rest)
-
-
-def _analyze(options: argparse.Namespace) -> int:
-    if not options.database.is_file():
-        raise ConfigurationError(f"database={str(options.database)!r}: expected a SQLite file")
-    analyzer = QueryAnalyzer(options.database)
-    reports = [analyzer.analyze(sql) for sql in options.sql]
-    advice = analyzer.advise(options.sql) if options.advise else []
-    if options.json:
-        found = {
-            "queries": [report.to_dict() for report in reports],
-            "advice": [item.to_dict() for item in advice],
-        }
-        print(json.dumps(found, indent=2))
-        return 0
-    for report in reports:
-        print(report.fingerprint)
-        for line in report.plan:
-            print(f"  plan   {line}")
-        for issue in report.issues:
-            print(f"  {issue.severity:6} {issue.code}: {issue.message}")
-    for item in advice:
-        print(f"{item.ddl}\n  {_proof(item)}")
-    return 0
-
-
-def _proof(item: IndexAdvice) -> str:
-    if item.cost_before is None or item.cost_after is None:
-        return "confirmed by the planner"
-    return f"{item.cost_before:,.0f} -> {item.cost_after:,.0f} steps, tried on a copy"
 
 
 def _top(options: argparse.Namespace) -> int:
@@ -88,12 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_load(commands)
 
-    analyze = commands.add_parser("analyze", help="say why queries are slow, and which index would help")
-    analyze.add_argument("database", type=Path, metavar="DATABASE")
-    analyze.add_argument("sql", nargs="+", metavar="SQL")
-    analyze.add_argument("--advise", action="store_true", help="try indexes for these queries")
-    analyze.add_argument("--json", action="store_true", help="print the findings as JSON")
-    analyze.set_defaults(run=_analyze)
+    add_analyze(commands)
 
     for name, run, text in (
         ("top", _top, "watch a running service in the terminal"),

@@ -85,7 +85,7 @@ class QueryAnalyzer:
             DatabaseCorrupt: the file is not a sound database.
         """
         found = _core.analyze(self._readable_path(), sql, params, self._pool)
-        return report_from(json.loads(found))
+        return report_from(json.loads(found), sql)
 
     def advise(
         self,

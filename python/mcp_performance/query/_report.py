@@ -28,13 +28,20 @@ class Issue:
 
     code: str
     """Stable: ``select-star``, ``missing-where``, ``leading-wildcard-like``, ``full-scan``, ``temp-b-tree``,
-    ``auto-index``, ``function-on-column``, ``implicit-cast``, ``random-order``, ``missing-index``."""
+    ``auto-index``, ``function-on-column``, ``implicit-cast``, ``random-order``, ``missing-index``,
+    ``count-for-existence``, ``not-in-null``, ``offset-paging``, ``or-on-columns``, ``correlated-subquery``,
+    ``distinct-fan-out``, ``collation-mismatch``."""
     severity: str
     """``"info"`` (nothing to do now, for example because the table is small), ``"warning"`` or ``"high"``."""
     message: str
     suggestion: str
     table: str | None = None
     column: str | None = None
+    evidence: str | None = None
+    """The step of the plan, or the fact of the schema, that shows it."""
+    offset: int | None = None
+    """Where it is in the statement, in characters; ``None``: the whole of it."""
+    length: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, ready for JSON."""
@@ -218,6 +225,8 @@ class Rewrite:
     """``or-to-in``, ``redundant-distinct`` or ``count-to-exists``."""
     sql: str
     reason: str
+    equivalence: str = "proved"
+    """``"proved"``: from the text and the schema alone, whatever the rows are."""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, ready for JSON."""
@@ -301,12 +310,21 @@ def _plan_from(steps: Sequence[Mapping[str, Any]]) -> tuple[PlanStep, ...]:
     return tuple(plan)
 
 
-def report_from(found: Mapping[str, Any]) -> QueryReport:
-    """From the core's JSON."""
+def _issue_from(found: dict[str, Any], sql: bytes) -> Issue:
+    begin, end = int(found.pop("begin")), int(found.pop("end"))
+    if end > begin:
+        found["offset"] = len(sql[:begin].decode("utf-8", "replace"))
+        found["length"] = len(sql[begin:end].decode("utf-8", "replace"))
+    return Issue(**found)
+
+
+def report_from(found: Mapping[str, Any], sql: str) -> QueryReport:
+    """From the core's JSON of the analysis of *sql*."""
+    encoded = sql.encode()
     return QueryReport(
         fingerprint=found["fingerprint"],
         hash=found["hash"],
-        issues=tuple(Issue(**issue) for issue in found["issues"]),
+        issues=tuple(_issue_from(issue, encoded) for issue in found["issues"]),
         plan=_plan_from(found["plan"]),
         indexes=tuple(index_from(index) for index in found["indexes"]),
         rewrites=tuple(Rewrite(**rewrite) for rewrite in found["rewrites"]),

@@ -93,7 +93,7 @@ async def analyze_untrusted(
         if answer["kind"] == "corrupt":
             raise DatabaseCorrupt(answer["error"])
         raise _error(answer["error"], answer["code"])
-    return report_from(answer["report"]).to_dict()
+    return report_from(answer["report"], sql).to_dict()
 
 
 def _error(message: str, code: int) -> QueryError:

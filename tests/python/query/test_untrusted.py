@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -48,6 +49,19 @@ async def test_the_report_is_ready_for_json(database: Path) -> None:
     assert report["fingerprint"] == "SELECT * FROM users WHERE email = ?"
     assert {"select-star", "full-scan", "missing-index"} <= {issue["code"] for issue in report["issues"]}  # type: ignore[attr-defined]
     assert "canary" not in text
+
+
+@pytest.mark.parametrize("name", ["app.db", "a b%20#?.db"])
+async def test_a_database_that_nobody_has_open_is_read_as_it_lies_there(tmp_path: Path, name: str) -> None:
+    database = tmp_path / name
+    connection = sqlite3.connect(database)
+    connection.execute("PRAGMA journal_mode=wal")
+    connection.execute("CREATE TABLE t (a)")
+    connection.close()
+    before = digest(database)
+    assert (await analyze_untrusted(database, "SELECT a FROM t WHERE a = 1"))["plan"]
+    assert os.listdir(tmp_path) == [name]
+    assert digest(database) == before
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,183 @@
+"""``mcp-performance analyze``: findings on statements, and advice on a workload."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigurationError, DatabaseCorrupt, QueryError
+from ..query import Advice, QueryAnalyzer, QueryReport, read_workload
+from ._findings import as_html, as_json, as_markdown, as_sarif, as_text
+
+__all__ = ["Analyzed", "add_analyze"]
+
+_LEVELS = ("info", "warning", "high", "never")
+_FORMATS = ("text", "json", "html", "markdown", "sarif")
+_FINE, _FINDINGS = 0, 1
+
+
+@dataclass(frozen=True)
+class Analyzed:
+    """One statement, where it came from, and what was found."""
+
+    sql: str
+    report: QueryReport
+    source: str | None = None
+    """The file, where it came from one."""
+    line: int = 1
+
+
+def add_analyze(commands: Any) -> None:
+    """Add the command to the subparsers *commands*."""
+    analyze = commands.add_parser(
+        "analyze",
+        help="say why queries are slow, and which index would help",
+        description="Exit code 0: nothing at the level of --fail-on or above; 1: findings; 2: not analyzed.",
+    )
+    analyze.add_argument("database", type=Path, metavar="DATABASE")
+    analyze.add_argument("sql", nargs="*", metavar="SQL", help="a statement, or a file of statements")
+    analyze.add_argument("--workload", type=Path, metavar="FILE", help="a log of statements to advise on")
+    analyze.add_argument("--advise", action="store_true", help="try indexes for these statements on a copy")
+    analyze.add_argument("--budget", type=float, default=10.0, metavar="SECONDS", help="for trying indexes")
+    analyze.add_argument("--max-indexes", type=int, default=16, metavar="N")
+    analyze.add_argument("--format", choices=_FORMATS, default=None, help="text by default")
+    analyze.add_argument("--json", action="store_true", help="the same as --format json")
+    analyze.add_argument(
+        "--fail-on", choices=_LEVELS, default="never", help="the lowest severity that makes the exit code 1"
+    )
+    analyze.set_defaults(run=_analyze)
+
+
+def _statements_of(path: Path) -> Iterator[tuple[str, int]]:
+    """The statements of a file, each up to its semicolon, with the line where it begins."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigurationError(f"{str(path)!r}: {reason}") from None
+    statement, line, first = "", 1, 1
+    for piece in text.splitlines(keepends=True):
+        bare = piece.strip()
+        if not statement and (not bare or bare.startswith("--")):
+            line += 1
+            continue
+        if not statement:
+            first = line
+        statement += piece
+        line += 1
+        if bare.endswith(";") and sqlite3.complete_statement(statement):
+            yield statement.strip(), first
+            statement = ""
+    if statement.strip():
+        yield statement.strip(), first
+
+
+def _is_file(word: str) -> bool:
+    """Whether *word* can only be a file: it is there, or is named like one."""
+    if len(word) > 4096 or "\0" in word or "\n" in word:
+        return False
+    if Path(word).suffix.lower() == ".sql" and " " not in word.strip():
+        return True
+    try:
+        return Path(word).is_file()
+    except OSError:
+        return False
+
+
+def _given(words: Sequence[str]) -> Iterator[tuple[str, str | None, int]]:
+    for word in words:
+        if not _is_file(word):
+            yield word, None, 1
+            continue
+        found = list(_statements_of(Path(word)))
+        if not found:
+            raise ConfigurationError(f"{word!r}: there is no statement in it")
+        yield from ((sql, word, line) for sql, line in found)
+
+
+def _check_database(database: Path) -> None:
+    name = repr(str(database))
+    if not database.exists():
+        raise ConfigurationError(f"database={name}: expected a SQLite file: there is no such file")
+    if not database.is_file():
+        raise ConfigurationError(f"database={name}: expected a SQLite file: it is none")
+    if not os.access(database, os.R_OK):
+        raise ConfigurationError(f"database={name}: permission denied")
+
+
+def _reports(analyzer: QueryAnalyzer, options: argparse.Namespace) -> list[Analyzed]:
+    analyzed = []
+    for sql, source, line in _given(options.sql):
+        place = f"{source}:{line}: " if source else ""
+        _check_kind(place, sql)
+        try:
+            report = analyzer.analyze(sql)
+        except DatabaseCorrupt as error:
+            raise DatabaseCorrupt(f"database={str(options.database)!r}: {error}") from error
+        except QueryError as error:
+            raise QueryError(f"{place}{error} (database={str(options.database)!r})") from error
+        analyzed.append(Analyzed(sql, report, source, line))
+    return analyzed
+
+
+def _check_kind(place: str, sql: str) -> None:
+    """Refuse what is analyzed by nobody: DDL, PRAGMA, transactions."""
+    words = [line for line in sql.splitlines() if not line.lstrip().startswith("--")]
+    first = "".join(words).lstrip("( \t;").split(None, 1)[:1]
+    word = first[0] if first else ""
+    if word.upper() not in {"SELECT", "WITH", "INSERT", "REPLACE", "UPDATE", "DELETE", "VALUES"}:
+        raise ConfigurationError(
+            f"{place}sql={word!r}: expected a SELECT, INSERT, UPDATE or DELETE statement"
+        )
+
+
+def _advice(analyzer: QueryAnalyzer, options: argparse.Namespace) -> Advice | None:
+    if options.workload is not None:
+        entries = read_workload(options.workload)
+        if not entries:
+            raise ConfigurationError(f"workload={str(options.workload)!r}: there is no statement in it")
+        advice = analyzer.advise(options.workload, budget=options.budget, max_indexes=options.max_indexes)
+        if not advice and not advice.statements and len(advice.notes) >= len(entries):
+            raise QueryError(f"workload={str(options.workload)!r}: {advice.notes[0]}")
+        return advice
+    if options.advise:
+        statements = [sql for sql, _, _ in _given(options.sql)]
+        return analyzer.advise(statements, budget=options.budget, max_indexes=options.max_indexes)
+    return None
+
+
+def _fails(level: str, analyzed: Sequence[Analyzed], advice: Advice | None) -> bool:
+    if level == "never":
+        return False
+    least = _LEVELS.index(level)
+    if advice:  # an index that is worth having is as grave as can be
+        return True
+    return any(_LEVELS.index(issue.severity) >= least for one in analyzed for issue in one.report.issues)
+
+
+def _analyze(options: argparse.Namespace) -> int:
+    _check_database(options.database)
+    if not options.sql and options.workload is None:
+        raise ConfigurationError("sql=[]: expected a statement, a file of statements, or --workload FILE")
+    analyzer = QueryAnalyzer(options.database)
+    analyzed = _reports(analyzer, options)
+    advice = _advice(analyzer, options)
+    form = options.format or ("json" if options.json else "text")
+    if form == "text":
+        print(as_text(analyzed, advice, colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
+    elif form == "json":
+        print(json.dumps(as_json(analyzed, advice), indent=2))
+    elif form == "sarif":
+        print(json.dumps(as_sarif(analyzed, advice), indent=2))
+    elif form == "markdown":
+        print(as_markdown(analyzed, advice))
+    else:
+        print(as_html(analyzed, advice))
+    return _FINDINGS if _fails(options.fail_on, analyzed, advice) else _FINE
