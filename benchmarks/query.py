@@ -3,9 +3,10 @@
     python benchmarks/query.py [--record] [--quick]
 
 Fingerprints: the same statements normalised by sqlparse and sqlglot, installed into an environment of their
-own (.cache/bench-venv). Rounds are interleaved; the medians count. Advice: a generated shop of 200,000 orders
-and twelve queries. The indexes that this package advises, and those of the SQLite shell's .expert (one query
-at a time), are each made on a copy, and the same statements are run on it.
+own (.cache/bench-venv). Rounds are interleaved; the medians count. Advice: a generated shop of 200,000
+orders and twelve queries, a decision-support database of eight tables, and one whose foreign keys are skewed
+(_decision_support.py). The indexes that this package advises, and those of the SQLite shell's
+.expert (one query at a time), are each made on a copy, and the same statements are run on it.
 
 Every normal form is checked: statements of one shape have the same, of two shapes have two. Every query
 returns on each copy the rows that it returns without an index. --quick: one small round of what is installed.
@@ -25,12 +26,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import _decision_support
 import _peers
 from _check import same, within, wrong
+from _decision_support import SKEWED_QUERIES
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ("sqlparse==0.5.3", "sqlglot==26.12.0")
@@ -43,6 +46,9 @@ class Size:
     statements = 2_000
     rounds = ROUNDS
     orders = 200_000
+    scale = 0.05
+    events = 300_000
+    budget = 120.0
 
 
 SHAPES = (
@@ -278,10 +284,10 @@ def seconds_of_inserts(path: Path) -> float:
     return taken
 
 
-def expert_indexes(path: Path) -> list[str]:
+def expert_indexes(path: Path, queries: Iterable[str] = QUERIES) -> list[str]:
     """What the SQLite shell's .expert proposes, query by query."""
     found: dict[str, None] = {}
-    for sql in QUERIES:
+    for sql in queries:
         script = f".expert\n{sql};\n"
         shell = subprocess.run(
             ["sqlite3", str(path)], input=script, capture_output=True, text=True, check=False
@@ -338,6 +344,63 @@ def advice() -> list[str]:
         return lines
 
 
+def rows_of(path: Path, queries: Mapping[str, str]) -> tuple[float, dict[str, list[str]]]:
+    """Processor seconds of one pass, each query the better of two, and its rows: rounded, in any order."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA cache_size = -200000")
+    total, answers = 0.0, {}
+    for name, sql in queries.items():
+        taken = []
+        for _ in range(2):
+            connection.execute("BEGIN")
+            start = time.process_time()
+            rows = connection.execute(sql).fetchall()
+            taken.append(time.process_time() - start)
+            connection.execute("ROLLBACK")
+        total += min(taken)
+        answers[name] = sorted(
+            repr(tuple(float(f"{one:.6g}") if isinstance(one, float) else one for one in row)) for row in rows
+        )
+    connection.close()
+    return total, answers
+
+
+def decisions(title: str, build: Callable[[Path], None], queries: Mapping[str, str]) -> list[str]:
+    """The table of one database of the third part."""
+    from mcp_performance import QueryAnalyzer
+
+    with tempfile.TemporaryDirectory() as directory:
+        original = Path(directory) / "original.db"
+        build(original)
+        start = time.perf_counter()
+        advised = QueryAnalyzer(original).advise(list(queries.values()), budget=Size.budget)
+        spent = time.perf_counter() - start
+        ours = [index.ddl for index in advised]
+        plans = {"no index": [], "this package": ours, "this package, ANALYZE": [*ours, "ANALYZE"]}
+        if shutil.which("sqlite3"):
+            found = expert_indexes(original, queries.values())
+            plans |= {".expert": found, ".expert, ANALYZE": [*found, "ANALYZE"]}
+        lines = [f"| {title} | indexes | one pass, s | file |", "|---|---|---|---|"]
+        before, expected = 0, {}
+        for name, statements in plans.items():
+            copy = Path(directory) / "copy.db"
+            shutil.copy(original, copy)
+            connection = sqlite3.connect(copy)
+            for statement in statements:
+                connection.execute(statement)
+            connection.commit()
+            connection.close()
+            size, (seconds, answers) = copy.stat().st_size, rows_of(copy, queries)
+            if not statements:
+                before, expected = size, answers
+            for query, rows in answers.items():
+                same(f"{title}: {query} with the indexes of {name}", rows, expected[query])
+            indexes = sum(statement != "ANALYZE" for statement in statements)
+            lines.append(f"| {name} | {indexes} | {seconds:.3f} | +{(size / before - 1) * 100:.0f} % |")
+        wanted = "advised" if advised.statistics else "not advised"
+        return [*lines, "", f"Advice took {spent:.1f} s; ANALYZE was {wanted}.", ""]
+
+
 def main() -> None:
     """Print both tables; with --record also into RESULTS.md."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -350,7 +413,14 @@ def main() -> None:
         return
     if options.quick:
         Size.statements, Size.rounds, Size.orders = 100, 1, 20_000
-    table = "\n".join([*fingerprints(options.quick), "", *advice()])
+        Size.scale, Size.events, Size.budget = 0.002, 20_000, 5.0
+    skewed = decisions(
+        "skewed foreign keys", lambda path: _decision_support.build_skewed(path, Size.events), SKEWED_QUERIES
+    )
+    support = decisions(
+        "decision support", lambda path: _decision_support.build(path, Size.scale), _decision_support.QUERIES
+    )
+    table = "\n".join([*fingerprints(options.quick), "", *advice(), "", *support, *skewed])
     print(table)
     if options.record and not options.quick:
         sys.path.insert(0, str(ROOT / "benchmarks"))
