@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <iterator>
+#include <optional>
+#include <utility>
 
 namespace mcp::query {
 namespace {
@@ -22,6 +24,9 @@ constexpr double kBetter = 0.99;
 constexpr double kHopeless = 1.5;
 constexpr double kHopelessMore = 0.05;
 constexpr double kLeastTried_steps = 400'000;
+constexpr double kPatience = 12;
+constexpr double kStillAsGood = 0.5;  // of what a move was worth when it was first tried
+
 constexpr int kExchanges = 2;
 
 }  // namespace
@@ -65,7 +70,7 @@ ChoiceState Choice::evaluate(const OptionSet& chosen, double most_steps) {
   return state;
 }
 
-ChoiceState Choice::changed(const ChoiceState& from, const OptionSet& to) {
+ChoiceState Choice::changed(const ChoiceState& from, const OptionSet& to, double patience) {
   OptionSet difference;
   std::set_symmetric_difference(from.chosen.begin(), from.chosen.end(), to.begin(), to.end(),
                                 std::inserter(difference, difference.end()));
@@ -78,7 +83,7 @@ ChoiceState Choice::changed(const ChoiceState& from, const OptionSet& to) {
   meter_.spend(kShowing_units);
   ChoiceState state{.chosen = to, .costs = from.costs};
   for (const std::size_t i : concerned) {
-    const Cost& cost = costs_.of(i, most_steps(i, from.costs[i])).cost;
+    const Cost& cost = costs_.of(i, patience * most_steps(i, from.costs[i])).cost;
     state.costs[i] = cost.units();
     state.uncertain = state.uncertain || (cost.stopped && state.costs[i] > from.costs[i]);
     least_[i] = std::min(least_[i], state.costs[i]);
@@ -166,27 +171,47 @@ std::vector<OptionSet> Choice::moves(const std::set<OptionSet>& groups) {
   return {moves.begin(), moves.end()};
 }
 
-bool Choice::add_best(ChoiceState& state, const std::vector<OptionSet>& moves) {
-  ChoiceState best;
-  double best_score = 0;
+// With the move, where it pays; its score is what it saves for its share of the budgets.
+std::optional<ChoiceState> Choice::with_move(const ChoiceState& state, const OptionSet& move,
+                                             double least_score, double& score) {
+  OptionSet to = state.chosen;
+  to.insert(move.begin(), move.end());
+  if (to.size() == state.chosen.size() || !fits(to)) return std::nullopt;
+  ChoiceState with{.chosen = to, .costs = state.costs};
+  finish(with);
+  const double share = share_of(state, with);
+  if (most_gain(state, move) / share <= least_score) return std::nullopt;
+  with = changed(state, to);
+  score = (state.total - with.total) / share;
+  if (with.uncertain && score > least_score) {
+    // Good for some and bad for others: how bad decides.
+    with = changed(state, to, kPatience);
+    score = (state.total - with.total) / share;
+  }
+  if (with.uncertain || score <= least_score || !is_worthwhile(state, with)) return std::nullopt;
+  return with;
+}
+
+// Scores every move, and takes the best, then each of the next that still is about as good.
+bool Choice::add_round(ChoiceState& state, const std::vector<OptionSet>& moves) {
+  std::vector<std::pair<double, const OptionSet*>> scored;
   for (const OptionSet& move : moves) {
     if (meter_.is_spent()) break;
-    OptionSet to = state.chosen;
-    to.insert(move.begin(), move.end());
-    if (to.size() == state.chosen.size() || !fits(to)) continue;
-    ChoiceState sized{.chosen = to, .costs = state.costs};
-    finish(sized);
-    const double share = share_of(state, sized);
-    if (most_gain(state, move) / share <= best_score) continue;
-    ChoiceState with = changed(state, to);
-    const double score = (state.total - with.total) / share;
-    if (with.uncertain || score <= best_score || !is_worthwhile(state, with)) continue;
-    best_score = score;
-    best = std::move(with);
+    double score = 0;
+    if (with_move(state, move, 0, score).has_value()) scored.emplace_back(score, &move);
   }
-  if (best_score <= 0) return false;
-  state = std::move(best);
-  return true;
+  std::stable_sort(scored.begin(), scored.end(),
+                   [](const auto& a, const auto& b) { return a.first > b.first; });
+  bool added = false;
+  for (const auto& [before, move] : scored) {
+    double score = 0;
+    std::optional<ChoiceState> with =
+        with_move(state, *move, added ? kStillAsGood * before : 0, score);
+    if (!with.has_value()) continue;
+    state = *std::move(with);
+    added = true;
+  }
+  return added;
 }
 
 void Choice::take_out_the_useless(ChoiceState& state) {
@@ -294,7 +319,7 @@ ChoiceState Choice::run(const ChoiceState& before, const std::set<OptionSet>& gr
   least_ = before.costs;
   ChoiceState state = before;
   const std::vector<OptionSet> all = moves(groups);
-  while (add_best(state, all)) {
+  while (!meter_.is_spent() && add_round(state, all)) {
   }
   for (int turn = 0; turn < kExchanges; ++turn) {
     const OptionSet start = state.chosen;
@@ -302,7 +327,7 @@ ChoiceState Choice::run(const ChoiceState& before, const std::set<OptionSet>& gr
     exchange(state);
     lengthen(state);
     shorten(state);
-    while (add_best(state, all)) {
+    while (!meter_.is_spent() && add_round(state, all)) {
     }
     if (state.chosen == start) break;
   }

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -53,7 +54,9 @@ class Choice {
   ChoiceState evaluate(const OptionSet& chosen, double most_steps);
 
  private:
-  [[nodiscard]] ChoiceState changed(const ChoiceState& from, const OptionSet& to);
+  // Runs are stopped at `patience` times what makes a plan hopeless.
+  [[nodiscard]] ChoiceState changed(const ChoiceState& from, const OptionSet& to,
+                                    double patience = 1);
   [[nodiscard]] std::set<std::string> names_of(const OptionSet& set) const;
   [[nodiscard]] double most_steps(std::size_t query, double now) const;
   void finish(ChoiceState& state) const;
@@ -64,7 +67,10 @@ class Choice {
   [[nodiscard]] bool fits(const OptionSet& set) const;
   [[nodiscard]] double share_of(const ChoiceState& from, const ChoiceState& to) const;
   [[nodiscard]] double most_gain(const ChoiceState& from, const OptionSet& move) const;
-  bool add_best(ChoiceState& state, const std::vector<OptionSet>& moves);
+  [[nodiscard]] std::optional<ChoiceState> with_move(const ChoiceState& state,
+                                                     const OptionSet& move, double least_score,
+                                                     double& score);
+  bool add_round(ChoiceState& state, const std::vector<OptionSet>& moves);
   void take_out_the_useless(ChoiceState& state);
   void lengthen(ChoiceState& state);
   void shorten(ChoiceState& state);
