@@ -21,6 +21,7 @@ __all__ = ["Analyzed", "add_analyze"]
 _LEVELS = ("info", "warning", "high", "never")
 _FORMATS = ("text", "json", "html", "markdown", "sarif")
 _FINE, _FINDINGS = 0, 1
+_MOST_LOGGED = 50
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,21 @@ def _reports(analyzer: QueryAnalyzer, options: argparse.Namespace) -> list[Analy
     return analyzed
 
 
+def _logged(analyzer: QueryAnalyzer, log: Path) -> list[Analyzed]:
+    """The heaviest statements of a log, each form once; what SQLite refuses is left to the advice's notes."""
+    found: dict[str, Analyzed] = {}
+    for sql, _, params in sorted(read_workload(log), key=lambda entry: -entry[1]):
+        if len(found) == _MOST_LOGGED:
+            break
+        try:
+            report = analyzer.analyze(sql, params)
+        except (QueryError, TypeError, OverflowError, UnicodeEncodeError):
+            continue
+        if report.plan:
+            found.setdefault(report.fingerprint, Analyzed(sql, report))
+    return list(found.values())
+
+
 def _check_kind(place: str, sql: str) -> None:
     """Refuse what is analyzed by nobody: DDL, PRAGMA, transactions."""
     words = [line for line in sql.splitlines() if not line.lstrip().startswith("--")]
@@ -169,6 +185,8 @@ def _analyze(options: argparse.Namespace) -> int:
     analyzer = QueryAnalyzer(options.database)
     analyzed = _reports(analyzer, options)
     advice = _advice(analyzer, options)
+    if options.workload is not None:
+        analyzed += _logged(analyzer, options.workload)
     form = options.format or ("json" if options.json else "text")
     if form == "text":
         print(as_text(analyzed, advice, colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ))

@@ -166,6 +166,7 @@ def test_a_workload_is_advised_on(database: Path, tmp_path: Path, capsys: pytest
     assert run(database, "--workload", log) == 0
     printed = capsys.readouterr().out
     assert "CREATE INDEX idx_orders_customer ON orders(customer);" in printed
+    assert "full-scan" in printed
     assert "bytes" in printed
     assert run(database, "--workload", log, "--fail-on", "high", "--format", "json") == 1
     (index,) = json.loads(capsys.readouterr().out)["advice"]
