@@ -2,6 +2,7 @@
 #include "query/advisor.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <map>
 #include <memory>
@@ -23,7 +24,8 @@ constexpr double kUnitsASecond = 15e6;
 constexpr double kCreating_units = 20;  // a row
 constexpr double kShareOfCreating = 0.4;
 constexpr double kShareOfProof = 0.25;
-constexpr std::size_t kMostMade = 48;
+constexpr std::size_t kMostMade = 56;
+constexpr double kCoveringPromise = 0.2;
 constexpr std::int64_t kMostMade_bytes = 128LL << 20;
 constexpr std::int64_t kAlwaysAllowed_bytes = 4LL << 20;
 constexpr double kLeastBefore_steps = 2e6;
@@ -182,7 +184,7 @@ class Advisor {
     options_made_.push_back(std::move(option));
   }
 
-  // Keys before what covers, then what serves more.
+  // What serves more, and what is small: keys rather than what covers, and of small tables.
   [[nodiscard]] std::vector<std::size_t> by_promise() const {
     std::vector<std::size_t> order(candidates_.size());
     std::vector<double> promise(candidates_.size());
@@ -193,7 +195,9 @@ class Advisor {
       for (std::size_t i = 0; i < numbers_.size(); ++i) {
         if (users.count(numbers_[i]) != 0) promise[k] += costed_[i].weight * before_.costs[i];
       }
-      if (candidates_[k].index.covering) promise[k] /= 4;
+      if (candidates_[k].index.covering) promise[k] *= kCoveringPromise;
+      const Table* table = schema_.find(candidates_[k].index.table);
+      promise[k] /= std::sqrt(static_cast<double>(table->rows.value_or(1) + 1));
     }
     std::stable_sort(order.begin(), order.end(),
                      [&promise](std::size_t a, std::size_t b) { return promise[a] > promise[b]; });

@@ -23,8 +23,7 @@ constexpr double kBetter = 0.99;
 // is as bad as any.
 constexpr double kHopeless = 1.5;
 constexpr double kHopelessMore = 0.05;
-constexpr double kLeastTried_steps = 400'000;
-constexpr double kPatience = 12;
+constexpr double kLeastTried_steps = 200'000;
 constexpr double kStillAsGood = 0.5;  // of what a move was worth when it was first tried
 
 constexpr int kExchanges = 2;
@@ -70,23 +69,60 @@ ChoiceState Choice::evaluate(const OptionSet& chosen, double most_steps) {
   return state;
 }
 
-ChoiceState Choice::changed(const ChoiceState& from, const OptionSet& to, double patience) {
+std::set<std::size_t> Choice::concerned_by(const OptionSet& from, const OptionSet& to) const {
   OptionSet difference;
-  std::set_symmetric_difference(from.chosen.begin(), from.chosen.end(), to.begin(), to.end(),
+  std::set_symmetric_difference(from.begin(), from.end(), to.begin(), to.end(),
                                 std::inserter(difference, difference.end()));
   std::set<std::size_t> concerned;
   for (const std::size_t option : difference) {
-    const std::set<std::size_t>& concerns = options_[option].concerns;
-    concerned.insert(concerns.begin(), concerns.end());
+    concerned.insert(options_[option].concerns.begin(), options_[option].concerns.end());
   }
+  return concerned;
+}
+
+// False when the run was stopped, and worse than before.
+bool Choice::run_again(ChoiceState& state, const ChoiceState& from, std::size_t query,
+                       double most) {
+  const Cost& cost = costs_.of(query, most).cost;
+  state.costs[query] = cost.units();
+  least_[query] = std::min(least_[query], state.costs[query]);
+  const bool worse = cost.stopped && state.costs[query] > from.costs[query];
+  state.uncertain = state.uncertain || worse;
+  return !worse;
+}
+
+ChoiceState Choice::changed(const ChoiceState& from, const OptionSet& to) {
   trial_.show(names_of(to));
   meter_.spend(kShowing_units);
   ChoiceState state{.chosen = to, .costs = from.costs};
-  for (const std::size_t i : concerned) {
-    const Cost& cost = costs_.of(i, patience * most_steps(i, from.costs[i])).cost;
-    state.costs[i] = cost.units();
-    state.uncertain = state.uncertain || (cost.stopped && state.costs[i] > from.costs[i]);
-    least_[i] = std::min(least_[i], state.costs[i]);
+  for (const std::size_t i : concerned_by(from.chosen, to)) {
+    run_again(state, from, i, most_steps(i, from.costs[i]));
+  }
+  finish(state);
+  return state;
+}
+
+ChoiceState Choice::improved(const ChoiceState& from, const OptionSet& to) {
+  trial_.show(names_of(to));
+  meter_.spend(kShowing_units);
+  const std::set<std::size_t> concerned = concerned_by(from.chosen, to);
+  std::vector<std::size_t> order(concerned.begin(), concerned.end());
+  const auto hope = [&](std::size_t i) { return costs_.weight(i) * (from.costs[i] - least_[i]); };
+  std::stable_sort(order.begin(), order.end(),
+                   [&hope](std::size_t a, std::size_t b) { return hope(a) > hope(b); });
+  double rest = 0;
+  for (const std::size_t i : order) rest += hope(i);
+  double gained = 0;
+  ChoiceState state{.chosen = to, .costs = from.costs};
+  for (const std::size_t i : order) {
+    rest -= hope(i);
+    const double most = from.costs[i] + (gained + rest) / costs_.weight(i);
+    const bool better = run_again(state, from, i, std::max(most, kLeastTried_steps));
+    gained += costs_.weight(i) * (from.costs[i] - state.costs[i]);
+    if (!better || gained + rest <= 0) {
+      state.uncertain = true;
+      break;
+    }
   }
   finish(state);
   return state;
@@ -181,13 +217,8 @@ std::optional<ChoiceState> Choice::with_move(const ChoiceState& state, const Opt
   finish(with);
   const double share = share_of(state, with);
   if (most_gain(state, move) / share <= least_score) return std::nullopt;
-  with = changed(state, to);
+  with = improved(state, to);
   score = (state.total - with.total) / share;
-  if (with.uncertain && score > least_score) {
-    // Good for some and bad for others: how bad decides.
-    with = changed(state, to, kPatience);
-    score = (state.total - with.total) / share;
-  }
   if (with.uncertain || score <= least_score || !is_worthwhile(state, with)) return std::nullopt;
   return with;
 }
@@ -256,7 +287,7 @@ void Choice::lengthen(ChoiceState& state) {
       longer.erase(option);
       longer.insert(other);
       if (!fits(longer)) continue;
-      ChoiceState with = changed(state, longer);
+      ChoiceState with = improved(state, longer);
       const bool uncovers = options_[other].index.covering && !options_[option].index.covering;
       if (!with.uncertain && with.total < best.total && !is_nearly_as_good(with, state, uncovers)) {
         best = std::move(with);
@@ -307,7 +338,7 @@ void Choice::exchange(ChoiceState& state) {
       to.erase(option);
       to.insert(other);
       if (!fits(to)) continue;
-      ChoiceState with = changed(state, to);
+      ChoiceState with = improved(state, to);
       if (with.uncertain || with.total >= kBetter * state.total) continue;
       if (is_worthwhile(state, with)) state = std::move(with);
     }

@@ -54,9 +54,12 @@ class Choice {
   ChoiceState evaluate(const OptionSet& chosen, double most_steps);
 
  private:
-  // Runs are stopped at `patience` times what makes a plan hopeless.
-  [[nodiscard]] ChoiceState changed(const ChoiceState& from, const OptionSet& to,
-                                    double patience = 1);
+  [[nodiscard]] ChoiceState changed(const ChoiceState& from, const OptionSet& to);
+  // The same, given up (uncertain) as soon as it can no longer be better, as far as is known.
+  [[nodiscard]] ChoiceState improved(const ChoiceState& from, const OptionSet& to);
+  [[nodiscard]] std::set<std::size_t> concerned_by(const OptionSet& from,
+                                                   const OptionSet& to) const;
+  bool run_again(ChoiceState& state, const ChoiceState& from, std::size_t query, double most);
   [[nodiscard]] std::set<std::string> names_of(const OptionSet& set) const;
   [[nodiscard]] double most_steps(std::size_t query, double now) const;
   void finish(ChoiceState& state) const;
