@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 SCHEMA = """
 CREATE TABLE region (r_regionkey INTEGER PRIMARY KEY, r_name TEXT, r_comment TEXT);
@@ -182,6 +185,7 @@ TYPES = [
 SEGMENTS = ("AUTOMOBILE", "BUILDING", "FURNITURE", "MACHINERY", "HOUSEHOLD")
 PRIORITIES = ("1-URGENT", "2-HIGH", "3-MEDIUM", "4-NOT SPECIFIED", "5-LOW")
 MODES = ("REG AIR", "AIR", "RAIL", "SHIP", "TRUCK", "MAIL", "FOB")
+INSTRUCTIONS = ("NONE", "COLLECT COD", "TAKE BACK RETURN")
 CONTAINERS = [
     f"{a} {b}" for a in ("SM", "LG", "MED", "JUMBO", "WRAP") for b in ("CASE", "BOX", "BAG", "JAR", "PKG")
 ]
@@ -205,6 +209,7 @@ TODAY = "1995-06-17"
 LAST_ORDER = 2405  # days
 
 
+@cache
 def _day(number: int) -> str:
     return (FIRST_DAY + timedelta(days=number)).isoformat()
 
@@ -218,134 +223,91 @@ def _text(draw: random.Random, words: int) -> str:
     return " ".join(draw.choices(WORDS, k=words))
 
 
+class _Sizes:
+    """Rows of each table."""
+
+    def __init__(self, scale: float) -> None:
+        self.customers, self.parts = int(150_000 * scale), int(200_000 * scale)
+        self.suppliers = max(int(10_000 * scale), 25)
+        self.orders = int(1_500_000 * scale)
+        self.apart = self.suppliers // 4 + 1  # of the four suppliers of one part
+
+
+Rows = Iterable[tuple[object, ...]]
+
+
+def _places(draw: random.Random, sizes: _Sizes) -> Iterator[tuple[str, Rows]]:
+    regions = ("AFRICA", "AMERICA", "ASIA", "EUROPE", "MIDDLE EAST")
+    yield "region", ((n, name, _text(draw, 5)) for n, name in enumerate(regions))
+    yield "nation", ((n, f"N{n}", n % 5) for n in range(25))
+
+    def somebody(kind: str, n: int) -> tuple[object, ...]:
+        name, phone = f"{kind}#{n:09}", f"{10 + n % 25}-{n:07}"
+        return (n, name, _text(draw, 2), n % 25, phone, draw.uniform(-999, 9999))
+
+    suppliers = range(1, sizes.suppliers + 1)
+    yield "supplier", ((*somebody("Supplier", n), _text(draw, 8)) for n in suppliers)
+    customers = range(1, sizes.customers + 1)
+    yield (
+        "customer",
+        ((*somebody("Customer", n), draw.choice(SEGMENTS), _text(draw, 8)) for n in customers),
+    )
+
+
+def _things(draw: random.Random, sizes: _Sizes) -> Iterator[tuple[str, Rows]]:
+    def part(n: int) -> tuple[object, ...]:
+        maker, brand = f"Manufacturer#{1 + n % 5}", f"Brand#{1 + n % 5}{1 + n // 5 % 5}"
+        name, size = " ".join(draw.sample(COLORS, 5)), draw.randint(1, 50)
+        return n, name, maker, brand, draw.choice(TYPES), size, draw.choice(CONTAINERS), 900 + n % 1000
+
+    yield "part", (part(n) for n in range(1, sizes.parts + 1))
+
+    def supply(n: int, i: int) -> tuple[object, ...]:
+        supplier = (n + i * sizes.apart) % sizes.suppliers + 1
+        return n, supplier, draw.randint(1, 9999), draw.uniform(1, 1000)
+
+    yield "partsupp", (supply(n, i) for n in range(1, sizes.parts + 1) for i in range(4))
+
+
+def _line(draw: random.Random, sizes: _Sizes, key: int, number: int, ordered: int) -> tuple[Any, ...]:
+    part, quantity = _skewed(draw, sizes.parts), draw.randint(1, 50)
+    shipped = ordered + draw.randint(1, 121)
+    received = _day(shipped + draw.randint(1, 30))
+    supplier = (part + draw.randrange(4) * sizes.apart) % sizes.suppliers + 1
+    price = quantity * (900.0 + part % 1000)
+    returned = "N" if received > TODAY else draw.choice("RA")
+    status = "O" if _day(shipped) > TODAY else "F"
+    figures = (quantity, price, draw.randint(0, 10) / 100, draw.randint(0, 8) / 100)
+    dates = (_day(shipped), _day(ordered + draw.randint(30, 90)), received)
+    how = (draw.choice(INSTRUCTIONS), draw.choice(MODES), _text(draw, 3))
+    return (key, part, supplier, number, *figures, returned, status, *dates, *how)
+
+
+def _orders(draw: random.Random, sizes: _Sizes) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    orders, lines = [], []
+    for key in range(1, sizes.orders + 1):
+        ordered = draw.randrange(LAST_ORDER)
+        own = [_line(draw, sizes, key, number, ordered) for number in range(1, draw.randint(1, 7) + 1)]
+        lines += own
+        states = {line[9] for line in own}
+        customer = _skewed(draw, sizes.customers * 2 // 3) * 3 // 2
+        status = states.pop() if len(states) == 1 else "P"
+        total = sum(line[5] for line in own)
+        rest = (draw.choice(PRIORITIES), f"Clerk#{key % 1000:09}", _text(draw, 6))
+        orders.append((key, customer, status, total, _day(ordered), *rest))
+    return orders, lines
+
+
 def build(path: Path, scale: float, seed: int = 1) -> None:
     """Write the database: 6,000,000 times *scale* line items and the rest in proportion."""
-    draw = random.Random(seed)
-    customers, parts, suppliers = int(150_000 * scale), int(200_000 * scale), max(int(10_000 * scale), 25)
-    orders = int(1_500_000 * scale)
-    days = [_day(number) for number in range(LAST_ORDER + 200)]
+    draw, sizes = random.Random(seed), _Sizes(scale)
     connection = sqlite3.connect(path)
     connection.executescript(SCHEMA)
-
-    def insert(table: str, columns: int, rows: object) -> None:
-        connection.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * columns)})", rows)  # type: ignore[arg-type]
-
-    insert(
-        "region",
-        3,
-        [
-            (n, name, _text(draw, 5))
-            for n, name in enumerate(("AFRICA", "AMERICA", "ASIA", "EUROPE", "MIDDLE EAST"))
-        ],
-    )
-    insert("nation", 3, [(n, f"N{n}", n % 5) for n in range(25)])
-    insert(
-        "supplier",
-        7,
-        (
-            (
-                n,
-                f"Supplier#{n:09}",
-                _text(draw, 2),
-                n % 25,
-                f"{10 + n % 25}-{n:07}",
-                draw.uniform(-999, 9999),
-                _text(draw, 8),
-            )
-            for n in range(1, suppliers + 1)
-        ),
-    )
-    insert(
-        "customer",
-        8,
-        (
-            (
-                n,
-                f"Customer#{n:09}",
-                _text(draw, 2),
-                n % 25,
-                f"{10 + n % 25}-{n:07}",
-                draw.uniform(-999, 9999),
-                draw.choice(SEGMENTS),
-                _text(draw, 8),
-            )
-            for n in range(1, customers + 1)
-        ),
-    )
-    insert(
-        "part",
-        8,
-        (
-            (
-                n,
-                " ".join(draw.sample(COLORS, 5)),
-                f"Manufacturer#{1 + n % 5}",
-                f"Brand#{1 + n % 5}{1 + n // 5 % 5}",
-                draw.choice(TYPES),
-                draw.randint(1, 50),
-                draw.choice(CONTAINERS),
-                900 + n % 1000,
-            )
-            for n in range(1, parts + 1)
-        ),
-    )
-    insert(
-        "partsupp",
-        4,
-        (
-            (n, (n + i * (suppliers // 4 + 1)) % suppliers + 1, draw.randint(1, 9999), draw.uniform(1, 1000))
-            for n in range(1, parts + 1)
-            for i in range(4)
-        ),
-    )
-    order_rows, lines = [], []
-    for key in range(1, orders + 1):
-        ordered, total, closed = draw.randrange(LAST_ORDER), 0.0, 0
-        count = draw.randint(1, 7)
-        for number in range(1, count + 1):
-            part, quantity = _skewed(draw, parts), draw.randint(1, 50)
-            shipped = ordered + draw.randint(1, 121)
-            received, price = shipped + draw.randint(1, 30), quantity * (900.0 + part % 1000)
-            open_ = days[shipped] > TODAY
-            closed += not open_
-            total += price
-            supplier = (part + draw.randrange(4) * (suppliers // 4 + 1)) % suppliers + 1
-            lines.append(
-                (
-                    key,
-                    part,
-                    supplier,
-                    number,
-                    quantity,
-                    price,
-                    draw.randint(0, 10) / 100,
-                    draw.randint(0, 8) / 100,
-                    "N" if days[received] > TODAY else draw.choice("RA"),
-                    "O" if open_ else "F",
-                    days[shipped],
-                    days[ordered + draw.randint(30, 90)],
-                    days[received],
-                    draw.choice(("NONE", "COLLECT COD", "TAKE BACK RETURN")),
-                    draw.choice(MODES),
-                    _text(draw, 3),
-                )
-            )
-        customer = _skewed(draw, customers * 2 // 3) * 3 // 2
-        status = "F" if closed == count else "O" if not closed else "P"
-        order_rows.append(
-            (
-                key,
-                customer,
-                status,
-                total,
-                days[ordered],
-                draw.choice(PRIORITIES),
-                f"Clerk#{key % 1000:09}",
-                _text(draw, 6),
-            )
-        )
-    insert("orders", 8, order_rows)
-    insert("lineitem", 16, lines)
+    tables = [*_places(draw, sizes), *_things(draw, sizes)]
+    orders, lines = _orders(draw, sizes)
+    for table, rows in [*tables, ("orders", orders), ("lineitem", lines)]:
+        columns = connection.execute("SELECT count(*) FROM pragma_table_info(?)", (table,)).fetchone()[0]
+        connection.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * columns)})", rows)
     connection.commit()
     connection.close()
 

@@ -151,16 +151,22 @@ class QueryAnalyzer:
         if not statements:
             return ()
         path = self._readable_path()
-        connection = sqlite3.connect(path, uri=path.startswith("file:"), isolation_level=None)
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            for statement in statements:
-                connection.execute(statement)
-            connection.execute("COMMIT")
-        except sqlite3.Error as error:
+            if self._pool is not None:  # its writer: the file is for one copy of SQLite
+                with self._pool.blocking.transaction() as lent:
+                    for statement in statements:
+                        lent.execute(statement)
+                return tuple(statements)
+            connection = sqlite3.connect(path, uri=path.startswith("file:"), isolation_level=None)
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                for statement in statements:
+                    connection.execute(statement)
+                connection.execute("COMMIT")
+            finally:
+                connection.close()
+        except (sqlite3.Error, QueryError) as error:
             raise QueryError(f"{path}: nothing was created: {error}") from error
-        finally:
-            connection.close()
         return tuple(statements)
 
     def record(self, sql: str, seconds: float, rows: int = 0) -> None:

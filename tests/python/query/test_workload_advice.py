@@ -254,8 +254,10 @@ async def test_the_pools_own_statements_are_the_workload(tmp_path: Path) -> None
     async with SQLitePool(path) as pool:
         for number in range(20):
             await pool.fetch("SELECT age FROM people WHERE phone = ?", (f"{number:08}",))
-        (index,) = QueryAnalyzer(pool).advise()
-    assert index.columns == ("phone",)
+        (index,) = QueryAnalyzer(pool).advise(apply=True)
+        assert index.columns == ("phone",)
+        names = await pool.fetch("SELECT name FROM sqlite_schema WHERE tbl_name = 'people'")
+        assert ("idx_people_phone",) in names
 
 
 # --- logs ---
