@@ -188,6 +188,7 @@ void Choice::add_used_together(std::set<OptionSet>& moves, const OptionSet& visi
       if (found.indexes.count(options_[option].index.name) != 0) together.insert(option);
     }
     used_.insert(together.begin(), together.end());
+    if (!together.empty()) together_.try_emplace(i, together);
     if (together.size() > 1) moves.insert(std::move(together));
   }
 }
@@ -212,15 +213,36 @@ std::optional<ChoiceState> Choice::with_move(const ChoiceState& state, const Opt
                                              double least_score, double& score) {
   OptionSet to = state.chosen;
   to.insert(move.begin(), move.end());
-  if (to.size() == state.chosen.size() || !fits(to)) return std::nullopt;
-  ChoiceState with{.chosen = to, .costs = state.costs};
-  finish(with);
-  const double share = share_of(state, with);
-  if (most_gain(state, move) / share <= least_score) return std::nullopt;
-  with = improved(state, to);
-  score = (state.total - with.total) / share;
-  if (with.uncertain || score <= least_score || !is_worthwhile(state, with)) return std::nullopt;
-  return with;
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    if (to.size() == state.chosen.size() || !fits(to)) return std::nullopt;
+    ChoiceState with{.chosen = to, .costs = state.costs};
+    finish(with);
+    const double share = share_of(state, with);
+    if (most_gain(state, to) / share <= least_score) return std::nullopt;
+    with = improved(state, to);
+    score = (state.total - with.total) / share;
+    if (!with.uncertain && score > least_score && is_worthwhile(state, with)) return with;
+    // Good for one statement and bad for another: perhaps with what that one would use.
+    const OptionSet* remedy = remedy_for(state, with);
+    if (remedy == nullptr) return std::nullopt;
+    to.insert(remedy->begin(), remedy->end());
+  }
+  return std::nullopt;
+}
+
+// What the statement that got worst would use if it might have all.
+const OptionSet* Choice::remedy_for(const ChoiceState& from, const ChoiceState& with) const {
+  std::size_t worst = 0;
+  double most = 0;
+  for (std::size_t i = 0; i < with.costs.size(); ++i) {
+    const double more = costs_.weight(i) * (with.costs[i] - from.costs[i]);
+    if (more > most) {
+      most = more;
+      worst = i;
+    }
+  }
+  const auto found = most > 0 ? together_.find(worst) : together_.end();
+  return found == together_.end() ? nullptr : &found->second;
 }
 
 // Scores every move, and takes the best, then each of the next that still is about as good.

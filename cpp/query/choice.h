@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -73,6 +74,7 @@ class Choice {
   [[nodiscard]] std::optional<ChoiceState> with_move(const ChoiceState& state,
                                                      const OptionSet& move, double least_score,
                                                      double& score);
+  [[nodiscard]] const OptionSet* remedy_for(const ChoiceState& from, const ChoiceState& with) const;
   bool add_round(ChoiceState& state, const std::vector<OptionSet>& moves);
   void take_out_the_useless(ChoiceState& state);
   void lengthen(ChoiceState& state);
@@ -87,6 +89,7 @@ class Choice {
   const ChoiceLimits limits_;
   Meter& meter_;
   std::vector<double> before_;
+  std::map<std::size_t, OptionSet> together_;  // what a statement uses when it may have all
   std::set<std::size_t> used_;  // options that the planner takes when it may have all
   std::vector<double> least_;   // the least that was ever seen, by statement
 };
