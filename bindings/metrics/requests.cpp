@@ -15,14 +15,18 @@
 #include <array>
 #include <cstddef>
 #include <iterator>
+#include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "bindings/base/errors.h"
 #include "bindings/base/fields.h"
 #include "bindings/base/rooms.h"
+#include "bindings/metrics/describe.h"
 #include "metrics/process_stats.h"
 #include "metrics/request_metrics.h"
+#include "metrics/segment.h"
 
 namespace py = pybind11;
 
@@ -33,15 +37,12 @@ using metrics::Histogram;
 using metrics::RequestLabels;
 using metrics::RequestMetrics;
 using metrics::RequestTimes;
+using metrics::SeriesLabels;
 
 constexpr double kSeconds = 1e-9;
 constexpr int kServerError = 500;
 constexpr int kClientClosedRequest = 499;  // as nginx counts it
 constexpr std::string_view kCancelled = "CancelledError";
-
-// The bounds of http.server.request.duration in OpenTelemetry's semantic conventions, seconds.
-constexpr std::array kBuckets_s{.005, .01, .025, .05, .075, .1,  .25,
-                                .5,   .75, 1.0,  2.5, 5.0,  7.5, 10.0};
 
 struct RequestMetricsObject {
   PyObject_HEAD RequestMetrics* metrics;
@@ -199,8 +200,13 @@ RequestTimes times_of(const ResponseWatchObject& watch, Instant now) {
           (answered ? watch.last_byte_ns : now) - watch.start_ns, now - watch.start_ns};
 }
 
+// What is no status of HTTP is one label.
+int known_status(long status) {
+  return status >= 100 && status <= 599 ? static_cast<int>(status) : 0;
+}
+
 int status_of(const ResponseWatchObject& watch, std::string_view error_type) {
-  if (watch.first_byte_ns != 0) return watch.status;
+  if (watch.first_byte_ns != 0) return known_status(watch.status);
   return error_type == kCancelled ? kClientClosedRequest : kServerError;
 }
 
@@ -311,54 +317,113 @@ PyObject* metrics_watch(PyObject* self, PyObject* send) {
   return object;
 }
 
-py::dict describe(const RequestMetrics::Series& series) {
-  py::dict result = figures(series.last_byte);
-  const auto count = static_cast<double>(series.last_byte.count());
-  result["method"] = series.method;
-  result["route"] = series.route;
-  result["scheme"] = series.scheme;
-  result["status"] = series.status;
-  result["error_type"] = series.error_type;
-  result["sum_seconds"] = series.last_byte.sum_ns() * kSeconds;
-  result["first_byte_mean_seconds"] =
-      static_cast<double>(series.first_byte_total_ns) * kSeconds / count;
-  result["returned_mean_seconds"] =
-      static_cast<double>(series.returned_total_ns) * kSeconds / count;
-  py::list buckets;
-  for (const double bound_s : kBuckets_s) {
-    const auto bound = from_seconds(bound_s);
-    buckets.append(py::make_tuple(bound_s, series.last_byte.count_at_most(bound)));
-  }
-  result["buckets"] = buckets;
-  return result;
-}
-
-py::dict snapshot(const RequestMetrics& metrics) {
-  const auto seen = [&] {
-    const GilRelease unlocked;
-    return metrics.snapshot(now_precise());
-  }();
-  py::dict result = figures(seen.total);
-  result["active"] = seen.active;
-  result["errors"] = seen.errors;
-  py::dict minute = figures(seen.last_minute);
-  minute["errors"] = seen.last_minute_errors;
-  minute["length_seconds"] = static_cast<double>(seen.last_minute_length_ns) * kSeconds;
-  result["last_minute"] = minute;
-  result["loop_lag"] = figures(seen.lag);
-  py::list routes;
-  for (const auto& series : seen.series) routes.append(describe(series));
-  result["routes"] = routes;
-  return result;
-}
-
-PyObject* metrics_snapshot(PyObject* self, PyObject*) {
+PyObject* metrics_snapshot(PyObject* self, PyObject* const* args, Py_ssize_t count) {
+  const int each = count > 0 ? PyObject_IsTrue(args[0]) : 0;
+  if (each < 0) return nullptr;
   try {
-    return snapshot(*reinterpret_cast<RequestMetricsObject*>(self)->metrics).release().ptr();
+    return snapshot(*reinterpret_cast<RequestMetricsObject*>(self)->metrics, each == 1)
+        .release()
+        .ptr();
   } catch (...) {
     set_python_error_from_current_exception();
     return nullptr;
   }
+}
+
+PyObject* metrics_begin(PyObject* self, PyObject*) {
+  reinterpret_cast<RequestMetricsObject*>(self)->metrics->begin();
+  Py_RETURN_NONE;
+}
+
+Duration nanoseconds(PyObject* seconds) {
+  return static_cast<Duration>(std::clamp(PyFloat_AsDouble(seconds), 0.0, 1e9) / kSeconds);
+}
+
+PyObject* record(PyObject* self, const SeriesLabels& labels, const RequestTimes& times) {
+  if (PyErr_Occurred()) return nullptr;
+  try {
+    reinterpret_cast<RequestMetricsObject*>(self)->metrics->end(labels, times, now_precise());
+  } catch (...) {
+    set_python_error_from_current_exception();
+    return nullptr;
+  }
+  Py_RETURN_NONE;
+}
+
+// end(method, route, scheme, status, error_type, first_byte_s, last_byte_s, returned_s): of a
+// request that begin() began.
+PyObject* metrics_end(PyObject* self, PyObject* const* args, Py_ssize_t count) {
+  if (count != 8) {
+    PyErr_SetString(PyExc_TypeError, "end() takes five labels and three times");
+    return nullptr;
+  }
+  const long status = PyLong_AsLong(args[3]);
+  if (status == -1 && PyErr_Occurred()) return nullptr;
+  const RequestTimes times{nanoseconds(args[5]), nanoseconds(args[6]), nanoseconds(args[7])};
+  if (PyErr_Occurred()) return nullptr;
+  const bool usual = PySet_Contains(names.methods, args[0]) == 1;
+  PyErr_Clear();  // of an unhashable method
+  return record(
+      self,
+      {usual ? text_of(args[0]) : RequestMetrics::kOther, text_of(args[1]),
+       text_of(args[2]) == "https" ? "https" : "http", known_status(status), text_of(args[4])},
+      times);
+}
+
+// operation(method, name, system, error_type, seconds)
+PyObject* metrics_operation(PyObject* self, PyObject* const* args, Py_ssize_t count) {
+  if (count != 5) {
+    PyErr_SetString(PyExc_TypeError, "operation() takes four labels and a time");
+    return nullptr;
+  }
+  const Duration time = nanoseconds(args[4]);
+  if (PyErr_Occurred()) return nullptr;
+  return record(self,
+                {text_of(args[0]), text_of(args[1]), text_of(args[2]), 0, text_of(args[3]),
+                 metrics::SeriesKind::kOperation},
+                {time, time, time});
+}
+
+// publish(kind, name, text, values, counters, maxima): the last two have a bit for each value that
+// outlives a worker.
+PyObject* metrics_publish(PyObject* self, PyObject* const* args, Py_ssize_t count) {
+  if (count != 6 || !PyTuple_Check(args[3])) {
+    PyErr_SetString(PyExc_TypeError, "publish(kind, name, text, values: tuple, counters, maxima)");
+    return nullptr;
+  }
+  metrics::RowFigures row;
+  row.kind = text_of(args[0]);
+  row.name = text_of(args[1]);
+  row.text = text_of(args[2]);
+  row.counters = PyLong_AsUnsignedLongLong(args[4]);
+  row.maxima = PyLong_AsUnsignedLongLong(args[5]);
+  const auto size =
+      std::min<std::size_t>(row.values.size(), static_cast<std::size_t>(PyTuple_GET_SIZE(args[3])));
+  for (std::size_t i = 0; i < size; ++i) {
+    row.values[i] = PyFloat_AsDouble(PyTuple_GET_ITEM(args[3], static_cast<Py_ssize_t>(i)));
+  }
+  if (PyErr_Occurred()) return nullptr;
+  try {
+    reinterpret_cast<RequestMetricsObject*>(self)->metrics->publish(row);
+  } catch (...) {
+    set_python_error_from_current_exception();
+    return nullptr;
+  }
+  Py_RETURN_NONE;
+}
+
+// join(path): counts in the segment of that name from now on.
+PyObject* metrics_join(PyObject* self, PyObject* path) {
+  auto* metrics = reinterpret_cast<RequestMetricsObject*>(self)->metrics;
+  try {
+    const std::string name(text_of(path));
+    const GilRelease unlocked;
+    metrics->join(name, now_precise());
+  } catch (...) {
+    set_python_error_from_current_exception();
+    return nullptr;
+  }
+  return PyLong_FromLong(metrics->worker());
 }
 
 // record_lag(seconds)
@@ -370,14 +435,36 @@ PyObject* metrics_record_lag(PyObject* self, PyObject* seconds) {
   Py_RETURN_NONE;
 }
 
+template <class Function>
+PyCFunction fast(Function function) {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
+
 PyMethodDef metrics_methods[] = {
     {"watch", metrics_watch, METH_O,
      "watch($self, send, /)\n--\n\n"
      "watch(self, send: Callable[[Any], Awaitable[None]], /) -> ResponseWatch"},
+    {"begin", metrics_begin, METH_NOARGS, "begin($self, /)\n--\n\n-> None"},
+    {"end", fast(metrics_end), METH_FASTCALL,
+     "end($self, method, route, scheme, status, error_type, first_byte, last_byte, returned, /)"
+     "\n--\n\n"
+     "end(self, method: str, route: str, scheme: str, status: int, error_type: str, "
+     "first_byte: float, last_byte: float, returned: float, /) -> None"},
+    {"operation", fast(metrics_operation), METH_FASTCALL,
+     "operation($self, method, name, system, error_type, seconds, /)\n--\n\n"
+     "operation(self, method: str, name: str, system: str, error_type: str, seconds: float, /) "
+     "-> None"},
+    {"publish", fast(metrics_publish), METH_FASTCALL,
+     "publish($self, kind, name, text, values, counters, maxima, /)\n--\n\n"
+     "publish(self, kind: str, name: str, text: str, values: tuple[float, ...], counters: int, "
+     "maxima: int, /) -> None"},
+    {"join", metrics_join, METH_O, "join($self, path, /)\n--\n\njoin(self, path: str, /) -> int"},
     {"record_lag", metrics_record_lag, METH_O,
      "record_lag($self, seconds, /)\n--\n\n"
      "record_lag(self, seconds: float, /) -> None"},
-    {"snapshot", metrics_snapshot, METH_NOARGS, "snapshot($self, /)\n--\n\n-> dict[str, Any]"},
+    {"snapshot", fast(metrics_snapshot), METH_FASTCALL,
+     "snapshot($self, each=False, /)\n--\n\n"
+     "snapshot(self, each: bool = False, /) -> dict[str, Any]"},
     {nullptr, nullptr, 0, nullptr}};
 PyType_Slot metrics_slots[] = {
     {Py_tp_doc, const_cast<char*>("__new__(cls) -> Self\n\n"
@@ -425,18 +512,7 @@ py::object make_type(PyType_Spec& spec) {
 
 }  // namespace
 
-py::dict figures(const Histogram& times) {
-  py::dict result;
-  result["count"] = times.count();
-  result["mean_seconds"] = times.mean_ns() * kSeconds;
-  result["p50_seconds"] = static_cast<double>(times.percentile_ns(50)) * kSeconds;
-  result["p95_seconds"] = static_cast<double>(times.percentile_ns(95)) * kSeconds;
-  result["p99_seconds"] = static_cast<double>(times.percentile_ns(99)) * kSeconds;
-  result["max_seconds"] = static_cast<double>(times.max_ns()) * kSeconds;
-  return result;
-}
-
-const RequestMetrics* request_metrics_of(PyObject* object) {
+RequestMetrics* request_metrics_of(PyObject* object) {
   if (metrics_type != nullptr && PyObject_TypeCheck(object, metrics_type) != 0) {
     return reinterpret_cast<RequestMetricsObject*>(object)->metrics;
   }
@@ -452,6 +528,15 @@ void bind_metrics(py::module_& module) {
   const py::object requests = make_type(metrics_spec);
   metrics_type = reinterpret_cast<PyTypeObject*>(py::object(requests).release().ptr());
   module.attr("RequestMetrics") = requests;
+  module.attr("SEGMENT_BYTES") = metrics::Segment::kBytes;
+  module.attr("SEGMENT_WORKERS") = metrics::Segment::kWorkers;
+  module.def(
+      "sweep_segments",
+      [](const std::string& directory, const std::string& prefix) {
+        const GilRelease unlocked;
+        metrics::Segment::sweep(directory, prefix);
+      },
+      py::arg("directory"), py::arg("prefix"));
   module.def("process_stats", &process_stats);
   module.def("cpu_times", [] {
     const auto times = metrics::read_cpu_times();

@@ -7,7 +7,7 @@
 namespace mcp::python {
 
 // Null, with TypeError set, for any other object. Lives as long as the object.
-[[nodiscard]] const metrics::RequestMetrics* request_metrics_of(PyObject* object);
+[[nodiscard]] metrics::RequestMetrics* request_metrics_of(PyObject* object);
 
 // {"count", "mean_seconds", "p50_seconds", "p95_seconds", "p99_seconds", "max_seconds"}
 [[nodiscard]] pybind11::dict figures(const metrics::Histogram& times);

@@ -20,7 +20,7 @@ py::dict described(const RequestWindow::Figures& of) {
 
 // One thread at a time: the interpreter lock is given up meanwhile.
 py::dict advance(RequestWindow& window, const py::object& requests) {
-  const auto* metrics = request_metrics_of(requests.ptr());
+  auto* metrics = request_metrics_of(requests.ptr());
   if (metrics == nullptr) throw py::error_already_set();
   const auto look = [&] {
     const GilRelease unlocked;

@@ -1,9 +1,8 @@
 // process_stats.h: what this process uses and what it may use, as its container sees it: the limits
-// of the cgroup (v2) where there are any, the machine's otherwise.
+// of its cgroups (v1 and v2, its own and those above) where there are any, the machine's otherwise.
 //
 // read_process_stats() only reads files; safe from any thread. Sources: proc(5), and the kernel's
-// "Control Group v2" page for cpu.max, cpu.stat, memory.max, memory.current, memory.stat and
-// memory.events.
+// "Control Group v2" and "cgroup-v1" pages for cpu.max, cpu.cfs_*, cpu.stat and memory.*.
 #pragma once
 
 #include <cstdint>

@@ -1,113 +1,105 @@
-// request_metrics.h: response times by method, route and status, and how late the event loop was,
-// in bounded memory.
+// request_metrics.h: response times by method, route and status, times of other operations by name,
+// and how late the event loop was, in bounded memory; of this process, or of all workers of a
+// service.
 //
-// Safe from any thread; one leaf mutex, held for a few dozen nanoseconds.
-// Invariants: at most kMaxSeries series, whatever paths are asked for: what comes later is counted
-// under the route kOther. active() is the number of begin() without their end().
+// Safe from any thread; one leaf mutex, held for a few dozen nanoseconds. Looks take no lock that a
+// request waits for. A forked child takes a slot of its own in the segment that its parent had
+// joined. Invariants: at most kMaxSeries series of requests and kMaxOperations of operations,
+// whatever is asked for; the sum over the series is the number of requests. active() is the number
+// of begin() without their end().
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstdint>
-#include <map>
+#include <cstdlib>
+#include <filesystem>
 #include <memory>
-#include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/fork_mutex.h"
+#include "base/mutex.h"
 #include "metrics/histogram.h"
+#include "metrics/segment.h"
+#include "metrics/slot.h"
+#include "metrics/slot_writer.h"
 
 namespace mcp::metrics {
 
-// What one request took, all from its arrival.
-struct RequestTimes {
-  Duration first_byte_ns;  // to the response's start
-  Duration last_byte_ns;   // to the last piece of its body
-  Duration returned_ns;    // to the application's return, background tasks included
-};
-
-// What a request is counted under; the names of OpenTelemetry's semantic conventions for HTTP.
-struct RequestLabels {
-  std::string_view method;  // one of HTTP's, or RequestMetrics::kOther
-  std::string_view route;   // the template, never the path
-  std::string_view scheme;
-  int status;
-  std::string_view error_type;  // what the application raised; empty where it did not
-};
+using RequestLabels = SeriesLabels;
 
 class RequestMetrics {
  public:
-  static constexpr std::size_t kMaxSeries = 512;
-  static constexpr std::string_view kOther = "_OTHER";
+  static constexpr std::size_t kMaxSeries = Slot::kDeclared + Slot::kStray;
+  static constexpr std::size_t kMaxOperations = Slot::kOperations;
+  static constexpr std::string_view kOther = kOtherLabel;
+  static constexpr std::string_view kUnmatched = kUnmatchedLabel;
   // The last minute, kept in slices that are dropped one by one.
-  static constexpr std::size_t kSlices = 6;
-  static constexpr Duration kSliceLength = 10 * kSecond;
+  static constexpr std::size_t kSlices = Slot::kSlices;
+  static constexpr Duration kSliceLength = SlotWriter::kSliceLength;
 
-  // Two digits: 30 KiB a series.
-  struct Series {
-    explicit Series(const RequestLabels& labels)
-        : method(labels.method),
-          route(labels.route),
-          scheme(labels.scheme),
-          status(labels.status),
-          error_type(labels.error_type) {}
+  using Series = SeriesFigures;
 
-    std::string method;
-    std::string route;
-    std::string scheme;
-    int status;
-    std::string error_type;
-    Histogram last_byte{2};
-    Duration first_byte_total_ns = 0;
-    Duration returned_total_ns = 0;
-  };
   struct Snapshot {
     std::vector<Series> series;
-    Histogram total{2};  // all requests since the start
-    Histogram last_minute{2};
+    std::vector<Series> operations;
+    Histogram total{kDigits};  // all requests since the start
+    Histogram last_minute{kDigits};
     std::uint64_t errors = 0;  // status 500 and above
     std::uint64_t last_minute_errors = 0;
     Duration last_minute_length_ns = 0;  // how much of the last minute has been watched
     std::int64_t active = 0;
-    Histogram lag{2};  // of the event loop, the last minute
+    std::uint64_t folded = 0;  // series that made room for others
+    Histogram lag{kDigits};    // of the event loop, the last minute
   };
 
-  explicit RequestMetrics(Instant start) : start_(start) {}
+  explicit RequestMetrics(Instant start);
+  ~RequestMetrics();
+  RequestMetrics(const RequestMetrics&) = delete;
+  RequestMetrics& operator=(const RequestMetrics&) = delete;
 
-  void begin() noexcept { active_.fetch_add(1, std::memory_order_relaxed); }
-  void end(const RequestLabels& labels, const RequestTimes& times, Instant now) EXCLUDES(mutex_);
+  void begin() noexcept {
+    if (has_forked()) rejoin();
+    slot_.load(std::memory_order_acquire)->active.fetch_add(1, std::memory_order_relaxed);
+  }
+  // For labels of the kind kOperation there is no begin().
+  void end(const SeriesLabels& labels, const RequestTimes& times, Instant now) EXCLUDES(mutex_);
   // How long after its time a timer of the event loop ran.
   void record_lag(Duration lag_ns, Instant now) EXCLUDES(mutex_);
+  // Figures of something else, for all workers to see.
+  void publish(const RowFigures& row) EXCLUDES(mutex_);
 
-  // Takes the lock for one series after the other, so that a request never waits for a whole copy:
-  // requests that end meanwhile may be in a series and not in the total.
-  [[nodiscard]] Snapshot snapshot(Instant now) const EXCLUDES(mutex_);
+  // Counts in the segment from now on, together with what was counted before. Throws Error, and
+  // then goes on as before.
+  void join(const std::filesystem::path& path, Instant now) EXCLUDES(mutex_);
+  // The number of the slot in the segment; -1 without one.
+  [[nodiscard]] int worker() const EXCLUDES(mutex_);
+
+  // What this process, or each worker of its segment, has counted.
+  [[nodiscard]] std::vector<WorkerFigures> read() EXCLUDES(mutex_);
+  // The sum of what read() gave.
+  [[nodiscard]] static Snapshot sum(const std::vector<WorkerFigures>& workers, Instant now);
+  [[nodiscard]] Snapshot snapshot(Instant now) { return sum(read(), now); }
   [[nodiscard]] std::int64_t active() const noexcept {
-    return active_.load(std::memory_order_relaxed);
+    return slot_.load(std::memory_order_acquire)->active.load(std::memory_order_relaxed);
   }
 
  private:
-  struct Slice {
-    std::int64_t number = -1;  // start / kSliceLength
-    Histogram times{2};
-    Histogram lag{2};
-    std::uint64_t errors = 0;
+  struct Free {
+    void operator()(Slot* slot) const noexcept { std::free(slot); }
   };
 
-  Series& series_for(const RequestLabels& labels) REQUIRES(mutex_);
-  Slice& slice_at(Instant now) REQUIRES(mutex_);
+  [[nodiscard]] bool has_forked() const noexcept;
+  void rejoin() noexcept NO_THREAD_SAFETY_ANALYSIS;
+  void count_in(Slot& slot) REQUIRES(mutex_);
 
-  const Instant start_;
-  std::atomic<std::int64_t> active_{0};
-  mutable ForkMutex mutex_;  // a leaf
-  std::map<std::string, Series, std::less<>> series_ GUARDED_BY(mutex_);
-  std::string key_ GUARDED_BY(mutex_);  // reused for each look-up
-  Histogram total_ GUARDED_BY(mutex_){2};
-  std::uint64_t errors_ GUARDED_BY(mutex_) = 0;
-  std::array<Slice, kSlices> slices_ GUARDED_BY(mutex_);
+  std::atomic<std::uint32_t> joined_;  // the process generation; kAlone without a segment
+  std::unique_ptr<Slot, Free> own_;    // of zeros, and used until a segment is joined
+  mutable ForkMutex mutex_;            // a leaf
+  std::shared_ptr<Segment> segment_ GUARDED_BY(mutex_);
+  std::unique_ptr<SlotWriter> writer_ GUARDED_BY(mutex_);
+  std::atomic<Slot*> slot_;  // what writer_ writes
 };
 
 }  // namespace mcp::metrics

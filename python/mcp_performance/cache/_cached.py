@@ -73,7 +73,8 @@ def cached(maxsize: Any = 1024, typed: bool = False, **options: Any) -> Any:
         ignore: names of parameters that are no part of the key.
         tags: strings for :meth:`Cache.invalidate_tags`; ``"user:{id}"`` is filled from the arguments when
             the call begins; or a callable of the arguments, asked when the function has returned.
-        condition: ``condition(result)`` decides whether it is stored.
+        condition: ``condition(result)`` decides whether it is stored; a result of MCP's that says ``isError``
+            never is.
         negative_ttl: how long an ``Exception`` is remembered and raised again; not at all unless given.
             What is kept is a copy without its frames, in this process only.
         stale_ttl: how long past its *ttl* a result is still served, to all but the one caller that
@@ -103,13 +104,15 @@ def cached(maxsize: Any = 1024, typed: bool = False, **options: Any) -> Any:
 
     Raises:
         ConfigurationError: an option is out of range; the message names it.
-        TypeError: an option has the wrong type, or the function is one whose results cannot be shared: a
-            generator, or a ``classmethod``, ``staticmethod`` or ``property`` (put the decorator below). A
-            function that returns an awaitable without being ``async def`` raises it at its first call.
+        TypeError: an option has the wrong type; the function is registered with an MCP server already (put
+            the decorator below the server's); or it is one whose results cannot be shared: a generator, or a
+            ``classmethod``, ``staticmethod`` or ``property`` (put the decorator below). A function that
+            returns an awaitable without being ``async def`` raises it at its first call.
     """
     if _is_function(maxsize):
         return Options(1024, False).decorate(maxsize)
-    return Options(maxsize, typed, **options).decorate
+    chosen = Options(maxsize, typed, **options)
+    return lambda function: chosen.decorate(function)  # as deep as above, see refuse_registered()
 
 
 @overload

@@ -15,10 +15,11 @@ from .._base import _registry
 from .._base._checks import choice, flag, function, number
 from .._base._durations import nanoseconds
 from .._core import CachedFunction
-from . import _backend
+from . import _backend, _pydantic  # noqa: F401  (pydantic finds what the latter sets)
 from ._backend import CacheBackend
 from ._cache import Cache, Policy, check_maxsize
 from ._key import Plan, compile_plan, signature_of
+from ._registered import has_frameworks, refuse_registered, says_error
 from ._tags import tag_maker
 
 __all__ = ["COROUTINE_MARK", "DESCRIPTORS", "Options", "finish", "name_of", "private_cache"]
@@ -102,6 +103,7 @@ class Options:
             self.ttl_ns = nanoseconds("ttl", config.CACHE_TTL)
 
     def decorate(self, function: Callable[..., Any]) -> Any:
+        refuse_registered(function)
         made = self.make(function, method=False)
         return _as_function(made, function) if self.as_function else made
 
@@ -153,7 +155,7 @@ class Options:
             self.refresh_ahead,
             self.wait_ns,
             self.ttl_of,
-            self.condition,
+            _condition(self.condition),
             self.copy,
             tags_of,
             are_early,
@@ -169,6 +171,13 @@ class Options:
                 "policy": self.cache.policy,
             }
         return {"maxsize": self.maxsize, "typed": self.typed, "ttl": ttl, "policy": self.policy}
+
+
+def _condition(given: Callable[[Any], object] | None) -> Callable[[Any], object] | None:
+    """*given*, and where there can be results of MCP's, that they are no errors."""
+    if not has_frameworks():
+        return given
+    return lambda result: not says_error(result) and (given is None or given(result))
 
 
 def _share(option: str, value: Any) -> float:

@@ -60,6 +60,13 @@ def _limit(query: bytes) -> int:
     return int(given)
 
 
+def _each(query: bytes) -> bool:
+    given = dict(parse_qsl(query.decode("latin-1"))).get("workers", "sum")
+    if given not in ("sum", "each"):
+        raise Refusal(422, "workers: expected sum or each")
+    return given == "each"
+
+
 class Endpoints:
     """Serves figures, report, slow queries and cache statistics of *monitor* below any path, and analyzes
     statements.
@@ -113,13 +120,15 @@ class Endpoints:
         return endpoint
 
     async def _metrics(self, scope: Scope, receive: Receive) -> tuple[bytes, bytes]:
+        each = _each(scope.get("query_string", b""))
         if _wants_prometheus(dict(scope["headers"])):
-            return CONTENT_TYPE.encode(), self._monitor.prometheus().encode()
-        return _JSON, _json(self._monitor.metrics())
+            return CONTENT_TYPE.encode(), self._monitor.prometheus(each=each).encode()
+        return _JSON, _json(self._monitor.metrics(each=each))
 
     async def _report(self, scope: Scope, receive: Receive) -> tuple[bytes, bytes]:
         # Index advice takes its time; the loop goes on meanwhile.
-        return _JSON, _json(await asyncio.to_thread(self._monitor.report))
+        each = _each(scope.get("query_string", b""))
+        return _JSON, _json(await asyncio.to_thread(self._monitor.report, each=each))
 
     async def _slow_queries(self, scope: Scope, receive: Receive) -> tuple[bytes, bytes]:
         queries = self._monitor.slow_queries(_limit(scope.get("query_string", b"")))
@@ -176,7 +185,9 @@ def _page_policy() -> list[tuple[bytes, bytes]]:
 _GET = ("GET", "HEAD")
 
 ENDPOINTS: dict[str, Endpoint | Stream] = {
-    "/metrics": Endpoint(_GET, Endpoints._metrics, "all figures: JSON, or Prometheus text if Accept asks"),
+    "/metrics": Endpoint(
+        _GET, Endpoints._metrics, "all figures: JSON, or Prometheus text if Accept asks; ?workers=each"
+    ),
     "/report": Endpoint(_GET, Endpoints._report, "figures, slow queries with advice, recommendations"),
     "/slow-queries": Endpoint(_GET, Endpoints._slow_queries, "the slowest statements; ?limit=20"),
     "/cache-stats": Endpoint(_GET, Endpoints._cache_stats, "hits and misses of caches, results and tiers"),

@@ -20,6 +20,8 @@ from ._process_window import ProcessWindow
 from ._prometheus import exposition
 from ._recommend import Recommendation, Thresholds, recommend
 from ._sampler import Sampler
+from ._service import Service
+from ._workers import add_up, queries_of_rows, rows_of
 
 __all__ = ["PerformanceMonitor"]
 
@@ -33,7 +35,11 @@ class PerformanceMonitor:
 
     Safe from any thread. Starts nothing by itself; the middleware starts a timer in its event loop that
     measures how late the loop runs, and a thread that keeps the figures of each second (:attr:`history`).
-    CPU and memory are the container's where its cgroup (v2) sets limits, the machine's otherwise.
+    CPU and memory are the container's where its cgroups (v1 and v2) set limits, the machine's otherwise.
+
+    In a service of several workers (see ``workers`` of the middleware) all figures are sums over the workers
+    that there are and were, of which each process can tell. Requests and operations are exact whenever a
+    worker ends, and however; the figures of caches, pools and the process are a second old at most.
 
     Args:
         caches: the caches to report on; ``None`` for all that are alive.
@@ -84,6 +90,7 @@ class PerformanceMonitor:
         self._lag = LoopLag(self._tick)
         self._history = History()
         self._sampler = Sampler(self, self._history)
+        self._service = Service(self._requests)
         self._advice: tuple[float, list[Any]] = (-math.inf, [])
 
     def _tick(self, lag_seconds: float) -> None:
@@ -103,6 +110,35 @@ class PerformanceMonitor:
         """The timer that measures the event loop."""
         return self._lag
 
+    def join(self, workers: str = "auto") -> None:
+        """Count together with the other workers of a service: ``"auto"`` for those that the same process
+        started, or the service's name. Done once a process; middlewares do it at their first request."""
+        self._service.join(workers)
+
+    def _publish(self, own: dict[str, Any]) -> None:
+        queries = queries_of(self._sources(self._pools, _registry.pools))
+        for row in rows_of(own, queries):
+            self._requests.publish(*row)
+
+    def _own(self) -> dict[str, Any]:
+        """What is known of this process besides its requests."""
+        return {
+            "process": self._process.look(),
+            "gc": gc.get_stats(),
+            "caches": observe("cache", self._sources(self._caches, _registry.caches)),
+            "pools": observe_pools(self._sources(self._pools, _registry.pools)),
+            "tiers": observe("tier", self._sources(self._tiers, _registry.tiers)),
+        }
+
+    def _look(self, each: bool) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
+        """The requests of all workers, their other figures, and what is known of each worker."""
+        own = self._own()
+        if self._service.joined:
+            self._publish(own)
+        requests = self._requests.snapshot(each)
+        workers = requests.pop("workers")
+        return requests, (add_up(workers, own) if self._service.joined else own), workers
+
     @property
     def history(self) -> History:
         """The figures of the last 24 hours, once :attr:`sampler` was started."""
@@ -114,12 +150,16 @@ class PerformanceMonitor:
         return self._sampler
 
     def current(self) -> dict[str, Any]:
-        """The parts ``process``, ``caches`` and ``pools`` of :meth:`metrics` that are read once a second."""
-        return {
-            "process": self._process.look(),
-            "caches": observe("cache", self._sources(self._caches, _registry.caches)),
-            "pools": observe("pool", self._sources(self._pools, _registry.pools)),
-        }
+        """The parts ``process``, ``caches`` and ``pools`` of :meth:`metrics` that are read once a second; the
+        other workers are told of this one's meanwhile."""
+        if not self._service.joined:
+            return {
+                "process": self._process.look(),
+                "caches": observe("cache", self._sources(self._caches, _registry.caches)),
+                "pools": observe("pool", self._sources(self._pools, _registry.pools)),
+            }
+        _, others, _ = self._look(False)
+        return {key: others[key] for key in ("process", "caches", "pools")}
 
     @property
     def database(self) -> str | None:
@@ -129,36 +169,58 @@ class PerformanceMonitor:
         pools = self._sources(self._pools, _registry.pools)
         return str(pools[0].path) if len(pools) == 1 else None
 
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self, *, each: bool = False) -> dict[str, Any]:
         """All figures, as plain dictionaries that :mod:`json` takes. Times are seconds, sizes bytes.
+
+        Args:
+            each: add the figures of each worker to ``workers``.
 
         Returns:
             ``process`` (``cpu_percent`` and ``cpu_used_cores`` over the last minute, ``cpu_seconds``,
             ``memory_percent``, ``resident_bytes``, ``open_fds``, ...), ``requests`` (``count``,
             ``mean_seconds``, ``p50_seconds``, ``p95_seconds``, ``p99_seconds``, ``max_seconds``,
             ``active``, ``errors``; the same of the ``last_minute``; ``routes``, one for each method,
-            route template and status), ``loop_lag``, ``gc`` (one for each generation), ``caches``,
-            ``pools`` and ``tiers`` (the fields of their ``stats()`` and a ``name``).
+            route template and status; ``folded_series``, how many made room for others and are counted as
+            ``_OTHER``), ``operations`` (tools and the like, one for each method, name and kind of error),
+            ``loop_lag``, ``gc`` (one for each generation), ``caches``, ``pools`` and ``tiers`` (the fields
+            of their ``stats()`` and a ``name``), ``service`` (its ``name`` and how many ``workers`` are
+            alive) and ``workers`` (``number``, ``pid`` and ``alive`` of each; the number -1 is all that have
+            ended).
         """
-        requests = self._requests.snapshot()
+        requests, others, workers = self._look(each)
+        own = self._own() if each and not self._service.joined else others
         return {
             "time": time.time(),
-            "process": self._process.look(),
+            "service": {
+                "name": self._service.name,
+                "workers": sum(worker["alive"] for worker in workers),
+                "segment_bytes": _core.SEGMENT_BYTES if self._service.joined else 0,
+            },
             "loop_lag": requests.pop("loop_lag"),
+            "operations": requests.pop("operations"),
             "requests": requests,
-            "gc": gc.get_stats(),
-            "caches": observe("cache", self._sources(self._caches, _registry.caches)),
-            "pools": observe_pools(self._sources(self._pools, _registry.pools)),
-            "tiers": observe("tier", self._sources(self._tiers, _registry.tiers)),
+            **others,
+            "workers": [self._describe(worker, own, each) for worker in workers],
         }
+
+    def _describe(self, worker: dict[str, Any], own: dict[str, Any], each: bool) -> dict[str, Any]:
+        named = {key: worker.pop(key) for key in ("number", "pid", "alive")}
+        rows = worker.pop("rows")
+        if not each:
+            return named
+        described = own
+        if self._service.joined:
+            described = add_up([{"rows": rows, "alive": named["alive"]}], own)
+        parts = {key: worker.pop(key) for key in ("loop_lag", "operations")}
+        return {**named, **parts, "requests": worker, **described}
 
     def cache_stats(self) -> dict[str, Any]:
         """The parts ``caches``, ``tiers`` and, of each pool, ``query_caches`` of :meth:`metrics`."""
-        pools = observe("pool", self._sources(self._pools, _registry.pools))
+        _, figures, _ = self._look(False)
         return {
-            "caches": observe("cache", self._sources(self._caches, _registry.caches)),
-            "query_caches": [{"name": pool["name"], **pool["cache"]} for pool in pools],
-            "tiers": observe("tier", self._sources(self._tiers, _registry.tiers)),
+            "caches": figures["caches"],
+            "query_caches": [{"name": pool["name"], **pool["cache"]} for pool in figures["pools"]],
+            "tiers": figures["tiers"],
         }
 
     def slow_queries(self, limit: int = 20) -> list[Any]:
@@ -173,6 +235,9 @@ class PerformanceMonitor:
         """
         integer("limit", limit, 1)
         queries = queries_of(self._sources(self._pools, _registry.pools))
+        if self._service.joined:
+            _, _, workers = self._look(False)
+            queries = queries_of_rows(workers, queries)
         slow = [query for query in queries if query.max_seconds > self.thresholds.slow_query_seconds]
         return slow[:limit]
 
@@ -195,9 +260,9 @@ class PerformanceMonitor:
             self._advice = (time.monotonic(), advice)
         return advice
 
-    def report(self) -> dict[str, Any]:
+    def report(self, *, each: bool = False) -> dict[str, Any]:
         """:meth:`metrics`, and with it ``slow_queries``, ``recommendations`` and ``thresholds``."""
-        metrics = self.metrics()
+        metrics = self.metrics(each=each)
         slow = self.slow_queries()
         return {
             **metrics,
@@ -206,6 +271,6 @@ class PerformanceMonitor:
             "thresholds": dataclasses.asdict(self.thresholds),
         }
 
-    def prometheus(self) -> str:
-        """:meth:`metrics` as Prometheus text (exposition format 0.0.4)."""
-        return exposition(self.metrics())
+    def prometheus(self, *, each: bool = False) -> str:
+        """:meth:`metrics` as Prometheus text (exposition format 0.0.4); with *each*, by ``worker``."""
+        return exposition(self.metrics(each=each), each=each)

@@ -13,6 +13,8 @@ __all__ = ["CONTENT_TYPE", "exposition"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+_OPERATIONS = {"mcp": "mcp_server_operation", "db": "db_client_operation"}
+
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 
 
@@ -20,33 +22,44 @@ class _Text:
     """Collects families; each is written once, its samples together."""
 
     def __init__(self) -> None:
-        self._lines: list[str] = []
+        self._families: dict[str, list[str]] = {}
+        self._samples: list[str] = []
+        self.common: dict[str, object] = {}
+        """Labels of every sample that follows."""
 
     def family(self, name: str, kind: str, text: str) -> None:
-        self._lines += (f"# HELP {name} {text}", f"# TYPE {name} {kind}")
+        self._samples = self._families.setdefault(name, [f"# HELP {name} {text}", f"# TYPE {name} {kind}"])
 
     def sample(self, name: str, value: float, labels: Mapping[str, object] | None = None) -> None:
         number = repr(float(value)) if isinstance(value, float) else str(int(value))
-        if labels:
-            inside = ",".join(f'{key}="{str(label).translate(_ESCAPES)}"' for key, label in labels.items())
+        all_labels = {**(labels or {}), **self.common}
+        if all_labels:
+            inside = ",".join(
+                f'{key}="{str(label).translate(_ESCAPES)}"' for key, label in all_labels.items()
+            )
             name = f"{name}{{{inside}}}"
-        self._lines.append(f"{name} {number}")
+        self._samples.append(f"{name} {number}")
 
     def single(self, name: str, kind: str, text: str, value: float) -> None:
         self.family(name, kind, text)
         self.sample(name, value)
 
     def __str__(self) -> str:
-        return "\n".join(self._lines) + "\n"
+        return "\n".join(line for lines in self._families.values() for line in lines) + "\n"
 
 
-def exposition(metrics: Mapping[str, Any]) -> str:
-    """The figures of :meth:`PerformanceMonitor.metrics` as text for a Prometheus scrape."""
+def exposition(metrics: Mapping[str, Any], *, each: bool = False) -> str:
+    """The figures of :meth:`PerformanceMonitor.metrics` as text for a Prometheus scrape; with *each*, those
+    of each worker, of which the one that is called ``ended`` is all that have."""
     text = _Text()
-    _requests(text, metrics["requests"])
-    _caches(text, metrics)
-    _pools(text, metrics["pools"])
-    _process(text, metrics)
+    for part in metrics["workers"] if each else (metrics,):
+        if each:
+            text.common = {"worker": "ended" if part["number"] < 0 else part["number"]}
+        _requests(text, part["requests"])
+        _operations(text, part["operations"])
+        _caches(text, part)
+        _pools(text, part["pools"])
+        _process(text, part)
     return str(text)
 
 
@@ -74,7 +87,27 @@ def _requests(text: _Text, requests: Mapping[str, Any]) -> None:
         text.sample(f"{name}_bucket", route["count"], {**labels, "le": "+Inf"})
         text.sample(f"{name}_sum", route["sum_seconds"], labels)
         text.sample(f"{name}_count", route["count"], labels)
+    folded = "Series that made room for others and are counted together as _OTHER."
+    text.single("http_server_folded_series_total", "counter", folded, requests["folded_series"])
     text.single("http_server_active_requests", "gauge", "Requests in progress.", requests["active"])
+
+
+def _operations(text: _Text, operations: Iterable[Mapping[str, Any]]) -> None:
+    operations = list(operations)
+    for system in sorted({one["system"] for one in operations}):
+        name = f"{_OPERATIONS.get(system, f'{system}_operation')}_duration_seconds"
+        text.family(name, "histogram", "Time that an operation took.")
+        for one in operations:
+            if one["system"] != system:
+                continue
+            labels = {"method": one["method"], "name": one["name"]}
+            if one["error_type"]:
+                labels["error_type"] = one["error_type"]
+            for bound, count in one["buckets"]:
+                text.sample(f"{name}_bucket", count, {**labels, "le": repr(bound)})
+            text.sample(f"{name}_bucket", one["count"], {**labels, "le": "+Inf"})
+            text.sample(f"{name}_sum", one["sum_seconds"], labels)
+            text.sample(f"{name}_count", one["count"], labels)
 
 
 def _cache_rows(metrics: Mapping[str, Any]) -> Iterable[tuple[dict[str, object], Mapping[str, Any]]]:

@@ -1,38 +1,48 @@
-"""Which route a request took, as its template: ``/users/{id}``, never ``/users/17``."""
+"""Which route a request took, as its template: ``/users/{id}``, never ``/users/17``.
+
+A name is made of templates that the application declared, and of nothing that a request brought along.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, MutableMapping
+import re
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-__all__ = ["UNMATCHED", "RouteNames"]
+__all__ = ["UNMATCHED", "RouteNames", "declared_route"]
 
 UNMATCHED = "_UNMATCHED"
 """The one name of all requests that no route took."""
 
 _REMEMBERED = 4096
+_DEPTH = 32  # of applications inside each other
+_REST = "/{path}"
 
 
 class RouteNames:
     """Reads the template off a scope that the application has handled.
 
     Starlette and FastAPI leave the route in ``scope["route"]`` and what mounts consumed in
-    ``scope["root_path"]``. The answer for each pair is remembered, within a bound. Frameworks that leave no
-    route are asked one after the other (``_READERS``).
+    ``scope["root_path"]``; the answer for each pair is remembered, within a bound. Where they leave no
+    route (a mount of FastAPI, a middleware that copied the scope, an older Starlette), the declared routes of
+    *app* are asked which of them takes the path. Frameworks that leave none of this are asked before, one after
+    the other (``_READERS``).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, app: object = None) -> None:
         # The names of routes that no mount led to, by id; the native recorder looks here first. The route
         # is kept beside its name, so that its id stays its own.
         self.known: dict[int, tuple[object, str]] = {}
         self._mounted: dict[tuple[int, str], tuple[object, str]] = {}
+        self._app = app
 
     def name(self, scope: MutableMapping[str, Any], root_path: str) -> str:
         """The template, in which *root_path* (the scope's, before the application saw it) has no part."""
         route = scope.get("route")
         if route is None:
-            return next((name for read in _READERS if (name := read(scope))), UNMATCHED)
+            found = next((name for read in _READERS if (name := read(scope))), None)
+            return found or self._declared(scope, root_path)
         # FastAPI's included routers: the route is the original one, the context knows its prefix.
         included = scope.get("fastapi")
         if included is not None:
@@ -40,10 +50,12 @@ class RouteNames:
             if getattr(context, "original_route", None) is route:
                 route = context
         root = scope.get("root_path", "")
+        if _is_mount(route) and _inner(route):  # what is mounted was reached, but left no route of its own
+            return self._declared(scope, root_path, None)
         if root == root_path:
             known = self.known.get(id(route))
             if known is None:
-                known = (route, _template(route) or UNMATCHED)
+                known = (route, _template_of(route) or self._declared(scope, root_path))
                 if len(self.known) < _REMEMBERED:
                     self.known[id(route)] = known
             return known[1]
@@ -54,6 +66,18 @@ class RouteNames:
             if len(self._mounted) < _REMEMBERED:
                 self._mounted[key] = known
         return known[1]
+
+    def _declared(self, scope: MutableMapping[str, Any], root_path: str, endpoint: object = ...) -> str:
+        path = scope.get("path")
+        if not isinstance(path, str):
+            return UNMATCHED
+        if root_path and path.startswith(root_path):
+            path = path[len(root_path) :]
+        host = next((value for name, value in scope.get("headers", ()) if name == b"host"), b"")
+        endpoint = scope.get("endpoint") if endpoint is ... else endpoint
+        request = _Request(scope.get("method"), host.decode("latin-1"), endpoint)
+        routes = _routes_of(scope.get("router")) or _routes_of(self._app)
+        return declared_route(routes, path, request) or UNMATCHED
 
 
 def _litestar(scope: MutableMapping[str, Any]) -> str:
@@ -72,7 +96,31 @@ _READERS: tuple[Callable[[MutableMapping[str, Any]], str], ...] = (_litestar,)
 """One a framework that leaves no route: the template in a scope that is the framework's, or nothing."""
 
 
-def _template(route: object) -> str:
+class _Request:
+    """What decides between routes besides the path."""
+
+    def __init__(self, method: str | None, host: str, endpoint: object) -> None:
+        self.method = method
+        self.host = host.partition(":")[0].lower()
+        self.endpoint = endpoint
+
+    def reaches(self, route: object) -> bool:
+        """Whether *route* leads to the endpoint, as far as the scope tells which one that was."""
+        if self.endpoint is None:
+            return True
+        ends = (getattr(route, "endpoint", None), getattr(route, "app", None))
+        return any(end is self.endpoint for end in ends)
+
+    def concerns(self, route: object) -> bool:
+        """Routes of WebSockets have no methods, not even none."""
+        return hasattr(route, "methods") == (self.method is not None)
+
+    def allowed(self, route: object) -> bool:
+        methods = getattr(route, "methods", None)
+        return not methods or self.method in methods
+
+
+def _template_of(route: object) -> str:
     text = getattr(route, "path_format", None) or getattr(route, "path", None)
     return text if isinstance(text, str) else ""
 
@@ -81,45 +129,108 @@ def _is_mount(route: object) -> bool:
     return hasattr(route, "path_regex") and hasattr(route, "routes")
 
 
+def _is_host(route: object) -> bool:
+    return hasattr(route, "host_regex")
+
+
+def _routes_of(app: object) -> Iterable[object]:
+    """The routes of the first application that has some, from *app* inwards."""
+    for _ in range(_DEPTH):
+        if app is None:
+            break
+        routes = getattr(app, "routes", None)
+        if isinstance(routes, list | tuple):
+            return routes
+        app = getattr(app, "app", None)
+    return ()
+
+
+def _flat(routes: Iterable[object]) -> Iterator[object]:
+    """*routes*, with those of FastAPI's included routers under their full paths."""
+    for route in routes:
+        included = getattr(route, "effective_route_contexts", None)
+        if included is None:
+            yield route
+        else:
+            for context in included():
+                yield getattr(context, "starlette_route", None) or context
+
+
+def _match(route: object, path: str) -> re.Match[str] | None:
+    regex = getattr(route, "path_regex", None)
+    return regex.match(path) if isinstance(regex, re.Pattern) else None
+
+
+def declared_route(routes: Iterable[object], path: str, request: _Request) -> str | None:
+    """The template of the route among *routes* that takes *path*; one that refuses the method only where no
+    other takes it."""
+    refusing: str | None = None
+    for route in _flat(routes):
+        found: str | None = None
+        if _is_host(route):
+            if route.host_regex.match(request.host):  # type: ignore[attr-defined]
+                found = declared_route(_inner(route), path, request)
+                if found is None and request.reaches(route):
+                    found = _REST
+        elif (match := _match(route, path)) is None:
+            continue
+        elif _is_mount(route):
+            found = _below_mount(route, match, request)
+        elif not request.concerns(route) or not request.reaches(route):
+            continue
+        elif request.allowed(route):
+            found = _template_of(route)
+        else:
+            refusing = refusing or _template_of(route)
+        if found is not None:
+            return found
+    return refusing
+
+
+def _inner(route: object) -> Iterable[object]:
+    return getattr(route, "routes", None) or _routes_of(getattr(route, "app", None))
+
+
+def _prefix_of(mount: object) -> str:
+    return _template_of(mount).removesuffix(_REST)
+
+
+def _below_mount(mount: object, match: re.Match[str], request: _Request) -> str | None:
+    rest = "/" + match.groupdict().get("path", "")
+    found = declared_route(_inner(mount), rest, request)
+    if found is not None:
+        return _prefix_of(mount) + found
+    return _prefix_of(mount) + _REST if request.reaches(mount) else None
+
+
 def _mounted_template(scope: MutableMapping[str, Any], route: object, before: str, after: str) -> str:
     consumed = after.removeprefix(before)
     path = scope["path"].removeprefix(before)
-    router = scope.get("router")
-    prefix = _prefix(getattr(router, "routes", ()), path, consumed)
-    if prefix is None:
-        prefix = _masked(consumed, scope.get("path_params", {}))
+    # What no mount consumed was taken off by the application itself: it is no part of a declared route.
+    prefix = _prefix(_routes_of(scope.get("router")), path, consumed) or ""
     if _is_mount(route):  # the mounted application has no routes of its own; the mount is in the prefix
-        return prefix + "/{path}"
-    return prefix + _template(route)
+        return prefix + _REST
+    if _is_host(route):
+        return _REST
+    return prefix + _template_of(route)
 
 
 def _prefix(routes: Iterable[object], path: str, consumed: str) -> str | None:
     """The templates of the chain of mounts that consumed *consumed* of *path*."""
     if not consumed:
         return ""
-    for route in routes:
-        inner = getattr(route, "routes", ())
-        if hasattr(route, "host_regex"):
-            found = _prefix(inner, path, consumed)
+    for route in _flat(routes):
+        if _is_host(route):
+            found = _prefix(_inner(route), path, consumed)
             if found is not None:
                 return found
             continue
-        if not _is_mount(route):
-            continue
-        match = route.path_regex.match(path)  # type: ignore[attr-defined]
-        if match is None:
+        if not _is_mount(route) or (match := _match(route, path)) is None:
             continue
         rest = "/" + match.groupdict().get("path", "")
         matched = path[: len(path) - len(rest)]
         if consumed.startswith(matched):
-            found = _prefix(inner, rest, consumed[len(matched) :])
+            found = _prefix(_inner(route), rest, consumed[len(matched) :])
             if found is not None:
-                return _template(route).removesuffix("/{path}") + found
+                return _prefix_of(route) + found
     return None
-
-
-def _masked(prefix: str, params: MutableMapping[str, Any]) -> str:
-    """*prefix* with the segments that are values of parameters replaced by their names."""
-    names = {str(value): name for name, value in params.items()}
-    segments = (f"{{{names[segment]}}}" if segment in names else segment for segment in prefix.split("/"))
-    return "/".join(segments)

@@ -82,6 +82,75 @@ TEST_F(ProcessStatsOfATree, KillsForWantOfMemoryAreTheCgroups) {
   EXPECT_EQ(read_process_stats(roots_).oom_kills, 3u);
 }
 
+TEST_F(ProcessStatsOfATree, AGroupAboveLimitsToo) {
+  write("proc/self/cgroup", "0::/pod/container\n");
+  write("cgroup/pod/cpu.max", "30000 100000\n");
+  write("cgroup/pod/cpu.stat", "throttled_usec 1500000\n");
+  write("cgroup/pod/memory.max", "1073741824\n");
+  write("cgroup/pod/memory.current", "209715200\n");
+  write("cgroup/pod/container/cpu.max", "max 100000\n");
+  write("cgroup/pod/container/memory.max", "max\n");
+  write("cgroup/pod/container/memory.current", "104857600\n");
+  const ProcessStats stats = read_process_stats(roots_);
+  EXPECT_DOUBLE_EQ(stats.cpu_cores, 0.3);
+  EXPECT_DOUBLE_EQ(stats.throttled_seconds, 1.5);
+  EXPECT_EQ(stats.memory_limit_bytes, 1ull << 30);
+  EXPECT_EQ(stats.memory_used_bytes, 200ull << 20);
+}
+
+struct FirstVersion {
+  const char* name;
+  const char* lines;  // of /proc/self/cgroup
+  const char* cpu;    // where the files are
+  const char* memory;
+};
+
+class ProcessStatsOfCgroupV1 : public ProcessStatsOfATree,
+                               public testing::WithParamInterface<FirstVersion> {};
+
+TEST_P(ProcessStatsOfCgroupV1, TheContainersQuotaAndMemoryCount) {
+  const std::string cpu = std::string("cgroup/") + GetParam().cpu;
+  const std::string memory = std::string("cgroup/") + GetParam().memory;
+  write("proc/self/cgroup", GetParam().lines);
+  write(cpu + "/cpu.cfs_quota_us", "50000\n");
+  write(cpu + "/cpu.cfs_period_us", "100000\n");
+  write(cpu + "/cpu.stat", "nr_periods 9\nnr_throttled 3\nthrottled_time 2500000000\n");
+  write(memory + "/memory.limit_in_bytes", "1073741824\n");
+  write(memory + "/memory.usage_in_bytes", "943718400\n");
+  write(memory + "/memory.stat", "inactive_file 1\ntotal_inactive_file 104857600\n");
+  const ProcessStats stats = read_process_stats(roots_);
+  EXPECT_DOUBLE_EQ(stats.cpu_cores, 0.5);
+  EXPECT_DOUBLE_EQ(stats.throttled_seconds, 2.5);
+  EXPECT_EQ(stats.memory_limit_bytes, 1ull << 30);
+  EXPECT_EQ(stats.memory_used_bytes, 800ull << 20);
+  EXPECT_TRUE(stats.limited_by_cgroup);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Layouts, ProcessStatsOfCgroupV1,
+    testing::Values(FirstVersion{"Docker", "4:memory:/docker/a\n2:cpu,cpuacct:/docker/a\n",
+                                 "cpu/docker/a", "memory/docker/a"},
+                    FirstVersion{"MountedTogether", "4:memory:/a\n2:cpu,cpuacct:/a\n",
+                                 "cpu,cpuacct/a", "memory/a"},
+                    FirstVersion{"OwnNamespace", "4:memory:/docker/a\n2:cpuacct,cpu:/docker/a\n",
+                                 "cpuacct,cpu", "memory"},
+                    FirstVersion{"Hybrid",
+                                 "4:memory:/a\n2:cpu,cpuacct:/a\n1:name=systemd:/s\n0::/s\n",
+                                 "cpu/a", "memory/a"}),
+    [](const auto& one) { return one.param.name; });
+
+TEST_F(ProcessStatsOfATree, UnlimitedFilesOfTheFirstVersionLeaveTheHostsFigures) {
+  write("proc/self/cgroup", "4:memory:/a\n2:cpu,cpuacct:/a\n");
+  write("cgroup/cpu/a/cpu.cfs_quota_us", "-1\n");
+  write("cgroup/cpu/a/cpu.cfs_period_us", "100000\n");
+  write("cgroup/memory/a/memory.limit_in_bytes", "9223372036854771712\n");
+  write("cgroup/memory/a/memory.usage_in_bytes", "943718400\n");
+  const ProcessStats stats = read_process_stats(roots_);
+  EXPECT_GE(stats.cpu_cores, 1.0);
+  EXPECT_EQ(stats.memory_limit_bytes, 8ull << 30);
+  EXPECT_FALSE(stats.limited_by_cgroup);
+}
+
 TEST_F(ProcessStatsOfATree, MissingFilesAreZerosAndNoError) {
   fs::remove_all(root_);
   const ProcessStats stats = read_process_stats(roots_);

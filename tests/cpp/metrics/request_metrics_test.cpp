@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <string_view>
 #include <thread>
+#include <vector>
 
 namespace mcp::metrics {
 namespace {
@@ -14,18 +16,114 @@ RequestLabels get(std::string_view route, int status = 200, std::string_view err
 
 constexpr RequestTimes kTwoMilliseconds{kMillisecond, 2 * kMillisecond, 3 * kMillisecond};
 
+void request(RequestMetrics& metrics, const RequestLabels& labels) {
+  metrics.begin();
+  metrics.end(labels, kTwoMilliseconds, kSecond);
+}
+
+std::uint64_t counted(const std::vector<RequestMetrics::Series>& series, std::string_view route) {
+  std::uint64_t sum = 0;
+  for (const auto& one : series) {
+    if (one.route == route) sum += one.last_byte.count();
+  }
+  return sum;
+}
+
 TEST(RequestMetrics, AskingForManyPathsNeverTakesMoreSeriesThanItsBound) {
   RequestMetrics metrics(0);
   for (std::size_t i = 0; i < 3 * RequestMetrics::kMaxSeries; ++i) {
-    metrics.begin();
-    metrics.end(get("/path/" + std::to_string(i)), kTwoMilliseconds, kSecond);
+    request(metrics, get("/path/" + std::to_string(i)));
   }
   const auto snapshot = metrics.snapshot(kSecond);
-  EXPECT_EQ(snapshot.series.size(), RequestMetrics::kMaxSeries);
+  EXPECT_LE(snapshot.series.size(), RequestMetrics::kMaxSeries);
   EXPECT_EQ(snapshot.total.count(), 3 * RequestMetrics::kMaxSeries);
-  std::uint64_t counted = 0;
-  for (const auto& series : snapshot.series) counted += series.last_byte.count();
-  EXPECT_EQ(counted, snapshot.total.count());
+  EXPECT_EQ(snapshot.folded, 3 * RequestMetrics::kMaxSeries - Slot::kDeclared);
+  EXPECT_EQ(counted(snapshot.series, RequestMetrics::kOther), snapshot.folded);
+}
+
+// A flood of whatever comes from outside, and then the first request of a route that fails.
+TEST(RequestMetrics, StrayRequestsNeverTakeThePlaceOfADeclaredRoute) {
+  const std::vector<RequestLabels> kinds{
+      {"GET", RequestMetrics::kUnmatched, "http", 404, "flood"},
+      {RequestMetrics::kOther, "/declared", "http", 405, "flood"},
+      {"GET", RequestMetrics::kOther, "http", 500, "flood"},
+  };
+  for (RequestLabels labels : kinds) {
+    RequestMetrics metrics(0);
+    for (std::size_t i = 0; i + 1 < Slot::kDeclared; ++i) {
+      request(metrics, get("/route/" + std::to_string(i)));
+    }
+    for (int i = 0; i < 5'000; ++i) {
+      const std::string error = "flood" + std::to_string(i);
+      labels.error_type = error;
+      request(metrics, labels);
+    }
+    request(metrics, get("/fails", 500));
+    const auto snapshot = metrics.snapshot(kSecond);
+    EXPECT_EQ(counted(snapshot.series, "/fails"), 1u);
+    EXPECT_EQ(counted(snapshot.series, "/route/0"), 1u);
+    EXPECT_EQ(snapshot.total.count(), Slot::kDeclared + 5'000);
+    EXPECT_LE(snapshot.series.size(), RequestMetrics::kMaxSeries);
+  }
+}
+
+TEST(RequestMetrics, TheLeastUsedSeriesIsFoldedFirstAndKeepsItsClassOfStatus) {
+  RequestMetrics metrics(0);
+  request(metrics, get("/rare", 503));
+  for (std::size_t i = 1; i < Slot::kDeclared; ++i) {
+    for (int times = 0; times < 2; ++times) request(metrics, get("/often/" + std::to_string(i)));
+  }
+  request(metrics, get("/new"));
+  const auto snapshot = metrics.snapshot(kSecond);
+  EXPECT_EQ(snapshot.folded, 1u);
+  EXPECT_EQ(counted(snapshot.series, "/rare"), 0u);
+  EXPECT_EQ(counted(snapshot.series, "/new"), 1u);
+  EXPECT_EQ(snapshot.errors, 1u);
+}
+
+TEST(RequestMetrics, ManyTimesOfManyRoutesFitIntoTheMemoryThereIs) {
+  RequestMetrics metrics(0);
+  std::uint64_t sent = 0;
+  for (int route = 0; route < 200; ++route) {
+    for (Duration time = 1; time < 100 * kSecond; time *= 2) {
+      metrics.begin();
+      metrics.end(get("/" + std::to_string(route)), {time, time, time}, kSecond);
+      ++sent;
+    }
+  }
+  EXPECT_EQ(metrics.snapshot(kSecond).total.count(), sent);
+}
+
+TEST(RequestMetrics, LongLabelsStayApartAndEndInAWholeCharacter) {
+  RequestMetrics metrics(0);
+  std::string longer = "/";
+  for (int i = 0; i < 300; ++i) longer += "\xc3\xa4";
+  request(metrics, get(longer + "1"));
+  request(metrics, get(longer + "2"));
+  request(metrics, get(longer + "2"));
+  const auto snapshot = metrics.snapshot(kSecond);
+  ASSERT_EQ(snapshot.series.size(), 2u);
+  for (const auto& series : snapshot.series) {
+    const std::size_t cut = series.route.find('~');
+    ASSERT_NE(cut, std::string::npos);
+    EXPECT_EQ((cut - 1) % 2, 0u);  // after the slash, characters of two bytes
+  }
+}
+
+TEST(RequestMetrics, OperationsAreKeptApartFromRequests) {
+  RequestMetrics metrics(0);
+  for (int i = 0; i < 1'000; ++i) {
+    const std::string name = "tool" + std::to_string(i);
+    metrics.end({"tools/call", name, "mcp", 0, "", SeriesKind::kOperation}, kTwoMilliseconds, 0);
+  }
+  request(metrics, get("/"));
+  const auto snapshot = metrics.snapshot(kSecond);
+  EXPECT_EQ(snapshot.total.count(), 1u);
+  EXPECT_EQ(snapshot.active, 0);
+  EXPECT_LE(snapshot.operations.size(), RequestMetrics::kMaxOperations);
+  std::uint64_t calls = 0;
+  for (const auto& one : snapshot.operations) calls += one.last_byte.count();
+  EXPECT_EQ(calls, 1'000u);
 }
 
 TEST(RequestMetrics, FirstByteLastByteAndReturnAreKeptApart) {

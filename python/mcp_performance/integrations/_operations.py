@@ -1,0 +1,68 @@
+"""Counts the operations of an MCP server by the names that the server declared."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from .. import monitor as _monitor
+
+__all__ = ["OTHER", "Operations", "is_error"]
+
+OTHER = "_OTHER"
+"""The one name of everything that the server has not declared."""
+
+_REMEMBERED = 1024
+
+Name = Callable[[], Awaitable[str | None]]
+
+
+def is_error(result: Any) -> bool:
+    """Whether a result of a tool says that the tool has failed."""
+    if isinstance(result, dict):
+        return result.get("isError") is True
+    return any(getattr(result, name, False) is True for name in ("is_error", "isError"))
+
+
+class Operations:
+    """Times what is called and counts it in *monitor*, with the other workers of the service."""
+
+    def __init__(self, monitor: _monitor.PerformanceMonitor, workers: str) -> None:
+        self._monitor = monitor
+        self._workers = workers
+        self._known: dict[tuple[str, str], str] = {}
+
+    async def count(self, method: str, name: str, declared: Name, call: Callable[[], Awaitable[Any]]) -> Any:
+        """The result of *call*; it is counted under what *declared* says that *name* is."""
+        self._monitor.join(self._workers)
+        self._monitor.loop_lag.watch()
+        self._monitor.sampler.start()
+        error, start = "", time.perf_counter()
+        try:
+            result = await call()
+            if is_error(result):
+                error = "tool_error"
+            return result
+        except asyncio.CancelledError:
+            error = "CancelledError"
+            raise
+        except BaseException as raised:
+            error = type(raised).__name__
+            raise
+        finally:
+            took = time.perf_counter() - start
+            label = self._known.get((method, name)) or await self._declared(method, name, declared)
+            self._monitor.requests.operation(method, label, "mcp", error, took)
+
+    async def _declared(self, method: str, name: str, declared: Name) -> str:
+        try:
+            label = await declared()
+        except Exception:  # the server's own word for "there is none"
+            label = None
+        if label is None:
+            return OTHER
+        if len(self._known) < _REMEMBERED:
+            self._known[method, name] = label
+        return label
