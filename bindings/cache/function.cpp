@@ -93,17 +93,20 @@ class FunctionSteps final : public LoadSteps {
 
   [[nodiscard]] bool has_backend() const noexcept override { return self_->backend != nullptr; }
 
-  bool look_behind(Behind& behind) override {
+  bool look_behind(LoadCause cause, Behind& behind) override {
     if (self_->backend == nullptr) return true;
     const Ref key = Ref::steal(build_key(view_));
-    const Ref found =
-        Ref::steal(key ? PyObject_CallMethod(self_->backend, "look", "(O)", key.get()) : nullptr);
+    const Ref found = Ref::steal(
+        key ? PyObject_CallMethod(self_->backend, "look", "Ol", key.get(), static_cast<long>(cause))
+            : nullptr);
     if (!found) return false;
-    if (found.get() == Py_None) return true;
-    PyObject* value;
-    int is_stale;
-    if (!PyArg_ParseTuple(found.get(), "Op:look", &value, &is_stale)) return false;
-    behind = {Ref::borrow(value), is_stale != 0};
+    int is_there, is_stale;
+    PyObject *value, *lease;
+    if (!PyArg_ParseTuple(found.get(), "pOpO:look", &is_there, &value, &is_stale, &lease)) {
+      return false;
+    }
+    if (is_there != 0) behind = {Ref::borrow(value), is_stale != 0};
+    lease_ = Ref::borrow(lease);
     return true;
   }
 
@@ -111,11 +114,13 @@ class FunctionSteps final : public LoadSteps {
     const Ref terms = Ref::steal(terms_for_backend(store));
     if (!terms) return false;
     load.is_storing = true;
-    const Ref done = Ref::steal(
-        PyObject_CallMethod(self_->backend, "store", "OOO", load.key, value, terms.get()));
+    const Ref done =
+        Ref::steal(PyObject_CallMethod(self_->backend, "store", "OOOO", load.key, value,
+                                       terms.get(), lease_ ? lease_.get() : Py_None));
     load.is_storing = false;
     if (!done || load.may_store()) return static_cast<bool>(done);
-    const Ref gone = Ref::steal(PyObject_CallMethod(self_->backend, "forget", "(O)", load.key));
+    const Ref gone = Ref::steal(PyObject_CallMethod(self_->backend, "forget", "OO", load.key,
+                                                    lease_ ? lease_.get() : Py_None));
     return static_cast<bool>(gone);
   }
 
@@ -125,6 +130,7 @@ class FunctionSteps final : public LoadSteps {
   CachedFunction* self_;
   const Call& call_;
   const KeyView& view_;
+  Ref lease_;  // what the backend gave for this load; given up when it is dropped
   std::optional<PackedCall> packed_;
   CallArguments arguments_{};
 };

@@ -18,6 +18,11 @@ PyObject* raise_or_return(Lookup& lookup) {
   return nullptr;
 }
 
+LoadCause cause_of(const Lookup& lookup, bool refreshes) {
+  if (refreshes) return LoadCause::kRefresh;
+  return lookup.value && !lookup.is_failure ? LoadCause::kRenewal : LoadCause::kMiss;
+}
+
 // The loader raised what is set: the value that takes its place, or an empty Ref with it set again.
 Ref end_failed(const Ending& ending, PyObject* spare) {
   Ref error = take_error();
@@ -39,12 +44,11 @@ bool end_well(const Ending& ending, PyObject* value, LoadSteps& steps) {
   Py_UNREACHABLE();
 }
 
-// The result of the load that `leading` leads; an empty Ref with an exception set. `anew`: the
-// backend holds nothing newer than what made this load necessary.
+// The result of the load that `leading` leads; an empty Ref with an exception set.
 Ref run(CacheState& state, const LoadTerms& terms, const KeyView& view, Load& load,
-        LoadSteps& steps, bool refreshes, bool anew, std::uint64_t absent_at) {
+        LoadSteps& steps, LoadCause cause, std::uint64_t absent_at) {
   Behind behind;
-  if (!anew && !steps.look_behind(behind)) return {};
+  if (!steps.look_behind(cause, behind)) return {};
   if (behind.value && !behind.is_stale) return std::move(behind.value);
   const unsigned weight = terms.refresh_ahead > 0 ? 1 : state.timing_weight();
   const Instant begun = weight == 0 ? 0 : now_precise();
@@ -52,6 +56,7 @@ Ref run(CacheState& state, const LoadTerms& terms, const KeyView& view, Load& lo
   const Duration took = weight == 0 ? 0 : now_precise() - begun;
   state.figures.load_ns += took * weight;
   const CallArguments* arguments = terms.tags_of == nullptr ? nullptr : steps.arguments();
+  const bool refreshes = cause == LoadCause::kRefresh;
   const Ending ending{state, terms, view, load, arguments, took, refreshes, absent_at};
   if (!value) return end_failed(ending, behind.value.get());
   return end_well(ending, value.get(), steps) ? std::move(value) : Ref();
@@ -71,11 +76,11 @@ PyObject* lead(CacheState& state, const LoadTerms& terms, const KeyView& view, L
     Py_DECREF(key);
     return nullptr;
   }
-  const bool anew = refreshes || (lookup.value && !lookup.is_failure);
+  const LoadCause cause = cause_of(lookup, refreshes);
   lookup.value = Ref{};  // looked up again, should the load fail
   Leading leading(state.loads(), key, static_cast<std::uint64_t>(view.hash), state.tag_epoch(),
                   std::move(tags));
-  Ref value = run(state, terms, view, leading.load(), steps, refreshes, anew, lookup.absent_at);
+  Ref value = run(state, terms, view, leading.load(), steps, cause, lookup.absent_at);
   if (value) {
     leading.finish(value.get());
   } else {
@@ -132,7 +137,7 @@ PyObject* load_value(CacheState& state, const LoadTerms& terms, const KeyView& v
 namespace {
 
 // What _async.py does next; its names for these are the same.
-enum : long { kAnswer, kRaise, kLead, kLeadAnew, kWait, kInline };
+enum : long { kAnswer, kRaise, kWait, kInline, kLead };  // kLead + a LoadCause
 
 PyObject* step(long code, PyObject* payload) {  // takes payload over
   return payload == nullptr ? nullptr : Py_BuildValue("lN", code, payload);
@@ -154,10 +159,10 @@ PyObject* join_load(CacheState& state, const LoadTerms& terms, PyObject* key, co
   if (failed) return nullptr;
   if (other == nullptr) {
     if (refreshes && !state.loads().fence(view)) return nullptr;
-    const bool anew = refreshes || (lookup.value && !lookup.is_failure);
-    return step(anew ? kLeadAnew : kLead, begin_async_load(state.loads(), Py_NewRef(key),
-                                                           static_cast<std::uint64_t>(view.hash),
-                                                           state.tag_epoch(), std::move(tags)));
+    const long cause = static_cast<long>(cause_of(lookup, refreshes));
+    return step(kLead + cause, begin_async_load(state.loads(), Py_NewRef(key),
+                                                static_cast<std::uint64_t>(view.hash),
+                                                state.tag_epoch(), std::move(tags)));
   }
   if (lookup.value) {
     if (lookup.found == Found::kStale) ++state.figures.stale_served;
@@ -210,9 +215,11 @@ PyObject* settle_async_failure(CacheState& state, const LoadTerms& terms, const 
 }
 
 bool add_async_steps(PyObject* module) {
-  const std::pair<const char*, long> steps[] = {
-      {"STEP_ANSWER", kAnswer},      {"STEP_RAISE", kRaise}, {"STEP_LEAD", kLead},
-      {"STEP_LEAD_ANEW", kLeadAnew}, {"STEP_WAIT", kWait},   {"STEP_INLINE", kInline}};
+  const std::pair<const char*, long> steps[] = {{"STEP_ANSWER", kAnswer},
+                                                {"STEP_RAISE", kRaise},
+                                                {"STEP_LEAD", kLead},
+                                                {"STEP_WAIT", kWait},
+                                                {"STEP_INLINE", kInline}};
   return std::all_of(std::begin(steps), std::end(steps), [module](const auto& one) {
     return PyModule_AddIntConstant(module, one.first, one.second) == 0;
   });

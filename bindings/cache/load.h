@@ -14,8 +14,9 @@ struct LoadSteps {
   virtual PyObject* compute() = 0;
   // The call's arguments, for tags.
   [[nodiscard]] virtual const CallArguments* arguments() { return nullptr; }
-  // Looks in the backend behind the cache, if there is one. False with an exception set.
-  [[nodiscard]] virtual bool look_behind(Behind&) { return true; }
+  // Looks in the backend behind the cache, if there is one, before the load. False with an
+  // exception set.
+  [[nodiscard]] virtual bool look_behind(LoadCause, Behind&) { return true; }
   // Stores there. False with an exception set.
   [[nodiscard]] virtual bool store_behind(PyObject*, const StoreTerms&, Load&) { return true; }
   [[nodiscard]] virtual bool has_backend() const noexcept { return false; }

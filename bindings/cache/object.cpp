@@ -280,13 +280,15 @@ PyObject* pop(PyObject* object, PyObject* const* args, Py_ssize_t nargs, PyObjec
   return nullptr;
 }
 
-// _fill(key, value, ttl_ns, stale_ns, longest_ns, load_ns): stores what a tier behind the cache
-// holds. Loads under way stand: it is no newer than they are.
+// _fill(key, value, ttl_ns, stale_ns, longest_ns, load_ns, holds): stores what a tier behind the
+// cache holds, if holds() is true when all else has run. Loads under way stand: it is no newer than
+// they are.
 PyObject* fill(PyObject* object, PyObject* args) {
   PyObject *key, *value, *ttl, *longest;
   long long stale, load;
   StoreTerms terms;
-  if (!PyArg_ParseTuple(args, "OOOLOL:_fill", &key, &value, &ttl, &stale, &longest, &load) ||
+  if (!PyArg_ParseTuple(args, "OOOLOLO:_fill", &key, &value, &ttl, &stale, &longest, &load,
+                        &terms.holds) ||
       !parse_nanoseconds(ttl, terms.ttl) || !parse_nanoseconds(longest, terms.longest)) {
     return nullptr;
   }
@@ -494,9 +496,9 @@ PyMethodDef methods[] = {
      "| None\n\n"
      "For _async.py."},
     {"_fill", fill, METH_VARARGS,
-     "_fill($self, key, value, ttl_ns, stale_ns, longest_ns, load_ns, /)\n--\n\n"
+     "_fill($self, key, value, ttl_ns, stale_ns, longest_ns, load_ns, holds, /)\n--\n\n"
      "_fill(self, key: Any, value: Any, ttl_ns: int | None, stale_ns: int, longest_ns: int | None, "
-     "load_ns: int, /) -> None\n\n"
+     "load_ns: int, holds: Callable[[], bool], /) -> None\n\n"
      "For a tier: store what is behind."},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "For annotations."},
     {"_configure", configure, METH_VARARGS,

@@ -47,6 +47,13 @@ struct Behind {
   bool is_stale = false;
 };
 
+// Why a load begins.
+enum class LoadCause : long {
+  kMiss,     // nothing is there
+  kRenewal,  // what is there is stale, or will be soon
+  kRefresh,  // somebody asked for it, whatever is there
+};
+
 // The tags of a load that begins; unknown where they cannot be told yet.
 [[nodiscard]] LoadTags early_tags(const LoadTerms& terms, const CallArguments& arguments);
 

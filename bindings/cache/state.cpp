@@ -265,6 +265,18 @@ cache::Index CacheState::place(Core& core, const KeyView& view, const StoreTerms
   }
 }
 
+namespace {
+
+bool still_holds(PyObject* holds, bool& failed) {
+  if (holds == nullptr) [[likely]]
+    return true;
+  const Ref answer = Ref::steal(PyObject_CallNoArgs(holds));
+  failed = !answer;
+  return answer.get() == Py_True;
+}
+
+}  // namespace
+
 bool CacheState::store(const KeyView& view, PyObject* key, PyObject* value,
                        const StoreTerms& terms) {
   if (tags_.has_dead()) bury_dead(kBuriedPerStore);
@@ -282,7 +294,8 @@ bool CacheState::store(const KeyView& view, PyObject* key, PyObject* value,
     if (failed || (i != cache::kNone && terms.keeps_present && is_fresh(core, i, now))) return;
     // Weigher, clock and __eq__ have run: nothing else does before the entry is in.
     if (terms.claim != nullptr && !terms.claim->may_store()) return;
-    bool refused = false;
+    bool refused = !still_holds(terms.holds, failed);
+    if (refused) return;
     const Stored stored = wrap(value, view, terms, now, weight, refused);
     if (refused) return;
     const Duration kept = std::min(after(terms.ttl, terms.stale), terms.longest);

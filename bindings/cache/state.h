@@ -64,8 +64,9 @@ struct StoreTerms {
   bool keeps_present = false;  // a value that is there and fresh stays as it is
   bool is_newest = false;      // set by hand: loads of the key that have begun by now are out
   std::vector<std::string> tags;
-  const Load* claim = nullptr;           // of a load: nothing is stored once it is fenced
-  std::uint64_t stamp = 0;               // the tag epoch at which the load began
+  const Load* claim = nullptr;  // of a load: nothing is stored once it is fenced
+  PyObject* holds = nullptr;    // holds() -> bool, native: asked last, false stores nothing
+  std::uint64_t stamp = 0;      // the tag epoch at which the load began
   std::uint64_t absent_at = UINT64_MAX;  // as in Lookup: saves looking for the key again
 };
 

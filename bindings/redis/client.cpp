@@ -66,6 +66,10 @@ class Fill {
       client_->abandon(id_);
     }
   }
+  // Whether keep() would be true now.
+  [[nodiscard]] bool holds() const {
+    return id_ != redis::kNoFill && generation_ == process_generation() && client_->holds(id_);
+  }
   bool keep() {
     if (id_ == redis::kNoFill || generation_ != process_generation()) return false;
     return client_->keep(std::exchange(id_, redis::kNoFill));
@@ -95,10 +99,14 @@ void append_argument(py::handle argument, std::vector<std::string>& arguments) {
   }
 }
 
-Request make_request(const py::sequence& commands, const std::optional<std::string>& fill_key) {
+using Names = std::vector<std::string>;
+
+Request make_request(const py::sequence& commands, const std::optional<std::string>& fill_key,
+                     Names changes) {
   Request request;
   request.commands = 0;
   request.fill_key = fill_key.value_or("");
+  request.changes = std::move(changes);
   for (const py::handle command : commands) {
     std::vector<std::string> arguments;
     for (const py::handle argument : py::reinterpret_borrow<py::sequence>(command)) {
@@ -180,7 +188,8 @@ class RedisClient {
   RedisClient(const RedisClient&) = delete;
   RedisClient& operator=(const RedisClient&) = delete;
 
-  py::tuple call(const py::sequence& commands, const std::optional<std::string>& fill_key) {
+  py::tuple call(const py::sequence& commands, const std::optional<std::string>& fill_key,
+                 Names changes) {
     struct Call {
       Mutex mutex;
       CondVar ended;
@@ -188,7 +197,7 @@ class RedisClient {
     };
     const std::shared_ptr<Client> client = live();
     const auto call = std::make_shared<Call>();
-    Request request = make_request(commands, fill_key);
+    Request request = make_request(commands, fill_key, std::move(changes));
     request.done = [call, client](Outcome outcome) {
       const MutexLock lock(call->mutex);
       call->held = std::make_unique<HeldOutcome>(std::move(outcome), client);
@@ -211,9 +220,10 @@ class RedisClient {
     return to_python(*held);
   }
 
-  py::object start(const py::sequence& commands, const std::optional<std::string>& fill_key) {
+  py::object start(const py::sequence& commands, const std::optional<std::string>& fill_key,
+                   Names changes) {
     const std::shared_ptr<Client> client = live();
-    Request request = make_request(commands, fill_key);
+    Request request = make_request(commands, fill_key, std::move(changes));
     const LoopBridge bridge = LoopBridge::of_running_loop();
     if (!bridge) throw py::error_already_set();
     std::uint64_t id = 0;
@@ -225,6 +235,25 @@ class RedisClient {
     client->submit(std::move(request));
     return py::reinterpret_steal<py::object>(future);
   }
+
+  // Sends `commands` and lets nobody wait for the replies; what cannot be sent is dropped.
+  void post(const py::sequence& commands, Names changes) {
+    Request request = make_request(commands, std::nullopt, std::move(changes));
+    request.done = [](const Outcome&) {};
+    live()->submit(std::move(request));
+  }
+
+  void changed(const std::string& key) { live()->changed(key); }
+
+  std::optional<std::int64_t> latest_server_time() { return live()->latest_server_time(); }
+
+  bool has_life() { return live()->shows_life(); }
+
+  void hold(const std::string& token, const py::sequence& renewal) {
+    live()->hold(token, make_request(renewal, std::nullopt, {}).bytes);
+  }
+
+  void let_go(const std::string& token) { live()->let_go(token); }
 
   std::optional<Fill> begin_away(const std::string& key) {
     const std::shared_ptr<Client> client = live();
@@ -313,7 +342,10 @@ class RedisClient {
 std::unique_ptr<RedisClient> make_client(std::string host, int port, std::string unix_path,
                                          std::string username, std::string password, int database,
                                          double timeout_s, bool tracking, double ping_interval_s,
-                                         std::size_t max_in_flight, std::size_t max_reply_bytes) {
+                                         std::size_t max_in_flight, std::size_t max_reply_bytes,
+                                         std::string news_channel, std::string life_channel,
+                                         std::string ident, std::string identity_key,
+                                         std::string identity) {
   redis::ClientOptions options;
   options.host = std::move(host);
   options.port = port;
@@ -326,24 +358,44 @@ std::unique_ptr<RedisClient> make_client(std::string host, int port, std::string
   options.ping_interval = from_seconds(ping_interval_s);
   options.max_in_flight = max_in_flight;
   options.limits.reply_bytes = max_reply_bytes;
+  options.announces_own = false;
+  options.news_channel = std::move(news_channel);
+  options.life_channel = std::move(life_channel);
+  options.ident = std::move(ident);
+  options.identity_key = std::move(identity_key);
+  options.identity = std::move(identity);
   return std::make_unique<RedisClient>(std::move(options));
 }
 
 }  // namespace
 
 void bind_redis(py::module_& module) {
-  py::class_<Fill>(module, "RedisFill").def("keep", &Fill::keep);
+  py::class_<Fill>(module, "RedisFill").def("keep", &Fill::keep).def("holds", &Fill::holds);
   py::class_<RedisClient>(module, "RedisClient")
       .def(py::init(&make_client), py::kw_only(), py::arg("host"), py::arg("port"),
            py::arg("unix_path"), py::arg("username"), py::arg("password"), py::arg("database"),
            py::arg("timeout_s"), py::arg("tracking"), py::arg("ping_interval_s"),
-           py::arg("max_in_flight"), py::arg("max_reply_bytes"))
+           py::arg("max_in_flight"), py::arg("max_reply_bytes"), py::arg("news_channel") = "",
+           py::arg("life_channel") = "", py::arg("ident") = "", py::arg("identity_key") = "",
+           py::arg("identity") = "")
       .def("call", &RedisClient::call, py::arg("commands"), py::arg("fill_key") = py::none(),
+           py::arg("changes") = Names{},
            "call(commands: Sequence[Sequence[bytes | str | int | float]], fill_key: bytes | None = "
-           "None) -> tuple[list[Any], RedisFill | None, float]")
+           "None, changes: Sequence[bytes] = ()) -> tuple[list[Any], RedisFill | None, float]")
       .def("start", &RedisClient::start, py::arg("commands"), py::arg("fill_key") = py::none(),
+           py::arg("changes") = Names{},
            "start(commands: Sequence[Sequence[bytes | str | int | float]], fill_key: bytes | None "
-           "= None) -> Future[tuple[list[Any], RedisFill | None, float]]")
+           "= None, changes: Sequence[bytes] = ()) -> Future[tuple[list[Any], RedisFill | None, "
+           "float]]")
+      .def("post", &RedisClient::post, py::arg("commands"), py::arg("changes") = Names{},
+           "post(commands: Sequence[Sequence[bytes | str | int | float]], changes: Sequence[bytes] "
+           "= ()) -> None")
+      .def("changed", &RedisClient::changed, py::arg("key"), "changed(key: bytes) -> None")
+      .def("latest_server_time", &RedisClient::latest_server_time)
+      .def("has_life", &RedisClient::has_life)
+      .def("hold", &RedisClient::hold, py::arg("token"), py::arg("renewal"),
+           "hold(token: str, renewal: Sequence[Sequence[bytes | str | int | float]]) -> None")
+      .def("let_go", &RedisClient::let_go, py::arg("token"))
       .def("begin_away", &RedisClient::begin_away, py::arg("key"),
            "begin_away(key: bytes) -> RedisFill | None")
       .def("arrived", &RedisClient::arrived)

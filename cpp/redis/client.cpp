@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
+#include <cstdlib>
 #include <system_error>
 
 #include "base/log.h"
@@ -38,7 +39,10 @@ void count_error(std::map<std::string, std::uint64_t>& counts, std::string_view 
 }  // namespace
 
 Client::Client(ClientOptions options, std::shared_ptr<cache::InvalidationFeed> feed)
-    : options_(std::move(options)), feed_(std::move(feed)), breaker_(std::random_device{}()) {}
+    : options_(std::move(options)),
+      feed_(std::move(feed)),
+      breaker_(std::random_device{}()),
+      leases_(options_.renewal_interval) {}
 
 // -- Any thread
 
@@ -78,7 +82,8 @@ std::optional<Error> Client::refusal() {
 void Client::push(Request request) {
   const bool alone = in_flight_.empty();
   const bool ready = state_ == State::kReady;
-  Pending pending{request.commands, {}, {}, kNoFill, std::move(request.done), now_precise()};
+  Pending pending{request.commands,        {},           {}, kNoFill, std::move(request.changes),
+                  std::move(request.done), now_precise()};
   if (ready && !request.fill_key.empty()) {
     pending.fill = coherence_.begin(request.fill_key);
   } else {
@@ -126,6 +131,39 @@ bool Client::keep(FillId fill) {
 void Client::abandon(FillId fill) {
   const MutexLock lock(mutex_);
   coherence_.abandon(fill);
+}
+
+bool Client::holds(FillId fill) const {
+  const MutexLock lock(mutex_);
+  return coherence_.holds(fill);
+}
+
+void Client::changed(std::string_view key) {
+  const MutexLock lock(mutex_);
+  coherence_.changed(key);
+}
+
+bool Client::shows_life() const {
+  const MutexLock lock(mutex_);
+  return shows_life_;
+}
+
+std::optional<std::int64_t> Client::latest_server_time() const {
+  const MutexLock lock(mutex_);
+  return server_clock_.latest(now_precise());
+}
+
+void Client::hold(const std::string& token, std::string renewal) {
+  const MutexLock lock(mutex_);
+  if (state_ == State::kClosed) return;
+  const Instant before = leases_.next();
+  leases_.hold(token, std::move(renewal), now_precise());
+  if (leases_.next() < before && thread_.joinable()) wake();
+}
+
+void Client::let_go(const std::string& token) {
+  const MutexLock lock(mutex_);
+  leases_.let_go(token);
 }
 
 FillId Client::begin_away(std::string_view key) {
@@ -221,6 +259,7 @@ bool Client::prepare_turn(Duration& wait, bool& data_waits) {
   const MutexLock lock(mutex_);
   Instant until = std::min(attempt_ends_, next_beat_);
   until = std::min(until, deadline_of_head());
+  if (state_ == State::kReady) until = std::min(until, leases_.next());
   if (state_ == State::kDown && !session_) until = std::min(until, retry_at_);
   wait = until == kNever ? -1 : std::max<Duration>(0, until - now_precise());
   data_waits = state_ == State::kReady && !outbox_.empty();
@@ -263,6 +302,7 @@ void Client::turn(std::vector<pollfd>& polls) {
   }
   if (news.lost) return lose(*news.lost, false);
   if (auto error = overdue()) return lose(*error, true);
+  renew_leases();
   beat();
 }
 
@@ -274,6 +314,7 @@ void Client::become_ready(bool tracks) {
     if (state_ == State::kClosed) return;
     state_ = State::kReady;
     data_ = &session_->data();
+    shows_life_ = session_->shows_life();
     breaker_.connected();
     ++stats_.connections;
     if (options_.tracking) {
@@ -283,6 +324,7 @@ void Client::become_ready(bool tracks) {
     for (Pending& pending : in_flight_) {
       if (!pending.fill_key.empty()) pending.fill = coherence_.begin(pending.fill_key);
     }
+    if (!options_.identity_key.empty()) push(heartbeat());
     if (!in_flight_.empty()) arm_timer(deadline_of_head());
   }
   if (options_.tracking) feed_->flush();
@@ -306,6 +348,7 @@ void Client::announce(const SessionNews& news) {
 
 void Client::settle(std::vector<Reply> replies) {
   Finished finished;
+  std::vector<std::string> changed;
   bool unasked = false;
   {
     const MutexLock lock(mutex_);
@@ -318,6 +361,10 @@ void Client::settle(std::vector<Reply> replies) {
       Pending& head = in_flight_.front();
       head.replies.push_back(std::move(reply));
       if (head.replies.size() < head.commands) continue;
+      for (std::string& key : head.changes) {
+        coherence_.changed(key, head.fill);
+        if (head.fill_key.empty() && head.fill == kNoFill) changed.push_back(std::move(key));
+      }
       Outcome outcome;
       outcome.replies = std::move(head.replies);
       outcome.fill = head.fill;
@@ -326,6 +373,9 @@ void Client::settle(std::vector<Reply> replies) {
       in_flight_.pop_front();
     }
     breaker_.succeeded();
+  }
+  if (feed_) {
+    for (std::string& key : changed) feed_->drop(std::move(key));
   }
   for (auto& [done, outcome] : finished) done(std::move(outcome));
   if (unasked) lose({ErrorKind::kProtocol, "redis answered what nobody asked"}, false);
@@ -371,6 +421,7 @@ void Client::lose(const Error& error, bool timed_out) {
     }
   }
   session_.reset();
+  identity_.reset();
   attempt_ends_ = next_beat_ = kNever;
   if (was_ready && options_.tracking) feed_->flush();
   if (first) logger("redis").info("{}", error.what());
@@ -389,17 +440,65 @@ void Client::beat() {
   {
     const MutexLock lock(mutex_);
     alive = coherence_.beat();
-    if (alive && in_flight_.empty()) {  // D as well: its timeout is any command's
-      Request ping;
-      append_command(ping.bytes, {"PING"});
-      ping.done = [](const Outcome&) {};
-      push(std::move(ping));
-    }
+    // D as well: its timeout is any command's.
+    if (alive && (in_flight_.empty() || !options_.identity_key.empty())) push(heartbeat());
   }
   if (!alive) {
     return lose(unavailable("redis at " + options_.where() + " announces nothing any more"), true);
   }
   session_->ping_invalidations();
+}
+
+void Client::renew_leases() {
+  const MutexLock lock(mutex_);
+  if (state_ != State::kReady) return;
+  for (std::string& renewal : leases_.due(now_precise())) {
+    Request request;
+    request.bytes = std::move(renewal);
+    request.done = [](const Outcome&) {};
+    push(std::move(request));
+  }
+}
+
+Request Client::heartbeat() {
+  Request request;
+  if (options_.identity_key.empty()) {
+    append_command(request.bytes, {"PING"});
+    request.done = [](const Outcome&) {};
+    return request;
+  }
+  const std::string identity = options_.identity + ":" + std::to_string(++identities_);
+  append_command(request.bytes, {"SET", options_.identity_key, identity, "NX"});
+  append_command(request.bytes, {"GET", options_.identity_key});
+  append_command(request.bytes, {"TIME"});
+  request.commands = 3;
+  request.done = [this](const Outcome& outcome) { identified(outcome); };
+  return request;
+}
+
+// On the I/O thread.
+void Client::identified(const Outcome& outcome) {
+  if (outcome.error) return;
+  if (const auto& time = outcome.replies[2].items; time.size() == 2) {
+    const std::int64_t shown = std::strtoll(time[0].text.c_str(), nullptr, 10) * 1'000'000 +
+                               std::strtoll(time[1].text.c_str(), nullptr, 10);
+    const Instant now = now_precise();
+    const MutexLock lock(mutex_);
+    server_clock_.saw(shown, outcome.submitted_at, now);
+  }
+  if (outcome.replies[1].is_error()) return;
+  const std::string& found = outcome.replies[1].text;
+  if (!identity_ || *identity_ == found) {
+    identity_ = found;
+    return;
+  }
+  identity_ = found;
+  {
+    const MutexLock lock(mutex_);
+    coherence_.invalidated_all();
+    ++stats_.flushes;
+  }
+  feed_->flush();
 }
 
 }  // namespace mcp::redis

@@ -33,8 +33,10 @@
 #include "cache/invalidation_feed.h"
 #include "redis/breaker.h"
 #include "redis/coherence.h"
+#include "redis/lease.h"
 #include "redis/options.h"
 #include "redis/send_buffer.h"
+#include "redis/server_clock.h"
 #include "redis/session.h"
 #include "redis/wake_fd.h"
 
@@ -54,6 +56,9 @@ struct Request {
   std::string bytes;  // commands as append_command() writes them
   std::uint32_t commands = 1;
   std::string fill_key;  // empty: nothing will be kept
+  // Keys that the commands change. When the reply is here, fills of them that began before end;
+  // without a fill key they are put on the feed as well, as if the server had announced them.
+  std::vector<std::string> changes;
   Done done;
 };
 
@@ -94,6 +99,22 @@ class Client {
   // A fill for a value that did not come from Redis, because Redis is away; else kNoFill.
   [[nodiscard]] FillId begin_away(std::string_view key);
 
+  // Whether keep() would be true now.
+  [[nodiscard]] bool holds(FillId fill) const;
+  // `key` was changed by us in a way that no reply tells of: fills of it end.
+  void changed(std::string_view key);
+
+  // Whether others can tell by life_channel that this process lives; true until a server refuses.
+  [[nodiscard]] bool shows_life() const;
+
+  // The latest that the server's clock can show now, microseconds; nothing if it was never seen. It
+  // is looked at with each heartbeat, where there is an identity key.
+  [[nodiscard]] std::optional<std::int64_t> latest_server_time() const;
+
+  // Renews a lease by sending `renewal` now and then, until let_go().
+  void hold(const std::string& token, std::string renewal);
+  void let_go(const std::string& token);
+
   // Fails what is in flight, and joins the I/O thread. Safe to call again.
   void close();
 
@@ -107,6 +128,7 @@ class Client {
     std::vector<Reply> replies;
     std::string fill_key;
     FillId fill;
+    std::vector<std::string> changes;
     Done done;
     Instant submitted_at;
   };
@@ -129,6 +151,9 @@ class Client {
   [[nodiscard]] std::optional<Error> overdue();
   void lose(const Error& error, bool timed_out);
   void beat();
+  void renew_leases();
+  [[nodiscard]] Request heartbeat();
+  void identified(const Outcome& outcome);
   [[nodiscard]] Instant deadline_of_head() const REQUIRES(mutex_);
 
   const ClientOptions options_;
@@ -140,12 +165,15 @@ class Client {
   std::deque<Pending> in_flight_
       GUARDED_BY(mutex_);                            // in the order of their commands; oldest first
   const Socket* data_ GUARDED_BY(mutex_) = nullptr;  // while kReady
+  bool shows_life_ GUARDED_BY(mutex_) = true;
   bool woken_ GUARDED_BY(mutex_) = false;
   bool timer_armed_ GUARDED_BY(mutex_) = false;
   Instant retry_at_ GUARDED_BY(mutex_) = 0;  // in kDown
   std::string last_failure_ GUARDED_BY(mutex_);
   Breaker breaker_ GUARDED_BY(mutex_);
   Coherence coherence_ GUARDED_BY(mutex_);
+  HeldLeases leases_ GUARDED_BY(mutex_);
+  ServerClock server_clock_ GUARDED_BY(mutex_);
   ClientStats stats_ GUARDED_BY(mutex_);
   std::thread thread_ GUARDED_BY(mutex_);
   std::shared_ptr<WakeFd> wake_;  // made with the thread, constant afterwards
@@ -155,6 +183,8 @@ class Client {
   std::unique_ptr<Session> session_;
   Instant attempt_ends_ = kNever;
   Instant next_beat_ = kNever;
+  std::optional<std::string> identity_;  // what the identity key held
+  std::uint64_t identities_ = 0;         // that were offered to it
 };
 
 }  // namespace mcp::redis

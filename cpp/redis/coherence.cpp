@@ -24,9 +24,11 @@ bool Coherence::keep(FillId fill) {
 
 void Coherence::abandon(FillId fill) { static_cast<void>(keep(fill)); }
 
-void Coherence::invalidated(std::string_view key) {
+void Coherence::invalidated(std::string_view key) { changed(key); }
+
+void Coherence::changed(std::string_view key, FillId own) {
   const auto found = by_key_.find(std::string(key));
-  if (found == by_key_.end()) return;
+  if (found == by_key_.end() || found->second == own) return;
   by_fill_.erase(found->second);
   by_key_.erase(found);
 }

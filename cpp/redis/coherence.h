@@ -42,6 +42,8 @@ class Coherence {
   [[nodiscard]] FillId begin(std::string_view key);
   // Ends the fill. True: its value stays in the memory cache. False: take it out.
   [[nodiscard]] bool keep(FillId fill);
+  // Whether keep() would be true now.
+  [[nodiscard]] bool holds(FillId fill) const { return by_fill_.contains(fill); }
   // Ends the fill without a value.
   void abandon(FillId fill);
 
@@ -56,6 +58,9 @@ class Coherence {
   void invalidated_all() { forget_fills(); }
   // `key` changed, expired or was evicted.
   void invalidated(std::string_view key);
+  // A command of our own changed `key`, and its reply is here: likewise, but for the fill that the
+  // command itself began.
+  void changed(std::string_view key, FillId own = kNoFill);
 
   // -- Whether I is alive
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "redis/reply_reader.h"
@@ -20,8 +21,23 @@ struct ClientOptions {
   Duration timeout = 250 * kMillisecond;
   // Whether the server announces changes of what was read, for a memory cache in front.
   bool tracking = false;
+  // Whether it announces changes by this client too; else they are to be told in Request::changes.
+  bool announces_own = true;
   // Two of these may pass until a silent peer of the invalidation connection is given up.
   Duration ping_interval = kSecond;
+  // Channels that are listened to besides, with tracking: each message on `news_channel` says who
+  // changed a key, in eight letters, and names it; what `ident` changed is known here.
+  // `life_channel` is this process's own, and says by its subscriber that it lives.
+  std::string news_channel;
+  std::string life_channel;
+  std::string ident;
+  // A key that names the database, with tracking; it is made where there is none, with a value that
+  // begins with `identity` and is used once. When it holds something else than before (SWAPDB,
+  // which announces nothing), everything is flushed.
+  std::string identity_key;
+  std::string identity;
+  // How often a lease is renewed; see lease.h.
+  Duration renewal_interval = 500 * kMillisecond;
   std::size_t max_in_flight = 1000;
   ReplyLimits limits;
 

@@ -10,11 +10,29 @@ std::string_view error_code(std::string_view error_text) noexcept {
   return error_text.substr(0, error_text.find_first_of(" \r\n"));
 }
 
+namespace {
+
+// What a command in a script was refused for. Before version 7 a server puts the script's name and
+// line in front of it.
+std::string_view cause_of(std::string_view text) noexcept {
+  constexpr std::string_view kScript = "@user_script:";
+  if (!text.starts_with("ERR ")) return text;
+  const std::size_t place = text.find(kScript);
+  const std::size_t end =
+      place == std::string_view::npos ? place : text.find(": ", place + kScript.size());
+  if (end == std::string_view::npos) return text;
+  text.remove_prefix(end + 2);
+  while (text.starts_with("-") || text.starts_with("@user_script: ")) text.remove_prefix(1);
+  return text;
+}
+
+}  // namespace
+
 Error error_of(std::string_view error_text) {
   static constexpr std::array<std::string_view, 14> kUnavailable = {
       "LOADING", "MASTERDOWN", "BUSY",    "TRYAGAIN", "CLUSTERDOWN", "NOAUTH", "WRONGPASS",
       "NOPERM",  "OOM",        "MISCONF", "READONLY", "MOVED",       "ASK",    "DENIED"};
-  const std::string_view code = error_code(error_text);
+  const std::string_view code = error_code(cause_of(error_text));
   const std::string message = "redis answered: " + std::string(error_text);
   if (std::find(kUnavailable.begin(), kUnavailable.end(), code) != kUnavailable.end()) {
     return {ErrorKind::kBackendUnavailable, message};

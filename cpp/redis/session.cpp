@@ -17,6 +17,7 @@ namespace mcp::redis {
 namespace {
 
 constexpr std::string_view kInvalidationChannel = "__redis__:invalidate";
+constexpr std::size_t kIdentBytes = 8;
 constexpr std::size_t kReadBytes = std::size_t{16} << 10;
 constexpr int kReadsATurn = 64;  // so that a flood on one connection leaves room for the other
 
@@ -146,6 +147,9 @@ void Session::prepare_news() {
   authenticate(news_);
   ask(news_, {"CLIENT", "ID"});
   ask(news_, {"SUBSCRIBE", kInvalidationChannel});
+  for (const std::string* channel : {&options_.news_channel, &options_.life_channel}) {
+    if (!channel->empty()) ask(news_, {"SUBSCRIBE", *channel});
+  }
   flush(news_);
 }
 
@@ -154,7 +158,11 @@ void Session::prepare_data() {
   authenticate(data_);
   if (options_.database != 0) ask(data_, {"SELECT", std::to_string(options_.database)});
   if (!invalidation_id_.empty()) {
-    ask(data_, {"CLIENT", "TRACKING", "ON", "REDIRECT", invalidation_id_});
+    if (options_.announces_own) {
+      ask(data_, {"CLIENT", "TRACKING", "ON", "REDIRECT", invalidation_id_});
+    } else {
+      ask(data_, {"CLIENT", "TRACKING", "ON", "REDIRECT", invalidation_id_, "NOLOOP"});
+    }
   }
   ask(data_, {"PING"});
   flush(data_);
@@ -173,7 +181,7 @@ void Session::ask(Channel& channel, std::initializer_list<std::string_view> comm
   append_command(channel.out.tail(), command);
   // Kept for messages: the name alone, and its subcommand where it has one.
   std::string name(*command.begin());
-  if (name == "CLIENT") name += " " + std::string(*(command.begin() + 1));
+  if (name == "CLIENT" || name == "SUBSCRIBE") name += " " + std::string(*(command.begin() + 1));
   channel.asked.push_back(std::move(name));
 }
 
@@ -217,10 +225,7 @@ void Session::take_start(Channel& channel, const Reply& reply, SessionNews& news
   const std::string asked = std::move(channel.asked.front());
   channel.asked.erase(channel.asked.begin());
   if (reply.is_error()) {
-    if (asked == "CLIENT TRACKING" || asked == "CLIENT ID") {
-      logger("redis").warn("redis at {} cannot announce changes ({}); nothing is kept in memory",
-                           options_.where(), error_code(reply.text));
-    } else {
+    if (!may_go_on_without(asked, reply.text)) {
       // Some servers repeat the arguments of what they refuse: the code is enough of it.
       throw Error(ErrorKind::kBackendUnavailable, "redis at " + options_.where() + " refused " +
                                                       asked + ": " +
@@ -240,9 +245,47 @@ void Session::take_start(Channel& channel, const Reply& reply, SessionNews& news
   news.became_ready = true;
 }
 
-void Session::take_invalidation(const Reply& reply, SessionNews& news) {
-  // ["message", "__redis__:invalidate", [key, ...] or null]; pongs and the rest say nothing.
+// Whether the session serves without what the server refused. It says what that takes away, and
+// which right an ACL user lacks.
+bool Session::may_go_on_without(const std::string& asked, const std::string& refusal) {
+  const std::string_view channel = std::string_view(asked).substr(asked.find(' ') + 1);
+  const bool subscribes = asked.starts_with("SUBSCRIBE ");
+  if (subscribes && channel != kInvalidationChannel) {
+    if (channel == options_.news_channel) {
+      logger("redis").warn(
+          "redis at {} refused to subscribe to {}: the user needs the right to it (ACL SETUSER ... "
+          "&{}); values that Redis had no room for may be kept until memory_ttl",
+          options_.where(), channel, channel);
+    } else {
+      shows_life_ = false;
+    }
+    return true;
+  }
+  if (!subscribes && asked != "CLIENT TRACKING" && asked != "CLIENT ID") return false;
+  if (subscribes) {
+    invalidation_id_.clear();
+    logger("redis").warn(
+        "redis at {} refused to announce changes: the user needs the right to a channel (ACL "
+        "SETUSER ... &{}); nothing is kept in memory",
+        options_.where(), channel);
+  } else {
+    logger("redis").warn("redis at {} cannot announce changes ({}); nothing is kept in memory",
+                         options_.where(), error_code(refusal));
+  }
+  return true;
+}
+
+void Session::take_invalidation(const Reply& reply, SessionNews& news) const {
+  // ["message", "__redis__:invalidate", [key, ...] or null], or ["message", news_channel, key];
+  // pongs and the rest say nothing.
   if (reply.items.size() != 3 || reply.items[0].text != "message") return;
+  if (reply.items[1].text == options_.news_channel) {
+    const std::string& said = reply.items[2].text;
+    if (said.size() > kIdentBytes && !said.starts_with(options_.ident)) {
+      news.invalidated.push_back(said.substr(kIdentBytes));
+    }
+    return;
+  }
   if (reply.items[1].text != kInvalidationChannel) return;
   const Reply& keys = reply.items[2];
   if (keys.kind != Reply::Kind::kArray) {

@@ -51,6 +51,8 @@ class Session {
   [[nodiscard]] bool ready() const noexcept { return phase_ == Phase::kReady; }
   // The server announces changes. False when it was not asked to, or cannot.
   [[nodiscard]] bool tracks() const noexcept { return tracks_; }
+  // Whether the server let us listen on life_channel, if there is one.
+  [[nodiscard]] bool shows_life() const noexcept { return shows_life_; }
   [[nodiscard]] const Socket& data() const noexcept { return data_.socket; }
 
  private:
@@ -73,7 +75,8 @@ class Session {
   void read(Channel& channel, SessionNews& news);
   void take(Channel& channel, Reply reply, SessionNews& news);
   void take_start(Channel& channel, const Reply& reply, SessionNews& news);
-  static void take_invalidation(const Reply& reply, SessionNews& news);
+  void take_invalidation(const Reply& reply, SessionNews& news) const;
+  [[nodiscard]] bool may_go_on_without(const std::string& asked, const std::string& refusal);
   static void flush(Channel& channel);
   static void ask(Channel& channel, std::initializer_list<std::string_view> command);
   void authenticate(Channel& channel) const;
@@ -85,6 +88,7 @@ class Session {
   Address address_;                 // in use
   Phase phase_ = Phase::kLookUp;
   bool tracks_ = false;
+  bool shows_life_ = true;
   std::string invalidation_id_;  // CLIENT ID of I
   Channel data_;
   Channel news_;

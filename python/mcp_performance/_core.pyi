@@ -195,7 +195,15 @@ class CacheBase(Generic[_K, _V]):
         """For _async.py."""
 
     def _fill(
-        self, key: Any, value: Any, ttl_ns: int | None, stale_ns: int, longest_ns: int | None, load_ns: int, /
+        self,
+        key: Any,
+        value: Any,
+        ttl_ns: int | None,
+        stale_ns: int,
+        longest_ns: int | None,
+        load_ns: int,
+        holds: Callable[[], bool],
+        /,
     ) -> None:
         """For a tier: store what is behind."""
 
@@ -1033,6 +1041,7 @@ def _set_batched_helpers(
 
 class RedisFill:
     def keep(self) -> bool: ...
+    def holds(self) -> bool: ...
 
 class RedisClient:
     def __init__(
@@ -1049,13 +1058,32 @@ class RedisClient:
         ping_interval_s: float,
         max_in_flight: int,
         max_reply_bytes: int,
+        news_channel: str = "",
+        life_channel: str = "",
+        ident: str = "",
+        identity_key: str = "",
+        identity: str = "",
     ) -> None: ...
     def call(
-        self, commands: Sequence[Sequence[bytes | str | int | float]], fill_key: bytes | None = None
+        self,
+        commands: Sequence[Sequence[bytes | str | int | float]],
+        fill_key: bytes | None = None,
+        changes: Sequence[bytes] = (),
     ) -> tuple[list[Any], RedisFill | None, float]: ...
     def start(
-        self, commands: Sequence[Sequence[bytes | str | int | float]], fill_key: bytes | None = None
+        self,
+        commands: Sequence[Sequence[bytes | str | int | float]],
+        fill_key: bytes | None = None,
+        changes: Sequence[bytes] = (),
     ) -> Future[tuple[list[Any], RedisFill | None, float]]: ...
+    def post(
+        self, commands: Sequence[Sequence[bytes | str | int | float]], changes: Sequence[bytes] = ()
+    ) -> None: ...
+    def changed(self, key: bytes) -> None: ...
+    def latest_server_time(self) -> int | None: ...
+    def has_life(self) -> bool: ...
+    def hold(self, token: str, renewal: Sequence[Sequence[bytes | str | int | float]]) -> None: ...
+    def let_go(self, token: str) -> None: ...
     def begin_away(self, key: bytes) -> RedisFill | None: ...
     def arrived(self) -> int: ...
     def take_news(self) -> tuple[bool, list[bytes]]: ...

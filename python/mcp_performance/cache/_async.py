@@ -33,8 +33,8 @@ _FRESH = 0.01  # seconds that what was seen counts for others who wait for the s
 _last_reached: tuple[int, float, set[int]] = (0, 0.0, set())
 
 # What owner._join() answers.
-ANSWER, RAISE, LEAD = _core.STEP_ANSWER, _core.STEP_RAISE, _core.STEP_LEAD
-LEAD_ANEW, WAIT, INLINE = _core.STEP_LEAD_ANEW, _core.STEP_WAIT, _core.STEP_INLINE
+ANSWER, RAISE, WAIT, INLINE = _core.STEP_ANSWER, _core.STEP_RAISE, _core.STEP_WAIT, _core.STEP_INLINE
+LEAD = _core.STEP_LEAD  # and what comes after: LEAD + the cause of the load
 
 
 class Owner(Protocol):
@@ -152,9 +152,9 @@ async def _load(owner: Owner, key: Any, args: Any, kwargs: Any, refreshes: bool)
         if step == INLINE:
             return await owner._call(key, args, kwargs)
         lead = None
-        if step != WAIT:
+        if step >= LEAD:
             lead = _Lead(payload)
-            run = _run(owner, payload, lead, key, args, kwargs, step == LEAD, refreshes)
+            run = _run(owner, payload, lead, key, args, kwargs, step - LEAD, refreshes)
             if loop is None:  # no framework that we know: in this very coroutine
                 del payload
                 return await run
@@ -178,14 +178,14 @@ async def _load(owner: Owner, key: Any, args: Any, kwargs: Any, refreshes: bool)
 
 
 async def _run(
-    owner: Owner, flight: Any, lead: _Lead, key: Any, args: Any, kwargs: Any, asks: bool, refreshes: bool
+    owner: Owner, flight: Any, lead: _Lead, key: Any, args: Any, kwargs: Any, cause: int, refreshes: bool
 ) -> Any:
     """The load itself. Under asyncio it is a task, and its result goes to the flight alone."""
     lead.flight = None
     token = _core._inside_load.set(flight)
     loop: Any = flight.loop
     try:
-        value = await _end(owner, flight, key, args, kwargs, asks, refreshes)
+        value = await _end(owner, flight, key, args, kwargs, cause, refreshes)
     except BaseException as error:
         if loop is None:
             flight.fail(error)
@@ -215,17 +215,15 @@ async def _run(
 
 
 async def _end(
-    owner: Owner, flight: Any, key: Any, args: Any, kwargs: Any, asks: bool, refreshes: bool
+    owner: Owner, flight: Any, key: Any, args: Any, kwargs: Any, cause: int, refreshes: bool
 ) -> Any:
+    spare = lease = None
     try:
         adapter = owner._adapter
-        spare = None
-        if adapter is not None and asks:
-            found = await adapter.alook(key)
-            if found is not None:
-                spare, is_stale = found
-                if not is_stale:
-                    return spare
+        if adapter is not None:
+            is_there, spare, is_stale, lease = await adapter.alook(key, cause)
+            if is_there and not is_stale:
+                return spare
         begun = time.perf_counter()
         try:
             value = await owner._call(key, args, kwargs)
@@ -240,14 +238,14 @@ async def _end(
         if terms is not None and adapter is not None:
             flight.storing = True
             try:
-                await adapter.astore(key, value, terms)
+                await adapter.astore(key, value, terms, lease)
             finally:
                 flight.storing = False
             if flight.fenced:
-                await adapter.aforget(key)
+                await adapter.aforget(key, lease)
         return value
     finally:
-        del flight
+        del flight, lease
 
 
 async def _wait_for(

@@ -82,17 +82,19 @@ class LifetimeBackend(Protocol):
         """The lifetime of values that are stored without one, seconds."""
         ...
 
-    def _look_behind(self, key: Any, stale: float, load: float) -> tuple[Any, bool] | None: ...
+    def _look_behind(self, key: Any, cause: int, stale: float, load: float) -> Found: ...
 
-    async def _alook_behind(self, key: Any, stale: float, load: float) -> tuple[Any, bool] | None: ...
+    async def _alook_behind(self, key: Any, cause: int, stale: float, load: float) -> Found: ...
 
-    def _store_behind(
-        self, key: Any, value: Any, ttl: float | None, stale: float, tags: Iterable[str], load: float
-    ) -> None: ...
+    def _store_behind(self, key: Any, value: Any, terms: Terms, lease: Any, scope: str) -> None: ...
 
-    async def _astore_behind(
-        self, key: Any, value: Any, ttl: float | None, stale: float, tags: Iterable[str], load: float
-    ) -> None: ...
+    async def _astore_behind(self, key: Any, value: Any, terms: Terms, lease: Any, scope: str) -> None: ...
+
+    def _withdraw(self, key: Any, lease: Any) -> None: ...
+
+    async def _awithdraw(self, key: Any, lease: Any) -> None: ...
+
+    def _end_scope(self, scope: str) -> None: ...
 
 
 class Options(Protocol):
@@ -123,16 +125,22 @@ def check_options(backend: CacheBackend, options: Options) -> None:
         )
 
 
-def make_adapter(backend: CacheBackend, options: Options) -> _Adapter:
-    """What the native core asks for values behind the memory of *backend*."""
+def make_adapter(backend: CacheBackend, options: Options, scope: str) -> _Adapter:
+    """What the native core asks for values behind the memory of *backend*. *scope* names the function."""
     if isinstance(backend, LifetimeBackend):
-        return _LifetimeAdapter(backend, options)
+        return _LifetimeAdapter(backend, options, scope)
     return _Adapter(backend, options)
 
 
+Found = tuple[bool, Any, bool, Any]
+"""Whether there is a value, the value, whether it is stale, and what lets the load that follows be stored."""
 Terms = tuple[float | None, float, tuple[str, ...], float]
 """How to store a value: for how long, how long it may be stale after that, under which tags, and how long it
 took to load, seconds; 0.0 where that is of no interest."""
+_NOTHING: Found = (False, None, False, None)
+_MISS = 0
+"""_core's word for the cause of a load that looks behind the memory; for the others it is there that a newer
+value is wanted."""
 
 
 class _Adapter:
@@ -142,26 +150,32 @@ class _Adapter:
         self._backend: Any = backend
         self._has_own_ttl = options.ttl is ... and not options.jitter and not options.stale_ns
 
-    def look(self, key: Any) -> tuple[Any, bool] | None:
-        """The value and whether it is stale; ``None`` where there is none."""
+    def look(self, key: Any, cause: int) -> Found:
+        if cause != _MISS:
+            return _NOTHING
         value = self._backend.get(key, _MISSING)
-        return None if value is _MISSING else (value, False)
+        return _NOTHING if value is _MISSING else (True, value, False, None)
 
-    async def alook(self, key: Any) -> tuple[Any, bool] | None:
+    async def alook(self, key: Any, cause: int) -> Found:
+        if cause != _MISS:
+            return _NOTHING
         value = await self._backend.aget(key, _MISSING)
-        return None if value is _MISSING else (value, False)
+        return _NOTHING if value is _MISSING else (True, value, False, None)
 
-    def store(self, key: Any, value: Any, terms: Terms) -> None:
+    def store(self, key: Any, value: Any, terms: Terms, lease: Any) -> None:
         self._backend.set(key, value, **self._keywords(terms))
 
-    async def astore(self, key: Any, value: Any, terms: Terms) -> None:
+    async def astore(self, key: Any, value: Any, terms: Terms, lease: Any) -> None:
         await self._backend.aset(key, value, **self._keywords(terms))
 
-    def forget(self, key: Any) -> None:
+    def forget(self, key: Any, lease: Any) -> None:
         self._backend.delete(key)
 
-    async def aforget(self, key: Any) -> None:
+    async def aforget(self, key: Any, lease: Any) -> None:
         await self._backend.adelete(key)
+
+    def clear(self) -> None:
+        """Forget what is behind the memory, as far as the backend can."""
 
     def _keywords(self, terms: Terms) -> dict[str, Any]:
         ttl, stale, tags, _ = terms
@@ -176,31 +190,42 @@ class _Adapter:
 class _LifetimeAdapter(_Adapter):
     """Knows by its remaining lifetime whether a value is stale, and how long loads take by the last one."""
 
-    def __init__(self, backend: LifetimeBackend, options: Options) -> None:
+    def __init__(self, backend: LifetimeBackend, options: Options, scope: str) -> None:
         super().__init__(backend, options)  # type: ignore[arg-type]
         self._stale = options.stale_ns / 1e9
         self._load = 0.0
+        self._scope = scope
 
-    def look(self, key: Any) -> tuple[Any, bool] | None:
-        found: tuple[Any, bool] | None = self._backend._look_behind(key, self._stale, self._load)
+    def look(self, key: Any, cause: int) -> Found:
+        found: Found = self._backend._look_behind(key, cause, self._stale, self._load)
         return found
 
-    async def alook(self, key: Any) -> tuple[Any, bool] | None:
-        found: tuple[Any, bool] | None = await self._backend._alook_behind(key, self._stale, self._load)
+    async def alook(self, key: Any, cause: int) -> Found:
+        found: Found = await self._backend._alook_behind(key, cause, self._stale, self._load)
         return found
 
-    def store(self, key: Any, value: Any, terms: Terms) -> None:
+    def store(self, key: Any, value: Any, terms: Terms, lease: Any) -> None:
         self._load = terms[3]
-        self._backend._store_behind(key, value, *terms)
+        self._backend._store_behind(key, value, terms, lease, self._scope)
 
-    async def astore(self, key: Any, value: Any, terms: Terms) -> None:
+    async def astore(self, key: Any, value: Any, terms: Terms, lease: Any) -> None:
         self._load = terms[3]
-        await self._backend._astore_behind(key, value, *terms)
+        await self._backend._astore_behind(key, value, terms, lease, self._scope)
+
+    def forget(self, key: Any, lease: Any) -> None:
+        self._backend._withdraw(key, lease)
+
+    async def aforget(self, key: Any, lease: Any) -> None:
+        await self._backend._awithdraw(key, lease)
+
+    def clear(self) -> None:
+        self._backend._end_scope(self._scope)
 
 
-def attach(made: Any, backend: CacheBackend) -> None:
+def attach(made: Any, backend: CacheBackend, adapter: _Adapter) -> None:
     """Let the methods of the cached function *made* that change or report entries speak of *backend*."""
     forget = made.cache_invalidate
+    clear = made.cache_clear
 
     def cache_invalidate(*args: Any, **kwargs: Any) -> bool:
         """Forget the result for these arguments, in the backend too; whether there was one."""
@@ -209,6 +234,13 @@ def attach(made: Any, backend: CacheBackend) -> None:
         forget(*args, **kwargs)  # and one that has read the backend in between
         return there or here
 
+    def cache_clear() -> None:
+        """Forget all results of the function, in a :class:`TieredCache` those of other processes too."""
+        clear()
+        adapter.clear()
+        clear()
+
     made._backend = backend
     made.cache_invalidate = cache_invalidate
+    made.cache_clear = cache_clear
     made.stats = backend.stats

@@ -91,7 +91,7 @@ def cached(maxsize: Any = 1024, typed: bool = False, **options: Any) -> Any:
             ``concurrent.futures`` and ``Thread.join()``.
         cache: a :class:`Cache` to share, or a :class:`CacheBackend` such as :class:`TieredCache`, in place
             of a cache of its own; *maxsize* and *policy* are then the cache's. ``cache_clear()`` empties
-            what is in this process.
+            what is in this process, and in a :class:`TieredCache` ends what this function stored in Redis.
         name: what reports call it; also parts the functions that share a *cache*. The qualified name unless
             given.
         as_function: give back a real function, for frameworks that insist on one; a hit then costs a Python

@@ -127,15 +127,15 @@ class Options:
             prefix=prefix,
             vary=self.vary,
         )
-        cache, adapter = self._storage()
+        cache, adapter = self._storage(prefix or name)
         made = CachedFunction(
             function, cache, plan, self._terms(signature), self._parameters(), adapter, is_async, False
         )
         if self.cache is not None and not isinstance(self.cache, Cache):
-            _backend.attach(made, self.cache)
+            _backend.attach(made, self.cache, adapter)
         return finish(made, function, self.name or name, register=self.cache is None and not method)
 
-    def _storage(self) -> tuple[Cache[Any, Any], Any]:
+    def _storage(self, scope: str) -> tuple[Cache[Any, Any], Any]:
         if self.cache is None:
             return private_cache(self.maxsize, self.policy), None
         if isinstance(self.cache, Cache):
@@ -143,7 +143,7 @@ class Options:
         memory = self.cache.memory
         if memory is None:  # for the failures that are remembered, and nothing else
             memory = private_cache(self.maxsize if self.negative_ns else 0, self.policy)
-        return memory, _backend.make_adapter(self.cache, self)
+        return memory, _backend.make_adapter(self.cache, self, scope)
 
     def _terms(self, signature: inspect.Signature | None) -> Plan:
         tags_of, are_early = tag_maker(self.tags, signature)

@@ -11,23 +11,31 @@ from typing import Any
 import msgpack  # type: ignore[import-untyped]
 
 from .._base._asgi import ASGIApp, BodyTooLarge, Disconnected, Message, Receive, Scope, Send, read_body
-from .._base._checks import flag, function, integer, text, texts
+from .._base._checks import flag, integer, text, texts
 from ..errors import Error, InProgress, KeyReused
+from ._principal import principal_of
 from ._store import IdempotencyStore, Replay, Reservation, fingerprint_of
 
 __all__ = ["IdempotencyMiddleware"]
 
 _logger = logging.getLogger("mcp_performance.idempotency")
 _LONGEST_KEY = 255
+_PASSING = frozenset((401, 403, 408, 429))
+"""Statuses below 500 of requests that may be answered otherwise when they are repeated."""
 
 
 class IdempotencyMiddleware:
     """Answers a repeated request with the first one's response: status, headers and body.
 
     Requests of *methods* that carry the header are identified by their key, their route (method, path and
-    query) and their principal. What the application answers with a status below 500 is stored before its
-    last byte goes out, and replayed for the store's time to live, with ``idempotency-replayed: true``. An
-    error of the server's, an exception or a disconnect before the end leaves no record.
+    query) and their principal. What the application answers is stored before its last byte goes out, and
+    replayed for the store's time to live, with ``idempotency-replayed: true``. An error of the server's, a
+    401, 403, 408 or 429, an exception or a disconnect before the end leaves no record: the repeat runs.
+
+    The principal is the ``Authorization`` header, where there is one, together with what *principal* names. A
+    request without that header is told apart by what *principal* names, or by all its cookies, which are
+    a new principal whenever one of them changes (an analytics cookie, say, between two tries): the first such
+    request of a service that names none is logged as a warning.
 
     ==== ==================================================================================
     400  the key is empty, too long or not printable, or it is missing though *required*
@@ -42,9 +50,8 @@ class IdempotencyMiddleware:
         store: where responses are kept; one in this process's memory if not given.
         header: the header that carries the key.
         methods: the methods that it is read on.
-        principal: tells callers apart by the ASGI scope. If not given: a digest of the ``Authorization``
-            header, else of ``Cookie``; requests with neither are one principal. Cookies that change between
-            a request and its repeat make two principals of one caller: such services pass their own.
+        principal: the name of the cookie that says who calls, or several names; or a callable that tells
+            callers apart by the ASGI scope, and decides alone.
         required: refuse requests of *methods* without a key.
         wait: let a repeat wait for the first request in this process.
         max_body_bytes: the largest request body, which is read as a whole, bytes.
@@ -58,7 +65,7 @@ class IdempotencyMiddleware:
         store: IdempotencyStore | None = None,
         header: str = "Idempotency-Key",
         methods: Iterable[str] = ("POST", "PATCH"),
-        principal: Callable[[Scope], str] | None = None,
+        principal: str | Iterable[str] | Callable[[Scope], str] | None = None,
         required: bool = False,
         wait: bool = True,
         max_body_bytes: int = 1 << 20,
@@ -72,13 +79,11 @@ class IdempotencyMiddleware:
         )
         integer("max_body_bytes", max_body_bytes)
         integer("max_response_bytes", max_response_bytes)
-        if principal is not None:
-            function("principal", principal)
         self.app = app
         self.store = IdempotencyStore() if store is None else store
         self._header = header.lower().encode()
         self._methods = frozenset(method.upper() for method in texts("methods", methods))
-        self._principal = principal or _credentials
+        self._principal = principal_of(principal)
         self._required = flag("required", required)
         self._wait = flag("wait", wait)
         self._max_body_bytes = max_body_bytes
@@ -166,7 +171,8 @@ class _Recorder:
         kind = message["type"]
         if kind == "http.response.start":
             self._start = message
-            self._is_storable = message["status"] < 500 and not message.get("trailers", False)
+            status = message["status"]
+            self._is_storable = status < 500 and status not in _PASSING and not message.get("trailers", False)
         elif kind == "http.response.body" and self._is_storable:
             await self._record(message)
         elif kind not in ("http.response.body", "http.response.debug"):
@@ -215,13 +221,3 @@ async def _refuse(send: Send, status: int, detail: str, *, retry_after: int | No
 
 def _is_key(key: bytes) -> bool:
     return 0 < len(key) <= _LONGEST_KEY and all(0x21 <= byte <= 0x7E for byte in key)
-
-
-def _credentials(scope: Scope) -> str:
-    """A digest that tells callers apart and says nothing about their credentials."""
-    headers = scope["headers"]
-    for wanted in (b"authorization", b"cookie"):
-        values = [value for name, value in headers if name == wanted]
-        if values:
-            return fingerprint_of(wanted, *values)
-    return ""

@@ -16,6 +16,7 @@ class MemoryStorage:
     """Records of this process. Bounded: past either bound the oldest results are forgotten."""
 
     needs_bytes = False
+    is_shared = False
 
     def __init__(self, clock: Callable[[], float], max_entries: int, max_bytes: int) -> None:
         self._clock = clock
@@ -39,6 +40,14 @@ class MemoryStorage:
                 return Record(claim[0], False)
             self._claims[key] = (fingerprint, owner, now + lease)
             return Claimed()
+
+    def renew(self, key: str, owner: str, lease: float) -> bool:
+        with self._lock:
+            claim = self._claims.get(key)
+            if claim is None or claim[1] != owner:
+                return False
+            self._claims[key] = (claim[0], owner, self._clock() + lease)
+            return True
 
     def complete(self, key: str, fingerprint: str, owner: str, result: Any, ttl: float) -> bool:
         with self._lock:

@@ -17,6 +17,11 @@ if held and string.sub(held, 1, #ARGV[1]) == ARGV[1] then
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
   return 1
 end
+return held == ARGV[2] and 1 or 0
+"""
+_REDIS_RENEW = """
+local held = redis.call('GET', KEYS[1])
+if held and string.sub(held, 1, #ARGV[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return 0
 """
 _REDIS_RELEASE = """
@@ -33,6 +38,7 @@ class RedisStorage:
     """
 
     needs_bytes = True
+    is_shared = True
     evicted = 0
 
     def __init__(self, tier: RedisTier) -> None:
@@ -41,7 +47,7 @@ class RedisStorage:
     def claim(self, key: str, fingerprint: str, owner: str, lease: float) -> Claimed | Record:
         for _ in range(TRIES):
             taken, held = self._tier._run(self._claiming(key, fingerprint, owner, lease))
-            if taken is not None:
+            if taken is not None or held == _claim_of(owner, fingerprint):
                 return Claimed()
             if held is not None:
                 return _read_record(held)
@@ -50,7 +56,7 @@ class RedisStorage:
     async def aclaim(self, key: str, fingerprint: str, owner: str, lease: float) -> Claimed | Record:
         for _ in range(TRIES):
             taken, held = await self._tier._arun(self._claiming(key, fingerprint, owner, lease))
-            if taken is not None:
+            if taken is not None or held == _claim_of(owner, fingerprint):
                 return Claimed()
             if held is not None:
                 return _read_record(held)
@@ -61,6 +67,11 @@ class RedisStorage:
 
     async def acomplete(self, key: str, fingerprint: str, owner: str, result: Any, ttl: float) -> bool:
         return bool((await self._tier._arun(self._completing(key, fingerprint, owner, result, ttl)))[0] == 1)
+
+    def renew(self, key: str, owner: str, lease: float) -> bool:
+        milliseconds = max(1, round(lease * 1000))
+        command = ("EVAL", _REDIS_RENEW, 1, self._name(key), f"C{owner}:", milliseconds)
+        return bool(self._tier._run([command])[0] == 1)
 
     def release(self, key: str, owner: str) -> None:
         self._tier._run(self._releasing(key, owner))
@@ -84,7 +95,7 @@ class RedisStorage:
         name = self._name(key)
         milliseconds = max(1, round(lease * 1000))
         return [
-            ("SET", name, f"C{owner}:{fingerprint}", "NX", "PX", milliseconds),
+            ("SET", name, _claim_of(owner, fingerprint), "NX", "PX", milliseconds),
             ("GET", name),
         ]
 
@@ -97,6 +108,10 @@ class RedisStorage:
 
     def _releasing(self, key: str, owner: str) -> list[tuple[Any, ...]]:
         return [("EVAL", _REDIS_RELEASE, 1, self._name(key), f"C{owner}:")]
+
+
+def _claim_of(owner: str, fingerprint: str) -> bytes:
+    return f"C{owner}:{fingerprint}".encode()
 
 
 def _read_record(held: Any) -> Record:

@@ -24,6 +24,7 @@ _CLAIM = (
 )
 _FIND = "SELECT fingerprint, owner, result FROM mcp_idempotency WHERE key = ?"
 _COMPLETE = "UPDATE mcp_idempotency SET owner = NULL, result = ?, expires_at = ? WHERE key = ? AND owner = ?"
+_RENEW = "UPDATE mcp_idempotency SET expires_at = ? WHERE key = ? AND owner = ?"
 _RELEASE = "DELETE FROM mcp_idempotency WHERE key = ? AND owner = ?"
 _EXPIRE = (
     "DELETE FROM mcp_idempotency WHERE key IN"
@@ -40,6 +41,7 @@ class SQLiteStorage:
     """Records in a table of a SQLite database: they survive a restart, and processes share them."""
 
     needs_bytes = True
+    is_shared = True
 
     def __init__(
         self, database: str | os.PathLike[str] | SQLitePool, clock: Callable[[], float], max_entries: int
@@ -70,6 +72,8 @@ class SQLiteStorage:
             if pool.fetchrow(_CLAIM, (key, fingerprint, owner, now + lease, now), cache=False):
                 return Claimed()
             row = pool.fetchrow(_FIND, (key,), cache=False)
+            if row is not None and row[1] == owner:
+                return Claimed()
             if row is not None:
                 return Record(row[0], row[1] is None, row[2])
         raise contended(key)
@@ -88,15 +92,25 @@ class SQLiteStorage:
             if await pool.fetchrow(_CLAIM, (key, fingerprint, owner, now + lease, now), cache=False):
                 return Claimed()
             row = await pool.fetchrow(_FIND, (key,), cache=False)
+            if row is not None and row[1] == owner:
+                return Claimed()
             if row is not None:
                 return Record(row[0], row[1] is None, row[2])
         raise contended(key)
 
     def complete(self, key: str, fingerprint: str, owner: str, result: Any, ttl: float) -> bool:
-        return bool(self._pool.blocking.execute(_COMPLETE, (result, self._clock() + ttl, key, owner)) == 1)
+        pool = self._pool.blocking
+        if pool.execute(_COMPLETE, (result, self._clock() + ttl, key, owner)) == 1:
+            return True
+        return _is_stored(pool.fetchrow(_FIND, (key,), cache=False), fingerprint, result)
 
     async def acomplete(self, key: str, fingerprint: str, owner: str, result: Any, ttl: float) -> bool:
-        return bool(await self._pool.execute(_COMPLETE, (result, self._clock() + ttl, key, owner)) == 1)
+        if await self._pool.execute(_COMPLETE, (result, self._clock() + ttl, key, owner)) == 1:
+            return True
+        return _is_stored(await self._pool.fetchrow(_FIND, (key,), cache=False), fingerprint, result)
+
+    def renew(self, key: str, owner: str, lease: float) -> bool:
+        return bool(self._pool.blocking.execute(_RENEW, (self._clock() + lease, key, owner)) == 1)
 
     def release(self, key: str, owner: str) -> None:
         self._pool.blocking.execute(_RELEASE, (key, owner))
@@ -118,3 +132,8 @@ class SQLiteStorage:
     def _is_time_to_sweep(self) -> bool:
         self._claims += 1
         return self._claims % _SWEEP_EVERY == 0
+
+
+def _is_stored(row: Any, fingerprint: str, result: Any) -> bool:
+    """Whether a record is what an earlier try stored, whose answer was lost."""
+    return row is not None and row[1] is None and row[0] == fingerprint and row[2] == result

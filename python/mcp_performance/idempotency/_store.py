@@ -20,10 +20,11 @@ from .. import config
 from .._base._checks import integer
 from .._base._durations import seconds
 from .._base._stats import Ttl
-from ..errors import ConfigurationError, Error, IdempotencyError, InProgress, KeyReused
+from ..errors import BackendUnavailable, ConfigurationError, Error, IdempotencyError, InProgress, KeyReused
 from ..sqlite import SQLitePool
 from ..tiers._codecs import UnreadableValue, ValueCodec
 from ..tiers._redis import RedisTier
+from ._keeper import Keeper
 from ._storage import Claimed, Record, Storage
 from ._storage_memory import MemoryStorage
 from ._storage_redis import RedisStorage
@@ -33,6 +34,8 @@ __all__ = ["IdempotencyStats", "IdempotencyStore", "Replay", "Reservation", "fin
 
 _logger = logging.getLogger("mcp_performance.idempotency")
 _UNSET: Any = ...
+_PAUSES = (0.02, 0.2)
+"""Between tries to claim a key that the storage did not answer, seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +81,21 @@ def fingerprint_of(*parts: bytes) -> str:
 class IdempotencyStore:
     """Remembers what was done under which key, so that a repeat gets the first answer.
 
-    Safe from any thread and any event loop. An execution holds its key until it completes or releases it,
-    or until *lease* has passed: a process that dies in between blocks the key for no longer.
+    Safe from any thread and any event loop. An execution holds its key until it completes or releases it, for
+    as long as its process lives and reaches the storage: its claim is renewed while it runs. A process that
+    dies blocks the key for *lease*, no longer. What the storage does not answer is settled by the claim's own
+    token: a claim that stands is the caller's, a result that was not taken is offered again, with the
+    answer on its way to the caller, until the lease ends.
+
+    A storage that forgets what it had acknowledged forgets executions with it: Redis after a failover to a
+    replica that lacked the last writes (replication is asynchronous), or after a restart from an older
+    snapshot. SQLite with ``synchronous=FULL`` does not.
 
     Args:
         storage: ``None`` for this process's memory; a path or a :class:`SQLitePool` to survive a restart;
             a :class:`RedisTier` to share between machines.
         ttl: how long a result answers repeats.
-        lease: the longest that an execution may take before another process may execute again.
+        lease: how long a key stays with a process that has died or cannot reach the storage.
         max_entries: the most results kept in memory or in the file; the oldest are forgotten first.
         max_bytes: the most bytes of results kept in memory.
         clock: seconds, for tests; ``time.monotonic`` in memory, ``time.time`` in a file. Redis has its own.
@@ -119,6 +129,8 @@ class IdempotencyStore:
         )
         self._lock = threading.Lock()
         self._running: dict[str, Reservation] = {}
+        self._doubtful: dict[str, str] = {}  # owners of claims that may stand though nobody executes, by key
+        self._keeper = Keeper(self)
         self._counts = dict.fromkeys(
             ("executed", "replayed", "joined", "reused", "in_progress", "released", "lost"), 0
         )
@@ -147,15 +159,18 @@ class IdempotencyStore:
             rival = self._enter(reservation, wait)
             if rival is None:
                 try:
-                    found = self._storage.claim(key, fingerprint, reservation.owner, self._lease)
+                    found = self._claim(reservation)
                 except BaseException:
-                    self._leave(reservation)
+                    self._doubt(reservation)
                     raise
                 return self._decide(reservation, found)
             try:
                 rival.settles(reservation).result(self._lease)
             except FutureTimeout:
                 raise self._refuse_in_progress(key) from None
+            if rival.outcome is not None:
+                self._counts["replayed"] += 1
+                return rival.outcome
 
     async def abegin(self, key: str, fingerprint: str, *, wait: bool = True) -> Reservation | Replay:
         """:meth:`begin` without blocking the event loop."""
@@ -164,18 +179,19 @@ class IdempotencyStore:
             rival = self._enter(reservation, wait)
             if rival is None:
                 try:
-                    found = await self._storage.aclaim(key, fingerprint, reservation.owner, self._lease)
-                except BaseException as error:
-                    self._leave(reservation)
-                    if isinstance(error, asyncio.CancelledError):  # the claim may stand
-                        _finish(self._storage.arelease(key, reservation.owner))
+                    found = await self._aclaim(reservation)
+                except BaseException:
+                    self._doubt(reservation)
                     raise
                 return self._decide(reservation, found)
             try:
                 async with asyncio.timeout(self._lease):
-                    await asyncio.shield(asyncio.wrap_future(rival.settles(reservation)))
+                    await asyncio.shield(rival.asettles(reservation))
             except TimeoutError:
                 raise self._refuse_in_progress(key) from None
+            if rival.outcome is not None:
+                self._counts["replayed"] += 1
+                return rival.outcome
 
     def stats(self) -> IdempotencyStats:
         """Figures since the store was made."""
@@ -204,6 +220,56 @@ class IdempotencyStore:
         except UnreadableValue as error:
             raise IdempotencyError(f"a stored result cannot be read: {error}") from error
 
+    def _claim(self, reservation: Reservation) -> Claimed | Record:
+        """The storage's word. What it does not answer is asked again: its token says whose a claim is."""
+        claim = (reservation.key, reservation.fingerprint, reservation.owner, self._lease)
+        doubtful = self._doubtful.get(reservation.key)
+        for pause in _PAUSES:
+            try:
+                if doubtful is not None:
+                    self._storage.release(reservation.key, doubtful)
+                return self._storage.claim(*claim)
+            except BackendUnavailable:
+                time.sleep(pause)
+        return self._storage.claim(*claim)
+
+    async def _aclaim(self, reservation: Reservation) -> Claimed | Record:
+        claim = (reservation.key, reservation.fingerprint, reservation.owner, self._lease)
+        doubtful = self._doubtful.get(reservation.key)
+        for pause in _PAUSES:
+            try:
+                if doubtful is not None:
+                    await self._storage.arelease(reservation.key, doubtful)
+                return await self._storage.aclaim(*claim)
+            except BackendUnavailable:
+                await asyncio.sleep(pause)
+        return await self._storage.aclaim(*claim)
+
+    def _doubt(self, reservation: Reservation) -> None:
+        """The claim may stand, and nothing will be executed: give it back as soon as the storage answers."""
+        self._leave(reservation)
+        key, owner = reservation.key, reservation.owner
+        if not self._storage.is_shared:
+            self._storage.release(key, owner)
+            return
+
+        def settle() -> None:
+            if self._doubtful.get(key) == owner:
+                del self._doubtful[key]
+
+        def give_back() -> None:
+            self._storage.release(key, owner)
+            settle()
+
+        self._doubtful[key] = owner
+        ends = time.monotonic() + self._lease
+        self._keeper.try_again(reservation, give_back, lambda: ends, settle)
+
+    def _executing(self) -> list[Reservation]:
+        """Whose claims are to be renewed."""
+        with self._lock:
+            return [one for one in self._running.values() if one.executes]
+
     def _enter(self, reservation: Reservation, wait: bool) -> Reservation | None:
         """Make the key's execution this one's; or the one that has it, to be waited for.
 
@@ -218,14 +284,15 @@ class IdempotencyStore:
                 raise self._refuse_reused(reservation.key)
             if wait:
                 return rival
-        if not wait or rival.holder is reservation.holder:
+        if rival.outcome is None and (not wait or rival.holder is reservation.holder):
             raise self._refuse_in_progress(reservation.key)
         self._counts["joined"] += 1
         return rival
 
-    def _leave(self, reservation: Reservation) -> None:
+    def _leave(self, reservation: Reservation, *, stays: bool = False) -> None:
+        """Let everyone who waits go on. One that *stays* answers from here until its record stands."""
         with self._lock:
-            if self._running.get(reservation.key) is reservation:
+            if not stays and self._running.get(reservation.key) is reservation:
                 del self._running[reservation.key]
         for event in (reservation.decided, reservation.ended):
             if not event.done():
@@ -234,8 +301,12 @@ class IdempotencyStore:
     def _decide(self, reservation: Reservation, found: Claimed | Record) -> Reservation | Replay:
         if isinstance(found, Claimed):
             self._counts["executed"] += 1
+            reservation.lapses_at = reservation.began + self._lease
+            reservation.renew_at = reservation.began + self._lease / 3
             reservation.executes = True
             reservation.decided.set_result(None)
+            if self._storage.is_shared:
+                self._keeper.start()
             return reservation
         self._leave(reservation)
         if found.fingerprint != reservation.fingerprint:
@@ -257,6 +328,8 @@ class IdempotencyStore:
         """In a forked child: the executions under way are the parent's."""
         self._lock = threading.Lock()
         self._running = {}
+        self._doubtful = {}
+        self._keeper = Keeper(self)
         if isinstance(self._storage, MemoryStorage):
             self._storage.start_anew()
 
@@ -271,43 +344,59 @@ class Reservation:
         self.holder = holder
         self.owner = uuid.uuid4().hex
         self.executes = False
+        self.began = time.monotonic()
+        self.renew_at = self.lapses_at = self.began
+        self.outcome: Replay | None = None
+        """The result, for those who wait in this process."""
         self.decided: Future[None] = Future()  # done when it is known whether it executes
         self.ended: Future[None] = Future()
+        self._shared: dict[tuple[bool, asyncio.AbstractEventLoop], asyncio.Future[None]] = {}
 
     def settles(self, other: Reservation) -> Future[None]:
         """What *other* has to wait for before it tries again."""
         return self.ended if self.fingerprint == other.fingerprint else self.decided
 
+    def asettles(self, other: Reservation) -> asyncio.Future[None]:
+        """:meth:`settles` for the running event loop, one for all who wait there."""
+        event = self.settles(other)
+        place = (event is self.ended, asyncio.get_running_loop())
+        shared = self._shared.get(place)
+        if shared is None:
+            shared = self._shared[place] = asyncio.wrap_future(event)
+        return shared
+
     def complete(self, result: Any) -> None:
-        """Store *result* for repeats. If that fails it is logged and counted: the work is done."""
+        """Store *result* for repeats. A storage that does not take it now is offered it again until the lease
+        ends; what is lost then is logged and counted: the work is done."""
+        self.outcome = Replay(result)
+        stays = False
         try:
-            self._note(
-                self.store._storage.complete(self.key, self.fingerprint, self.owner, result, self.store._ttl)
-            )
+            self._note(self._store(result))
         except Error as error:
-            self._lose(error)
+            stays = self._try_again(lambda: self._note(self._store(result)), error)
         finally:
-            self.store._leave(self)
+            self.store._leave(self, stays=stays)
 
     async def acomplete(self, result: Any) -> None:
         """:meth:`complete` without blocking the event loop."""
+        self.outcome = Replay(result)
+        stays = False
+        storage = self.store._storage
         try:
             self._note(
-                await self.store._storage.acomplete(
-                    self.key, self.fingerprint, self.owner, result, self.store._ttl
-                )
+                await storage.acomplete(self.key, self.fingerprint, self.owner, result, self.store._ttl)
             )
         except Error as error:
-            self._lose(error)
+            stays = self._try_again(lambda: self._note(self._store(result)), error)
         finally:
-            self.store._leave(self)
+            self.store._leave(self, stays=stays)
 
     def release(self) -> None:
         """Let a repeat execute again."""
         try:
             self.store._storage.release(self.key, self.owner)
         except Error as error:
-            self._lose(error)
+            self._try_again(lambda: self.store._storage.release(self.key, self.owner), error)
         finally:
             self.store._counts["released"] += 1
             self.store._leave(self)
@@ -320,10 +409,30 @@ class Reservation:
         try:
             await self.store._storage.arelease(self.key, self.owner)
         except Error as error:
-            self._lose(error)
+            self._try_again(lambda: self.store._storage.release(self.key, self.owner), error)
         finally:
             self.store._counts["released"] += 1
             self.store._leave(self)
+
+    def _store(self, result: Any) -> bool:
+        return self.store._storage.complete(self.key, self.fingerprint, self.owner, result, self.store._ttl)
+
+    def _try_again(self, act: Callable[[], None], error: Error) -> bool:
+        """Have *act* done later, since *error* kept it from being done; whether it will be."""
+        if not self.store._storage.is_shared:
+            self._lose(error)
+            return False
+
+        def settled() -> None:
+            act()
+            self.store._leave(self)
+
+        def give_up() -> None:
+            self._lose(error)
+            self.store._leave(self)
+
+        self.store._keeper.try_again(self, settled, lambda: self.lapses_at, give_up)
+        return True
 
     def _note(self, stored: bool) -> None:
         if not stored:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import secrets
 import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from .. import _core, config
 from .._base._checks import integer, number, text
@@ -15,39 +16,24 @@ from .._base._registry import register_tier
 from .._base._stats import Ttl
 from ..errors import BackendUnavailable, ProtocolError
 from ._codecs import Codec, UnreadableValue, ValueCodec
-from ._keys import encode_key, spell
+from ._keys import KEY_VERSION, encode_equal, encode_key, is_encoded, spell
+from ._lease import NOBODY, Holder, renewal_of
+from ._link import Answer, Ask, Link, Steps, raise_errors
+from ._records import FOREVER, Value, head_of, holder_of, read_value
+from ._scripts import DROP, END_TAGS, RECLAIM, STORE, Command
 from ._url import parse_url
 
-__all__ = ["UNSET", "Commands", "RedisTier", "TierStats", "raise_errors"]
+__all__ = ["UNSET", "Commands", "Front", "RedisTier", "TierStats", "raise_errors"]
 
+_R = TypeVar("_R")
 UNSET: Any = ...
 Commands = list[tuple[bytes | str | int, ...]]
 
-# Stores a value and notes it under its tags, each a sorted set of names by the time when they expire.
-_SET_TAGGED = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local ttl = tonumber(ARGV[2])
-if ttl > 0 then redis.call('SET', KEYS[1], ARGV[1], 'PX', ttl) else redis.call('SET', KEYS[1], ARGV[1]) end
-for i = 2, #KEYS do
-  redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now)
-  local left = redis.call('PTTL', KEYS[i])
-  redis.call('ZADD', KEYS[i], ttl > 0 and now + ttl or '+inf', KEYS[1])
-  if ttl <= 0 then redis.call('PERSIST', KEYS[i])
-  elseif left == -2 or (left >= 0 and left < ttl) then redis.call('PEXPIRE', KEYS[i], ttl) end
-end
-"""
-# Deletes what is noted under the tags; answers the names.
-_DROP_TAGGED = """
-local names = {}
-for i = 1, #KEYS do
-  for _, name in ipairs(redis.call('ZRANGE', KEYS[i], 0, -1)) do
-    if redis.call('DEL', name) == 1 then names[#names + 1] = name end
-  end
-  redis.call('DEL', KEYS[i])
-end
-return names
-"""
+_RECORD_LIFE_MS = 600_000
+"""The least life of a tag's record, milliseconds. A longer load that bears a new tag is not stored."""
+_AT_ONCE = 200
+"""How many values of a tag are deleted in the step that ends it; more are in steps of their own."""
+_STEP = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +74,26 @@ class TierStats:
     """Error replies by their code, such as ``OOM`` or ``READONLY``."""
 
 
+class Front(Protocol):
+    """What keeps values of a tier in memory."""
+
+    def _changed(self, name: bytes) -> None:
+        """What lies under *name* was changed by this process."""
+
+
 class RedisTier:
     """A Redis server as a shared cache. Safe from any thread, any event loop and across ``fork``.
 
     Nothing is opened before the first operation. One connection carries everything, pipelined; a command
     that is not answered within *timeout* closes it. While Redis is away operations fail at once, and a new
     connection is tried at growing distances of at most one second.
+
+    Tags are invalidated in one step, whatever their size: values bear the moment from which they speak, and a
+    tag the one up to which it was invalidated. A value that Redis has no room for, or a tag whose record it
+    had to evict, is a miss. The server's clock decides the order: it must not be set back while values of
+    tags live. What Redis has acknowledged it may still lose, with everything that it promises here: a replica
+    that takes over without the last writes knows nothing of them, nor of the last deletions (replication is
+    asynchronous), and neither does a server that restarts from an older snapshot.
 
     Args:
         url: ``redis://[[user]:password@]host[:port][/database]`` or ``unix://[...@]/path[?db=database]``.
@@ -149,7 +149,14 @@ class RedisTier:
         self._hits = self._misses = self._unreadable = self._unavailable = 0
         self._closed = False
         self._clients: weakref.WeakSet[_core.RedisClient] = weakref.WeakSet()
-        self._client = self._connect(tracking=False)
+        self._fronts: weakref.WeakSet[Front] = weakref.WeakSet()
+        prefix = f"{namespace}:{KEY_VERSION}:"
+        self._prefix = prefix.encode()
+        self._last_end = self._prefix + b"@"
+        self._news_channel = prefix + "news"
+        self._life_channel = prefix + "life:"
+        self._client = self._connect(None)
+        self._link = Link(self._client)
         register_tier(self)
         _tiers.add(self)
 
@@ -174,42 +181,43 @@ class RedisTier:
             ProtocolError: the peer is no Redis, or *key* holds something that is no value.
             SerializationError: *key* cannot be shared.
         """
-        name = self._spell(key)
-        return self._read(name, self._run([("GET", name)])[0], default)
+        return self._do(self._get(key, default))
 
     async def aget(self, key: Any, default: Any = None) -> Any:
         """:meth:`get` without blocking the event loop."""
-        name = self._spell(key)
-        return self._read(name, (await self._arun([("GET", name)]))[0], default)
+        return await self._ado(self._get(key, default))
 
     def set(self, key: Any, value: Any, *, ttl: Ttl = UNSET, tags: Iterable[str] = ()) -> None:
-        """Store *value*; without *ttl*, for the tier's own time to live.
+        """Store *value*; without *ttl*, for the tier's own time to live. Loads under way are stored no more.
 
         Raises:
             BackendUnavailable, ProtocolError: as :meth:`get`; whether the value was stored is not known.
             SerializationError: *key* or *value* cannot be carried; nothing was sent.
         """
-        self._run(self._storing(self._spell(key), value, ttl, tags))
+        self._do(self._set(key, value, ttl, tags))
 
     async def aset(self, key: Any, value: Any, *, ttl: Ttl = UNSET, tags: Iterable[str] = ()) -> None:
         """:meth:`set` without blocking the event loop."""
-        await self._arun(self._storing(self._spell(key), value, ttl, tags))
+        await self._ado(self._set(key, value, ttl, tags))
 
     def delete(self, key: Any) -> bool:
         """Forget *key*; whether there was something to forget. Raises as :meth:`get`."""
-        return bool(self._run([("DEL", self._spell(key))])[0])
+        return self._do(self._delete(key))
 
     async def adelete(self, key: Any) -> bool:
         """:meth:`delete` without blocking the event loop."""
-        return bool((await self._arun([("DEL", self._spell(key))]))[0])
+        return await self._ado(self._delete(key))
 
     def invalidate_tags(self, *tags: str) -> int:
-        """Forget every value that carries one of *tags*; how many there were. Raises as :meth:`get`."""
-        return len(self._run([self._dropping(tags)])[0]) if tags else 0
+        """Forget every value that carries one of *tags*; how many there were. Raises as :meth:`get`.
+
+        All are forgotten in the first step, which is short; that many are deleted in further ones.
+        """
+        return self._do(self._invalidate(tags)) if tags else 0
 
     async def ainvalidate_tags(self, *tags: str) -> int:
         """:meth:`invalidate_tags` without blocking the event loop."""
-        return len((await self._arun([self._dropping(tags)]))[0]) if tags else 0
+        return await self._ado(self._invalidate(tags)) if tags else 0
 
     def ping(self) -> None:
         """Make sure that Redis answers. Raises as :meth:`get`."""
@@ -267,8 +275,18 @@ class RedisTier:
 
     # -- For this package
 
-    def _connect(self, *, tracking: bool) -> _core.RedisClient:
+    def _connect(self, holder: Holder | None) -> _core.RedisClient:
+        """A client; with a *holder* for a cache in front, which is told of changes and shows its life."""
         address = self._address
+        beside: dict[str, str] = {}
+        if holder is not None:
+            beside = {
+                "news_channel": self._news_channel,
+                "life_channel": holder.life_channel,
+                "ident": holder.ident,
+                "identity_key": f"{self._prefix.decode()}~",
+                "identity": secrets.token_hex(8),
+            }
         client = _core.RedisClient(
             host=address.host,
             port=address.port,
@@ -277,10 +295,11 @@ class RedisTier:
             password=address.password,
             database=address.database,
             timeout_s=self._timeout,
-            tracking=tracking,
+            tracking=holder is not None,
             ping_interval_s=1.0,
             max_in_flight=self._max_in_flight,
-            max_reply_bytes=max(self._max_value_bytes + (1 << 20), 64 << 20),
+            max_reply_bytes=max(self._max_value_bytes + (32 << 20), 64 << 20),
+            **beside,
         )
         if self._closed:
             client.close()
@@ -288,21 +307,124 @@ class RedisTier:
         return client
 
     def _spell(self, key: Any) -> bytes:
-        return spell(self._namespace, "", encode_key(key))
+        return spell(self._namespace, "", encode_equal(key))
 
     def _run(self, commands: Commands) -> list[Any]:
+        return self._do(_one(commands))
+
+    async def _arun(self, commands: Commands) -> list[Any]:
+        return await self._ado(_one(commands))
+
+    def _do(self, steps: Steps[_R]) -> _R:
         try:
-            return raise_errors(self._client.call(commands)[0])
+            return self._link.run(steps)
         except (BackendUnavailable, ProtocolError):
             self._unavailable += 1
             raise
 
-    async def _arun(self, commands: Commands) -> list[Any]:
+    async def _ado(self, steps: Steps[_R]) -> _R:
         try:
-            return raise_errors((await self._client.start(commands))[0])
+            return await self._link.arun(steps)
         except (BackendUnavailable, ProtocolError):
             self._unavailable += 1
             raise
+
+    # -- What the operations are made of
+
+    def _get(self, key: Any, default: Any) -> Steps[Any]:
+        name = self._spell(key)
+        answer: Answer = yield Ask([("GET", name)])
+        value = self._open(answer.replies[0])
+        if value is not None and value.tags:
+            answer = yield Ask([("MGET", *value.tags)])
+            if any(end is None or end >= value.stamp for end in answer.replies[0]):
+                value = None
+        return self._read(name, None if value is None else value.data, default)
+
+    def _set(self, key: Any, value: Any, ttl: Ttl, tags: Iterable[str]) -> Steps[None]:
+        name = self._spell(key)
+        command = self._storing(self._link, name, value, self._lifetime(ttl), self._spell_tags(tags))
+        try:
+            yield Ask([command])
+        finally:
+            self._tell(name)
+
+    def _delete(self, key: Any) -> Steps[bool]:
+        name = self._spell(key)
+        try:
+            answer: Answer = yield Ask([self._dropping(self._link, {name: FOREVER}, NOBODY)])
+        finally:
+            self._tell(name)
+        return bool(answer.replies[0])
+
+    def _invalidate(self, tags: Iterable[str]) -> Steps[int]:
+        records = self._spell_tags(tags)
+        try:
+            answer: Answer = yield Ask([self._ending(self._link, records, b"", NOBODY)])
+        finally:
+            for record in records:
+                self._tell(record)
+        return (yield from self._reclaiming(self._link, records, answer))
+
+    def _tell(self, name: bytes) -> None:
+        for front in list(self._fronts):
+            front._changed(name)
+
+    # -- For this package: what a front does by the same rules, over a connection of its own
+
+    def _open(self, record: bytes | None) -> Value | None:
+        """The value in *record*; one that nobody of us wrote is counted."""
+        if record is None:
+            return None
+        value = read_value(record)
+        if value is None and holder_of(record) is None:
+            self._unreadable += 1
+        return value
+
+    def _storing(
+        self,
+        link: Link,
+        name: bytes,
+        value: Any,
+        lifetime: float | None,
+        tags: tuple[bytes, ...],
+        *,
+        scope: tuple[bytes, ...] = (),
+        token: bytes = b"",
+        stamp: bytes = b"",
+    ) -> Command:
+        """The command that stores *value*: by hand, or for the load that holds *token* since *stamp*.
+
+        *scope* are tags of which nobody asks how many values bear them.
+        """
+        milliseconds = 0 if lifetime is None else max(1, round(lifetime * 1000))
+        head = head_of(tags + scope) + self._codec.encode(name, value)
+        names = (name, renewal_of(name), *tags, *scope)
+        return link.script(STORE, names, token, stamp, milliseconds, head, len(tags), _RECORD_LIFE_MS)
+
+    def _dropping(self, link: Link, stamps: dict[bytes, bytes], ident: str) -> Command:
+        """The command by which *ident* deletes names up to their *stamps*."""
+        return link.script(DROP, tuple(stamps), self._news_channel, ident, *stamps.values())
+
+    def _ending(self, link: Link, records: tuple[bytes, ...], stamp: bytes, ident: str) -> Command:
+        """The command by which *ident* ends tags as of *stamp*, or as of now."""
+        names = (self._last_end, *records)
+        return link.script(END_TAGS, names, self._news_channel, ident, stamp, _RECORD_LIFE_MS, _AT_ONCE)
+
+    def _reclaiming(self, link: Link, records: tuple[bytes, ...], answer: Answer) -> Steps[int]:
+        """Delete the values of ended tags that are too many for one step; how many all were."""
+        count, _, *indexes = answer.replies[0]
+        for record, index in zip(records, indexes, strict=True):
+            left = 1 if index else 0
+            while left:
+                step: Answer = yield Ask([link.script(RECLAIM, (index, record), _STEP)])
+                gone, left = step.replies[0]
+                count += gone
+        return int(count)
+
+    def _is_entry(self, name: bytes) -> bool:
+        """Whether *name*, of this namespace, is that of a value, and not of what is kept beside them."""
+        return name.startswith(self._prefix) and is_encoded(name[len(self._prefix) :])
 
     def _read(self, name: bytes, data: bytes | None, default: Any) -> Any:
         """The value in *data*, counted as a hit, or *default*, counted as a miss."""
@@ -320,23 +442,22 @@ class RedisTier:
     def _lifetime(self, ttl: Ttl) -> float | None:
         return self._ttl if ttl is UNSET else seconds("ttl", ttl)
 
-    def _storing(self, name: bytes, value: Any, ttl: Ttl, tags: Iterable[str]) -> Commands:
-        lifetime = self._lifetime(ttl)
-        milliseconds = 0 if lifetime is None else max(1, round(lifetime * 1000))
-        data = self._codec.encode(name, value)
-        noted = [self._spell_tag(tag) for tag in tags]
-        if noted:
-            return [("EVAL", _SET_TAGGED, 1 + len(noted), name, *noted, data, milliseconds)]
-        return [("SET", name, data, "PX", milliseconds) if milliseconds else ("SET", name, data)]
-
-    def _dropping(self, tags: Iterable[str]) -> tuple[bytes | str | int, ...]:
-        names = [self._spell_tag(tag) for tag in tags]
-        return ("EVAL", _DROP_TAGGED, len(names), *names)
+    def _spell_tags(self, tags: Iterable[str]) -> tuple[bytes, ...]:
+        """The names of the tags' records, each once."""
+        return tuple(dict.fromkeys(self._spell_tag(tag) for tag in tags))
 
     def _spell_tag(self, tag: str) -> bytes:
         if not isinstance(tag, str):
             raise TypeError(f"tag {tag!r}: expected str")
         return spell(self._namespace, "@", encode_key(tag))
+
+    def _spell_scope(self, scope: str) -> bytes:
+        return spell(self._namespace, "%", encode_key(scope))
+
+
+def _one(commands: Commands) -> Steps[list[Any]]:
+    answer: Answer = yield Ask(commands)
+    return answer.replies
 
 
 _SUMMED = (
@@ -350,18 +471,6 @@ _SUMMED = (
     "flushes",
     "in_flight",
 )
-
-
-def _is_namespace(name: str) -> bool:
-    return name.isprintable() and 0 < len(name) <= 100
-
-
-def raise_errors(replies: list[Any]) -> list[Any]:
-    """*replies*, unless one of them is an error of the server's: then that is raised."""
-    for reply in replies:
-        if isinstance(reply, Exception):
-            raise reply
-    return replies
 
 
 _tiers: weakref.WeakSet[RedisTier] = weakref.WeakSet()

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import os
-import re
-import threading
 import warnings
 import weakref
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-from .. import _core
 from .._base._durations import seconds
 from .._base._registry import register_cache
 from .._base._stats import CacheStats, Ttl
 from ..cache import Cache
 from ..errors import CacheError, ConfigurationError
-from ._redis import UNSET, Commands, RedisTier, raise_errors
+from ._debts import Debts
+from ._front import Memory
+from ._lease import LEASE_MS, Holder, Lease, renewal_of
+from ._link import Answer, Ask, Link, Pause, Steps
+from ._records import FOREVER, Value, holder_of, stamp_of
+from ._redis import UNSET, RedisTier
+from ._scripts import LOOK
 
 __all__ = ["TieredCache"]
 
+Found = tuple[bool, Any, bool, Lease | None]
+"""Whether there is a value, the value, whether it is stale, and the right to load a newer one."""
+Terms = tuple[float | None, float, tuple[str, ...], float]
+"""For how long a value is fresh, and then stale, seconds; its tags; and how long its load took."""
+
 _MISSING: Any = object()
+_TURN = 0.001
+"""How long a waiter sleeps between looks at the news, seconds."""
+_TURNS_A_SIGN = 20
+"""How often it asks whether the holder lives, in turns."""
+_TURNS = 100
+"""How long it believes the holder's lease without a look at it, in turns."""
 
 
 class TieredCache:
@@ -28,10 +42,22 @@ class TieredCache:
 
     What is kept in memory stays true: Redis announces each change of a value that was read through here,
     by whatever client, and the entry is dropped before it is served again. When a connection is lost,
-    everything kept is dropped. While Redis is away the memory serves alone, with a warning once, and
-    deletions are made good before Redis is read again; entries then live for at most *memory_ttl*.
+    everything kept is dropped. A change by this process ends what is kept before it returns.
 
-    ``@cached(cache=TieredCache(memory, shared))`` uses it, for sync and for coroutine functions.
+    ``@cached(cache=TieredCache(memory, shared))`` uses it, for sync and for coroutine functions. A key that
+    several processes miss is loaded by one; the others wait, and load it themselves if that one dies or
+    fails. A load that began before its key was set, deleted or invalidated, by whomever, is stored nowhere.
+
+    While Redis is away, or refuses to write, the memory serves alone, with a warning once, and entries live
+    for at most *memory_ttl*. What is deleted or invalidated meanwhile is owed: nothing older is believed
+    from then on, and Redis is told as soon as it takes it, without harm to what others stored later.
+    Another process that reaches Redis may see the old values until then.
+
+    Bounds: another process sees a change as soon as the server's announcement arrives, at once in good times;
+    a connection over which nothing comes any more is noticed, and everything kept is dropped, within 3
+    seconds, and so is ``SWAPDB``, which Redis does not announce, within one. A replica that takes over
+    without the master's last writes (replication is asynchronous) has lost what they promised, deletions
+    included.
 
     Args:
         memory: holds the values in this process. What this cache puts there belongs to it.
@@ -61,20 +87,17 @@ class TieredCache:
         self._memory = memory
         self._shared = shared
         self._ttl = shared._ttl if ttl is UNSET else seconds("ttl", ttl)
-        self._memory_ttl = seconds("memory_ttl", memory_ttl)
         self._name = name
-        self._client = shared._connect(tracking=True)
-        self._keys: dict[bytes, Any] = {}  # of what may be in memory, by its name in Redis
-        self._keys_limit = 1024
-        self._news_seen = 0
-        self._lock = threading.RLock()
-        self._owed: dict[bytes, object] = {}  # names whose deletion Redis has not heard of
-        self._owed_tags: dict[str, object] = {}
-        self._owes_everything = False  # more deletions than could be remembered
+        self._holder = Holder(shared._life_channel)
+        self._client = shared._connect(self._holder)
+        self._link = Link(self._client)
+        self._kept = Memory(memory, self._client, seconds("memory_ttl", memory_ttl))
+        self._debts = Debts(shared, self._link, self._holder.ident, self._LONGEST_DEBT)
         self._misses = self._shared_hits = 0
         self._warned = False
-        if not memory._follow(self._client.feed(), self._catch_up):
+        if not memory._follow(self._client.feed(), self._kept.catch_up):
             raise ConfigurationError(f"memory={memory!r}: expected a Cache that no other TieredCache uses")
+        shared._fronts.add(self)
         register_cache(self)
         _tiered.add(self)
 
@@ -110,85 +133,50 @@ class TieredCache:
         value = self._memory.get(key, _MISSING)
         if value is not _MISSING:
             return value
-        found = self._look_behind(key, 0.0, 0.0)
-        return default if found is None else found[0]
+        value = self._link.run(self._find(key))
+        return default if value is _MISSING else value
 
     async def aget(self, key: Any, default: Any = None) -> Any:
         """:meth:`get` without blocking the event loop."""
         value = self._memory.get(key, _MISSING)
         if value is not _MISSING:
             return value
-        found = await self._alook_behind(key, 0.0, 0.0)
-        return default if found is None else found[0]
+        value = await self._link.arun(self._find(key))
+        return default if value is _MISSING else value
 
     def set(self, key: Any, value: Any, *, ttl: Ttl = UNSET, tags: Iterable[str] = ()) -> None:
         """Store *value* in Redis, for *ttl* or the cache's own time to live; in memory while Redis is away.
 
-        Memory takes the value with the next :meth:`get`, when Redis has said that it stands.
+        Memory takes the value with the next :meth:`get`, when Redis has said that it stands. *tags* are those
+        of this value: tags that an older one was given are not.
 
         Raises:
             SerializationError: *key* or *value* cannot be carried; nothing was sent or kept.
         """
-        self._store_behind(key, value, self._lifetime(ttl), 0.0, tags, 0.0)
+        self._link.run(self._set(key, value, ttl, tags))
 
     async def aset(self, key: Any, value: Any, *, ttl: Ttl = UNSET, tags: Iterable[str] = ()) -> None:
         """:meth:`set` without blocking the event loop."""
-        await self._astore_behind(key, value, self._lifetime(ttl), 0.0, tags, 0.0)
+        await self._link.arun(self._set(key, value, ttl, tags))
 
     def delete(self, key: Any) -> bool:
         """Forget *key* here and in Redis; whether there was something to forget.
 
-        While Redis is away the deletion is owed, and made good before anything is read from it again.
+        While Redis is away the deletion is owed; nothing older is believed from now on.
         """
-        name, here = self._forget(key)
-        try:
-            return bool((self._run([("DEL", name)]))[0]) or here
-        except CacheError as error:
-            self._warn(error)
-            self._owe(name)
-            return here
-        finally:
-            self._forget(key)  # also a load that has read Redis in between
+        return self._link.run(self._delete(key))
 
     async def adelete(self, key: Any) -> bool:
         """:meth:`delete` without blocking the event loop."""
-        name, here = self._forget(key)
-        try:
-            return bool((await self._arun([("DEL", name)]))[0]) or here
-        except CacheError as error:
-            self._warn(error)
-            self._owe(name)
-            return here
-        finally:
-            self._forget(key)  # also a load that has read Redis in between
+        return await self._link.arun(self._delete(key))
 
     def invalidate_tags(self, *tags: str) -> int:
         """Forget every entry that carries one of *tags*; how many were known to. As :meth:`delete`."""
-        if not tags:
-            return 0
-        command = self._shared._dropping(tags)
-        self._memory.invalidate_tags(*tags)  # loads under way, and failures that are remembered
-        try:
-            names = self._run([command])[0]
-        except CacheError as error:
-            return self._owe_tags(tags, error)
-        finally:
-            self._memory.invalidate_tags(*tags)  # loads that have read Redis in between
-        return self._drop(names)
+        return self._link.run(self._invalidate(tags)) if tags else 0
 
     async def ainvalidate_tags(self, *tags: str) -> int:
         """:meth:`invalidate_tags` without blocking the event loop."""
-        if not tags:
-            return 0
-        command = self._shared._dropping(tags)
-        self._memory.invalidate_tags(*tags)
-        try:
-            names = (await self._arun([command]))[0]
-        except CacheError as error:
-            return self._owe_tags(tags, error)
-        finally:
-            self._memory.invalidate_tags(*tags)
-        return self._drop(names)
+        return await self._link.arun(self._invalidate(tags)) if tags else 0
 
     def stats(self) -> CacheStats:
         """Figures of both tiers together: a hit is a hit of either, a miss is one of both."""
@@ -213,7 +201,9 @@ class TieredCache:
     def close(self) -> None:
         """Close this cache's connections, and drop what is kept. The tier stays open."""
         self._client.close()
-        self._catch_up()
+        self._debts.close()
+        self._shared._fronts.discard(self)
+        self._kept.catch_up()
         self._memory._follow(None, None)
 
     async def aclose(self) -> None:
@@ -222,145 +212,292 @@ class TieredCache:
 
     # -- For cached functions, which have looked in memory themselves
 
-    def _look_behind(self, key: Any, stale: float, load: float) -> tuple[Any, bool] | None:
-        """The value in Redis, and whether only *stale* seconds of its life are left; ``None`` for none.
+    def _look_behind(self, key: Any, cause: int, stale: float, load: float) -> Found:
+        """What is behind the memory, and the right to load what is not there.
 
-        It is put into memory, where early refresh reckons with *load*, what making it takes.
+        A value is put into memory, where early refresh reckons with *load*, what making it takes. One with
+        only *stale* seconds of its life left is stale. *cause* is _core's: 0 for a miss, 1 for the renewal
+        of what is there, 2 for a refresh that takes nothing but what it loads.
         """
+        return self._link.run(self._look(key, cause, stale, load))
+
+    async def _alook_behind(self, key: Any, cause: int, stale: float, load: float) -> Found:
+        return await self._link.arun(self._look(key, cause, stale, load))
+
+    def _store_behind(self, key: Any, value: Any, terms: Terms, lease: Lease, scope: str) -> None:
+        """Store what was loaded under *lease*, to be ended with *scope*, unless something overtook it."""
+        self._link.run(self._store(key, value, terms, lease, scope))
+
+    async def _astore_behind(self, key: Any, value: Any, terms: Terms, lease: Lease, scope: str) -> None:
+        await self._link.arun(self._store(key, value, terms, lease, scope))
+
+    def _withdraw(self, key: Any, lease: Lease) -> None:
+        """Take back what was stored under *lease*: it was overtaken in this process alone."""
+        self._link.run(self._take_back(key, lease))
+
+    async def _awithdraw(self, key: Any, lease: Lease) -> None:
+        await self._link.arun(self._take_back(key, lease))
+
+    def _end_scope(self, scope: str) -> None:
+        """Forget everything that was stored with *scope*."""
+        self._link.run(self._end_tags((self._shared._spell_scope(scope),)))
+
+    # -- Reading
+
+    def _find(self, key: Any) -> Steps[Any]:
         name = self._shared._spell(key)
         try:
-            self._pay()
-            answer = self._client.call([("GET", name), ("PTTL", name)], name)
+            value = None
+            payments = -1
+            while payments != self._debts.payments:
+                payments = self._debts.payments
+                answer: Answer = yield Ask([("GET", name), ("PTTL", name)], name)
+                record, left_ms = answer.replies
+                value = yield from self._admit(name, self._shared._open(record))
         except CacheError as error:
             self._miss_without_redis(error)
+            return _MISSING
+        made = self._shared._read(name, None if value is None else value.data, _MISSING)
+        if value is None or made is _MISSING:
+            self._misses += 1
+            return _MISSING
+        self._shared_hits += 1
+        self._keep(key, name, made, value, answer, left_ms, 0.0, 0.0)
+        return made
+
+    def _admit(self, name: bytes, value: Value | None) -> Steps[Value | None]:
+        """*value*, if it is not one whose end is owed, or whose tags have ended."""
+        self._kept.catch_up()  # also with what we have paid ourselves
+        if value is None or self._debts.covers(name, value):
             return None
-        return self._accept(key, name, answer, stale, load)
-
-    async def _alook_behind(self, key: Any, stale: float, load: float) -> tuple[Any, bool] | None:
-        name = self._shared._spell(key)
-        try:
-            await self._apay()
-            answer = await self._client.start([("GET", name), ("PTTL", name)], name)
-        except CacheError as error:
-            self._miss_without_redis(error)
-            return None
-        return self._accept(key, name, answer, stale, load)
-
-    def _store_behind(
-        self, key: Any, value: Any, ttl: float | None, stale: float, tags: Iterable[str], load: float
-    ) -> None:
-        """Store *value* in Redis, to be fresh for *ttl* seconds and then stale for as many."""
-        lifetime = None if ttl is None else ttl + stale
-        name, commands = self._prepare(key, value, lifetime, tags)
-        try:
-            self._run(commands)
-        except CacheError as error:
-            self._keep_alone(key, name, value, lifetime, stale, load, error)
-        else:
-            self._owed.pop(name, None)
-
-    async def _astore_behind(
-        self, key: Any, value: Any, ttl: float | None, stale: float, tags: Iterable[str], load: float
-    ) -> None:
-        lifetime = None if ttl is None else ttl + stale
-        name, commands = self._prepare(key, value, lifetime, tags)
-        try:
-            await self._arun(commands)
-        except CacheError as error:
-            self._keep_alone(key, name, value, lifetime, stale, load, error)
-        else:
-            self._owed.pop(name, None)
-
-    # -- Memory
-
-    def _catch_up(self) -> None:
-        """Drop from memory what was announced as changed. Called before a hit when there is news."""
-        with self._lock:
-            arrived = self._client.arrived()
-            if arrived == self._news_seen:
-                return
-            flush, names = self._client.take_news()
-            self._drop(list(self._keys) if flush else names)
-            self._news_seen = arrived
-
-    def _drop(self, names: Iterable[bytes]) -> int:
-        count = 0
-        for name in names:
-            count += 1
-            key = self._keys.pop(name, _MISSING)
-            if key is not _MISSING:
-                self._memory.delete(key)
-        return count
-
-    def _forget(self, key: Any) -> tuple[bytes, bool]:
-        name = self._shared._spell(key)
-        self._keys.pop(name, None)
-        return name, self._memory.delete(key)
+        for record in value.tags:
+            end = self._kept.end_of(record)
+            if end is None:
+                answer: Answer = yield Ask([("GET", record)], record)
+                end = answer.replies[0]
+                self._kept.note_end(record, end, answer.fill)
+            if end is None or end >= value.stamp:
+                return None
+        return value
 
     def _keep(
         self,
         key: Any,
         name: bytes,
-        value: Any,
-        lifetime: float | None,
+        made: Any,
+        value: Value,
+        answer: Answer,
+        left_ms: int,
         stale: float,
         load: float,
-        fill: _core.RedisFill,
     ) -> None:
-        """Put *value* in memory, unless news of *name* came since *fill* began."""
-        self._catch_up()  # what was announced before says nothing about this value
-        bounds = [bound for bound in (lifetime, self._memory_ttl) if bound is not None]
-        fresh = None if lifetime is None else round((lifetime - stale) * 1e9)
-        longest = round(min(bounds) * 1e9) if bounds else None
-        self._keys[name] = key
+        # -2: it expired between two commands. -1: it never does.
+        left = None if left_ms == -1 else left_ms / 1000 - answer.age
+        if answer.fill is not None and (left is None or left > 0):
+            life = (left, 0.0 if left is None else stale, load)
+            self._kept.keep(key, name, made, answer.fill, life=life, tags=value.tags, stamp=value.stamp)
+
+    # -- Loading
+
+    def _look(self, key: Any, cause: int, stale: float, load: float) -> Steps[Found]:
+        shared = self._shared
+        name = shared._spell(key)
+        names = (name, renewal_of(name), shared._last_end)
+        token = self._holder.token(self._link)
+        stale_ms = round(stale * 1000)
+        dead = b""
         try:
-            self._memory._fill(key, value, fresh, round(stale * 1e9), longest, round(load * 1e9))
-        finally:
-            if not fill.keep():
-                self._forget(key)
-        if len(self._keys) > self._keys_limit:
-            for known, held in list(self._keys.items()):
-                if held not in self._memory:
-                    self._keys.pop(known, None)
-            self._keys_limit = max(1024, 2 * len(self._keys))
-
-    # -- Redis
-
-    def _run(self, commands: Commands) -> list[Any]:
-        return raise_errors(self._client.call(commands)[0])
-
-    async def _arun(self, commands: Commands) -> list[Any]:
-        return raise_errors((await self._client.start(commands))[0])
-
-    def _accept(
-        self, key: Any, name: bytes, answer: tuple[list[Any], Any, float], stale: float, load: float
-    ) -> tuple[Any, bool] | None:
-        (data, left_ms), fill, age = answer
-        for reply in (data, left_ms):
-            if isinstance(reply, CacheError):
-                self._miss_without_redis(reply)
-                return None
-        value = self._shared._read(name, data, _MISSING)
-        if value is _MISSING:
-            self._misses += 1
-            return None
+            while True:
+                payments = self._debts.payments
+                command = self._link.script(LOOK, names, token, LEASE_MS, cause, stale_ms, dead)
+                answer: Answer = yield Ask([command], name)
+                what, record, left_ms, time, *refused = answer.replies[0]
+                if what == b"L":
+                    dead = yield from self._wait(record, answer)
+                    continue
+                if what in (b"G", b"N"):
+                    shared._open(record)
+                    return self._begin(key, name, token, time, answer, refused)
+                value = yield from self._admit(name, shared._open(record))
+                if payments != self._debts.payments:
+                    continue
+                made = shared._read(name, None if value is None else value.data, _MISSING)
+                if value is not None and made is not _MISSING:
+                    break
+                dead = record[2:18]
+        except CacheError as error:
+            self._miss_without_redis(error)
+            return (
+                False,
+                None,
+                False,
+                Lease(self, key, name, token, b"", self._client.begin_away(name), alone=True),
+            )
         self._shared_hits += 1
-        # -2: it expired between the two commands. -1: it never does.
-        left = None if left_ms == -1 else left_ms / 1000 - age
-        if fill is not None and (left is None or left > 0):
-            self._keep(key, name, value, left, 0.0 if left is None else stale, load, fill)
-        return value, left is not None and stale > 0 and left <= stale
+        lease = None
+        if what == b"R":
+            lease = Lease(self, key, name, token, time, None, alone=False)
+        if cause == 0:
+            self._keep(key, name, made, value, answer, left_ms, stale, load)
+        return cause != 2, made, lease is not None, lease
 
-    def _lifetime(self, ttl: Ttl) -> float | None:
-        return self._ttl if ttl is UNSET else seconds("ttl", ttl)
+    def _begin(
+        self, key: Any, name: bytes, token: bytes, time: bytes, answer: Answer, refused: list[bytes]
+    ) -> Found:
+        self._misses += 1
+        if refused:
+            self._warn(CacheError(f"redis answered: {refused[0].decode('ascii', 'replace')}"))
+        lease = Lease(self, key, name, token, time, answer.fill, alone=bool(refused))
+        return False, None, False, lease
 
-    def _prepare(
-        self, key: Any, value: Any, lifetime: float | None, tags: Iterable[str]
-    ) -> tuple[bytes, Commands]:
+    def _wait(self, record: bytes, answer: Answer) -> Steps[bytes]:
+        """Wait while another process loads: its token if it died, ``b""`` when there is something to see."""
+        holder = holder_of(record) or b""
+        channel = self._holder.channel_of(holder)
+        for turn in range(1, _TURNS + 1):
+            yield Pause(_TURN)
+            if answer.fill is None or not answer.fill.holds():
+                return b""  # announced as changed
+            if channel is not None and turn % _TURNS_A_SIGN == 0:
+                sign: Answer = yield Ask([("PUBSUB", "NUMSUB", channel)])
+                if sign.replies[0][1] == 0:
+                    return holder
+        return b""
+
+    def _store(self, key: Any, value: Any, terms: Terms, lease: Lease, scope: str) -> Steps[None]:
+        ttl, stale, tags, load = terms
+        shared = self._shared
+        name = shared._spell(key)
+        lifetime = None if ttl is None else ttl + stale
+        spelled, scopes = shared._spell_tags(tags), (shared._spell_scope(scope),)
+        command = shared._storing(
+            self._link, name, value, lifetime, spelled, scope=scopes, token=lease.token, stamp=lease.stamp
+        )
+        fill, stamp = lease.fill, None
+        if not lease.is_alone:
+            try:
+                answer: Answer = yield Ask([command], name, (name, *spelled, *scopes))
+            except CacheError as error:
+                self._warn(error)
+                fill = None
+            except BaseException:  # what is in memory may be older than what will be there
+                self._client.post([("PING",)], [name, *spelled, *scopes])
+                raise
+            else:
+                stored, _, stamp, *touched = answer.replies[0]
+                self._touch(touched)
+                fill = answer.fill if stored else None
+        lease.used()
+        if fill is not None:
+            life = (lifetime, stale, load)
+            self._kept.keep(key, name, value, fill, life=life, tags=spelled + scopes, stamp=stamp)
+
+    def _touch(self, records: list[bytes]) -> None:
+        """Forget *records* of tags that this cache has changed: Redis does not announce that to us."""
+        for record in records:
+            self._kept.changed(record)
+
+    def _take_back(self, key: Any, lease: Lease) -> Steps[None]:
         name = self._shared._spell(key)
-        commands = self._shared._storing(name, value, lifetime, tags)
-        self._forget(key)
-        return name, commands
+        self._kept.forget(key, name)
+        if not lease.stamp:
+            return
+        try:
+            yield Ask([self._dropping(name, lease.stamp)], None, (name,))
+        except CacheError as error:
+            self._warn(error)
+            self._debts.owe(name, lease.stamp)
+            self._debts.pay()
+
+    # -- Changing
+
+    def _set(self, key: Any, value: Any, ttl: Ttl, tags: Iterable[str]) -> Steps[None]:
+        shared = self._shared
+        lifetime = self._ttl if ttl is UNSET else seconds("ttl", ttl)
+        name, spelled = shared._spell(key), shared._spell_tags(tags)
+        command = shared._storing(self._link, name, value, lifetime, spelled)
+        began = self._latest()
+        self._kept.forget(key, name)
+        try:
+            try:
+                answer: Answer = yield Ask([command], None, (name,))
+                self._touch(answer.replies[0][3:])
+                return
+            except CacheError:
+                raise
+            except BaseException:
+                self._client.post([("PING",)], spelled)
+                raise
+            finally:
+                self._kept.forget(key, name)  # also what has read Redis in between
+        except CacheError as error:
+            self._warn(error)
+            self._debts.owe(name, began)  # Redis may hold an older value
+        try:
+            fill = self._client.begin_away(name)
+            if fill is None:  # it is there, and refuses
+                answer = yield Ask([("EXISTS", name)], name)
+                fill = answer.fill
+            if fill is not None:
+                self._kept.keep(key, name, value, fill, life=(lifetime, 0.0, 0.0), tags=spelled)
+        except CacheError as error:
+            self._warn(error)
+        finally:
+            self._debts.pay()
+
+    def _delete(self, key: Any) -> Steps[bool]:
+        name = self._shared._spell(key)
+        asked = self._latest()
+        here = self._kept.forget(key, name)
+        try:
+            answer: Answer = yield Ask([self._dropping(name, FOREVER)], None, (name,))
+            return bool(answer.replies[0]) or here
+        except CacheError as error:
+            self._warn(error)
+            self._debts.owe(name, asked)
+            self._debts.pay()
+            return here
+        finally:
+            self._kept.forget(key, name)  # also what has read Redis in between
+
+    def _dropping(self, name: bytes, stamp: bytes) -> Any:
+        return self._shared._dropping(self._link, {name: stamp}, self._holder.ident)
+
+    def _invalidate(self, tags: tuple[str, ...]) -> Steps[int]:
+        records = self._shared._spell_tags(tags)
+        self._memory.invalidate_tags(*tags)  # loads under way, and failures that are remembered
+        try:
+            return (yield from self._end_tags(records))
+        finally:
+            self._memory.invalidate_tags(*tags)  # loads that have read Redis in between
+
+    def _end_tags(self, records: tuple[bytes, ...]) -> Steps[int]:
+        asked = self._latest()
+        try:
+            answer: Answer = yield Ask(
+                [self._shared._ending(self._link, records, b"", self._holder.ident)], None, records
+            )
+        except CacheError as error:
+            self._warn(error)
+            for record in records:
+                self._debts.owe_tag(record, asked)
+            self._debts.pay()
+            return 0
+        finally:
+            for record in records:
+                self._kept.changed(record)
+        try:
+            return (yield from self._shared._reclaiming(self._link, records, answer))
+        except CacheError:
+            return int(answer.replies[0][0])
+
+    def _latest(self) -> bytes:
+        """The stamp that nothing from before this moment exceeds."""
+        return stamp_of(self._client.latest_server_time())
+
+    def _changed(self, name: bytes) -> None:
+        """The tier itself, in this process, changed what lies under *name*."""
+        self._kept.changed(name)
 
     # -- While Redis is away
 
@@ -378,98 +515,14 @@ class TieredCache:
         self._misses += 1
         self._warn(error)
 
-    def _keep_alone(
-        self,
-        key: Any,
-        name: bytes,
-        value: Any,
-        lifetime: float | None,
-        stale: float,
-        load: float,
-        error: CacheError,
-    ) -> None:
-        self._warn(error)
-        self._owe(name)  # Redis may hold an older value
-        fill = self._client.begin_away(name)
-        if fill is not None:
-            self._keep(key, name, value, lifetime, stale, load, fill)
-
-    def _owe(self, name: bytes) -> None:
-        if len(self._owed) < self._LONGEST_DEBT:
-            self._owed[name] = object()
-        else:
-            self._owes_everything = True
-
-    def _owe_tags(self, tags: Iterable[str], error: CacheError) -> int:
-        self._warn(error)
-        if len(self._owed_tags) < self._LONGEST_DEBT:
-            self._owed_tags.update((tag, object()) for tag in tags)
-        else:
-            self._owes_everything = True
-        return self._drop(list(self._keys))  # which of them carry the tags, Redis alone knows
-
-    def _pay(self) -> None:
-        if not (self._owed or self._owed_tags or self._owes_everything):
-            return
-        steps = self._paying()
-        commands = next(steps, None)
-        while commands:
-            commands = _send(steps, self._run(commands))
-
-    async def _apay(self) -> None:
-        if not (self._owed or self._owed_tags or self._owes_everything):
-            return
-        steps = self._paying()
-        commands = next(steps, None)
-        while commands:
-            commands = _send(steps, await self._arun(commands))
-
-    def _paying(self) -> Generator[Commands, list[Any], None]:
-        """Yields the commands that make good what is owed; is sent their replies."""
-        while self._owed:
-            part = list(self._owed.items())[:_INSTALMENT]
-            yield [("DEL", *(name for name, _ in part))]
-            _strike(self._owed, part)
-        while self._owed_tags:
-            tags = list(self._owed_tags.items())[:_INSTALMENT]
-            yield [self._shared._dropping(tag for tag, _ in tags)]
-            _strike(self._owed_tags, tags)
-        if self._owes_everything:
-            pattern = re.sub(r"([*?\[\]\\^-])", r"\\\1", self._shared.namespace) + ":*"
-            cursor: Any = b"0"
-            while True:
-                [[cursor, names]] = yield [("SCAN", cursor, "MATCH", pattern, "COUNT", _INSTALMENT)]
-                if names:
-                    yield [("DEL", *names)]
-                if cursor == b"0":
-                    break
-            self._owes_everything = False
-
     # -- After a fork, in the child
 
     def _start_anew(self) -> None:
-        """The child has no connection yet, so nobody told it what changed: nothing kept is true."""
-        self._lock = threading.RLock()
-        self._drop(list(self._keys))
-        self._news_seen = 0
-        self._memory._follow(self._client.feed(), self._catch_up)
+        self._kept.start_anew()
+        self._debts.start_anew()
+        self._memory._follow(self._client.feed(), self._kept.catch_up)
 
 
-def _send(steps: Generator[Commands, list[Any], None], replies: list[Any]) -> Commands | None:
-    try:
-        return steps.send(replies)
-    except StopIteration:
-        return None
-
-
-def _strike(debt: dict[Any, object], paid: list[tuple[Any, object]]) -> None:
-    """Remove what was *paid* from *debt*, but for what has been owed again since."""
-    for item, token in paid:
-        if debt.get(item) is token:
-            del debt[item]
-
-
-_INSTALMENT = 500
 _tiered: weakref.WeakSet[TieredCache] = weakref.WeakSet()
 
 

@@ -441,7 +441,7 @@ def test_what_was_deleted_while_redis_was_away_stays_deleted() -> None:
 
 def _is_paid(cache: TieredCache) -> bool:
     cache.get("anything")
-    return not cache._owed and not cache._owed_tags
+    return not cache._debts
 
 
 def _stored(tier: RedisTier, key: str) -> bool:
@@ -464,7 +464,8 @@ def test_more_deletions_than_can_be_remembered_empty_the_namespace(
             for key in range(5):
                 tier.set(key, "old")
             for key in range(4):
-                cache._owe(tier._spell(key))
+                cache._debts.owe(tier._spell(key), cache._latest())
+            cache._debts.pay()
             assert [cache.get(key) for key in range(5)] == [None] * 5
             assert neighbour.get("k") == "stays"
         cache.close()
@@ -504,15 +505,15 @@ def test_one_memory_serves_one_tiered_cache(tier: RedisTier) -> None:
 
 def test_names_of_what_memory_has_dropped_are_forgotten(tier: RedisTier) -> None:
     cache = TieredCache(Cache(10), tier)
-    cache._keys_limit = 20
+    cache._kept._limit = 20
     for i in range(100):
         tier.set(i, i)
         assert cache.get(i) == i
-    assert len(cache._keys) <= 1024
-    cache._keys_limit = 1
+    assert len(cache._kept._keys) <= 1024
+    cache._kept._limit = 1
     tier.set("last", 1)
     assert cache.get("last") == 1
-    assert len(cache._keys) <= 11
+    assert len(cache._kept._keys) <= 11
     cache.close()
 
 

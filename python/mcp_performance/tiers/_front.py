@@ -1,0 +1,147 @@
+"""What one process keeps in memory of what lies in Redis, and by which names it is dropped again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+from .. import _core
+from ..cache import Cache
+
+__all__ = ["Memory"]
+
+_MISSING: Any = object()
+_LATER = b":"
+"""Later than any stamp: of a tag that is not known."""
+
+
+class Memory:
+    """A :class:`Cache`, with the names in Redis of what may be in it. Safe from any thread.
+
+    An entry is put in while its fill holds, and has its names before and after that: whoever takes a name
+    away takes the entry too, and whoever changes a key ends its fills first.
+    """
+
+    def __init__(self, cache: Cache[Any, Any], client: _core.RedisClient, longest: float | None) -> None:
+        self._cache = cache
+        self._client = client
+        self._longest = longest
+        self._keys: dict[bytes, Any] = {}
+        self._tagged: dict[bytes, set[bytes]] = {}  # names of what bears a tag, by the name of its record
+        self._ends: dict[bytes, bytes] = {}  # what lies in those records
+        self._limit = 1024
+        self._news_seen = 0
+        self._lock = threading.RLock()
+
+    def catch_up(self) -> None:
+        """Drop what was announced as changed. Called before a hit when there is news."""
+        with self._lock:
+            arrived = self._client.arrived()
+            if arrived == self._news_seen:
+                return
+            flush, names = self._client.take_news()
+            if flush:
+                self.drop_all()
+            else:
+                self.drop(names)
+            self._news_seen = arrived
+
+    def drop(self, names: Iterable[bytes]) -> None:
+        """Drop what lies under *names* in Redis; with the name of a tag's record, all that bears the tag."""
+        for name in names:
+            self._ends.pop(name, None)
+            key = self._keys.pop(name, _MISSING)
+            if key is not _MISSING:
+                self._cache.delete(key)
+            for bearer in list(self._tagged.pop(name, ())):
+                self.changed(bearer)
+
+    def drop_all(self) -> None:
+        """Drop everything."""
+        self._ends.clear()
+        self.drop(list(self._keys))
+        self._tagged.clear()
+
+    def changed(self, name: bytes) -> None:
+        """This process changed what lies under *name*: end its fills, and drop it."""
+        self._client.changed(name)
+        self.drop((name,))
+
+    def forget(self, key: Any, name: bytes) -> bool:
+        """:meth:`changed`, also of an entry or a load that has no name as yet; whether there was an entry."""
+        self._client.changed(name)
+        self._keys.pop(name, None)
+        return self._cache.delete(key)
+
+    def end_of(self, record: bytes) -> bytes | None:
+        """What lies in the *record* of a tag, if that is known."""
+        return self._ends.get(record)
+
+    def note_end(self, record: bytes, end: bytes | None, fill: _core.RedisFill | None) -> None:
+        """Remember what lies in the *record* of a tag, unless news of it came since *fill* began."""
+        if fill is None:
+            return
+        self._ends[record] = _LATER if end is None else end
+        if not fill.keep():
+            self._ends.pop(record, None)
+
+    def name_failure(self, key: Any, name: bytes, fill: _core.RedisFill | None) -> None:
+        """A failure of *key* may be remembered; it must not be where news of it came since *fill* began."""
+        self._keys[name] = key
+        if fill is None or not fill.holds():
+            self.forget(key, name)
+
+    def keep(
+        self,
+        key: Any,
+        name: bytes,
+        value: Any,
+        fill: _core.RedisFill,
+        *,
+        life: tuple[float | None, float, float],
+        tags: tuple[bytes, ...] = (),
+        stamp: bytes | None = None,
+    ) -> None:
+        """Put *value* in, unless news of *name* or of one of *tags* came since *fill* began.
+
+        Args:
+            key: the caller's word for *name*.
+            life: seconds that are left in all, the last of them stale, and what a load takes.
+            stamp: from when *value* speaks; tags that ended then or later, or are not known, keep it out.
+                ``None`` if nobody but this process can end them.
+        """
+        self.catch_up()  # what was announced before says nothing about this value
+        lifetime, stale, load = life
+        bounds = [bound for bound in (lifetime, self._longest) if bound is not None]
+        fresh = None if lifetime is None else round((lifetime - stale) * 1e9)
+        longest = round(min(bounds) * 1e9) if bounds else None
+        self._keys[name] = key
+        for tag in tags:
+            self._tagged.setdefault(tag, set()).add(name)
+        if stamp is not None and any(self._ends.get(tag, _LATER) >= stamp for tag in tags):
+            return
+        try:
+            self._cache._fill(key, value, fresh, round(stale * 1e9), longest, round(load * 1e9), fill.holds)
+        finally:
+            self._keys[name] = key
+            if not fill.keep():
+                self.forget(key, name)
+        if len(self._keys) > self._limit:
+            self._prune()
+
+    def start_anew(self) -> None:
+        """In a forked child, which nobody told what changed: nothing kept is true."""
+        self._lock = threading.RLock()
+        self.drop_all()
+        self._news_seen = 0
+
+    def _prune(self) -> None:
+        for known, held in list(self._keys.items()):
+            if held not in self._cache:
+                self._keys.pop(known, None)
+        for tag, names in list(self._tagged.items()):
+            if not any(name in self._keys for name in list(names)):
+                self._ends.pop(tag, None)
+                self._tagged.pop(tag, None)
+        self._limit = max(1024, 2 * len(self._keys))

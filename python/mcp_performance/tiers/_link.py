@@ -1,0 +1,139 @@
+"""Work on a Redis server in steps, written once and run by threads and by event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from .. import _core
+from ..errors import CacheError
+from ._scripts import Command, Script, digest_of, in_full
+
+__all__ = ["Answer", "Ask", "Link", "Pause", "Steps", "raise_errors"]
+
+_R = TypeVar("_R")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Commands for the server."""
+
+    commands: list[Command]
+    fill_key: bytes | None = None
+    """The key whose value may be kept in memory afterwards."""
+    changes: tuple[bytes, ...] = ()
+    """The keys that the commands change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A wait, in which others run."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The server's replies to an :class:`Ask`, none of which is an error."""
+
+    replies: list[Any]
+    fill: _core.RedisFill | None
+    age: float
+    """Seconds since the commands were given, at most."""
+
+
+Steps = Generator[Ask | Pause, Any, _R]
+"""Yields what is to be done; is sent an :class:`Answer`, or thrown what it failed with."""
+
+
+class Link:
+    """A connection to one server, and what the server is known to know."""
+
+    def __init__(self, client: _core.RedisClient) -> None:
+        self.client = client
+        self._known: set[str] = set()  # digests of scripts that the server has run
+
+    def script(self, script: Script, names: tuple[bytes, ...], *arguments: bytes | str | int) -> Command:
+        """The command that runs *script*."""
+        command = script.by_digest(names, *arguments)
+        return command if script.digest in self._known else in_full(command)
+
+    def run(self, steps: Steps[_R]) -> _R:
+        """Take *steps* on this thread; what they return.
+
+        Raises:
+            CacheError: as from the steps; an error reply is one.
+        """
+        reply: Any = None
+        error: BaseException | None = None
+        while True:
+            try:
+                ask = steps.send(reply) if error is None else steps.throw(error)
+            except StopIteration as end:
+                result: _R = end.value
+                return result
+            reply = error = None
+            try:
+                if isinstance(ask, Pause):
+                    time.sleep(ask.seconds)
+                else:
+                    reply = self._call(ask)
+            except BaseException as failure:
+                error = failure
+
+    async def arun(self, steps: Steps[_R]) -> _R:
+        """:meth:`run` without blocking the event loop. Cancelled, it throws that into the steps."""
+        reply: Any = None
+        error: BaseException | None = None
+        while True:
+            try:
+                ask = steps.send(reply) if error is None else steps.throw(error)
+            except StopIteration as end:
+                result: _R = end.value
+                return result
+            reply = error = None
+            try:
+                if isinstance(ask, Pause):
+                    await asyncio.sleep(ask.seconds)
+                else:
+                    reply = await self._acall(ask)
+            except BaseException as failure:
+                error = failure
+
+    def _call(self, ask: Ask) -> Answer:
+        while True:
+            answer = self.client.call(ask.commands, ask.fill_key, ask.changes)
+            again = self._read(ask, answer)
+            if again is None:
+                return Answer(*answer)
+            ask = again
+
+    async def _acall(self, ask: Ask) -> Answer:
+        while True:
+            answer = await self.client.start(ask.commands, ask.fill_key, ask.changes)
+            again = self._read(ask, answer)
+            if again is None:
+                return Answer(*answer)
+            ask = again
+
+    def _read(self, ask: Ask, answer: tuple[list[Any], Any, float]) -> Ask | None:
+        """Raises the error replies in *answer*; what to ask instead if the server does not know a script."""
+        first, reply = ask.commands[0], answer[0][0]
+        if first[0] == "EVALSHA" and isinstance(reply, CacheError) and "NOSCRIPT" in str(reply):
+            self._known.discard(str(first[1]))
+            return Ask([in_full(first)], ask.fill_key, ask.changes)
+        raise_errors(answer[0])
+        if first[0] == "EVAL":
+            self._known.add(digest_of(str(first[1])))
+        return None
+
+
+def raise_errors(replies: list[Any]) -> list[Any]:
+    """*replies*, unless one of them is an error of the server's: then that is raised."""
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies
