@@ -90,7 +90,7 @@ class RequestMetrics:
     """Counts and times the requests of one application."""
     def __new__(cls) -> Self: ...
     def watch(self, send: Callable[[Any], Awaitable[None]], /) -> ResponseWatch: ...
-    def begin(self) -> None: ...
+    def begin(self, /) -> None: ...
     def end(
         self,
         method: str,
@@ -98,9 +98,9 @@ class RequestMetrics:
         scheme: str,
         status: int,
         error_type: str,
-        first_byte_seconds: float,
-        last_byte_seconds: float,
-        returned_seconds: float,
+        first_byte: float,
+        last_byte: float,
+        returned: float,
         /,
     ) -> None: ...
     def operation(self, method: str, name: str, system: str, error_type: str, seconds: float, /) -> None: ...
@@ -109,10 +109,10 @@ class RequestMetrics:
     ) -> None: ...
     def join(self, path: str, /) -> int: ...
     def record_lag(self, seconds: float, /) -> None: ...
-    def snapshot(self, /) -> dict[str, Any]: ...
     def snapshot(self, each: bool = False, /) -> dict[str, Any]: ...
 
 SEGMENT_BYTES: int
+
 SEGMENT_WORKERS: int
 
 def sweep_segments(directory: str, prefix: str) -> None: ...
@@ -465,6 +465,9 @@ class CachedFunction(Generic[_P, _R_co]):
 
     def cache_refresh(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co:
         """Call the function now and store its result, whatever is cached."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[..., Any], /) -> Any:
+        """The schema of a call of the function, which calls this."""
 
 def _set_figure_types(info: type[Any], stats: type[Any], /) -> None:
     """CacheInfo and CacheStats."""

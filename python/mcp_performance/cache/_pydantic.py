@@ -46,7 +46,11 @@ def _with_descriptions(function: Any) -> Any:
     return twin
 
 
-def _schema(self: Any, source: Any, handler: Callable[..., Any]) -> Any:
+def _schema(self: Any, source: Any, handler: Callable[..., Any], /) -> Any:
+    """__get_pydantic_core_schema__(self, source: Any, handler: Callable[..., Any], /) -> Any
+
+    The schema of a call of the function, which calls this.
+    """
     schema = handler.generate_schema(_with_descriptions(self.__wrapped__))  # type: ignore[attr-defined]
     call = schema
     while call.get("type") != "call":  # inside of definitions, for example
@@ -55,4 +59,4 @@ def _schema(self: Any, source: Any, handler: Callable[..., Any]) -> Any:
     return schema
 
 
-CachedFunction.__get_pydantic_core_schema__ = _schema  # type: ignore[attr-defined]
+CachedFunction.__get_pydantic_core_schema__ = _schema  # type: ignore[method-assign]

@@ -38,7 +38,6 @@ class Operations:
         """The result of *call*; it is counted under what *declared* says that *name* is."""
         self._monitor.join(self._workers)
         self._monitor.loop_lag.watch()
-        self._monitor.sampler.start()
         error, start = "", time.perf_counter()
         try:
             result = await call()

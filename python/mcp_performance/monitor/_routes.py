@@ -26,8 +26,8 @@ class RouteNames:
     Starlette and FastAPI leave the route in ``scope["route"]`` and what mounts consumed in
     ``scope["root_path"]``; the answer for each pair is remembered, within a bound. Where they leave no
     route (a mount of FastAPI, a middleware that copied the scope, an older Starlette), the declared routes of
-    *app* are asked which of them takes the path. Frameworks that leave none of this are asked before, one after
-    the other (``_READERS``).
+    *app* are asked which of them takes the path. Frameworks that leave none of this are asked before, one
+    after the other (``_READERS``).
     """
 
     def __init__(self, app: object = None) -> None:

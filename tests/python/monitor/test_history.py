@@ -229,12 +229,18 @@ async def test_a_clock_set_back_begins_anew() -> None:
     assert history.read(SECOND)["time"] == [500]
 
 
+def samplers(before: set[threading.Thread]) -> list[threading.Thread]:
+    """Those that were started since; monitors of earlier tests may not have been collected yet."""
+    return [one for one in threading.enumerate() if one.name == "mcp-history" and one not in before]
+
+
 def test_the_thread_ends_with_its_monitor() -> None:
+    before = set(threading.enumerate())
     monitor = PerformanceMonitor(caches=[], pools=[], tiers=[])
     monitor.sampler.start()
-    thread = next(one for one in threading.enumerate() if one.name == "mcp-history")
+    (thread,) = samplers(before)
     monitor.sampler.start()
-    assert sum(one.name == "mcp-history" for one in threading.enumerate()) == 1
+    assert samplers(before) == [thread]
     del monitor
     gc.collect()
     thread.join(30)
@@ -242,9 +248,10 @@ def test_the_thread_ends_with_its_monitor() -> None:
 
 
 def test_stop_ends_it_and_start_begins_again() -> None:
+    before = set(threading.enumerate())
     monitor = PerformanceMonitor(caches=[], pools=[], tiers=[])
     for _ in range(2):
         monitor.sampler.start()
-        assert any(one.name == "mcp-history" for one in threading.enumerate())
+        assert len(samplers(before)) == 1
         monitor.sampler.stop()
-        assert not any(one.name == "mcp-history" for one in threading.enumerate())
+        assert samplers(before) == []
