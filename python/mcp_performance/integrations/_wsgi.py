@@ -1,0 +1,73 @@
+"""One request of a WSGI application: begun, stamped and counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from ..monitor import PerformanceMonitor
+
+__all__ = ["UNMATCHED", "Body", "Exchange"]
+
+UNMATCHED = "_UNMATCHED"
+
+
+class Exchange:
+    """Counts one request when it ends, once; whatever the application leaves of it."""
+
+    def __init__(self, monitor: PerformanceMonitor, method: str, scheme: str) -> None:
+        self._requests = monitor.requests
+        self._method = method
+        self._scheme = scheme
+        self._ended = False
+        self.status = 500
+        self.route = UNMATCHED
+        self._first: float | None = None
+        self._start = time.perf_counter()
+        self._requests.begin()
+
+    def started(self, status: int) -> None:
+        """The response begins."""
+        self.status = status
+        self._first = time.perf_counter() - self._start
+
+    def end(self, error: str = "") -> None:
+        """Count it."""
+        if self._ended:
+            return
+        self._ended = True
+        took = time.perf_counter() - self._start
+        first = took if self._first is None else self._first
+        self._requests.end(self._method, self.route, self._scheme, self.status, error, first, took, took)
+
+
+class Body:
+    """What the application answered with, counted when the server has taken the last of it, or closes it."""
+
+    def __init__(self, parts: Iterable[bytes], end: Callable[[str], None]) -> None:
+        self._parts = parts
+        self._iterator: Iterator[bytes] = iter(parts)
+        self._end = end
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._iterator)
+        except StopIteration:
+            self._end("")
+            raise
+        except BaseException as raised:
+            self._end(type(raised).__name__)
+            raise
+
+    def close(self) -> None:
+        """Close what the application answered with."""
+        close: Any = getattr(self._parts, "close", None)
+        try:
+            if close is not None:
+                close()
+        finally:
+            self._end("")

@@ -1,0 +1,150 @@
+"""Django with the middleware and the cache, over WSGI and ASGI."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import types
+from typing import Any
+
+import django
+import pytest
+from django.conf import settings
+from django.http import HttpResponse, StreamingHttpResponse
+from django.urls import include, path, re_path
+
+from mcp_performance import PerformanceMonitor
+
+MONITOR = PerformanceMonitor(caches=(), pools=(), tiers=())
+
+
+def user(request: Any, number: int) -> HttpResponse:
+    return HttpResponse(str(number))
+
+
+async def later(request: Any, slug: str) -> HttpResponse:
+    await asyncio.sleep(0)
+    return HttpResponse(slug)
+
+
+def fails(request: Any) -> HttpResponse:
+    raise KeyError("no")
+
+
+def streams(request: Any) -> StreamingHttpResponse:
+    return StreamingHttpResponse([b"a", b"b"])
+
+
+urls: Any = types.ModuleType("mcp_performance_test_urls")
+urls.urlpatterns = [
+    path("users/<int:number>/", user),
+    path("shop/", include([path("later/<slug:slug>/", later)])),
+    path("fails/", fails),
+    path("streams/", streams),
+    re_path(r"^old/(?P<number>\d+)/$", user),
+]
+sys.modules[urls.__name__] = urls
+
+settings.configure(
+    SECRET_KEY="test",
+    ALLOWED_HOSTS=["*"],
+    ROOT_URLCONF=urls.__name__,
+    MIDDLEWARE=["mcp_performance.integrations.django.PerformanceMiddleware"],
+    MCP_PERFORMANCE_MONITOR=MONITOR,
+    CACHES={
+        "default": {"BACKEND": "mcp_performance.integrations.django.Cache", "LOCATION": "one"},
+        "same": {"BACKEND": "mcp_performance.integrations.django.Cache", "LOCATION": "one"},
+        "small": {
+            "BACKEND": "mcp_performance.integrations.django.Cache",
+            "LOCATION": "small",
+            "OPTIONS": {"MAX_ENTRIES": 10},
+            "TIMEOUT": None,
+        },
+    },
+)
+django.setup()
+
+from django.core.cache import cache, caches  # noqa: E402
+from django.test import AsyncClient, Client  # noqa: E402
+
+
+def counts() -> dict[tuple[str, str, int], int]:
+    routes = MONITOR.metrics()["requests"]["routes"]
+    return {(one["method"], one["route"], one["status"]): one["count"] for one in routes}
+
+
+PATHS = ["/users/7/", "/users/8/", "/shop/later/x/", "/fails/", "/none/", "/none2/", "/old/3/"]
+EXPECTED = {
+    ("GET", "/users/<int:number>/", 200): 2,
+    ("GET", "/shop/later/<slug:slug>/", 200): 1,
+    ("GET", "/fails/", 500): 1,
+    ("GET", "/old/(?P<number>\\d+)/$", 200): 1,
+    ("GET", "_UNMATCHED", 404): 2,
+    ("GET", "/streams/", 200): 1,
+}
+
+
+def grown(before: dict[tuple[str, str, int], int]) -> dict[tuple[str, str, int], int]:
+    return {key: count - before.get(key, 0) for key, count in counts().items() if count != before.get(key, 0)}
+
+
+def test_requests_over_wsgi_are_counted_by_the_declared_route() -> None:
+    before = counts()
+    client = Client(raise_request_exception=False)
+    for one in PATHS:
+        client.get(one)
+    assert b"".join(client.get("/streams/")) == b"ab"  # type: ignore[arg-type]
+    assert grown(before) == EXPECTED
+    assert MONITOR.metrics()["requests"]["active"] == 0
+
+
+async def test_requests_over_asgi_are_counted_by_the_declared_route() -> None:
+    before = counts()
+    client = AsyncClient(raise_request_exception=False)
+    for one in [*PATHS, "/streams/"]:
+        response = await client.get(one)
+        response.close()
+    assert grown(before) == EXPECTED
+
+
+def test_the_cache_does_what_djangos_own_do() -> None:
+    cache.clear()
+    assert cache.get("a", "none") == "none"
+    cache.set("a", {"list": [1]})
+    got = cache.get("a")
+    got["list"].append(2)
+    assert cache.get("a") == {"list": [1]}
+    assert caches["same"].get("a") == {"list": [1]}
+    assert (cache.add("a", 1), cache.add("b", 1)) == (False, True)
+    assert (cache.incr("b"), cache.decr("b", 2)) == (2, 0)
+    with pytest.raises(ValueError, match="not found"):
+        cache.incr("missing")
+    assert cache.get_or_set("c", lambda: 7) == 7
+    assert cache.get_many(["b", "c", "d"]) == {"b": 0, "c": 7}
+    assert cache.set_many({"d": 1, "e": None}) == []
+    assert ("e" in cache, cache.get("e", "none")) == (True, None)
+    assert (cache.touch("d", 60), cache.touch("missing")) == (True, False)
+    assert (cache.delete("d"), cache.delete("d")) == (True, False)
+    cache.set("gone", 1, timeout=0)
+    assert cache.get("gone") is None
+    cache.set("v", 1, version=1)
+    cache.set("v", 2, version=2)
+    assert (cache.get("v", version=1), cache.get("v", version=2)) == (1, 2)
+    cache.delete_many(["a", "b"])
+    assert cache.get_many(["a", "b"]) == {}
+
+
+def test_the_cache_is_bounded_and_an_increment_keeps_the_lifetime() -> None:
+    small = caches["small"]
+    for number in range(100):
+        small.set(f"k{number}", number)
+    assert sum(f"k{number}" in small for number in range(100)) <= 10
+    small.set("forever", 1, timeout=None)
+    small.incr("forever")
+    assert small.get("forever") == 2
+
+
+async def test_the_cache_is_asked_asynchronously_too() -> None:
+    await cache.aset("x", 1)
+    assert await cache.aget("x") == 1
+    assert await cache.aincr("x") == 2

@@ -1,0 +1,123 @@
+"""Flask applications, and others of WSGI, behind the middleware."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import flask
+import pytest
+
+from mcp_performance import ConfigurationError, PerformanceMonitor
+from mcp_performance.integrations.flask import PerformanceMiddleware
+
+
+def measured() -> tuple[flask.Flask, PerformanceMonitor]:
+    app = flask.Flask(__name__, static_folder=Path(__file__).parent, static_url_path="/static")
+    shop = flask.Blueprint("shop", __name__, url_prefix="/shop")
+
+    @app.get("/users/<int:number>")
+    def user(number: int) -> str:
+        return str(number)
+
+    @shop.route("/items/<path:item>", methods=["GET", "PUT"])
+    def item(item: str) -> str:
+        return item
+
+    @app.get("/fails")
+    def fails() -> str:
+        raise KeyError("no")
+
+    @app.get("/streams")
+    def streams() -> Any:
+        def parts() -> Iterator[str]:
+            yield "a"
+            yield "b"
+
+        return flask.Response(parts())
+
+    app.register_blueprint(shop)
+    monitor = PerformanceMonitor(caches=(), pools=(), tiers=())
+    app.wsgi_app = PerformanceMiddleware(app.wsgi_app, monitor=monitor)  # type: ignore[method-assign]
+    return app, monitor
+
+
+def counts(monitor: PerformanceMonitor) -> dict[tuple[str, str, int], int]:
+    routes = monitor.metrics()["requests"]["routes"]
+    return {(one["method"], one["route"], one["status"]): one["count"] for one in routes}
+
+
+def test_requests_are_counted_by_the_rule_that_took_them() -> None:
+    app, monitor = measured()
+    client = app.test_client()
+    for path in (
+        "/users/7",
+        "/users/8",
+        "/shop/items/a/b",
+        "/static/test_flask.py",
+        "/fails",
+        "/none",
+        "/none2",
+    ):
+        client.get(path, buffered=True)
+    client.put("/shop/items/x", buffered=True)
+    client.post("/users/7", buffered=True)
+    client.open("/users/7", method="BREW", buffered=True)
+    assert client.get("/streams").data == b"ab"
+    assert counts(monitor) == {
+        ("GET", "/users/<int:number>", 200): 2,
+        ("GET", "/shop/items/<path:item>", 200): 1,
+        ("PUT", "/shop/items/<path:item>", 200): 1,
+        ("GET", "/static/<path:filename>", 200): 1,
+        ("GET", "/fails", 500): 1,
+        ("GET", "/streams", 200): 1,
+        ("POST", "/users/<int:number>", 405): 1,
+        ("_OTHER", "/users/<int:number>", 405): 1,
+        ("GET", "_UNMATCHED", 404): 2,
+    }
+    assert monitor.metrics()["requests"]["active"] == 0
+
+
+def test_any_application_of_wsgi_is_counted_and_its_errors_are_its_own() -> None:
+    monitor = PerformanceMonitor(caches=(), pools=(), tiers=())
+    closed: list[bool] = []
+
+    class Parts(list[bytes]):
+        def close(self) -> None:
+            closed.append(True)
+
+    def application(environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["PATH_INFO"] == "/fails":
+            raise LookupError("mine")
+        environ["mcp_performance.route"] = "/named/{x}"
+        start_response("201 Created", [])
+        return Parts([b"a", b"b"])
+
+    app = PerformanceMiddleware(application, monitor=monitor)
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/named/1", "wsgi.url_scheme": "https"}
+    body = app(dict(environ), lambda *_: None)
+    assert monitor.metrics()["requests"]["active"] == 1
+    assert b"".join(body) == b"ab"
+    body.close()  # type: ignore[attr-defined]
+    with pytest.raises(LookupError, match="mine"):
+        app({**environ, "PATH_INFO": "/fails"}, lambda *_: None)
+    assert counts(monitor) == {("GET", "/named/{x}", 201): 1, ("GET", "_UNMATCHED", 500): 1}
+    assert closed == [True]
+    (failed,) = (one for one in monitor.metrics()["requests"]["routes"] if one["status"] == 500)
+    assert (failed["error_type"], failed["scheme"]) == ("LookupError", "https")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"monitor": 3}, TypeError, "monitor=3"),
+        ({"workers": "a/b"}, ConfigurationError, "workers='a/b'"),
+        ({"app": None}, TypeError, "app=None"),
+    ],
+)
+def test_a_bad_argument_is_an_error_that_names_it(
+    options: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        PerformanceMiddleware(**{"app": lambda *_: [], **options})
