@@ -31,8 +31,17 @@ Figures::Figures(std::string text, std::uint64_t number, std::string example)
     : fingerprint(std::move(text)), hash(number), sample(std::move(example)) {}
 
 void Figures::record(const Execution& execution) {
+  std::shared_ptr<Figures> rest;
+  {
+    const MutexLock lock(mutex_);
+    if (rest_ == nullptr) return count(execution);
+    rest = rest_;
+  }
+  rest->record(execution);
+}
+
+void Figures::count(const Execution& execution) {
   const double now = wall_clock();
-  const MutexLock lock(mutex_);
   if (totals_.calls == 0) totals_.first_seen = now;
   totals_.last_seen = now;
   ++totals_.calls;
@@ -45,6 +54,40 @@ void Figures::record(const Execution& execution) {
   totals_.sorts += execution.sorts;
   totals_.auto_indexes += execution.auto_indexes;
   histogram_.record(execution.step_ns);
+}
+
+std::uint64_t Figures::uses() const {
+  const MutexLock lock(mutex_);
+  return totals_.calls + hits_.load(std::memory_order_relaxed);
+}
+
+void Figures::fold_into(std::shared_ptr<Figures> rest) {
+  const MutexLock lock(mutex_);
+  rest_ = std::move(rest);
+  // What is recorded meanwhile waits for the lock, or goes to the rest by itself.
+  counts_in_.store(rest_.get(), std::memory_order_release);
+  const MutexLock other(rest_->mutex_);
+  FigureTotals& sums = rest_->totals_;
+  if (totals_.calls > 0) {
+    sums.first_seen =
+        sums.calls == 0 ? totals_.first_seen : std::min(sums.first_seen, totals_.first_seen);
+    sums.last_seen = std::max(sums.last_seen, totals_.last_seen);
+  }
+  sums.calls += totals_.calls;
+  sums.errors += totals_.errors;
+  sums.queue_s += totals_.queue_s;
+  sums.convert_s += totals_.convert_s;
+  sums.rows += totals_.rows;
+  sums.rows_scanned += totals_.rows_scanned;
+  sums.full_scans += totals_.full_scans;
+  sums.sorts += totals_.sorts;
+  sums.auto_indexes += totals_.auto_indexes;
+  rest_->histogram_.merge(histogram_);
+  rest_->converted_ns_ += converted_ns_.exchange(0);
+  rest_->hits_ += hits_.exchange(0);
+  rest_->misses_ += misses_.exchange(0);
+  totals_ = {};
+  histogram_.reset();
 }
 
 FigureTotals Figures::totals() const {
@@ -92,11 +135,27 @@ std::shared_ptr<Figures> Tracker::figures_of(std::string_view sql) {
   }
   recent_.push_front(std::make_shared<Figures>(std::move(text), hash, redacted_sample(sql)));
   by_hash_.emplace(hash, recent_.begin());
-  if (recent_.size() > kCapacity) {
-    by_hash_.erase(recent_.back()->hash);
-    recent_.pop_back();
-  }
+  if (recent_.size() >= kCapacity) fold_least_used();  // one place is kept for the rest
   return recent_.front();
+}
+
+// The one that was just added has no calls yet, and stays.
+void Tracker::fold_least_used() {
+  auto victim = recent_.end();
+  std::uint64_t fewest = 0;
+  for (auto at = std::next(recent_.begin()); at != recent_.end(); ++at) {
+    const std::uint64_t uses = (*at)->uses();
+    if (victim != recent_.end() && uses > fewest) continue;
+    victim = at;
+    fewest = uses;
+  }
+  if (rest_ == nullptr) {
+    rest_ =
+        std::make_shared<Figures>(std::string(kRest), fingerprint_hash(kRest), std::string(kRest));
+  }
+  (*victim)->fold_into(rest_);
+  by_hash_.erase((*victim)->hash);
+  recent_.erase(victim);
 }
 
 void Tracker::record(Figures& figures, const Execution& execution) {
@@ -112,7 +171,9 @@ void Tracker::record(Figures& figures, const Execution& execution) {
 
 std::vector<std::shared_ptr<Figures>> Tracker::remembered() const {
   const MutexLock lock(mutex_);
-  return {recent_.begin(), recent_.end()};
+  std::vector<std::shared_ptr<Figures>> all(recent_.begin(), recent_.end());
+  if (rest_ != nullptr) all.push_back(rest_);
+  return all;
 }
 
 std::vector<FigureTotals> Tracker::totals() const {
@@ -143,6 +204,7 @@ void Tracker::reset() {
   const MutexLock lock(mutex_);
   recent_.clear();
   by_hash_.clear();
+  rest_.reset();
   slow_.clear();
 }
 

@@ -1,8 +1,9 @@
 // tracker.h: what every statement cost, by fingerprint, and the statements that were slow.
 //
-// Safe from any thread: one short lock a fingerprint. Bounded: kCapacity fingerprints, of which the
-// least recently seen go first, and kSlowCapacity slow statements. Never holds a literal or a
-// binding; texts are fingerprints.
+// Safe from any thread: one short lock a fingerprint. Bounded: kCapacity fingerprints, of which
+// those with the fewest calls are folded first into one, kRest (of several the least recently
+// seen), and kSlowCapacity slow statements. No call is lost: what is folded goes on counting there.
+// Never holds a literal or a binding; texts are fingerprints.
 #pragma once
 
 #include <atomic>
@@ -53,10 +54,13 @@ class Figures {
 
   void record(const Execution& execution) EXCLUDES(mutex_);
   void add_conversion(Duration convert_ns) noexcept {
-    converted_ns_.fetch_add(convert_ns, std::memory_order_relaxed);
+    counted()->converted_ns_.fetch_add(convert_ns, std::memory_order_relaxed);
   }
-  void count_hit() noexcept { hits_.fetch_add(1, std::memory_order_relaxed); }
-  void count_miss() noexcept { misses_.fetch_add(1, std::memory_order_relaxed); }
+  void count_hit() noexcept { counted()->hits_.fetch_add(1, std::memory_order_relaxed); }
+  void count_miss() noexcept { counted()->misses_.fetch_add(1, std::memory_order_relaxed); }
+  // Adds all of it to `rest`, and all that comes. Once; `rest` itself is never folded.
+  void fold_into(std::shared_ptr<Figures> rest) EXCLUDES(mutex_);
+  [[nodiscard]] std::uint64_t uses() const EXCLUDES(mutex_);
   [[nodiscard]] FigureTotals totals() const EXCLUDES(mutex_);
   // Adds what was counted to `sums`, and the step times to `times`.
   void add_to(FigureTotals& sums, metrics::Histogram& times) const EXCLUDES(mutex_);
@@ -66,7 +70,15 @@ class Figures {
   const std::string sample;  // a statement of this shape, without its values
 
  private:
-  mutable Mutex mutex_;
+  void count(const Execution& execution) REQUIRES(mutex_);
+  [[nodiscard]] Figures* counted() noexcept {
+    Figures* rest = counts_in_.load(std::memory_order_acquire);
+    return rest == nullptr ? this : rest;
+  }
+
+  mutable Mutex mutex_;  // of one that is folded before that of the rest
+  std::shared_ptr<Figures> rest_ GUARDED_BY(mutex_);
+  std::atomic<Figures*> counts_in_{nullptr};            // rest_
   metrics::Histogram histogram_ GUARDED_BY(mutex_){2};  // step time
   FigureTotals totals_ GUARDED_BY(mutex_);              // sums; the rest is filled by totals()
   std::atomic<Duration> converted_ns_{0};
@@ -86,6 +98,7 @@ class Tracker {
  public:
   static constexpr std::size_t kCapacity = 512;
   static constexpr std::size_t kSlowCapacity = 256;
+  static constexpr std::string_view kRest = "_OTHER";
 
   // Statements whose step and queue time add up to more than `slow_ns` are logged.
   explicit Tracker(Duration slow_ns) : slow_ns_(slow_ns) {}
@@ -102,12 +115,14 @@ class Tracker {
 
  private:
   [[nodiscard]] std::vector<std::shared_ptr<Figures>> remembered() const EXCLUDES(mutex_);
+  void fold_least_used() REQUIRES(mutex_);
 
   const Duration slow_ns_;
   mutable Mutex mutex_;
   std::list<std::shared_ptr<Figures>> recent_ GUARDED_BY(mutex_);
   std::unordered_map<std::uint64_t, std::list<std::shared_ptr<Figures>>::iterator> by_hash_
       GUARDED_BY(mutex_);
+  std::shared_ptr<Figures> rest_ GUARDED_BY(mutex_);  // once there is one
   std::deque<SlowStatement> slow_ GUARDED_BY(mutex_);
 };
 

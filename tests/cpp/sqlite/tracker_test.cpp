@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <string>
 
 #include "sqlite/profile.h"
@@ -42,16 +43,36 @@ TEST(Tracker, KeepsTheLastSlowStatementsWithoutTheirValues) {
   EXPECT_EQ(kept.back().fingerprint.find("canary"), std::string::npos);
 }
 
-TEST(Tracker, IsBoundedAndForgetsTheLeastRecentlySeen) {
+TEST(Tracker, IsBoundedAndFoldsTheLeastUsedWithoutLosingACall) {
   Tracker tracker(kSecond);
+  const auto first = tracker.figures_of("SELECT first FROM t");
+  std::uint64_t calls = 0;
+  const auto record = [&](Figures& figures) {
+    tracker.record(figures, {.step_ns = kMillisecond, .rows = 1});
+    ++calls;
+  };
+  record(*first);
+  for (int i = 0; i < 10; ++i) record(*tracker.figures_of("SELECT early FROM t"));
   for (std::size_t i = 0; i < Tracker::kCapacity * 2; ++i) {
-    tracker.record(*tracker.figures_of("SELECT c" + std::to_string(i) + " FROM t"), {});
-    tracker.record(*tracker.figures_of("SELECT often FROM t"), {});
+    record(*tracker.figures_of("SELECT c" + std::to_string(i) + " FROM t"));
+    record(*tracker.figures_of("SELECT often FROM t"));
   }
-  EXPECT_LE(tracker.totals().size(), Tracker::kCapacity);
-  bool found = false;
-  for (const auto& one : tracker.totals()) found |= one.fingerprint == "SELECT often FROM t";
-  EXPECT_TRUE(found);
+  record(*first);  // a statement that is still held, after it was folded
+  const auto totals = tracker.totals();
+  EXPECT_LE(totals.size(), Tracker::kCapacity);
+  std::uint64_t counted = 0;
+  std::map<std::string, std::uint64_t> by_name;
+  for (const auto& one : totals) {
+    counted += one.calls;
+    by_name[one.fingerprint] = one.calls;
+  }
+  EXPECT_EQ(counted, calls);
+  EXPECT_EQ(by_name["SELECT often FROM t"], Tracker::kCapacity * 2);
+  EXPECT_EQ(by_name["SELECT early FROM t"], 10u);  // of old, and used more than the others
+  EXPECT_GT(by_name[std::string(Tracker::kRest)], Tracker::kCapacity);
+  EXPECT_EQ(by_name.count("SELECT first FROM t"), 0u);
+  std::size_t fingerprints = 0;
+  EXPECT_EQ(tracker.overall(fingerprints).calls, calls);
 }
 
 TEST(Profile, RunsInlineOnceItsHistoryIsShortAndStaysAwayAfterAnOverrun) {
