@@ -6,11 +6,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <optional>
 #include <system_error>
 
 #include "bindings/base/errors.h"
 #include "bindings/loadtest/report_dict.h"
+#include "loadtest/scenario.h"
 
 namespace py = pybind11;
 
@@ -18,6 +21,7 @@ namespace mcp::python {
 namespace {
 
 using loadtest::CallOptions;
+using loadtest::CallSchedule;
 using loadtest::RecorderOptions;
 
 constexpr Duration kShortestTurn = 20 * kMicrosecond;
@@ -196,6 +200,37 @@ std::shared_ptr<CallRun> make_call_run(const py::kwargs& arguments) {
       arguments["first_byte"].cast<bool>(), arguments["threaded"].cast<bool>());
 }
 
+Instant to_instant(double seconds) {
+  return seconds >= static_cast<double>(kNever) / 1e9 ? kNever
+                                                      : static_cast<Instant>(seconds * 1e9);
+}
+
+double to_seconds(Instant at) { return static_cast<double>(at) / 1e9; }
+
+// What a user does now: "start", "wait", "blocked" or "done", until or since when (seconds of the
+// monotonic clock), and whether a request that starts now counts in the budget.
+py::tuple next_turn(CallRun& run, std::uint32_t lane) {
+  static constexpr std::array<const char*, 4> kNames{"start", "wait", "blocked", "done"};
+  const CallSchedule::Decision decision = run.next(lane, now_precise());
+  const bool counts = decision.number < loadtest::kWarmupNumber;
+  return py::make_tuple(kNames[static_cast<std::size_t>(decision.action)], to_seconds(decision.at),
+                        counts);
+}
+
+// A request that a user has made itself. `error` None: a success.
+void end_turn(CallRun& run, std::uint32_t lane, std::uint32_t kind, double intended, double sent,
+              double done, double first_byte, std::uint64_t bytes,
+              const std::optional<std::string>& error, bool timed_out) {
+  loadtest::Sample sample{kind, to_instant(intended), to_instant(sent), to_instant(done), -1,
+                          bytes};
+  if (first_byte >= 0) sample.first_byte_ns = static_cast<Duration>(first_byte * 1e9);
+  if (error) {
+    run.failed(lane, sample, *error, timed_out);
+  } else {
+    run.succeeded(lane, sample);
+  }
+}
+
 // The lanes that ran out of time, and in how many seconds the next one would (None: never).
 py::tuple expire(CallRun& run) {
   Instant next = kNever;
@@ -217,6 +252,14 @@ void bind_call_run(py::module_& module) {
       .def("expire", &expire, "expire() -> tuple[list[int], float | None]")
       .def("timer_fd", &CallRun::timer_fd)
       .def("wake_due", &CallRun::wake_due)
+      .def("next_turn", &next_turn, py::arg("lane"),
+           "next_turn(lane: int) -> tuple[str, float, bool]")
+      .def("end_turn", &end_turn, py::arg("lane"), py::arg("kind"), py::arg("intended"),
+           py::arg("sent"), py::arg("done"), py::arg("first_byte"), py::arg("size"),
+           py::arg("error"), py::arg("timed_out"))
+      .def("abandon", &CallRun::abandon, py::arg("count"))
+      .def(
+          "wake_at", [](CallRun& run, double at) { run.wake_at(to_instant(at)); }, py::arg("at"))
       .def("report", [](const CallRun& self) { return report_to_dict(self.report()); })
       .def_property_readonly("lanes", &CallRun::lane_count)
       .def_property_readonly("suspensions", &CallRun::suspensions)

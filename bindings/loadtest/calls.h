@@ -69,6 +69,11 @@ class CallRun {
   void detach(LaneObject* lane, std::uint32_t number) {
     if (lanes_[number] == lane) lanes_[number] = nullptr;
   }
+  // For whoever drives lanes without a LaneObject: timer_fd() becomes readable at `at`. Not beside
+  // add_wait().
+  void wake_at(Instant at) { arm(at); }
+  // Requests that such lanes had under way when the run was stopped.
+  void abandon(std::uint64_t count) { recorder_.own().abandoned += count; }
   [[nodiscard]] std::uint32_t lane_count() const noexcept { return schedule_.lanes(); }
   [[nodiscard]] Duration timeout_ns() const noexcept { return timeout_ns_; }
   [[nodiscard]] Duration turn_ns() const noexcept { return turn_ns_; }

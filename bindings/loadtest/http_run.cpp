@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,14 +29,59 @@ using loadtest::Scenario;
 
 // method, target, headers, body
 using MessageTuple = std::tuple<std::string, std::string, HeaderList, py::bytes>;
-// name, weight, messages, lowest status, highest status, contains
-using SpecTuple = std::tuple<std::string, double, std::vector<MessageTuple>, int, int, py::bytes>;
+// text, JSON (empty: a string)
+using ValueTuple = std::pair<std::string, std::string>;
+// as written, "json", "header" or "regex", what is looked for
+using SourceTuple = std::tuple<std::string, std::string, std::vector<std::string>>;
+// lowest status, highest status, contains, checks, values to save, events, whether it answers
+// JSON-RPC
+using ExpectationTuple =
+    std::tuple<int, int, py::bytes, std::vector<std::pair<SourceTuple, std::optional<ValueTuple>>>,
+               std::vector<std::pair<std::size_t, SourceTuple>>, std::size_t, bool>;
+// name, weight, messages, expectation
+using SpecTuple = std::tuple<std::string, double, std::vector<MessageTuple>, ExpectationTuple>;
+
+std::optional<loadtest::Value> to_value(const std::optional<ValueTuple>& value) {
+  return value ? std::optional<loadtest::Value>({value->first, value->second}) : std::nullopt;
+}
+
+loadtest::Source to_source(const SourceTuple& source) {
+  const auto& [name, kind, what] = source;
+  if (kind == "json") return {name, what, {}, nullptr};
+  if (kind == "header") return {name, std::nullopt, what.at(0), nullptr};
+  return {name, std::nullopt, {}, std::make_shared<const loadtest::Regex>(what.at(0))};
+}
+
+loadtest::Expectation to_expectation(const ExpectationTuple& given) {
+  const auto& [low, high, contains, checks, saves, events, json_rpc] = given;
+  loadtest::Expectation expected{low, high, std::string(contains), {}, {}, events, json_rpc};
+  for (const auto& [source, value] : checks) {
+    expected.checks.push_back({to_source(source), to_value(value)});
+  }
+  for (const auto& [variable, source] : saves) {
+    expected.saves.push_back({variable, to_source(source)});
+  }
+  return expected;
+}
+
+loadtest::Users to_users(const py::dict& given) {
+  loadtest::Users users;
+  users.cookies = given["cookies"].cast<bool>();
+  users.variables = given["variables"].cast<std::vector<std::string>>();
+  users.jars = given["jars"].cast<std::vector<loadtest::Cookies>>();
+  for (const auto& row :
+       given["values"].cast<std::vector<std::vector<std::optional<ValueTuple>>>>()) {
+    std::vector<std::optional<loadtest::Value>>& values = users.values.emplace_back();
+    for (const auto& value : row) values.push_back(to_value(value));
+  }
+  return users;
+}
 
 std::shared_ptr<const Scenario> make_scenario(const py::dict& arguments) {
   std::vector<RequestSpec> specs;
-  for (auto& [name, weight, messages, low, high, contains] :
+  for (auto& [name, weight, messages, expectation] :
        arguments["scenario"].cast<std::vector<SpecTuple>>()) {
-    RequestSpec spec{name, weight, {}, {low, high, std::string(contains)}};
+    RequestSpec spec{name, weight, {}, to_expectation(expectation)};
     for (auto& [method, target, headers, body] : messages) {
       spec.variants.push_back({method, target, headers, std::string(body)});
     }
@@ -49,7 +95,8 @@ std::shared_ptr<const Scenario> make_scenario(const py::dict& arguments) {
   return std::make_shared<const Scenario>(
       std::move(specs), arguments["authority"].cast<std::string>(),
       arguments["seed"].cast<std::uint64_t>(), arguments["salt"].cast<std::uint64_t>(),
-      std::move(sequence));
+      std::move(sequence),
+      arguments.contains("crowd") ? to_users(arguments["crowd"]) : loadtest::Users{});
 }
 
 HttpOptions http_options(const py::dict& arguments) {
@@ -105,6 +152,20 @@ class RequestPicker {
     const Scenario::Choice choice = scenario_->choose(number);
     return {choice.kind, choice.variant};
   }
+  // What is wrong with an answer; empty: nothing.
+  std::string judge(std::uint32_t kind, int status, const HeaderList& headers,
+                    const std::string& body) const {
+    http::Response response;
+    response.begin(false, UINT64_MAX, http::Keep::kBodyAndHeaders);
+    response.set_status(status);
+    for (const auto& [name, value] : headers) {
+      if (!response.add_header(name, value)) return response.error();
+    }
+    if (!response.add_body(body) || response.finish() != http::Response::State::kComplete) {
+      return response.error();
+    }
+    return scenario_->judge(kind, response, nullptr);
+  }
   py::bytes fill(const py::bytes& text, std::uint64_t number) const {
     std::string filled = text;
     scenario_->fill(filled, loadtest::find_slots(filled), number);
@@ -119,9 +180,28 @@ class RequestPicker {
 
 void bind_http_run(py::module_& module) {
   module.attr("HTTP2_BUILT_IN") = http::Http2Session::built_in();
+  py::class_<loadtest::Cookies>(module, "Cookies")
+      .def(py::init<>())
+      .def("set", &loadtest::Cookies::set, py::arg("name"), py::arg("value"))
+      .def(
+          "take",
+          [](loadtest::Cookies& self, const HeaderList& headers, const std::string& target) {
+            self.take(headers, target, now_precise());
+          },
+          py::arg("headers"), py::arg("target"))
+      .def(
+          "header",
+          [](const loadtest::Cookies& self, const std::string& target, bool secure) {
+            return self.header(target, secure, now_precise());
+          },
+          py::arg("target"), py::arg("secure"));
   py::class_<RequestPicker>(module, "RequestPicker")
       .def(py::init<const py::kwargs&>())
       .def("choose", &RequestPicker::choose, py::arg("number"))
+      .def("judge", &RequestPicker::judge, py::arg("kind"), py::arg("status"), py::arg("headers"),
+           py::arg("body"),
+           "judge(kind: int, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> "
+           "str")
       .def("fill", &RequestPicker::fill, py::arg("text"), py::arg("number"));
   py::class_<HttpRun>(module, "HttpRun")
       .def(py::init(&make_run))

@@ -114,6 +114,13 @@ HttpWorker::~HttpWorker() { ::close(epoll_); }
 
 void HttpWorker::run() {
   const SharpTimers sharp;
+  if (scenario_.has_users()) {
+    for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane) {
+      const std::uint64_t user = static_cast<std::uint64_t>(number_) +
+                                 std::uint64_t{lane} * static_cast<std::uint64_t>(options_.threads);
+      lanes_[lane].state = std::make_unique<UserState>(scenario_.make_user(user));
+    }
+  }
   if (pacer_) {
     for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane) idle_.push_back(lane);
     idle_since_ = start_;
@@ -257,6 +264,8 @@ void HttpWorker::handle(std::uint32_t index, std::uint32_t events) {
   }
   if (progress == http::Connection::Progress::kComplete) {
     complete(index);
+  } else if (progress == http::Connection::Progress::kPending && has_heard_enough(lane)) {
+    complete(index, false);
   } else if (progress == http::Connection::Progress::kFailed) {
     lane.given_up = lane.connection.was_given_up();
     const bool harmless =
@@ -366,9 +375,8 @@ int HttpWorker::transmit(std::uint32_t index, std::string_view bytes, bool is_he
   lane.bytes = bytes;
   lane.is_head = is_head;
   const bool wanted = bodies_to_keep_ > 0 && bodies_to_keep_-- > 0;
-  const bool checks_body =
-      wanted || !scenario_.kinds()[lane.choice.kind].expectation.contains.empty();
-  const http::Keep keep = checks_body ? http::Keep::kBody : http::Keep::kNothing;
+  const http::Keep keep = std::max(scenario_.kinds()[lane.choice.kind].keep,
+                                   wanted ? http::Keep::kBody : http::Keep::kNothing);
   if (http2_) {
     if (const int code = http2_->send(index, bytes, is_head, keep); code != 0) return code;
     if (lane.opened == 0) lane.opened = lane.sent;
@@ -404,21 +412,20 @@ bool HttpWorker::send_again(std::uint32_t index, int most) {
 HttpWorker::Start HttpWorker::start(std::uint32_t index, Instant intended, Instant now) {
   Lane& lane = lanes_[index];
   if (!take_number(now, lane.number)) return Start::kOutOfTickets;
-  lane.choice = scenario_.choose(lane.number);
+  lane.choice =
+      lane.state ? scenario_.choose(lane.number, *lane.state) : scenario_.choose(lane.number);
   lane.intended = intended;
   lane.sent = now;
   lane.hops = 0;
   lane.resent = 0;
   lane.received = 0;
   recorder_.started(now);
-  const PreparedRequest& prepared = scenario_.prepared(lane.choice);
-  std::string_view bytes = prepared.bytes;
-  if (!prepared.slots.empty()) {
-    lane.own_bytes = prepared.bytes;
-    scenario_.fill(lane.own_bytes, prepared.slots, lane.number & ~kWarmupNumber);
-    bytes = lane.own_bytes;
+  const auto bytes = request_of(lane, now);
+  if (!bytes) {
+    fail(index, lane.own_bytes, false, now);
+    return Start::kFailed;
   }
-  const int code = transmit(index, bytes, prepared.is_head);
+  const int code = transmit(index, *bytes, scenario_.prepared(lane.choice).is_head);
   if (code == 0) {
     lane.in_flight = true;
     ++in_flight_;
@@ -440,6 +447,20 @@ HttpWorker::Start HttpWorker::start(std::uint32_t index, Instant intended, Insta
   return Start::kFailed;
 }
 
+// The bytes of the lane's request; nothing where its user lacks a value, and own_bytes says which.
+std::optional<std::string_view> HttpWorker::request_of(Lane& lane, Instant now) {
+  const PreparedRequest& prepared = scenario_.prepared(lane.choice);
+  if (lane.state) {
+    if (!scenario_.render(lane.choice, *lane.state, lane.own_bytes)) return std::nullopt;
+    lane.own_bytes = scenario_.serialize(*lane.state, lane.number, options_.use_tls, now);
+    return lane.own_bytes;
+  }
+  if (prepared.slots.empty()) return prepared.bytes;
+  lane.own_bytes = prepared.bytes;
+  scenario_.fill(lane.own_bytes, prepared.slots, lane.number & ~kWarmupNumber);
+  return lane.own_bytes;
+}
+
 const http::Response& HttpWorker::response_of(std::uint32_t index) const {
   return http2_ ? http2_->stream(index).response : lanes_[index].connection.response();
 }
@@ -452,31 +473,36 @@ Instant HttpWorker::last_byte_of(std::uint32_t index) const {
   return http2_ ? http2_->stream(index).last_byte_at : lanes_[index].connection.last_byte_at();
 }
 
-void HttpWorker::complete(std::uint32_t index) {
+// Of a stream of events that need not end.
+bool HttpWorker::has_heard_enough(const Lane& lane) const {
+  const std::size_t events = scenario_.kinds()[lane.choice.kind].expectation.events;
+  return events > 0 && count_events(lane.connection.response().body()) >= events;
+}
+
+void HttpWorker::complete(std::uint32_t index, bool whole) {
   Lane& lane = lanes_[index];
   const http::Response& response = response_of(index);
   const Instant done = last_byte_of(index);
-  if (!http2_ && !lane.connection.is_reusable()) {
+  if (!whole) {
+    lane.connection.close();
+  } else if (!http2_ && !lane.connection.is_reusable()) {
     lane.given_up = response.keep_alive();
     lane.connection.close();
   }
   lane.suspect = response.status() >= 500;
+  if (lane.state) scenario_.take_cookies(response, *lane.state, done);
   if (options_.follow_redirects && http::is_redirect(response.status()) &&
       !response.location().empty()) {
     if (follow_redirect(index)) return;
     end(index, done);
     return;
   }
-  const Expectation& expected = scenario_.kinds()[lane.choice.kind].expectation;
-  const int status = response.status();
-  if (status < expected.status_low || status > expected.status_high) {
-    fail(index, "status " + std::to_string(status), false, done, response.body());
-  } else if (!expected.contains.empty() &&
-             response.body().find(expected.contains) == std::string::npos) {
-    fail(index, "check failed: body", false, done, response.body());
-  } else {
+  const std::string failure = scenario_.judge(lane.choice.kind, response, lane.state.get());
+  if (failure.empty()) {
     recorder_.success(sample_of(index, done));
     ++completed_;
+  } else {
+    fail(index, failure, false, done, response.body());
   }
   end(index, done);
 }
@@ -486,7 +512,8 @@ bool HttpWorker::follow_redirect(std::uint32_t index) {
   Lane& lane = lanes_[index];
   const http::Response& response = response_of(index);
   const Instant done = last_byte_of(index);
-  const http::Message& message = scenario_.prepared(lane.choice).message;
+  const http::Message& message =
+      lane.state ? lane.state->message : scenario_.prepared(lane.choice).message;
   const auto target = http::same_origin_target(response.location(), message.target,
                                                {options_.use_tls, options_.host, options_.port});
   if (!target || ++lane.hops > kMostHops) {
@@ -494,10 +521,16 @@ bool HttpWorker::follow_redirect(std::uint32_t index) {
     return false;
   }
   lane.received += bytes_of(index);
-  const http::Message next = http::redirected(message, response.status(), *target);
-  lane.own_bytes = http::serialize(next, scenario_.authority());
-  scenario_.fill(lane.own_bytes, find_slots(lane.own_bytes), lane.number & ~kWarmupNumber);
-  const int code = transmit(index, lane.own_bytes, next.method == "HEAD");
+  http::Message next = http::redirected(message, response.status(), *target);
+  const bool is_head = next.method == "HEAD";
+  if (lane.state) {
+    lane.state->message = std::move(next);
+    lane.own_bytes = scenario_.serialize(*lane.state, lane.number, options_.use_tls, done);
+  } else {
+    lane.own_bytes = http::serialize(next, scenario_.authority());
+    scenario_.fill(lane.own_bytes, find_slots(lane.own_bytes), lane.number & ~kWarmupNumber);
+  }
+  const int code = transmit(index, lane.own_bytes, is_head);
   if (code == 0) return true;
   fail(index, http::describe_errno(code), false, done);
   return false;

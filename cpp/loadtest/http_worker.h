@@ -64,13 +64,14 @@ class HttpWorker {
     int hops = 0;        // redirects followed
     int resent = 0;
     bool in_flight = false;
-    bool was_up = false;         // has been connected before
-    bool given_up = false;       // the server closed its connection without announcing it
-    bool suspect = false;        // its connection's last answer was a 5xx
-    bool is_head = false;        // of what was sent last
-    std::string_view bytes;      // likewise
-    std::string own_bytes;       // of a request that differs from the prepared one
-    std::uint64_t received = 0;  // bytes that came before what was sent last
+    bool was_up = false;               // has been connected before
+    bool given_up = false;             // the server closed its connection without announcing it
+    bool suspect = false;              // its connection's last answer was a 5xx
+    bool is_head = false;              // of what was sent last
+    std::string_view bytes;            // likewise
+    std::string own_bytes;             // of a request that differs from the prepared one
+    std::uint64_t received = 0;        // bytes that came before what was sent last
+    std::unique_ptr<UserState> state;  // of a user that has something of its own
   };
   struct User {
     int outstanding = 0;  // requests of the current batch
@@ -111,13 +112,15 @@ class HttpWorker {
 
   // One request.
   Start start(std::uint32_t lane, Instant intended, Instant now);
+  [[nodiscard]] std::optional<std::string_view> request_of(Lane& lane, Instant now);
   [[nodiscard]] bool take_number(Instant now, std::uint64_t& number);
   [[nodiscard]] int transmit(std::uint32_t lane, std::string_view bytes, bool is_head);
   [[nodiscard]] int open_connection(std::uint32_t lane);
   [[nodiscard]] bool send_again(std::uint32_t lane, int most);
   void count_sent(Lane& lane);
   void note_connected(Lane& lane, Duration took, Instant up);
-  void complete(std::uint32_t lane);
+  [[nodiscard]] bool has_heard_enough(const Lane& lane) const;
+  void complete(std::uint32_t lane, bool whole = true);
   [[nodiscard]] bool follow_redirect(std::uint32_t lane);
   void fail(std::uint32_t lane, std::string_view error, bool timed_out, Instant done,
             std::optional<std::string_view> body = std::nullopt);

@@ -34,7 +34,24 @@ std::string without_markers(std::string text) {
     const std::size_t size = slot.uuid ? kUuidMarker.size() : kSequenceMarker.size();
     text.replace(slot.offset, size, size, '0');
   }
+  for (std::size_t at = text.find('\x01'); at != std::string::npos;
+       at = text.find('\x01', at + 1)) {
+    if (is_variable_marker(std::string_view(text).substr(at))) {
+      text.replace(at, kVariableMarkerSize, kVariableMarkerSize, '0');
+    }
+  }
   return text;
+}
+
+http::Keep kept_of(const Expectation& expected, bool cookies) {
+  const auto of_header = [](const auto& use) { return !use.source.header.empty(); };
+  if (cookies || std::any_of(expected.checks.begin(), expected.checks.end(), of_header) ||
+      std::any_of(expected.saves.begin(), expected.saves.end(), of_header)) {
+    return http::Keep::kBodyAndHeaders;
+  }
+  const bool looks = !expected.contains.empty() || !expected.checks.empty() ||
+                     !expected.saves.empty() || expected.json_rpc || expected.events > 0;
+  return looks ? http::Keep::kBody : http::Keep::kNothing;
 }
 
 void check_unmarked(http::Message message) {
@@ -64,8 +81,10 @@ std::vector<Slot> find_slots(std::string_view text) {
 }
 
 Scenario::Scenario(std::vector<RequestSpec> specs, std::string authority, std::uint64_t seed,
-                   std::uint64_t salt, std::vector<Choice> sequence)
+                   std::uint64_t salt, std::vector<Choice> sequence, Users users)
     : sequence_(std::move(sequence)),
+      users_(std::move(users)),
+      has_users_(users_.cookies || !users_.variables.empty()),
       authority_(std::move(authority)),
       seed_(mix64(seed)),
       salt_(mix64(seed ^ salt)) {
@@ -80,16 +99,17 @@ Scenario::Scenario(std::vector<RequestSpec> specs, std::string authority, std::u
   double running = 0;
   for (RequestSpec& spec : specs) {
     if (spec.variants.empty()) throw invalid_argument("data", "[]", "at least one row");
-    RequestKind kind{std::move(spec.name), spec.weight, std::move(spec.expectation), {}};
+    const http::Keep keep = kept_of(spec.expectation, users_.cookies);
+    RequestKind kind{std::move(spec.name), spec.weight, std::move(spec.expectation), keep, {}};
     kind.variants.reserve(spec.variants.size());
     for (http::Message& message : spec.variants) {
       check_unmarked(message);
-      PreparedRequest prepared;
-      prepared.bytes = http::serialize(message, authority_);
-      prepared.slots = find_slots(prepared.bytes);
-      prepared.is_head = message.method == "HEAD";
-      prepared.message = std::move(message);
-      kind.variants.push_back(std::move(prepared));
+      std::string bytes = http::serialize(message, authority_);
+      std::vector<Slot> slots = find_slots(bytes);
+      MessageTemplate fields(message);
+      const bool is_head = message.method == "HEAD";
+      kind.variants.push_back(
+          {std::move(bytes), std::move(slots), std::move(message), std::move(fields), is_head});
     }
     kinds_.push_back(std::move(kind));
     running += spec.weight / total;
@@ -115,6 +135,81 @@ Scenario::Choice Scenario::choose(std::uint64_t number) const noexcept {
   const std::size_t variants = kinds_[kind].variants.size();
   const auto variant = variants == 1 ? 0U : static_cast<std::uint32_t>(mix64(bits) % variants);
   return {kind, variant};
+}
+
+UserState Scenario::make_user(std::uint64_t number) const {
+  UserState user;
+  user.variables.resize(users_.variables.size());
+  if (!users_.values.empty()) user.variables = users_.values[number % users_.values.size()];
+  if (!users_.jars.empty()) user.cookies = users_.jars[number % users_.jars.size()];
+  return user;
+}
+
+Scenario::Choice Scenario::choose(std::uint64_t number, UserState& user) const noexcept {
+  return sequence_.empty() ? choose(number) : sequence_[user.steps++ % sequence_.size()];
+}
+
+bool Scenario::render(Choice choice, UserState& user, std::string& error) const {
+  const int missing = prepared(choice).fields.render(user.variables, user.message);
+  if (missing < 0) return true;
+  const std::string& name = users_.variables[static_cast<std::size_t>(missing)];
+  const bool known = user.variables[static_cast<std::size_t>(missing)].has_value();
+  error = known ? "a value with control characters: " + name : "no value for " + name;
+  user.steps = 0;
+  return false;
+}
+
+std::string Scenario::serialize(const UserState& user, std::uint64_t number, bool secure,
+                                Instant now) const {
+  const std::string cookies = user.cookies.header(user.message.target, secure, now);
+  std::string bytes;
+  if (cookies.empty()) {
+    bytes = http::serialize(user.message, authority_);
+  } else {
+    http::Message message = user.message;
+    const auto own =
+        std::find_if(message.headers.begin(), message.headers.end(),
+                     [](const auto& one) { return http::same_header(one.first, "cookie"); });
+    if (own == message.headers.end()) {
+      message.headers.emplace_back("Cookie", cookies);
+    } else {
+      own->second += "; " + cookies;
+    }
+    bytes = http::serialize(message, authority_);
+  }
+  fill(bytes, find_slots(bytes), number & ~kWarmupNumber);
+  return bytes;
+}
+
+std::string Scenario::judge(std::uint32_t kind, const http::Response& response,
+                            UserState* user) const {
+  const Expectation& expected = kinds_[kind].expectation;
+  const int status = response.status();
+  if (status < expected.status_low || status > expected.status_high) {
+    return "status " + std::to_string(status);
+  }
+  if (!expected.contains.empty() && response.body().find(expected.contains) == std::string::npos) {
+    return "check failed: body";
+  }
+  if (expected.events > 0) {
+    const std::size_t came = count_events(response.body());
+    if (came < expected.events) return "the stream ended after " + std::to_string(came) + " events";
+  }
+  if (expected.json_rpc) {
+    if (std::string failure = json_rpc_failure(response); !failure.empty()) return failure;
+  }
+  for (const Check& check : expected.checks) {
+    const auto found = check.source.read(response);
+    if (!found || (check.expected && !equal(*found, *check.expected))) {
+      return "check failed: " + check.source.name;
+    }
+  }
+  for (const Save& save : expected.saves) {
+    auto found = save.source.read(response);
+    if (!found) return "nothing to save: " + save.source.name;
+    if (user != nullptr) user->variables[save.variable] = std::move(found);
+  }
+  return {};
 }
 
 void Scenario::fill(std::string& text, const std::vector<Slot>& slots, std::uint64_t number) const {

@@ -5,12 +5,16 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "http/message.h"
+#include "http/response.h"
+#include "loadtest/answer_value.h"
+#include "loadtest/message_template.h"
 
 namespace mcp::loadtest {
 
@@ -28,6 +32,19 @@ struct Expectation {
   int status_low = 100;  // both ends count
   int status_high = 399;
   std::string contains;  // bytes that the (decoded) body has; empty: anything
+  std::vector<Check> checks;
+  std::vector<Save> saves;  // what a success leaves its user with
+  std::size_t events = 0;   // server-sent ones after which nothing more is waited for; 0: the end
+  bool json_rpc = false;    // the answer to a call, and no error of its protocol or its tool
+};
+
+// What virtual users have before their first request, and whether answers change it.
+struct Users {
+  bool cookies = false;
+  std::vector<std::string> variables;  // names, which markers number
+  // Of user i at i modulo the size; each has as many values as there are variables.
+  std::vector<std::vector<std::optional<Value>>> values;
+  std::vector<Cookies> jars;  // likewise
 };
 
 struct RequestSpec {
@@ -47,6 +64,7 @@ struct PreparedRequest {
   std::string bytes;
   std::vector<Slot> slots;
   http::Message message;  // as given; redirects and HTTP/2 build on it
+  MessageTemplate fields;
   bool is_head = false;
 };
 
@@ -54,6 +72,7 @@ struct RequestKind {
   std::string name;
   double weight;
   Expectation expectation;
+  http::Keep keep = http::Keep::kNothing;  // of its answers
   std::vector<PreparedRequest> variants;
 };
 
@@ -66,11 +85,30 @@ class Scenario {
 
   // `authority` is the Host header. `salt` makes the UUIDs of this scenario differ from those of
   // another with the same seed. With a `sequence`, requests follow it round and round, and weights
-  // do not matter. Throws Error.
+  // do not matter. With `users` that have a state each of them goes through it by itself. Throws
+  // Error.
   Scenario(std::vector<RequestSpec> specs, std::string authority, std::uint64_t seed,
-           std::uint64_t salt, std::vector<Choice> sequence = {});
+           std::uint64_t salt, std::vector<Choice> sequence = {}, Users users = {});
 
   [[nodiscard]] Choice choose(std::uint64_t number) const noexcept;
+  // Whether users have anything of their own.
+  [[nodiscard]] bool has_users() const noexcept { return has_users_; }
+  [[nodiscard]] UserState make_user(std::uint64_t number) const;
+  // The next request of `user`, where it has something of its own.
+  [[nodiscard]] Choice choose(std::uint64_t number, UserState& user) const noexcept;
+  // Leaves the request in `user.message`, but for its cookies. False: `error` says which value the
+  // user lacks, and it begins anew.
+  [[nodiscard]] bool render(Choice choice, UserState& user, std::string& error) const;
+  // `user.message` as HTTP/1.1 with what belongs to request `number`.
+  [[nodiscard]] std::string serialize(const UserState& user, std::uint64_t number, bool secure,
+                                      Instant now) const;
+  // Judges an answer, and leaves `user` (null: it has nothing) with what is to be kept of it. What
+  // is wrong with it; empty: nothing.
+  [[nodiscard]] std::string judge(std::uint32_t kind, const http::Response& response,
+                                  UserState* user) const;
+  void take_cookies(const http::Response& response, UserState& user, Instant now) const {
+    if (users_.cookies) user.cookies.take(response.headers(), user.message.target, now);
+  }
   [[nodiscard]] const PreparedRequest& prepared(Choice choice) const noexcept {
     return kinds_[choice.kind].variants[choice.variant];
   }
@@ -85,6 +123,8 @@ class Scenario {
   std::vector<RequestKind> kinds_;
   std::vector<double> cumulative_;  // of the weights, ends at 1
   std::vector<Choice> sequence_;
+  Users users_;
+  bool has_users_;
   std::string authority_;
   std::uint64_t seed_;
   std::uint64_t salt_;

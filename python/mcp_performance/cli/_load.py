@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import contextlib
 import importlib
+import json
 import os
 import signal
 import sys
@@ -19,12 +20,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from .._base._durations import seconds
 from ..errors import ConfigurationError
 from ..load import LoadTester, LoadTestResult, Request
-from ..load._targets import takes_asgi
+from ..load._targets import McpCall, WebSocketCall, split_url, takes_asgi
 from ..load._thresholds import THRESHOLDS_HELP
 
 __all__ = ["add_load", "exit_code", "run_load"]
@@ -79,7 +79,8 @@ def add_load(commands: Any) -> None:
         "target",
         nargs="?",
         metavar="URL",
-        help="or module:name of an ASGI app or a function; the built-in sample service without one",
+        help="http, https, ws or wss; or module:name of an ASGI app, a function, or an async function of a "
+        "user; or, with --mcp-tool, stdio:COMMAND; the built-in sample service without one",
     )
     _add_model(load.add_argument_group("how much"))
     _add_request(load.add_argument_group("what is sent"))
@@ -113,7 +114,14 @@ def _add_model(group: Any) -> None:
         default=5.0,
         help="after the planned end, for answers to what is under way, whatever --timeout; 5 by default",
     )
-    group.add_argument("--threads", type=int, default=1, help="generator threads; 1 by default")
+    group.add_argument(
+        "--workers",
+        "--threads",
+        dest="threads",
+        type=int,
+        default=1,
+        help="generator threads for a URL, each of which can use a core; 1 by default",
+    )
 
 
 def _add_request(group: Any) -> None:
@@ -123,6 +131,22 @@ def _add_request(group: Any) -> None:
     group.add_argument("--path", help="of the request; that of the URL by default, / of an ASGI app")
     group.add_argument("-X", "--method", help="GET by default, POST with --body")
     group.add_argument("--body", metavar="TEXT", help="of the request; @FILE for the content of a file")
+    group.add_argument(
+        "--scenario",
+        metavar="FILE",
+        help="requests instead of that one: a JSON list of objects with the arguments of Request",
+    )
+    group.add_argument("--cookies", action="store_true", help="each user keeps the cookies that it is given")
+    group.add_argument("--data", metavar="FILE", help="CSV or JSON: {column} is that of the user's own row")
+    group.add_argument(
+        "--base", metavar="URL", help="where the paths that a function of a user asks for begin"
+    )
+    group.add_argument("--mcp-tool", metavar="NAME", help="call this tool of the MCP server at the URL")
+    group.add_argument("--mcp-arguments", metavar="JSON", help="an object: of every call")
+    group.add_argument(
+        "--events", type=int, help="the answer is over after so many server-sent events, of a stream"
+    )
+    group.add_argument("--expect", metavar="TEXT", help="that the answer of a success contains")
     group.add_argument("--http2", action="store_true", help="by TLS, or to http:// from the first byte")
     group.add_argument(
         "--streams", type=int, default=100, help="requests that share an HTTP/2 connection at most; 100"
@@ -219,6 +243,9 @@ async def _run(options: argparse.Namespace, terminated: list[int]) -> LoadTestRe
         target,
         headers=dict(options.header),
         scenario=scenario,
+        url=options.base,
+        cookies=options.cookies,
+        data=options.data,
         think_time=options.think_time,
         verify=False if options.insecure else str(options.ca) if options.ca else True,
         unix_socket=options.unix_socket,
@@ -245,10 +272,21 @@ async def _run(options: argparse.Namespace, terminated: list[int]) -> LoadTestRe
         )
 
 
-def _target(options: argparse.Namespace) -> tuple[Any, list[Request] | None]:
-    """The target, and the request where it is more than a GET of the URL or of an app's root."""
+def _target(options: argparse.Namespace) -> tuple[Any, Sequence[Request] | None]:
+    """The target, and the requests where they are more than a GET of the URL or of an app's root."""
     text = options.target
-    given = [name for name in ("path", "method", "body") if getattr(options, name) is not None]
+    if options.mcp_tool is not None:
+        return _mcp_target(options), None
+    if text is not None and text.startswith(("ws://", "wss://")):
+        _refuse(options, "a WebSocket", ("path", "method", "scenario", "events"))
+        body = _body(options.body)
+        return WebSocketCall(text, "" if body is None else body, options.expect or ""), None
+    if options.mcp_arguments is not None:
+        raise ConfigurationError("--mcp-arguments needs --mcp-tool")
+    given = [name for name in _OF_A_REQUEST if getattr(options, name) is not None]
+    if options.scenario is not None:
+        _refuse(options, "--scenario", _OF_A_REQUEST)
+        return (text if text is None or "://" in text else _imported(text)), _scenario(options.scenario)
     if text is None or "://" not in text:
         target = None if text is None else _imported(text)
         if not given:
@@ -258,15 +296,56 @@ def _target(options: argparse.Namespace) -> tuple[Any, list[Request] | None]:
         return target, [_request(options, "/")]
     if not given:
         return text, None
-    parts = urlsplit(text)
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return f"{parts.scheme}://{parts.netloc}", [_request(options, path)]
+    base, path = split_url(text)
+    return base, [_request(options, path)]
+
+
+_OF_A_REQUEST = ("path", "method", "body", "events", "expect")
+
+
+def _refuse(options: argparse.Namespace, what: str, names: Sequence[str]) -> None:
+    for name in names:
+        if getattr(options, name) is not None:
+            raise ConfigurationError(f"--{name} does not go with {what}")
+
+
+def _mcp_target(options: argparse.Namespace) -> McpCall:
+    if options.target is None:
+        raise ConfigurationError("--mcp-tool needs the URL of an MCP server, or stdio:COMMAND")
+    _refuse(options, "--mcp-tool", (*_OF_A_REQUEST, "scenario"))
+    try:
+        arguments = json.loads(options.mcp_arguments or "{}")
+    except ValueError as error:
+        raise ConfigurationError(f"--mcp-arguments={options.mcp_arguments!r}: {error}") from None
+    if not isinstance(arguments, dict):
+        raise ConfigurationError(f"--mcp-arguments={options.mcp_arguments!r}: expected a JSON object")
+    return McpCall(options.target, options.mcp_tool, arguments)
+
+
+def _scenario(path: str) -> list[Request]:
+    """The requests of the JSON file *path*."""
+    try:
+        items = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"--scenario={path!r}: {error}") from None
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise ConfigurationError(f"--scenario={path!r}: expected a list of objects")
+    try:
+        return [Request(**item) for item in items]
+    except TypeError as error:
+        raise ConfigurationError(f"--scenario={path!r}: {error}") from None
 
 
 def _request(options: argparse.Namespace, path: str) -> Request:
     body = _body(options.body)
     method = options.method or ("GET" if body is None else "POST")
-    return Request(method, path if options.path is None else options.path, body=body)
+    return Request(
+        method,
+        path if options.path is None else options.path,
+        body=body,
+        events=options.events or 0,
+        expect_body=options.expect,
+    )
 
 
 def _body(text: str | None) -> str | bytes | None:

@@ -24,6 +24,8 @@ from ._scalability import Scalability, ScalabilityLevel
 from ._scenario import Request
 from ._stats import Percentiles, RequestStats, SecondStats
 from ._tester import LoadTester
+from ._user import User
+from ._wire import Reply
 
 __all__ = [
     "Bottleneck",
@@ -37,6 +39,7 @@ __all__ = [
     "McpTool",
     "Percentiles",
     "Progress",
+    "Reply",
     "Request",
     "RequestStats",
     "Scalability",
@@ -44,6 +47,7 @@ __all__ = [
     "SecondStats",
     "Stage",
     "ToolFailed",
+    "User",
     "WindowStats",
     "compare_runs",
     "mcp_request",

@@ -9,7 +9,7 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Protocol
@@ -30,6 +30,7 @@ __all__ = [
     "drive_threads",
     "has_busy_threads",
     "supervise",
+    "take_lag",
 ]
 
 _LAG_INTERVAL = 0.005
@@ -344,6 +345,11 @@ class _LagSampler:
             self._add(overdue)
 
 
+def take_lag(loop: asyncio.AbstractEventLoop) -> _LagSampler:
+    """Measures *loop* where all its work is the generator's, for a target that is elsewhere."""
+    return _LagSampler(loop, foreign=False, threads=False)
+
+
 class _Deadlines:
     """Cancels what runs out of time, with one timer for the run: a timeout costs a request nothing."""
 
@@ -374,14 +380,14 @@ class _Deadlines:
 
 async def drive_tasks(
     run: CallRun,
-    function: Callable[..., Any],
+    function: Callable[..., Any] | Sequence[Callable[..., Any]],
     options: RunOptions,
     supervisor: Supervisor,
     *,
     with_number: bool,
     foreign: bool = False,
 ) -> Driven:
-    """Await *function* from one task a lane, all on the running loop."""
+    """Await *function*, or that of each lane, from one task a lane, all on the running loop."""
     loop = asyncio.get_running_loop()
     lanes = TaskLanes(run, function, with_number=with_number)
     timer = run.timer_fd()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .._core import CallLane, CallRun
@@ -21,12 +21,20 @@ _MOST_REPLACED_THREADS = 1000
 class TaskLanes:
     """One task a lane, all on the running loop."""
 
-    def __init__(self, run: CallRun, function: Callable[..., Any], *, with_number: bool) -> None:
+    def __init__(
+        self,
+        run: CallRun,
+        function: Callable[..., Any] | Sequence[Callable[..., Any]],
+        *,
+        with_number: bool,
+    ) -> None:
+        """*function* is that of all lanes, or has one for each."""
         self.examples: dict[str, BaseException] = {}
         self._run = run
         self._loop = asyncio.get_running_loop()
+        functions = function if isinstance(function, Sequence) else [function] * run.lanes
         self._lanes = [
-            CallLane(run, number, function, self.examples, self._loop.create_future, with_number)
+            CallLane(run, number, functions[number], self.examples, self._loop.create_future, with_number)
             for number in range(run.lanes)
         ]
         self._tasks: list[asyncio.Task[None]] = []

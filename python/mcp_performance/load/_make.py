@@ -51,6 +51,7 @@ def make_result(
     evidence = Evidence(
         open_model=options.open_model,
         http=target.http,
+        apart=target.apart,
         users=options.users * options.batch_size,
         threads=threads,
         null_cost=null_cost,

@@ -52,9 +52,9 @@ def mcp_request(
     """A ``tools/call`` over MCP's streamable HTTP, for the scenario of a URL.
 
     For servers that keep no sessions, or with ``headers={"Mcp-Session-Id": ...}`` of one that was
-    opened before. *arguments* may have placeholders; *options* are those of :class:`Request`. A
-    response that carries a JSON-RPC error or a failed result is not told apart here: add
-    ``expect_body=`` for text that a good one contains.
+    opened before; :meth:`LoadTester.mcp` opens one for each user. *arguments* may have placeholders;
+    *options* are those of :class:`Request`. A JSON-RPC error and a result that says it is one
+    (``isError``) are failures.
     """
     message = {
         "jsonrpc": "2.0",
@@ -64,4 +64,12 @@ def mcp_request(
     }
     accept = {"Accept": "application/json, text/event-stream"}
     label = options.pop("name", f"MCP tool {name}")
-    return Request("POST", path, json=message, headers={**accept, **(headers or {})}, name=label, **options)
+    return Request(
+        "POST",
+        path,
+        json=message,
+        headers={**accept, **(headers or {})},
+        name=label,
+        json_rpc=True,
+        **options,
+    )

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 from urllib.parse import quote
 
-from .._base._checks import number
+from .._base._checks import flag, integer, number
 from .._base._headers import header_line
 from ..errors import ConfigurationError
+from ._values import NativeSource, Variables, native_checks, source
 
 __all__ = ["Request"]
 
@@ -22,6 +23,8 @@ _SEQUENCE_MARKER = "\x01sequence--\x01"
 _UUID_MARKER = "\x01uuid------------------------------\x01"
 _BUILT_IN = {"seq": _SEQUENCE_MARKER, "uuid": _UUID_MARKER}
 
+# A value of a user that stands for a whole JSON value: it brings its own quotes.
+_WHOLE_VALUE = re.compile(r'"\\u0001(v\d{4}w)\\u0001"')
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MOST_KINDS = 64
 
@@ -37,6 +40,26 @@ class Check:
     low: int
     high: int
     contains: bytes
+    checks: tuple[Any, ...] = ()
+    saves: tuple[tuple[int, NativeSource], ...] = ()
+    events: int = 0
+    json_rpc: bool = False
+
+    @property
+    def looks(self) -> bool:
+        """Whether more of a response than its status is looked at."""
+        return bool(self.contains or self.checks or self.saves or self.events or self.json_rpc)
+
+    def native(self) -> tuple[Any, ...]:
+        return (
+            self.low,
+            self.high,
+            self.contains,
+            list(self.checks),
+            list(self.saves),
+            self.events,
+            self.json_rpc,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +70,8 @@ class Request:
     ``{seq}`` (twelve digits) and ``{uuid}`` differ in every request of a run. Values are
     percent-encoded in the path. In a ``json`` value, a string that is one placeholder and nothing
     else takes the row's value with its type; braces around anything else are left alone in bodies.
+    ``{name}`` is also what the same user has saved of an earlier answer, or was given by its feed or
+    its set-up.
 
     Example:
         ``Request("POST", "/bookings", json={"seat": "{seat}"}, headers={"Idempotency-Key": "{uuid}"},
@@ -65,6 +90,16 @@ class Request:
         expect_status: the status, or the lowest and highest one, of a success; anything below 400
             by default.
         expect_body: text that the body of a success contains.
+        save: what the user keeps of a success, by name: ``{"token": "json:user.token"}``. Places are
+            ``json:`` with keys and indexes between dots, or a JSON pointer (``json:/user/token``),
+            ``header:`` with a name, and ``regex:`` with an expression (PCRE2), whose first group counts.
+            An answer without it has failed.
+        check: places as in *save*, and what is expected there, ``...`` for anything:
+            ``{"json:status": "paid", "json:items.0": ..., "header:X-Cache": "HIT"}``.
+        json_rpc: whether the answer is that of a JSON-RPC call, so that an error in it is a failure, and
+            the failure of an MCP tool too.
+        events: the answer is a stream of server-sent events, and is over after this many: its time is that
+            to the last of them.
     """
 
     method: str
@@ -77,6 +112,10 @@ class Request:
     name: str | None = field(default=None, kw_only=True)
     expect_status: int | tuple[int, int] | None = field(default=None, kw_only=True)
     expect_body: str | bytes | None = field(default=None, kw_only=True)
+    save: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    check: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    json_rpc: bool = field(default=False, kw_only=True)
+    events: int = field(default=0, kw_only=True)
 
     @property
     def label(self) -> str:
@@ -93,8 +132,8 @@ class Kind:
     check: Check
     messages: list[Message] = field(default_factory=list)
 
-    def native(self) -> tuple[str, float, list[Message], int, int, bytes]:
-        return (self.name, self.weight, self.messages, self.check.low, self.check.high, self.check.contains)
+    def native(self) -> tuple[str, float, list[Message], tuple[Any, ...]]:
+        return (self.name, self.weight, self.messages, self.check.native())
 
 
 @dataclass(slots=True)
@@ -103,12 +142,32 @@ class Plan:
 
     kinds: list[Kind]
     sequence: list[tuple[int, int]]
+    variables: list[str] = field(default_factory=list)
+    """Names under which users keep values."""
 
 
-def expand(scenario: Sequence[Request], *, prefix: str, headers: Mapping[str, str], order: str) -> Plan:
-    """Fill every request from its data and group the messages by name and check."""
+def saved_names(scenario: Sequence[Request]) -> list[str]:
+    """The names under which the requests of *scenario* save values."""
+    return [name for request in scenario for name in getattr(request, "save", ())]
+
+
+def expand(
+    scenario: Sequence[Request],
+    *,
+    prefix: str,
+    headers: Mapping[str, str],
+    order: str,
+    variables: Variables | None = None,
+) -> Plan:
+    """Fill every request from its data and group the messages by name and check.
+
+    *variables* are what users know before their first request; what requests save is added.
+    """
     if not scenario:
         raise ConfigurationError("scenario=[]: expected at least one Request")
+    known = Variables() if variables is None else variables
+    for name in saved_names(scenario):
+        known.number(name)
     # Within a kind messages are drawn evenly, so only those of the same weight share one.
     kinds: dict[tuple[str, Check, float], int] = {}
     plan = Plan([], [])
@@ -116,8 +175,10 @@ def expand(scenario: Sequence[Request], *, prefix: str, headers: Mapping[str, st
         if not isinstance(request, Request):
             raise TypeError(f"scenario: expected Request objects, not {type(request).__name__}")
         _positive_weight(request.weight)
-        check = _check(request)
-        messages = [_message(request, row, prefix, headers) for row in _rows(request.data)]
+        check = _check(request, known)
+        messages = [
+            _message(request, _Values(row, known), prefix, headers) for row in read_rows(request.data)
+        ]
         share = 0.0 if order == "sequential" else request.weight / len(messages)
         key = (request.label, check, share)
         if key not in kinds and len(kinds) >= _MOST_KINDS:
@@ -131,6 +192,7 @@ def expand(scenario: Sequence[Request], *, prefix: str, headers: Mapping[str, st
             plan.sequence.extend((number, len(kind.messages) + i) for i in range(len(messages)))
         kind.messages.extend(messages)
         kind.weight += request.weight
+    plan.variables = known.names
     return plan
 
 
@@ -138,7 +200,7 @@ def _positive_weight(weight: float) -> None:
     number("weight", weight, 0, 1e12, above=True)
 
 
-def _check(request: Request) -> Check:
+def _check(request: Request, known: Variables) -> Check:
     expected = request.expect_status
     if expected is None:
         low, high = 100, 399
@@ -151,10 +213,19 @@ def _check(request: Request) -> Check:
     if not 100 <= low <= high <= 599:
         raise ConfigurationError(f"expect_status={expected!r}: expected statuses from 100 to 599")
     contains = request.expect_body or b""
-    return Check(low=low, high=high, contains=contains.encode() if isinstance(contains, str) else contains)
+    return Check(
+        low=low,
+        high=high,
+        contains=contains.encode() if isinstance(contains, str) else contains,
+        checks=native_checks(request.check),
+        saves=tuple((known.number(name), source("save", place)) for name, place in request.save.items()),
+        events=integer("events", request.events, 0, 1_000_000),
+        json_rpc=flag("json_rpc", request.json_rpc),
+    )
 
 
-def _rows(data: Sequence[Row] | str | Path | None) -> Sequence[Row]:
+def read_rows(data: Sequence[Row] | str | Path | None) -> Sequence[Row]:
+    """The rows that *data* is or names; one without columns for None."""
     if data is None:
         return [{}]
     if isinstance(data, str | Path):
@@ -174,18 +245,31 @@ def _rows(data: Sequence[Row] | str | Path | None) -> Sequence[Row]:
     return result
 
 
-def _message(request: Request, row: Row, prefix: str, headers: Mapping[str, str]) -> Message:
+class _Values:
+    """What placeholders stand for in one message: columns of a row, what its user knows, what is built in."""
+
+    def __init__(self, row: Row, known: Variables) -> None:
+        self.row = row
+        self.known = known
+
+    def marker(self, name: str, encoding: str, *, needed: bool = False) -> str | None:
+        if name in _BUILT_IN and name not in self.known.names:
+            return _BUILT_IN[name]
+        return self.known.marker(name, encoding, needed=needed)
+
+
+def _message(request: Request, values: _Values, prefix: str, headers: Mapping[str, str]) -> Message:
     method = request.method.upper()
     if not request.path.startswith("/"):
         raise ConfigurationError(f"path={request.path!r}: expected a path that begins with /")
-    target = prefix + _fill_strict(request.path, row, quoted=True, where="path")
+    target = prefix + _fill_strict(request.path, values, "p", where="path")
     merged = {name.lower(): (name, value) for name, value in headers.items()}
     merged.update({name.lower(): (name, value) for name, value in request.headers.items()})
-    body = _body(request, row)
+    body = _body(request, values)
     if request.json is not None and "content-type" not in merged:
         merged["content-type"] = ("Content-Type", "application/json")
     lines = [
-        header_line(name, _fill_strict(value, row, quoted=False, where="headers"))
+        header_line(name, _fill_strict(value, values, "h", where="headers"))
         for name, value in merged.values()
     ]
     return (method, target, lines, body)
@@ -197,17 +281,20 @@ def _clean(text: str, where: str) -> str:
     return text
 
 
-def _fill_strict(text: str, row: Row, *, quoted: bool, where: str) -> str:
+def _fill_strict(text: str, values: _Values, encoding: str, *, where: str) -> str:
+    """*text* of a path or a header, in which a placeholder that nothing fills is an error."""
     _clean(text, where)
+    quoted = encoding == "p"
 
     def value(match: re.Match[str]) -> str:
         name = match[1]
-        if name in row:
-            filled = str(row[name])
+        if name in values.row:
+            filled = str(values.row[name])
             return quote(filled, safe="") if quoted else _clean(filled, where)
-        if name in _BUILT_IN:
-            return _BUILT_IN[name]
-        raise ConfigurationError(f"{where}={text!r}: no column {name!r} in data")
+        marker = values.marker(name, encoding, needed=True)
+        if marker is None:
+            raise ConfigurationError(f"{where}={text!r}: no column {name!r} in data, and nothing saves it")
+        return marker
 
     filled = _PLACEHOLDER.sub(value, text)
     if quoted:  # what is not ASCII, and spaces, never reach the request line as they are
@@ -215,39 +302,43 @@ def _fill_strict(text: str, row: Row, *, quoted: bool, where: str) -> str:
     return filled
 
 
-def _fill_loose(text: str, row: Row) -> str:
+def _fill_loose(text: str, values: _Values, encoding: str) -> str:
     def value(match: re.Match[str]) -> str:
         name = match[1]
-        if name in row:
-            return str(row[name])
-        return _BUILT_IN.get(name, match[0])
+        if name in values.row:
+            return str(values.row[name])
+        return values.marker(name, encoding) or match[0]
 
     return _PLACEHOLDER.sub(value, text)
 
 
-def _fill_json(value: Any, row: Row) -> Any:
+def _fill_json(value: Any, values: _Values) -> Any:
     if isinstance(value, str):
         whole = _PLACEHOLDER.fullmatch(value)
-        return row[whole[1]] if whole and whole[1] in row else _fill_loose(value, row)
+        if whole and whole[1] in values.row:
+            return values.row[whole[1]]
+        return _fill_loose(value, values, "w" if whole else "j")
     if isinstance(value, Mapping):
-        return {key: _fill_json(item, row) for key, item in value.items()}
+        return {key: _fill_json(item, values) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_fill_json(item, row) for item in value]
+        return [_fill_json(item, values) for item in value]
     return value
 
 
-def _body(request: Request, row: Row) -> bytes:
+def _body(request: Request, values: _Values) -> bytes:
     if request.json is not None:
         if request.body is not None:
             raise ConfigurationError(f"json={request.json!r}: expected either body or json, not both")
         try:
-            text = jsonlib.dumps(_fill_json(request.json, row), allow_nan=False, separators=(",", ":"))
+            text = jsonlib.dumps(_fill_json(request.json, values), allow_nan=False, separators=(",", ":"))
         except ValueError as error:
             raise ConfigurationError(f"json={request.json!r}: {error}") from None
         # json escapes the markers' control character.
-        return text.replace("\\u0001", "\x01").encode()
+        return _WHOLE_VALUE.sub("\x01\\1\x01", text).replace("\\u0001", "\x01").encode()
     if request.body is None:
         return b""
     if isinstance(request.body, bytes):
-        return _fill_loose(request.body.decode("latin-1"), row).encode("latin-1") if row else request.body
-    return _fill_loose(request.body, row).encode()
+        if not values.row and not values.known.names:
+            return request.body
+        return _fill_loose(request.body.decode("latin-1"), values, "b").encode("latin-1")
+    return _fill_loose(request.body, values, "b").encode()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from .._core import LoadHistogram
 from ._stats import Percentiles
 
-__all__ = ["Gap", "Stall", "corrected_percentiles", "find_stalls"]
+__all__ = ["Gap", "Stall", "corrected_percentiles", "find_stalls", "stood_still"]
 
 # (start, length, requests that waited for its end), seconds
 Gap = tuple[float, float, int]
@@ -42,6 +42,11 @@ def _p99_without(times: LoadHistogram, caught: int, answered: bool) -> float:
     if rest <= 0:
         return float("inf") if answered else 0.0
     return times.percentile(99 * rest / times.count)
+
+
+def stood_still(times: LoadHistogram) -> int:
+    """Requests that took as long as a stall, whatever others did meanwhile: single connections, or users."""
+    return times.count - times.count_at_most(max(_SHORTEST, _TIMES_P99 * times.percentile(99)))
 
 
 def corrected_percentiles(times: LoadHistogram, stalls: Sequence[Gap], elapsed: float) -> Percentiles:

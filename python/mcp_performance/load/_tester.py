@@ -7,6 +7,7 @@ from typing import Any
 
 from .._base._checks import choice, flag, integer, texts
 from ._capacity import Capacity, find_capacity
+from ._crowd import Feed, UserStep
 from ._drive import Ended, ProgressCallback, supervise
 from ._live import shown
 from ._make import make_result
@@ -14,7 +15,7 @@ from ._options import Arrivals, Stage, check_run
 from ._result import LoadTestResult
 from ._scalability import Scalability, measure_scalability
 from ._scenario import Order, Request
-from ._targets import Target, TargetOptions, make_target
+from ._targets import McpCall, Target, TargetOptions, WebSocketCall, make_target, split_url
 from ._thresholds import check_thresholds, hopeless
 
 __all__ = ["LoadTester"]
@@ -28,12 +29,22 @@ class LoadTester:
     Args:
         target: a URL (``http``, ``https``, or ``http+unix://%2Frun%2Fapp.sock/path``), an ASGI app
             (called in this process, without sockets), an async or a sync callable without arguments
-            (among them :class:`McpTool` and :class:`Command`), or None for the built-in sample service:
+            (among them :class:`McpTool` and :class:`Command`), an async function of one argument, a
+            :class:`User` whose requests are then the load test's, or None for the built-in sample service:
             an ASGI app in this process whose request is one point SELECT and one cached function.
         headers: sent with every request.
         scenario: requests to send, on top of the URL's path; without one it is ``GET`` of the URL.
         order: ``"weighted"`` draws requests by their weights, the same ones in every run with the same
-            seed; ``"sequential"`` sends them in the given order, round and round.
+            seed; ``"sequential"`` sends them in the given order, round and round, and users that have
+            something of their own each by itself. By default sequential where requests save values or
+            *cookies* are kept, and no weights are given.
+        url: where the paths that a function of a user asks for begin.
+        cookies: whether each user keeps the cookies that it is given. Users that are functions always do.
+        data: rows, or the path of a CSV or JSON file: user *i* is given row *i*, from the first again after
+            the last, and ``{column}`` stands for its values.
+        setup: async function, called with each :class:`User` before the run. What it puts into the user, and
+            the cookies it is given, are there in the run.
+        teardown: async function, called with each user after the run.
         think_time: seconds that a user pauses between requests, or the shortest and the longest pause.
         verify: whether to check the certificate; or the path of a PEM file to check it with.
         unix_socket: path of the socket through which to reach the URL's host.
@@ -60,7 +71,12 @@ class LoadTester:
         *,
         headers: Mapping[str, str] | None = None,
         scenario: Sequence[Request] | None = None,
-        order: Order = "weighted",
+        order: Order | None = None,
+        url: str | None = None,
+        cookies: bool = False,
+        data: Feed = None,
+        setup: UserStep | None = None,
+        teardown: UserStep | None = None,
         think_time: float | tuple[float, float] | None = None,
         verify: bool | str = True,
         unix_socket: str | None = None,
@@ -72,7 +88,8 @@ class LoadTester:
         threads: int = 1,
         seed: int | None = None,
     ) -> None:
-        choice("order", order, ("weighted", "sequential"))
+        if order is not None:
+            choice("order", order, ("weighted", "sequential"))
         self._seed = 0 if seed is None else integer("seed", seed, 0, 2**63 - 1)
         self._threads = integer("threads", threads, 1, 256)
         self._think_time = think_time
@@ -82,6 +99,11 @@ class LoadTester:
                 headers=dict(headers or {}),
                 scenario=scenario,
                 order=order,
+                url=url,
+                cookies=flag("cookies", cookies),
+                data=data,
+                setup=setup,
+                teardown=teardown,
                 verify=verify,
                 unix_socket=unix_socket,
                 allow_hosts=tuple(texts("allow_hosts", allow_hosts)),
@@ -96,6 +118,57 @@ class LoadTester:
         self._stop: Callable[[], None] | None = None
         self.last_result: LoadTestResult | None = None
         """Of the latest run, also of one that was cancelled."""
+
+    @classmethod
+    def mcp(
+        cls,
+        url: str | Sequence[str],
+        tool: str,
+        arguments: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> LoadTester:
+        """Calls of one tool of an MCP server.
+
+        Each user has a session of its own, which is opened before the run (``initialize``) and closed after
+        it. A request is one ``tools/call``; an error of the protocol, and a result that says it is one
+        (``isError``), are failures.
+
+        Args:
+            url: of a server that speaks streamable HTTP; or the command of one that speaks over its standard
+                input and output, as a list or as ``"stdio:python server.py"``, which is run once a user.
+            tool: its name.
+            arguments: of every call. Over HTTP they may have the placeholders of :class:`Request`.
+            options: those of :class:`LoadTester`.
+        """
+        return cls(McpCall(url, tool, dict(arguments or {})), **options)
+
+    @classmethod
+    def websocket(
+        cls, url: str, message: str | bytes, *, expect: str | bytes = b"", **options: Any
+    ) -> LoadTester:
+        """Messages over WebSockets: each user connects once, before the run; a request is a round trip.
+
+        Args:
+            url: ``ws://`` or ``wss://``.
+            message: that every request sends; bytes as a binary message.
+            expect: text that the answer of a success, the next message of the server, contains.
+            options: those of :class:`LoadTester`.
+        """
+        return cls(WebSocketCall(url, message, expect), **options)
+
+    @classmethod
+    def sse(cls, url: str, events: int = 1, **options: Any) -> LoadTester:
+        """Streams of server-sent events: a request is over after so many events, and its time is that
+        to the last of them.
+
+        Args:
+            url: ``http://`` or ``https://``.
+            events: of each stream.
+            options: those of :class:`LoadTester`.
+        """
+        base, path = split_url(url)
+        headers = {"Accept": "text/event-stream"}
+        return cls(base, scenario=[Request("GET", path, headers=headers, events=events)], **options)
 
     async def run_load_test(
         self,

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from .._base._durations import short
 from .._core import LoadHistogram
-from ._stalls import Gap
+from ._stalls import Gap, stood_still
 
 __all__ = ["Evidence", "Judgement", "Verdict", "judge", "nothing_answered"]
 
@@ -47,6 +47,7 @@ class Evidence:
 
     open_model: bool
     http: bool
+    apart: bool = False
     users: int
     threads: int = 1
     null_cost: float | None = None
@@ -270,7 +271,13 @@ def _notes(report: dict[str, Any], evidence: Evidence) -> list[str]:
     short_of = [f"{name} (needs {needed:,})" for name, needed in _SAMPLES if 0 < count < needed]
     if short_of:
         notes.append(f"{count:,} samples are too few for {', '.join(short_of)}")
-    if not evidence.http:
+    alone = 0 if evidence.stalls or not count else stood_still(response)
+    if alone:
+        notes.append(
+            f"{alone:,} requests took over ten times the P99, up to {short(response.max)}, while others were "
+            "answered: no percentile up to p99 shows them"
+        )
+    if not evidence.http and not evidence.apart:
         notes.append("target and generator share the machine, and this process")
     if evidence.null_cost is not None and count and _share_of_median(evidence.null_cost, response) > _SHARE:
         share = min(_share_of_median(evidence.null_cost, response), 1)

@@ -124,6 +124,18 @@ def test_each_fault_has_its_word(changes: dict[str, Any], evidence: dict[str, An
     assert found.reason
 
 
+def test_a_connection_that_stands_still_alone_is_pointed_out() -> None:
+    """For 3 s, while the others go on: no gap, a fine P99, and a sentence."""
+
+    def notes(*parts: tuple[int, float]) -> list[str]:
+        found = judge(report(response=times(*parts)), Evidence(open_model=False, http=True, users=50)).notes
+        return [note for note in found if "while others were answered" in note]
+
+    assert notes((5000, 0.01)) == []
+    assert notes((5000, 0.01), (3, 0.09)) == []
+    assert notes((5000, 0.01), (2, 3.0))[0].startswith("2 requests took over ten times the P99, up to 3 s")
+
+
 @pytest.mark.parametrize(
     ("late", "response", "valid"),
     [

@@ -11,24 +11,35 @@ from ._asgi import AsgiTarget
 from ._callable import AsyncTarget, SyncTarget
 from ._http import HttpTarget
 from ._sample import SampleTarget
+from ._session import McpCall, WebSocketCall, split_url
 from ._target import Target, TargetOptions
+from ._users import UserTarget
 
 __all__ = [
     "AsgiTarget",
     "AsyncTarget",
     "HttpTarget",
+    "McpCall",
     "SyncTarget",
     "Target",
     "TargetOptions",
+    "UserTarget",
+    "WebSocketCall",
     "make_target",
+    "split_url",
     "takes_asgi",
+    "takes_user",
 ]
 
 
 def make_target(target: Any, options: TargetOptions) -> Target:
     """The target that *target* is: a URL, None, an ASGI app or a callable. Raises ``TypeError``."""
-    if options.http2 and not isinstance(target, str):
+    if options.http2 and not isinstance(target, str | McpCall):
         raise ConfigurationError("http2=True: expected a URL as the target")
+    if options.url is not None and not takes_user(target):
+        raise ConfigurationError(f"url={options.url!r}: expected none without a function of a user")
+    if isinstance(target, McpCall | WebSocketCall):
+        return target.target(options)
     if target is None:
         return SampleTarget(options)
     if isinstance(target, Target):
@@ -38,6 +49,10 @@ def make_target(target: Any, options: TargetOptions) -> Target:
     if not callable(target):
         raise TypeError(f"target={target!r}: expected a URL, an ASGI app or a callable")
     function: Any = target
+    if takes_user(target):
+        return UserTarget(function, options)
+    for name, value in options.of_users.items():
+        raise ConfigurationError(f"{name}={value!r}: expected a URL as the target, or a function of a user")
     if takes_asgi(target):
         return AsgiTarget(function, options)
     for name, value in (("scenario", options.scenario), ("headers", options.headers)):
@@ -50,14 +65,22 @@ def make_target(target: Any, options: TargetOptions) -> Target:
 
 def takes_asgi(target: Any) -> bool:
     """Whether *target* must be called as ``(scope, receive, send)``."""
+    return _required(target) == 3
+
+
+def takes_user(target: Any) -> bool:
+    """Whether *target* is an async function of one argument, a user."""
+    return _required(target) == 1 and is_async(target, wrapped=True)
+
+
+def _required(target: Any) -> int | None:
+    """Positional arguments that *target* has to be given."""
     try:
         parameters = inspect.signature(target).parameters.values()
     except (TypeError, ValueError):
-        return False
-    required = [
-        parameter
-        for parameter in parameters
-        if parameter.default is parameter.empty
+        return None
+    return sum(
+        parameter.default is parameter.empty
         and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    ]
-    return len(required) == 3
+        for parameter in parameters
+    )

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from ..._core import CallRun, RequestPicker
-from ...errors import LoadTestError
+from ...errors import ConfigurationError, LoadTestError
 from .._drive import Driven, Supervisor, drive_tasks, has_busy_threads
 from .._options import RunOptions
 from .._scenario import Plan
@@ -33,6 +33,10 @@ class AsgiTarget(Target):
         self.name = name or f"ASGI app {name_of(app)}"
         self._app = app
         self._plan = plan(options, "", "")
+        if self._plan.variables:
+            raise ConfigurationError(
+                f"save: expected none with an ASGI app, not {self._plan.variables[0]!r}: its users share all"
+            )
         self.kinds = [kind.name for kind in self._plan.kinds]
         picker = RequestPicker(
             scenario=[kind.native() for kind in self._plan.kinds],
@@ -143,11 +147,12 @@ class _Lifespan:
 class _Timeline:
     """The app's side of one request: what it sends, and when the first byte came."""
 
-    __slots__ = ("body", "bytes", "first_byte", "head", "keep", "messages", "status")
+    __slots__ = ("body", "bytes", "first_byte", "head", "headers", "keep", "messages", "status")
 
     def __init__(self, messages: list[Message], keep: bool) -> None:
         self.messages = messages
         self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
         self.bytes = 0
         self.first_byte = 0.0
         self.keep = keep
@@ -173,6 +178,8 @@ class _Timeline:
                 self.body += body
         elif kind == "http.response.start":
             self.status = message["status"]
+            if self.keep:
+                self.headers = [(bytes(name), bytes(value)) for name, value in message.get("headers", ())]
 
 
 class _AsgiCall:
@@ -196,8 +203,9 @@ class _AsgiCall:
         else:
             scope["headers"] = list(scope["headers"])
         check = self._checks[kind]
+        looks = check.looks
         messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-        timeline = _Timeline(messages, bool(check.contains))
+        timeline = _Timeline(messages, looks)
         try:
             await self._app(scope, timeline.receive, timeline.send)
         except Exception as error:
@@ -210,8 +218,8 @@ class _AsgiCall:
             failure = "no response"
         elif not check.low <= timeline.status <= check.high:
             failure = f"status {timeline.status}"
-        elif check.contains and check.contains not in timeline.body:
-            failure = "check failed: body"
+        elif looks:
+            failure = self.picker.judge(kind, timeline.status, timeline.headers, timeline.body) or None
         if failure is not None and timeline.head and failure not in self.examples:
             self.examples[failure] = timeline.head[:_EXAMPLE_BYTES].decode("utf-8", "replace")
         return failure, kind, timeline.bytes, first_byte

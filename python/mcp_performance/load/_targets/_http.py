@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from ..._base._authorities import authorities
 from ..._base._url import HttpUrl
@@ -10,6 +11,9 @@ from ..._core import HTTP2_BUILT_IN, HttpRun
 from ...errors import ConfigurationError
 from .._drive import Driven, Supervisor, drive_http
 from .._options import RunOptions
+from .._scenario import Plan
+from .._user import User
+from .._values import Variables
 from ._target import Target, TargetOptions, plan
 
 __all__ = ["HttpTarget"]
@@ -29,18 +33,52 @@ class HttpTarget(Target):
             )
         self.name = url.partition("?")[0] if options.scenario else url
         self._options = options
-        self._plan = plan(options, self._url.path, self._url.query)
+        self._crowd = options.crowd(url.partition("?")[0])
+        self._plan = self._plan_for([])
         self.kinds = [kind.name for kind in self._plan.kinds]
         self._salt = options.salt()
+        self.stateful = bool(self._plan.variables or options.of_users)
+        if options.http2 and any(kind.check.events for kind in self._plan.kinds):
+            raise ConfigurationError("http2=True: expected False with events=, which HTTP/1.1 brings")
 
     async def drive(self, options: RunOptions, supervisor: Supervisor) -> Driven:
         threads = min(self._options.threads, options.users)
+        if not self.stateful:
+            return await self._drive(options, supervisor, threads, [])
+        if options.batch_size > 1:
+            raise ConfigurationError(
+                f"batch_size={options.batch_size}: expected 1 with users that have something of their own"
+            )
+        async with self._crowd.users(options.users, options.timeout, options.drain) as users:
+            return await self._drive(options, supervisor, threads, users)
+
+    async def _drive(
+        self, options: RunOptions, supervisor: Supervisor, threads: int, users: Sequence[User]
+    ) -> Driven:
         # Resolving the name and reading certificates may block.
-        run = await asyncio.to_thread(self.make_run, options, threads)
+        run = await asyncio.to_thread(self.make_run, options, threads, users=users)
         return await drive_http(run, supervisor)
 
-    def make_run(self, options: RunOptions, threads: int, *, live_kinds: bool = False) -> HttpRun:
+    def _plan_for(self, users: Sequence[User]) -> Plan:
+        """What is sent by *users*; before they have been set up, by none."""
+        return self._expanded(self._options, users)
+
+    def _expanded(self, options: TargetOptions, users: Sequence[User]) -> Plan:
+        names = dict.fromkeys([*self._crowd.columns, *(name for user in users for name in user.known)])
+        variables = Variables(names, any_name=self._crowd.knows_more)
+        return plan(options, self._url.path, self._url.query, variables)
+
+    def make_run(
+        self,
+        options: RunOptions,
+        threads: int,
+        *,
+        live_kinds: bool = False,
+        users: Sequence[User] = (),
+    ) -> HttpRun:
         """A run that has not begun. With *live_kinds* its report has kinds and errors each second."""
+        sent = self._plan_for(users) if users else self._plan
+        cookies = self._options.cookies
         verify = self._options.verify
         return HttpRun(
             **options.native(),
@@ -58,7 +96,8 @@ class HttpTarget(Target):
             live_kinds=live_kinds,
             follow_redirects=self._options.follow_redirects,
             body_limit=self._options.max_body,
-            scenario=[kind.native() for kind in self._plan.kinds],
-            sequence=self._plan.sequence,
+            scenario=[kind.native() for kind in sent.kinds],
+            sequence=sent.sequence,
+            crowd=self._crowd.native(users, sent.variables, cookies=cookies),
             salt=self._salt,
         )

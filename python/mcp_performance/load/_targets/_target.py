@@ -9,9 +9,12 @@ from typing import Any
 
 from ..._base._url import PRODUCT
 from ...errors import LoadTestError
+from .._crowd import Crowd, Feed, UserStep
 from .._drive import Driven
 from .._options import RunOptions
-from .._scenario import Order, Plan, Request, expand
+from .._scenario import Order, Plan, Request, expand, saved_names
+from .._values import Variables
+from .._wire import Origins
 
 __all__ = ["USER_AGENT", "Target", "TargetOptions", "name_of", "plan"]
 
@@ -22,9 +25,14 @@ USER_AGENT = f"{PRODUCT} (load test)"
 class TargetOptions:
     """How to talk to the target; see :class:`LoadTester`."""
 
+    url: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     scenario: Sequence[Request] | None = None
-    order: Order = "weighted"
+    order: Order | None = None
+    cookies: bool = False
+    data: Feed = None
+    setup: UserStep | None = None
+    teardown: UserStep | None = None
     verify: bool | str = True
     unix_socket: str | None = None
     allow_hosts: Sequence[str] = ()
@@ -34,6 +42,39 @@ class TargetOptions:
     max_body: int = 64 << 20
     threads: int = 1
     seed: int | None = None
+
+    @property
+    def of_users(self) -> dict[str, Any]:
+        """The options that are about users with something of their own, as far as they are given."""
+        given = {
+            "cookies": self.cookies or None,
+            "data": self.data,
+            "setup": self.setup,
+            "teardown": self.teardown,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+    def crowd(self, base: str | None) -> Crowd:
+        """What users are made of that go to *base*, or wherever they like."""
+        return Crowd(
+            self.origins(base),
+            feed=self.data,
+            setup=self.setup,
+            teardown=self.teardown,
+            seed=self.seed_number,
+        )
+
+    def origins(self, base: str | None) -> Origins:
+        """Where users may go."""
+        return Origins(
+            base=base,
+            headers={"User-Agent": USER_AGENT, "Accept": "*/*", **self.headers},
+            verify=self.verify,
+            unix_socket=self.unix_socket,
+            allow_hosts=tuple(self.allow_hosts),
+            max_body=self.max_body,
+            follow_redirects=self.follow_redirects,
+        )
 
     @property
     def seed_number(self) -> int:
@@ -48,9 +89,14 @@ class Target:
     """Something that requests can be sent to."""
 
     name: str
-    kinds: list[str]
-    """Names of its requests."""
+    kinds: list[str] | None
+    """Names of its requests; None where they are not known beforehand."""
     http = False
+    """Whether the native engine drives it over HTTP."""
+    apart = False
+    """Whether it runs elsewhere: all that this process does is the generator's."""
+    stateful = False
+    """Whether each user has something of its own, so that it sends one request at a time."""
 
     async def drive(self, options: RunOptions, supervisor: Callable[[Any, Any, Any, Any], Any]) -> Driven:
         raise LoadTestError(f"{type(self).__name__} cannot be driven")
@@ -60,18 +106,33 @@ class Target:
         return None
 
 
-def plan(options: TargetOptions, path: str, query: str) -> Plan:
-    """What is sent: the scenario, or ``GET`` of *path* and *query*."""
+def plan(options: TargetOptions, path: str, query: str, variables: Variables | None = None) -> Plan:
+    """What is sent: the scenario, or ``GET`` of *path* and *query*. *variables* are what users know."""
     headers = {"User-Agent": USER_AGENT, "Accept": "*/*", **options.headers}
     if options.scenario is not None:
-        return expand(options.scenario, prefix=path.rstrip("/"), headers=headers, order=options.order)
+        return expand(
+            options.scenario,
+            prefix=path.rstrip("/"),
+            headers=headers,
+            order=_order(options),
+            variables=variables,
+        )
     # The path comes from a URL, in which braces mean themselves.
-    only = expand([Request("GET", "/")], prefix="", headers=headers, order="weighted")
+    only = expand([Request("GET", "/")], prefix="", headers=headers, order="weighted", variables=variables)
     method, _, lines, body = only.kinds[0].messages[0]
     target = (path or "/") + (f"?{query}" if query else "")
     only.kinds[0].name = f"GET {path or '/'}"
     only.kinds[0].messages[0] = (method, target, lines, body)
     return only
+
+
+def _order(options: TargetOptions) -> str:
+    """Users that get further by what they keep go through a scenario in its order."""
+    if options.order is not None:
+        return options.order
+    scenario = options.scenario or ()
+    keeps = options.cookies or bool(saved_names(scenario))
+    return "sequential" if keeps and all(request.weight == 1 for request in scenario) else "weighted"
 
 
 def name_of(target: Any) -> str:

@@ -1,0 +1,142 @@
+"""The users of a run before it begins and after it has ended: their feed, set-up and tear-down."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from ..errors import ConfigurationError, LoadTestError
+from ._scenario import read_rows
+from ._user import User
+from ._values import native_value
+from ._wire import Origins
+
+__all__ = ["Crowd", "Feed", "UserStep"]
+
+UserStep = Callable[[User], Awaitable[Any]]
+Feed: TypeAlias = Iterable[Mapping[str, Any]] | str | Path | None
+
+# Users that are set up, or torn down, at a time.
+_TOGETHER = 100
+_MOST_ROWS = 1_000_000
+
+
+def _rows(feed: Feed) -> Sequence[Mapping[str, Any]]:
+    if feed is None:
+        return ()
+    if isinstance(feed, str | Path | Sequence):
+        return read_rows(feed)
+    if not isinstance(feed, Iterable):
+        raise TypeError(f"data={feed!r}: expected rows, or the path of a CSV or JSON file")
+    return read_rows(list(itertools.islice(feed, _MOST_ROWS)))
+
+
+class Crowd:
+    """What users are made of.
+
+    Args:
+        origins: where they may go.
+        feed: rows; user *i* has row *i*, from the first again after the last.
+        setup: called with each user before the run.
+        teardown: called with each user after it, whatever became of it.
+        seed: of the users' own chance.
+    """
+
+    def __init__(
+        self,
+        origins: Origins,
+        *,
+        feed: Feed = None,
+        setup: UserStep | None = None,
+        teardown: UserStep | None = None,
+        seed: int = 0,
+    ) -> None:
+        for name, step in (("setup", setup), ("teardown", teardown)):
+            if step is not None and not callable(step):
+                raise TypeError(f"{name}={step!r}: expected an async function of a user")
+        self._origins = origins
+        self._rows = _rows(feed)
+        self._setup = setup
+        self._teardown = teardown
+        self._seed = seed
+
+    @property
+    def columns(self) -> list[str]:
+        """Names that the rows give to users."""
+        return list(dict.fromkeys(name for row in self._rows for name in row))
+
+    @property
+    def knows_more(self) -> bool:
+        """Whether a set-up may give users values of any name."""
+        return self._setup is not None
+
+    @asynccontextmanager
+    async def users(self, count: int, limit: float, drain: float) -> AsyncIterator[list[User]]:
+        """*count* users that have been set up, and are torn down at the end.
+
+        Raises:
+            LoadTestError: a set-up failed, or took longer than *limit* seconds.
+        """
+        users = [self._user(number) for number in range(count)]
+        try:
+            await self._each(self._setup, users, limit)
+            yield users
+        finally:
+            try:
+                await self._each(self._teardown, users, drain)
+            finally:
+                for user in users:
+                    user.close()
+
+    def _user(self, number: int) -> User:
+        row = self._rows[number % len(self._rows)] if self._rows else {}
+        return User(number, self._origins, row, self._seed)
+
+    async def _each(self, step: UserStep | None, users: Sequence[User], limit: float) -> None:
+        if step is None:
+            return
+        places = asyncio.Semaphore(_TOGETHER)
+        name = "setup" if step is self._setup else "teardown"
+
+        async def one(user: User) -> None:
+            async with places:
+                try:
+                    async with asyncio.timeout(limit):
+                        await step(user)
+                except TimeoutError as error:
+                    raise LoadTestError(f"{name} of user {user.number}: took over {limit:g} s") from error
+                except LoadTestError as error:
+                    raise type(error)(f"{name} of user {user.number}: {error}") from error
+                except Exception as error:
+                    raise LoadTestError(f"{name} of user {user.number}: {error!r}") from error
+
+        tasks = [asyncio.ensure_future(one(user)) for user in users]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def native(self, users: Sequence[User], names: Sequence[str], *, cookies: bool) -> dict[str, Any]:
+        """What *users* know of *names*, for the native engine."""
+        return {
+            "cookies": cookies,
+            "variables": list(names),
+            "values": [[_known(user, name) for name in names] for user in users] if names else [],
+            "jars": [user.cookies for user in users] if cookies else [],
+        }
+
+
+def _known(user: User, name: str) -> tuple[str, str] | None:
+    value = user.known.get(name)
+    if value is None:
+        return None
+    try:
+        return native_value(value)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"user[{name!r}]={value!r}: expected text, or a JSON value") from error
