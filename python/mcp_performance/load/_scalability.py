@@ -63,6 +63,11 @@ class Scalability:
     def peak_throughput(self) -> float:
         return self.fit.peak_throughput
 
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """The parameters that the data leave open, to a tenth of their values."""
+        return self.fit.undecided
+
     def predict(self, users: float) -> float:
         """Requests a second that the law expects under *users* users."""
         return self.fit.predict(users)
@@ -81,6 +86,7 @@ class Scalability:
         return {
             "verdict": self.verdict,
             "fit": {name: getattr(self.fit, name) for name in UslFit.__dataclass_fields__},
+            "undecided": list(self.undecided),
             "peak_users": finite.get("peak_users"),
             "peak_throughput": finite.get("peak_throughput"),
             "levels": [
@@ -201,7 +207,10 @@ class _Runs:
 
 def _scalability_verdict(fit: UslFit, levels: Sequence[ScalabilityLevel], runs: Mapping[int, _Runs]) -> str:
     most = levels[-1].users
-    if fit.peak_users <= most:
+    left_open = fit.undecided
+    if fit.peak_users > most and "coherency" in left_open:
+        verdict = f"no peak up to {most} users, and the data cannot decide where one would be"
+    elif fit.peak_users <= most:
         verdict = (
             f"stops scaling at {max(1, round(fit.peak_users))} users ({fit.peak_throughput:,.0f} requests/s)"
         )
@@ -219,6 +228,11 @@ def _scalability_verdict(fit: UslFit, levels: Sequence[ScalabilityLevel], runs: 
         causes.append(f"users slow each other down (coherency {fit.coherency:.2g})")
     if causes:
         verdict += ": " + " and ".join(causes)
+    if left_open:
+        what = ", ".join(
+            f"{name} {getattr(fit, name):.3g} ± {getattr(fit, f'{name}_error'):.2g}" for name in left_open
+        )
+        verdict += f"; the data cannot decide {what}: more rounds would, or more users"
     bottleneck = runs[most].latest.bottleneck
     if bottleneck is not None:
         verdict += f"; under {most} users {bottleneck.verdict}"

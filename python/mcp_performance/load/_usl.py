@@ -17,6 +17,8 @@ from ..errors import ConfigurationError
 __all__ = ["UslFit", "fit_usl"]
 
 _STEPS = 200
+# A parameter is decided when its interval is this share of it to each side, or makes so little difference.
+_DECIDED, _NEGLIGIBLE = 0.1, 0.02
 # Two-sided 95 % quantiles of Student's t by degrees of freedom; beyond the last one, the normal's.
 _T95 = (
     12.71,
@@ -50,6 +52,24 @@ class UslFit:
     contention_error: float
     coherency_error: float
     r_squared: float
+    most_users: float = math.inf
+    """The highest number of users that was measured."""
+
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """The parameters that the data leave open: their interval is wider than a tenth of the value to
+        each side, and what lies within it makes a difference of over 2 % under the most users measured."""
+        n = self.most_users
+        below = 1 + self.contention * (n - 1) + self.coherency * n * (n - 1)
+        open_ones = []
+        for name, value, error, effect in (
+            ("rate", self.rate, self.rate_error, self.rate_error / self.rate),
+            ("contention", self.contention, self.contention_error, self.contention_error * (n - 1) / below),
+            ("coherency", self.coherency, self.coherency_error, self.coherency_error * n * (n - 1) / below),
+        ):
+            if not math.isfinite(error) or (error > _DECIDED * value and effect > _NEGLIGIBLE):
+                open_ones.append(name)
+        return tuple(open_ones)
 
     def predict(self, users: float) -> float:
         """Requests a second under *users* users."""
@@ -101,14 +121,15 @@ def fit_usl(points: Sequence[tuple[float, float]]) -> UslFit:
             best = (error, theta, free)
     if best is None:
         raise ConfigurationError(f"points={list(points)!r}: expected throughput that the law can describe")
-    error, theta, free = best
-    half_widths = _half_widths(points, theta, free, error)
+    error, theta, _ = best
+    # Also of what is held at 0: it is only known to be about as small as its interval is wide.
+    half_widths = _half_widths(points, theta, [0, 1, 2], error)
     mean = sum(x for _, x in points) / len(points)
     residual = sum((x - _model(n, *theta)) ** 2 for n, x in points)
     spread = sum((x - mean) ** 2 for _, x in points)
     rate, contention, coherency = theta
     r_squared = 1 - residual / spread if spread else 0.0
-    return UslFit(rate, contention, coherency, *half_widths, r_squared)
+    return UslFit(rate, contention, coherency, *half_widths, r_squared, max(n for n, _ in points))
 
 
 def _start(points: Sequence[tuple[float, float]]) -> Vector:
