@@ -451,9 +451,9 @@ HttpWorker::Start HttpWorker::start(std::uint32_t index, Instant intended, Insta
 std::optional<std::string_view> HttpWorker::request_of(Lane& lane, Instant now) {
   const PreparedRequest& prepared = scenario_.prepared(lane.choice);
   if (lane.state) {
-    if (!scenario_.render(lane.choice, *lane.state, lane.own_bytes)) return std::nullopt;
-    lane.own_bytes = scenario_.serialize(*lane.state, lane.number, options_.use_tls, now);
-    return lane.own_bytes;
+    const bool whole = scenario_.write(lane.choice, *lane.state, lane.number, options_.use_tls, now,
+                                       lane.own_bytes);
+    return whole ? std::optional<std::string_view>(lane.own_bytes) : std::nullopt;
   }
   if (prepared.slots.empty()) return prepared.bytes;
   lane.own_bytes = prepared.bytes;
@@ -512,6 +512,7 @@ bool HttpWorker::follow_redirect(std::uint32_t index) {
   Lane& lane = lanes_[index];
   const http::Response& response = response_of(index);
   const Instant done = last_byte_of(index);
+  if (lane.state && lane.hops == 0) scenario_.recall(lane.choice, *lane.state);
   const http::Message& message =
       lane.state ? lane.state->message : scenario_.prepared(lane.choice).message;
   const auto target = http::same_origin_target(response.location(), message.target,
@@ -525,11 +526,11 @@ bool HttpWorker::follow_redirect(std::uint32_t index) {
   const bool is_head = next.method == "HEAD";
   if (lane.state) {
     lane.state->message = std::move(next);
-    lane.own_bytes = scenario_.serialize(*lane.state, lane.number, options_.use_tls, done);
+    lane.own_bytes = scenario_.serialize(*lane.state, options_.use_tls, done);
   } else {
     lane.own_bytes = http::serialize(next, scenario_.authority());
-    scenario_.fill(lane.own_bytes, find_slots(lane.own_bytes), lane.number & ~kWarmupNumber);
   }
+  scenario_.fill(lane.own_bytes, find_slots(lane.own_bytes), lane.number & ~kWarmupNumber);
   const int code = transmit(index, lane.own_bytes, is_head);
   if (code == 0) return true;
   fail(index, http::describe_errno(code), false, done);

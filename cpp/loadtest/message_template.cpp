@@ -59,11 +59,15 @@ bool is_variable_marker(std::string_view text) noexcept {
                      [](char c) { return c >= '0' && c <= '9'; });
 }
 
-MessageTemplate::MessageTemplate(http::Message message)
-    : message_(std::move(message)), target_(split(message_.target)), body_(split(message_.body)) {
+MessageTemplate::MessageTemplate(http::Message message, std::string_view bytes)
+    : message_(std::move(message)),
+      target_(split(message_.target)),
+      body_(split(message_.body)),
+      bytes_(split(bytes)) {
   const auto varies = [](const Pieces& pieces) {
     return pieces.size() > 1 || pieces.front().variable >= 0;
   };
+  has_bytes_ = !varies(body_);
   has_variables_ = varies(target_) || varies(body_);
   for (const auto& [name, value] : message_.headers) {
     headers_.push_back(split(value));

@@ -34,13 +34,19 @@ enum class Encoding : char {
 
 class MessageTemplate {
  public:
-  // REQUIRES: markers have numbers below that of the variables.
-  explicit MessageTemplate(http::Message message);
+  // `bytes`: the message as it is sent. REQUIRES: markers have numbers below that of the variables.
+  MessageTemplate(http::Message message, std::string_view bytes);
 
   [[nodiscard]] bool has_variables() const noexcept { return has_variables_; }
   // The index of the first variable that has no value, or none that can be sent; -1: `out` is made.
   [[nodiscard]] int render(const std::vector<std::optional<Value>>& variables,
                            http::Message& out) const;
+  // The same as bytes, where no value changes the length of the body.
+  [[nodiscard]] bool has_bytes() const noexcept { return has_bytes_; }
+  [[nodiscard]] int render(const std::vector<std::optional<Value>>& variables,
+                           std::string& out) const {
+    return fill(bytes_, variables, out);
+  }
 
  private:
   struct Piece {
@@ -56,8 +62,10 @@ class MessageTemplate {
   http::Message message_;
   Pieces target_;
   Pieces body_;
+  Pieces bytes_;
   std::vector<Pieces> headers_;
   bool has_variables_ = false;
+  bool has_bytes_ = true;
 };
 
 }  // namespace mcp::loadtest

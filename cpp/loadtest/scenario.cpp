@@ -106,7 +106,7 @@ Scenario::Scenario(std::vector<RequestSpec> specs, std::string authority, std::u
       check_unmarked(message);
       std::string bytes = http::serialize(message, authority_);
       std::vector<Slot> slots = find_slots(bytes);
-      MessageTemplate fields(message);
+      MessageTemplate fields(message, bytes);
       const bool is_head = message.method == "HEAD";
       kind.variants.push_back(
           {std::move(bytes), std::move(slots), std::move(message), std::move(fields), is_head});
@@ -149,36 +149,42 @@ Scenario::Choice Scenario::choose(std::uint64_t number, UserState& user) const n
   return sequence_.empty() ? choose(number) : sequence_[user.steps++ % sequence_.size()];
 }
 
-bool Scenario::render(Choice choice, UserState& user, std::string& error) const {
-  const int missing = prepared(choice).fields.render(user.variables, user.message);
-  if (missing < 0) return true;
-  const std::string& name = users_.variables[static_cast<std::size_t>(missing)];
-  const bool known = user.variables[static_cast<std::size_t>(missing)].has_value();
-  error = known ? "a value with control characters: " + name : "no value for " + name;
-  user.steps = 0;
-  return false;
+bool Scenario::write(Choice choice, UserState& user, std::uint64_t number, bool secure, Instant now,
+                     std::string& bytes) const {
+  const PreparedRequest& request = prepared(choice);
+  const bool at_once = !users_.cookies && request.fields.has_bytes();
+  const int missing = at_once ? request.fields.render(user.variables, bytes)
+                              : request.fields.render(user.variables, user.message);
+  if (missing >= 0) {
+    const auto variable = static_cast<std::size_t>(missing);
+    bytes = user.variables[variable] ? "a value with control characters: " : "no value for ";
+    bytes += users_.variables[variable];
+    user.steps = 0;
+    return false;
+  }
+  if (!at_once) bytes = serialize(user, secure, now);
+  if (!request.slots.empty()) fill(bytes, find_slots(bytes), number & ~kWarmupNumber);
+  return true;
 }
 
-std::string Scenario::serialize(const UserState& user, std::uint64_t number, bool secure,
-                                Instant now) const {
+void Scenario::recall(Choice choice, UserState& user) const {
+  // What could be sent has all its values.
+  static_cast<void>(prepared(choice).fields.render(user.variables, user.message));
+}
+
+std::string Scenario::serialize(const UserState& user, bool secure, Instant now) const {
   const std::string cookies = user.cookies.header(user.message.target, secure, now);
-  std::string bytes;
-  if (cookies.empty()) {
-    bytes = http::serialize(user.message, authority_);
+  if (cookies.empty()) return http::serialize(user.message, authority_);
+  http::Message message = user.message;
+  const auto own =
+      std::find_if(message.headers.begin(), message.headers.end(),
+                   [](const auto& one) { return http::same_header(one.first, "cookie"); });
+  if (own == message.headers.end()) {
+    message.headers.emplace_back("Cookie", cookies);
   } else {
-    http::Message message = user.message;
-    const auto own =
-        std::find_if(message.headers.begin(), message.headers.end(),
-                     [](const auto& one) { return http::same_header(one.first, "cookie"); });
-    if (own == message.headers.end()) {
-      message.headers.emplace_back("Cookie", cookies);
-    } else {
-      own->second += "; " + cookies;
-    }
-    bytes = http::serialize(message, authority_);
+    own->second += "; " + cookies;
   }
-  fill(bytes, find_slots(bytes), number & ~kWarmupNumber);
-  return bytes;
+  return http::serialize(message, authority_);
 }
 
 std::string Scenario::judge(std::uint32_t kind, const http::Response& response,

@@ -96,12 +96,14 @@ class Scenario {
   [[nodiscard]] UserState make_user(std::uint64_t number) const;
   // The next request of `user`, where it has something of its own.
   [[nodiscard]] Choice choose(std::uint64_t number, UserState& user) const noexcept;
-  // Leaves the request in `user.message`, but for its cookies. False: `error` says which value the
-  // user lacks, and it begins anew.
-  [[nodiscard]] bool render(Choice choice, UserState& user, std::string& error) const;
-  // `user.message` as HTTP/1.1 with what belongs to request `number`.
-  [[nodiscard]] std::string serialize(const UserState& user, std::uint64_t number, bool secure,
-                                      Instant now) const;
+  // The request of `user` as HTTP/1.1. False: `bytes` says which value the user lacks, and it
+  // begins anew.
+  [[nodiscard]] bool write(Choice choice, UserState& user, std::uint64_t number, bool secure,
+                           Instant now, std::string& bytes) const;
+  // Leaves the request that was written last in `user.message`.
+  void recall(Choice choice, UserState& user) const;
+  // `user.message` with the user's cookies.
+  [[nodiscard]] std::string serialize(const UserState& user, bool secure, Instant now) const;
   // Judges an answer, and leaves `user` (null: it has nothing) with what is to be kept of it. What
   // is wrong with it; empty: nothing.
   [[nodiscard]] std::string judge(std::uint32_t kind, const http::Response& response,

@@ -50,7 +50,8 @@ TEST(MessageTemplate, EncodesAValueForWhereItStands) {
                                 "/u/" + marker(0, 'p') + "?x=" + marker(1, 'p'),
                                 {{"X-A", "b " + marker(0, 'h')}},
                                 "[" + marker(0, 'w') + "," + marker(1, 'w') + ",\"" +
-                                    marker(0, 'j') + "\"] " + marker(0, 'b')});
+                                    marker(0, 'j') + "\"] " + marker(0, 'b')},
+                               "");
   http::Message message;
   EXPECT_TRUE(fields.has_variables());
   EXPECT_EQ(fields.render({Value{"a/\"b", ""}, Value{"7", "7"}}, message), -1);
@@ -68,15 +69,15 @@ TEST(Scenario, UsersGoThroughASequenceEachByItself) {
                           {false, {"id"}, {{Value{"x", ""}}, {std::nullopt}}, {}});
   UserState user = scenario.make_user(2);
   UserState other = scenario.make_user(1);
-  std::string error;
+  std::string bytes;
   EXPECT_EQ(scenario.choose(17, user).kind, 0);
   EXPECT_EQ(scenario.choose(90, user).kind, 1);
-  EXPECT_TRUE(scenario.render({1, 0}, user, error));
-  EXPECT_EQ(scenario.serialize(user, 90, false, kNow), "GET /2/x HTTP/1.1\r\nHost: host\r\n\r\n");
+  EXPECT_TRUE(scenario.write({1, 0}, user, 90, false, kNow, bytes));
+  EXPECT_EQ(bytes, "GET /2/x HTTP/1.1\r\nHost: host\r\n\r\n");
   EXPECT_EQ(scenario.choose(3, other).kind, 0);
   EXPECT_EQ(scenario.choose(4, other).kind, 1);
-  EXPECT_FALSE(scenario.render({1, 0}, other, error));
-  EXPECT_EQ(error, "no value for id");
+  EXPECT_FALSE(scenario.write({1, 0}, other, 90, false, kNow, bytes));
+  EXPECT_EQ(bytes, "no value for id");
   EXPECT_EQ(scenario.choose(5, other).kind, 0) << "it begins anew";
 }
 
