@@ -33,6 +33,8 @@ __all__ = [
     "take_lag",
 ]
 
+# What a generator thread may take to end once it has no more to do.
+_LAST_WORDS = 0.2
 _LAG_INTERVAL = 0.005
 # Timers of an event loop are rounded up to this.
 _TIMER_GRAIN = 0.001
@@ -253,8 +255,12 @@ async def drive_http(run: HttpRun, supervisor: Supervisor) -> Driven:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(settle, error)
 
-    threading.Thread(target=work, name="mcp-load").start()
-    ended = await supervisor(run, done, run.stop, None)
+    thread = threading.Thread(target=work, name="mcp-load")
+    thread.start()
+    try:
+        ended = await supervisor(run, done, run.stop, None)
+    finally:
+        thread.join(_LAST_WORDS)  # it has said its last word, or was told to stop
     report = run.report()
     late = report["late"]
     return Driven(report, ended, None, None, {}, late=late, late_total=late.total)

@@ -25,6 +25,8 @@ _SAMPLES = (("p95", 72), ("p99", 368), ("p99.9", 3688))
 _SHARE, _ALWAYS = 0.1, 100e-6
 _PERCENTILES = (50.0, 95.0, 99.0)
 _FEWEST_LOOKS = 20
+# Lateness is taken at so many of its percentiles, and the percentile it makes searched for in so many steps.
+_AMOUNTS, _HALVINGS = 50, 24
 # What a process that would always compute, if it could, computes and waits for.
 _ALWAYS_BUSY = 0.8
 _MOST_FAILURES = 0.01
@@ -186,10 +188,34 @@ def _too_late(late: LoadHistogram, times: LoadHistogram, text: str) -> str:
     for percent in _PERCENTILES:
         if late.count * (1 - percent / 100) < 3:
             break  # too few looks to tell
-        added = late.percentile(percent)
+        added = _added_to(late, times, percent)
         if added > _ALWAYS and added > _SHARE * times.percentile(percent):
-            return "generator-limited: " + text.format(late=short(added), percent=percent)
+            late_by = max(added, late.percentile(percent))
+            return "generator-limited: " + text.format(late=short(late_by), percent=percent)
     return ""
+
+
+def _added_to(late: LoadHistogram, times: LoadHistogram, percent: float) -> float:
+    """By how much the percentile of *times* would grow if as much lateness once more came upon them.
+
+    Lateness comes when it comes, not when an answer is slow: one look in a hundred that is late by much
+    does not move the P99 by as much.
+    """
+    if late.max <= _ALWAYS:
+        return 0.0
+    amounts = [late.percentile(100 * (step + 0.5) / _AMOUNTS) for step in range(_AMOUNTS)]
+    before = times.percentile(percent)
+    wanted = times.count * percent / 100 * _AMOUNTS
+    low, high = before, before + late.max
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        # Up to the resolution of the histogram, within which a value counts as reached.
+        reached = middle * (1 + 1e-3)
+        if sum(times.count_at_most(max(0.0, reached - amount)) for amount in amounts) >= wanted:
+            high = middle
+        else:
+            low = middle
+    return max(0.0, high - before)
 
 
 def _stolen(report: dict[str, Any], evidence: Evidence, times: LoadHistogram, where: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -151,6 +152,44 @@ def test_what_the_generator_adds_counts_by_its_share_and_from_100_us(
     slow = times((5000, response))
     evidence = Evidence(open_model=False, http=True, users=10, late=times((1000, late)))
     assert judge(report(response=slow, service=slow), evidence).valid is valid
+
+
+def spread(seed: int, count: int, draw: Callable[[random.Random], float]) -> LoadHistogram:
+    chance = random.Random(seed)
+    return times(*((1, draw(chance)) for _ in range(count)))
+
+
+def fast(chance: random.Random) -> float:
+    """A target with a P99 of 0.8 ms."""
+    return chance.gammavariate(4, 80e-6)
+
+
+def waking(chance: random.Random) -> float:
+    """What timers of an idle machine are late by: 50 us and more, one in a hundred by far more."""
+    return 50e-6 + chance.expovariate(1 / 20e-6) + (chance.random() < 0.01) * chance.expovariate(1 / 300e-6)
+
+
+def starving(chance: random.Random) -> float:
+    """A quota of the processor that is used up a third of the time."""
+    return (chance.random() < 0.3) * chance.uniform(0, 0.02)
+
+
+@pytest.mark.parametrize("open_model", [False, True])
+@pytest.mark.parametrize("seed", range(20))
+def test_a_healthy_machine_is_told_from_a_starved_one_below_a_millisecond(
+    seed: int, open_model: bool
+) -> None:
+    def verdict(lateness: Callable[[random.Random], float]) -> str:
+        late = spread(seed, 1000, lateness)
+        service = spread(seed + 100, 5000, fast)
+        response = spread(seed + 200, 5000, lambda chance: fast(chance) + lateness(chance))
+        evidence = Evidence(open_model=open_model, http=True, users=10, late=late)
+        lag = late if open_model else LoadHistogram()
+        times_of = {"service": service if open_model else response, "response": response, "send_lag": lag}
+        return judge(report(**times_of, busy=10 * 5.0), evidence).verdict
+
+    assert verdict(waking) == "ok"
+    assert verdict(starving) == "generator-limited"
 
 
 # Targets that freeze
