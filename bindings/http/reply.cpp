@@ -1,4 +1,4 @@
-// Makes Python objects of replies.
+// reply.cpp: makes Python objects of replies.
 #include "bindings/http/reply.h"
 
 #include <string>

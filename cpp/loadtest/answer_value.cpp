@@ -1,4 +1,4 @@
-// Reads values of answers and compares them.
+// answer_value.cpp: reads values of answers and compares them.
 #include "loadtest/answer_value.h"
 
 #include <charconv>

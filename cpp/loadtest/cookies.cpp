@@ -1,4 +1,4 @@
-// Reads Set-Cookie fields and says which cookies a request takes along.
+// cookies.cpp: reads Set-Cookie fields and says which cookies a request takes along.
 #include "loadtest/cookies.h"
 
 #include <time.h>

@@ -1,4 +1,4 @@
-// Looks for values in JSON text, byte by byte.
+// json_text.cpp: looks for values in JSON text, byte by byte.
 #include "loadtest/json_text.h"
 
 #include <algorithm>

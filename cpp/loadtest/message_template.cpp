@@ -1,4 +1,4 @@
-// Parts messages at their markers and puts values there.
+// message_template.cpp: parts messages at their markers and puts values there.
 #include "loadtest/message_template.h"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Loads PCRE2 and matches with it.
+// regex.cpp: loads PCRE2 and matches with it.
 #include "loadtest/regex.h"
 
 #include <dlfcn.h>

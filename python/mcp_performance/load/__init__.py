@@ -25,7 +25,7 @@ from ._scenario import Request
 from ._stats import Percentiles, RequestStats, SecondStats
 from ._tester import LoadTester
 from ._user import User
-from ._wire import Reply
+from ._wire import UserReply
 
 __all__ = [
     "Bottleneck",
@@ -39,7 +39,6 @@ __all__ = [
     "McpTool",
     "Percentiles",
     "Progress",
-    "Reply",
     "Request",
     "RequestStats",
     "Scalability",
@@ -48,6 +47,7 @@ __all__ = [
     "Stage",
     "ToolFailed",
     "User",
+    "UserReply",
     "WindowStats",
     "compare_runs",
     "mcp_request",

@@ -16,7 +16,7 @@ from ._bottleneck import Witness
 from ._drive import Driven, Supervisor, take_lag
 from ._options import RunOptions
 from ._user import Send, User
-from ._wire import Reply, Wire
+from ._wire import UserReply, Wire
 
 __all__ = ["MOST_KINDS", "UserFunction", "drive_users"]
 
@@ -112,7 +112,7 @@ class _UserRun:
 
     # Requests
 
-    async def request(self, user: User, name: str, sent: Send) -> Reply:
+    async def request(self, user: User, name: str, sent: Send) -> UserReply:
         """Send a request of *user* when its turn comes, and record it."""
         lane = user.number
         intended = await self._turn(lane)
@@ -137,7 +137,7 @@ class _UserRun:
             self._answered(lane, under, user.wire, reply)
         return reply
 
-    def _answered(self, lane: int, under: _Under, wire: Wire, reply: Reply) -> None:
+    def _answered(self, lane: int, under: _Under, wire: Wire, reply: UserReply) -> None:
         line = wire.line
         if line is None:
             return

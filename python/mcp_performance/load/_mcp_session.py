@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import LoadTestError
 from ._sessions import Closed
 from ._user import User
-from ._wire import Reply
+from ._wire import UserReply
 
 __all__ = ["SESSION", "VERSION", "StdioSession", "close_http", "open_http"]
 
@@ -53,7 +53,7 @@ def _answer(messages: Sequence[Any], what: str) -> Mapping[str, Any]:
     raise Closed(f"{what}: no JSON-RPC answer")
 
 
-def _messages(reply: Reply) -> list[Any]:
+def _messages(reply: UserReply) -> list[Any]:
     """JSON-RPC messages in an answer, be it JSON or a stream of events."""
     if "text/event-stream" not in (reply.header("content-type") or ""):
         texts = [reply.text]

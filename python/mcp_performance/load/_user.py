@@ -9,19 +9,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from .._core import Cookies
-from ._wire import Origins, Reply, Wire
+from ._wire import Origins, UserReply, Wire
 
 __all__ = ["Send", "Turns", "User"]
 
 
-Send = Callable[[], Awaitable[tuple[Reply, float]]]
+Send = Callable[[], Awaitable[tuple[UserReply, float]]]
 """Sends a request: the reply, and when it was sent."""
 
 
 class Turns(Protocol):
     """Who says when a user may send, and counts its requests."""
 
-    async def request(self, user: User, name: str, sent: Send) -> Reply: ...
+    async def request(self, user: User, name: str, sent: Send) -> UserReply: ...
 
 
 class User:
@@ -74,7 +74,7 @@ class User:
         name: str | None = None,
         expect_status: int | tuple[int, int] | None = None,
         expect_body: str | bytes | None = None,
-    ) -> Reply:
+    ) -> UserReply:
         """Send a request and wait for the answer.
 
         Args:
@@ -102,7 +102,7 @@ class User:
         low, high = _statuses(expect_status)
         wanted = expect_body.encode() if isinstance(expect_body, str) else expect_body
 
-        async def sent() -> tuple[Reply, float]:
+        async def sent() -> tuple[UserReply, float]:
             answer, began = await self._wire.send(method, url, fields, data, self.cookies)
             failure = None
             if not low <= answer.status <= high:
@@ -111,7 +111,7 @@ class User:
                 failure = "check failed: body"
             line = self._wire.line
             took = 0.0 if line is None else line.last_byte_at - began
-            return Reply(answer.status, tuple(answer.headers), answer.body, took, failure), began
+            return UserReply(answer.status, tuple(answer.headers), answer.body, took, failure), began
 
         if self._turns is None:
             return (await sent())[0]
@@ -119,27 +119,27 @@ class User:
         label = name if name is not None else f"{method} {_path(url)}"
         return await self._turns.request(self, label, sent)
 
-    async def get(self, url: str, **options: Any) -> Reply:
+    async def get(self, url: str, **options: Any) -> UserReply:
         """:meth:`request` with GET."""
         return await self.request("GET", url, **options)
 
-    async def head(self, url: str, **options: Any) -> Reply:
+    async def head(self, url: str, **options: Any) -> UserReply:
         """:meth:`request` with HEAD."""
         return await self.request("HEAD", url, **options)
 
-    async def post(self, url: str, **options: Any) -> Reply:
+    async def post(self, url: str, **options: Any) -> UserReply:
         """:meth:`request` with POST."""
         return await self.request("POST", url, **options)
 
-    async def put(self, url: str, **options: Any) -> Reply:
+    async def put(self, url: str, **options: Any) -> UserReply:
         """:meth:`request` with PUT."""
         return await self.request("PUT", url, **options)
 
-    async def patch(self, url: str, **options: Any) -> Reply:
+    async def patch(self, url: str, **options: Any) -> UserReply:
         """:meth:`request` with PATCH."""
         return await self.request("PATCH", url, **options)
 
-    async def delete(self, url: str, **options: Any) -> Reply:
+    async def delete(self, url: str, **options: Any) -> UserReply:
         """:meth:`request` with DELETE."""
         return await self.request("DELETE", url, **options)
 

@@ -15,7 +15,7 @@ from .._base._url import HttpUrl
 from .._core import Cookies, HttpLine, HttpOrigin, HttpReply
 from ..errors import ConfigurationError, HttpError
 
-__all__ = ["Origins", "Reply", "Wire"]
+__all__ = ["Origins", "UserReply", "Wire"]
 
 _MOST_HOPS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -23,7 +23,7 @@ _MOST_PORTS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class UserReply:
     """What a server answered to a request of a virtual user."""
 
     status: int

@@ -231,7 +231,7 @@ async def test_what_a_function_raises_is_a_failure_and_the_user_goes_on() -> Non
         await user.get("/never")
 
     async with serve(responding(lambda _: response(b"broken", "500 Oops"))) as url:
-        result = await LoadTester(visit, url=url).run_load_test(20, 2)
+        result = await LoadTester(visit, url=url).run_load_test(20, 1)
     assert result.total_requests == result.failed == 20
     assert result.errors == {"status 500": 10, "AssertionError": 10}
     assert result.examples["status 500"] == "broken"
