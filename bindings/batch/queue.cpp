@@ -16,15 +16,16 @@
 namespace mcp::python {
 namespace {
 
-// The items of one task, oldest first. Where calls need not wait for each other there is one lane.
-struct Lane {
+// The items of one task, oldest first. Where calls need not wait for each other there is one
+// backlog.
+struct Backlog {
   PyObject* task = nullptr;  // owned, as are the futures
   std::deque<BatchedFuture*> futures;
 };
 
-struct Lanes {
-  std::list<Lane> turns;  // the front has its turn
-  std::unordered_map<PyObject*, std::list<Lane>::iterator> by_task;
+struct Backlogs {
+  std::list<Backlog> turns;  // the front has its turn
+  std::unordered_map<PyObject*, std::list<Backlog>::iterator> by_task;
   std::size_t waiting = 0;  // items in all of them
 };
 
@@ -39,7 +40,7 @@ struct Queue {
   PyObject* calls;   // set of the tasks that run
   PyObject* timer;   // nullptr: none runs
   PyObject* weakrefs;
-  Lanes* lanes;
+  Backlogs* backlogs;
   std::size_t max_size;
   std::size_t max_concurrency;
   bool due;     // the oldest item has waited for max_wait
@@ -67,23 +68,23 @@ int traverse(PyObject* object, visitproc visit, void* arg) {
   Py_VISIT(self->by_key);
   Py_VISIT(self->calls);
   Py_VISIT(self->timer);
-  if (self->lanes == nullptr) return 0;
-  for (const Lane& lane : self->lanes->turns) {
-    Py_VISIT(lane.task);
-    for (BatchedFuture* future : lane.futures) Py_VISIT(future);
+  if (self->backlogs == nullptr) return 0;
+  for (const Backlog& backlog : self->backlogs->turns) {
+    Py_VISIT(backlog.task);
+    for (BatchedFuture* future : backlog.futures) Py_VISIT(future);
   }
   return 0;
 }
 
 int clear(PyObject* object) {
   Queue* self = as_queue(object);
-  Lanes* lanes = std::exchange(self->lanes, nullptr);
-  if (lanes != nullptr) {
-    for (Lane& lane : lanes->turns) {
-      Py_XDECREF(lane.task);
-      for (BatchedFuture* future : lane.futures) Py_DECREF(future);
+  Backlogs* backlogs = std::exchange(self->backlogs, nullptr);
+  if (backlogs != nullptr) {
+    for (Backlog& backlog : backlogs->turns) {
+      Py_XDECREF(backlog.task);
+      for (BatchedFuture* future : backlog.futures) Py_DECREF(future);
     }
-    delete lanes;
+    delete backlogs;
   }
   Py_CLEAR(self->timer);
   Py_CLEAR(self->calls);
@@ -106,26 +107,26 @@ void dealloc(PyObject* object) {
   Py_DECREF(type);
 }
 
-// The lane for items that are added now; nullptr with an exception set.
-Lane* lane_of(Queue* self, PyObject* loop) {
-  Lanes& lanes = *self->lanes;
+// The backlog for items that are added now; nullptr with an exception set.
+Backlog* backlog_of(Queue* self, PyObject* loop) {
+  Backlogs& backlogs = *self->backlogs;
   if (self->max_concurrency == 0) {
-    if (lanes.turns.empty()) lanes.turns.emplace_back();
-    return &lanes.turns.front();
+    if (backlogs.turns.empty()) backlogs.turns.emplace_back();
+    return &backlogs.turns.front();
   }
   const Ref task = Ref::steal(PyObject_CallOneArg(current_task, loop));
   if (!task) return nullptr;
-  const auto found = lanes.by_task.find(task.get());
-  if (found != lanes.by_task.end()) return &*found->second;
-  lanes.turns.emplace_back();
+  const auto found = backlogs.by_task.find(task.get());
+  if (found != backlogs.by_task.end()) return &*found->second;
+  backlogs.turns.emplace_back();
   try {
-    lanes.by_task.emplace(task.get(), std::prev(lanes.turns.end()));
+    backlogs.by_task.emplace(task.get(), std::prev(backlogs.turns.end()));
   } catch (...) {
-    lanes.turns.pop_back();
+    backlogs.turns.pop_back();
     throw;
   }
-  lanes.turns.back().task = Py_NewRef(task.get());
-  return &lanes.turns.back();
+  backlogs.turns.back().task = Py_NewRef(task.get());
+  return &backlogs.turns.back();
 }
 
 // The call that takes an item may wait for what the caller itself is an item of.
@@ -145,41 +146,41 @@ bool note_levels(Queue* self) {
 
 bool push(Queue* self, PyObject* loop, BatchedFuture* future) {
   try {
-    Lane* lane = lane_of(self, loop);
-    if (lane == nullptr) return false;
-    lane->futures.push_back(future);
+    Backlog* backlog = backlog_of(self, loop);
+    if (backlog == nullptr) return false;
+    backlog->futures.push_back(future);
   } catch (const std::bad_alloc&) {
     PyErr_NoMemory();
     return false;
   }
   Py_INCREF(future);
-  ++self->lanes->waiting;
+  ++self->backlogs->waiting;
   return true;
 }
 
 // Up to max_size items in turns, whoever waits for them. Nothing of Python runs here.
 std::vector<BatchedFuture*> pop(Queue* self, std::vector<Ref>& left_tasks) {
-  Lanes& lanes = *self->lanes;
+  Backlogs& backlogs = *self->backlogs;
   std::vector<BatchedFuture*> taken;
-  const std::size_t most = std::min(self->max_size, lanes.waiting);
+  const std::size_t most = std::min(self->max_size, backlogs.waiting);
   taken.reserve(most);
   left_tasks.reserve(most);
   std::size_t awaited = 0;
-  while (lanes.waiting > 0 && awaited < self->max_size) {
-    const auto lane = lanes.turns.begin();
-    BatchedFuture* future = lane->futures.front();
+  while (backlogs.waiting > 0 && awaited < self->max_size) {
+    const auto backlog = backlogs.turns.begin();
+    BatchedFuture* future = backlog->futures.front();
     taken.push_back(future);
-    lane->futures.pop_front();
-    --lanes.waiting;
+    backlog->futures.pop_front();
+    --backlogs.waiting;
     future->queued = false;
     awaited += is_awaited(future) ? 1 : 0;
-    if (lane->task == nullptr) continue;
-    if (lane->futures.empty()) {
-      left_tasks.push_back(Ref::steal(lane->task));
-      lanes.by_task.erase(lane->task);
-      lanes.turns.pop_front();
+    if (backlog->task == nullptr) continue;
+    if (backlog->futures.empty()) {
+      left_tasks.push_back(Ref::steal(backlog->task));
+      backlogs.by_task.erase(backlog->task);
+      backlogs.turns.pop_front();
     } else {  // behind the others
-      lanes.turns.splice(lanes.turns.end(), lanes.turns, lane);
+      backlogs.turns.splice(backlogs.turns.end(), backlogs.turns, backlog);
     }
   }
   return taken;
@@ -204,7 +205,7 @@ bool take(Queue* self, PyObject* items, PyObject* futures) {
     PyErr_NoMemory();
     return false;
   }
-  const bool everything = self->lanes->waiting == 0;
+  const bool everything = self->backlogs->waiting == 0;
   bool fine = true;
   for (BatchedFuture* future : taken) {
     if (!fine || !is_awaited(future)) continue;
@@ -258,7 +259,7 @@ bool start_one(Queue* self, PyObject* loop) {
   const Ref levels = Ref::borrow(self->levels != nullptr ? self->levels
                                  : alone                 ? Py_None
                                                          : no_levels);
-  if (self->lanes->waiting == 0) {
+  if (self->backlogs->waiting == 0) {
     self->nested = false;
     const Ref old = Ref::steal(std::exchange(self->levels, nullptr));
   }
@@ -277,13 +278,13 @@ bool start_calls(Queue* self, PyObject* loop) {
     return self->max_concurrency == 0 || running < self->max_concurrency || self->nested;
   };
   const auto wanted = [self] {
-    const std::size_t waiting = self->lanes->waiting;
+    const std::size_t waiting = self->backlogs->waiting;
     return waiting >= self->max_size || (self->due && waiting > 0);
   };
   while (may_start() && wanted()) {
     if (!start_one(self, loop)) return false;
   }
-  if (self->lanes->waiting == 0) {
+  if (self->backlogs->waiting == 0) {
     self->due = false;
     stop_timer(self);
   }
@@ -292,14 +293,14 @@ bool start_calls(Queue* self, PyObject* loop) {
 
 // After an item was added.
 bool start_what_is_due(Queue* self, PyObject* loop) {
-  const bool full = self->lanes->waiting >= self->max_size;
+  const bool full = self->backlogs->waiting >= self->max_size;
   if (full || (self->due && self->nested)) return start_calls(self, loop);
   return self->timer != nullptr || self->due || start_timer(self, loop);
 }
 
 PyObject* time_is_up(PyObject* object, PyObject*) {
   Queue* self = as_queue(object);
-  if (self->lanes == nullptr) Py_RETURN_NONE;
+  if (self->backlogs == nullptr) Py_RETURN_NONE;
   const Ref timer = Ref::steal(std::exchange(self->timer, nullptr));
   const Ref loop = Ref::borrow(PyWeakref_GetObject(self->loop));
   self->due = true;
@@ -309,10 +310,10 @@ PyObject* time_is_up(PyObject* object, PyObject*) {
 
 PyObject* ended(PyObject* object, PyObject* call) {
   Queue* self = as_queue(object);
-  if (self->lanes == nullptr) Py_RETURN_NONE;
+  if (self->backlogs == nullptr) Py_RETURN_NONE;
   if (PySet_Discard(self->calls, call) < 0) return nullptr;
   const Ref loop = Ref::borrow(PyWeakref_GetObject(self->loop));
-  const bool more = loop.get() != Py_None && self->lanes->waiting > 0;
+  const bool more = loop.get() != Py_None && self->backlogs->waiting > 0;
   if (more && !start_calls(self, loop.get())) return nullptr;
   Py_RETURN_NONE;
 }
@@ -380,7 +381,7 @@ Ref make_batched_queue(const BatchedTerms& terms, PyObject* loop) {
   Ref object = Ref::steal(queue_type->tp_alloc(queue_type, 0));
   if (!object) return object;
   Queue* self = as_queue(object.get());
-  self->lanes = new (std::nothrow) Lanes;
+  self->backlogs = new (std::nothrow) Backlogs;
   self->loop = PyWeakref_NewRef(loop, nullptr);
   self->function = Py_NewRef(terms.function);
   self->key = Py_NewRef(terms.key);
@@ -390,9 +391,9 @@ Ref make_batched_queue(const BatchedTerms& terms, PyObject* loop) {
   self->calls = PySet_New(nullptr);
   self->max_size = terms.max_size;
   self->max_concurrency = terms.max_concurrency;
-  if (self->lanes == nullptr) PyErr_NoMemory();
-  const bool whole = self->lanes != nullptr && self->loop != nullptr && self->by_key != nullptr &&
-                     self->calls != nullptr;
+  if (self->backlogs == nullptr) PyErr_NoMemory();
+  const bool whole = self->backlogs != nullptr && self->loop != nullptr &&
+                     self->by_key != nullptr && self->calls != nullptr;
   return whole ? std::move(object) : Ref();
 }
 

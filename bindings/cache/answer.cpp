@@ -12,7 +12,7 @@ namespace {
 
 enum class State : char { kFresh, kYielded, kFinished };
 
-struct Answer {
+struct CachedAnswer {
   PyObject_HEAD PyObject* value;  // nullptr once given
   PyObject* function;
   State state;
@@ -23,18 +23,18 @@ PyTypeObject* answer_type = nullptr;
 
 // Answers live for one await: their memory is kept for the next.
 constexpr std::size_t kSpare = 128;
-std::array<Answer*, kSpare> spare{};
+std::array<CachedAnswer*, kSpare> spare{};
 std::size_t spare_count = 0;
 
-Answer* as_answer(PyObject* object) { return reinterpret_cast<Answer*>(object); }
+CachedAnswer* as_answer(PyObject* object) { return reinterpret_cast<CachedAnswer*>(object); }
 
 PyObject* make(PyObject* value, PyObject* function, bool fails) {
-  Answer* self;
+  CachedAnswer* self;
   if (spare_count > 0) {
     self = spare[--spare_count];
     PyObject_Init(reinterpret_cast<PyObject*>(self), answer_type);
   } else {
-    self = PyObject_GC_New(Answer, answer_type);
+    self = PyObject_GC_New(CachedAnswer, answer_type);
     if (self == nullptr) {
       Py_DECREF(value);
       return nullptr;
@@ -49,7 +49,7 @@ PyObject* make(PyObject* value, PyObject* function, bool fails) {
 }
 
 int traverse(PyObject* object, visitproc visit, void* arg) {
-  Answer* self = as_answer(object);
+  CachedAnswer* self = as_answer(object);
   Py_VISIT(Py_TYPE(object));
   Py_VISIT(self->value);
   Py_VISIT(self->function);
@@ -75,7 +75,7 @@ void dealloc(PyObject* object) {
 }
 
 // The result of the await: a new reference, or nullptr with the exception set.
-PyObject* finish(Answer* self) {
+PyObject* finish(CachedAnswer* self) {
   self->state = State::kFinished;
   PyObject* value = std::exchange(self->value, nullptr);
   if (!self->fails) return value;
@@ -85,7 +85,7 @@ PyObject* finish(Answer* self) {
 }
 
 PySendResult am_send(PyObject* object, PyObject* argument, PyObject** result) {
-  Answer* self = as_answer(object);
+  CachedAnswer* self = as_answer(object);
   *result = nullptr;
   if (self->state == State::kFinished) {
     PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
@@ -118,7 +118,7 @@ PyObject* iternext(PyObject* object) { return send(object, Py_None); }
 PyObject* throw_(PyObject* object, PyObject* const* args, Py_ssize_t nargs) {
   const Ref exception = exception_of_throw(args, nargs);
   if (!exception) return nullptr;
-  Answer* self = as_answer(object);
+  CachedAnswer* self = as_answer(object);
   if (self->state == State::kFinished) {
     PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
     return nullptr;
@@ -194,7 +194,7 @@ PyType_Slot slots[] = {
     {Py_am_send, reinterpret_cast<void*>(am_send)},
     {0, nullptr}};
 
-PyType_Spec spec = {"mcp_performance._core.CachedAnswer", sizeof(Answer), 0,
+PyType_Spec spec = {"mcp_performance._core.CachedAnswer", sizeof(CachedAnswer), 0,
                     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION |
                         Py_TPFLAGS_IMMUTABLETYPE,
                     slots};

@@ -27,13 +27,13 @@ Ref ask() {
 
 #if PY_VERSION_HEX < 0x030D0000
 
-struct Answer {
+struct KnownLoop {
   std::uint64_t version = 0;  // dictionaries begin at 1
   std::uint32_t generation = 0;
   PyObject* loop = nullptr;  // borrowed: the dictionary owns it while the version is the same
 };
 
-__attribute__((tls_model("initial-exec"))) thread_local Answer answer;
+__attribute__((tls_model("initial-exec"))) thread_local KnownLoop known;
 
 std::uint64_t version_of(PyObject* dictionary) {
 #pragma GCC diagnostic push
@@ -48,13 +48,13 @@ Ref look_up() {
   if (dictionary == nullptr || PyCFunction_Check(get_running_loop) == 0) return ask();
   const std::uint64_t version = version_of(dictionary);
   const std::uint32_t generation = process_generation();
-  if (version != answer.version || generation != answer.generation) {
+  if (version != known.version || generation != known.generation) {
     Ref loop = ask();
     if (PyErr_Occurred() != nullptr) return loop;
-    answer = {version_of(dictionary), generation, loop.get()};
+    known = {version_of(dictionary), generation, loop.get()};
     return loop;
   }
-  return Ref::borrow(answer.loop);
+  return Ref::borrow(known.loop);
 }
 
 #else
