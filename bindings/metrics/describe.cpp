@@ -1,3 +1,4 @@
+// describe.cpp: figures of requests as dictionaries, and what workers share as rows.
 #include "bindings/metrics/describe.h"
 
 #include <array>

@@ -1,3 +1,4 @@
+// segment.cpp: maps the file that the workers of a service share, takes and gives back its slots.
 #include "metrics/segment.h"
 
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+// slot.cpp: reads a slot while its writer goes on.
 #include "metrics/slot.h"
 
 #include <sched.h>

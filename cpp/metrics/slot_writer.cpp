@@ -1,3 +1,4 @@
+// slot_writer.cpp: records into a slot, and folds the least used series when places run out.
 #include "metrics/slot_writer.h"
 
 #include <algorithm>

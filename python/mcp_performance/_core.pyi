@@ -527,8 +527,6 @@ STEP_RAISE: int
 
 STEP_LEAD: int
 
-STEP_LEAD_ANEW: int
-
 STEP_WAIT: int
 
 STEP_INLINE: int
