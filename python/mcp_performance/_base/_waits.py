@@ -17,7 +17,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = ["leads_here", "name_of", "reached_from"]
 
@@ -53,21 +53,30 @@ def leads_here(start: Any, blocks: bool) -> bool:
 
 def name_of(node: Any) -> int:
     """What :func:`reached_from` calls a task or the number of a thread."""
+    if isinstance(node, _Loop):
+        return -node.thread
     return -node if isinstance(node, int) else id(node)
 
 
 def reached_from(start: Any) -> set[int]:
     """The names of all that *start* waits for, and its own."""
-    seen: set[int] = set()
+    seen: set[tuple[int, bool]] = set()
     pending = [start]
     walk = _Walk()
     while pending and len(seen) < _MOST_NODES:
         node = pending.pop()
-        name = name_of(node)
+        name = (name_of(node), isinstance(node, _Loop))
         if node is not None and name not in seen:
             seen.add(name)
             pending.extend(walk.awaits(node))
-    return seen
+    return {name for name, _ in seen}
+
+
+class _Loop(NamedTuple):
+    """The turns of a loop, for which each of its tasks waits. They come while the thread waits in the loop
+    itself, whatever the loop was started for; a call that blocks the thread keeps them away."""
+
+    thread: int
 
 
 def _running_task() -> Any:
@@ -86,10 +95,11 @@ class _Walk:
 
     def awaits(self, node: Any) -> Iterator[Any]:
         """What *node*, a thread or a task or a future, waits for."""
-        if isinstance(node, int):
-            frame = None if node == threading.get_ident() else self._look().get(node)
+        if isinstance(node, (int, _Loop)):
+            thread = node if isinstance(node, int) else node.thread
+            frame = None if thread == threading.get_ident() else self._look().get(thread)
             if frame is not None:  # of another thread: this one runs
-                yield from _of_thread(frame)
+                yield from _of_thread(frame, turns=isinstance(node, _Loop))
         elif isinstance(node, futures.Future):
             yield from self._of_result(node)
         elif asyncio.isfuture(node):
@@ -129,9 +139,11 @@ def _stack(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def _of_thread(frame: FrameType) -> Iterator[Any]:
-    """What the innermost wait in the stack of *frame* is for."""
+def _of_thread(frame: FrameType, *, turns: bool) -> Iterator[Any]:
+    """What the innermost wait in the stack of *frame* is for; with *turns*, up to where its loop runs."""
     for one in _stack(frame):
+        if turns and one.f_code is _RUN:
+            return
         if one.f_code in _RESULT:
             yield one.f_locals.get("self")
         elif one.f_code is _JOIN:
@@ -153,7 +165,7 @@ def _of_task(task: asyncio.Task[Any]) -> Iterator[Any]:
         yield waiter
     thread = getattr(task.get_loop(), "_thread_id", None)
     if thread is not None:
-        yield thread
+        yield _Loop(thread)
     inner: Any = task.get_coro()
     for _ in range(_DEEPEST):
         frame = getattr(inner, "cr_frame", None)

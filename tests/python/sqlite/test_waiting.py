@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import sys
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from mcp_performance import DatabaseError, PoolClosed, PoolTimeout, SQLitePool
+from mcp_performance._base._waits import leads_here
 
 INSERT = "INSERT INTO t VALUES (1)"
 ITSELF = "has the writer itself"
@@ -247,6 +249,24 @@ async def test_a_wait_that_can_end_otherwise_is_none(tmp_path: Path) -> None:
     assert await write == 1
     assert await pool.fetchval("SELECT count(*) FROM t") == 2
     await pool.close()
+
+
+async def test_a_task_waits_for_the_turns_of_its_loop_and_not_for_its_end(tmp_path: Path) -> None:
+    """The loop was started for a task that waits for the thread; its other tasks do not, for that."""
+    loop_thread = threading.get_ident()
+    done = asyncio.Event()
+    other = asyncio.create_task(done.wait())
+
+    def look() -> bool:
+        while sys._current_frames()[loop_thread].f_code.co_name != "select":  # it has nothing to do
+            pass
+        return leads_here(other, True)
+
+    assert not await asyncio.to_thread(look)
+    main = asyncio.current_task()
+    assert await asyncio.to_thread(lambda: leads_here(main, True))  # which waits for the thread indeed
+    done.set()
+    await other
 
 
 async def test_a_task_that_ended_has_nothing(tmp_path: Path) -> None:
