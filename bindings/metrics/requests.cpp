@@ -39,7 +39,6 @@ using metrics::RequestMetrics;
 using metrics::RequestTimes;
 using metrics::SeriesLabels;
 
-constexpr double kSeconds = 1e-9;
 constexpr int kServerError = 500;
 constexpr int kClientClosedRequest = 499;  // as nginx counts it
 constexpr std::string_view kCancelled = "CancelledError";
@@ -336,7 +335,7 @@ PyObject* metrics_begin(PyObject* self, PyObject*) {
 }
 
 Duration nanoseconds(PyObject* seconds) {
-  return static_cast<Duration>(std::clamp(PyFloat_AsDouble(seconds), 0.0, 1e9) / kSeconds);
+  return from_seconds(std::clamp(PyFloat_AsDouble(seconds), 0.0, 1e9));
 }
 
 PyObject* record(PyObject* self, const SeriesLabels& labels, const RequestTimes& times) {
@@ -430,7 +429,7 @@ PyObject* metrics_join(PyObject* self, PyObject* path) {
 PyObject* metrics_record_lag(PyObject* self, PyObject* seconds) {
   const double lag_s = PyFloat_AsDouble(seconds);
   if (lag_s == -1.0 && PyErr_Occurred()) return nullptr;
-  const auto lag_ns = static_cast<Duration>(std::clamp(lag_s, 0.0, 3600.0) / kSeconds);
+  const Duration lag_ns = from_seconds(std::clamp(lag_s, 0.0, 3600.0));
   reinterpret_cast<RequestMetricsObject*>(self)->metrics->record_lag(lag_ns, now_precise());
   Py_RETURN_NONE;
 }

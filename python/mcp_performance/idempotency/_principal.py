@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 from .._base._asgi import Scope
 from .._base._checks import texts
@@ -23,8 +23,7 @@ def principal_of(option: Any) -> Principal:
     What it returns tells callers apart and says nothing about their credentials.
     """
     if callable(option):
-        chosen: Principal = option
-        return chosen
+        return cast(Principal, option)
     if option is None:
         return _Credentials(None)
     names = (option,) if isinstance(option, str) else tuple(texts("principal", option))

@@ -38,9 +38,9 @@ def monitor() -> PerformanceMonitor:
     """Where this process counts its requests: ``settings.MCP_PERFORMANCE_MONITOR``, or one of its own."""
     global _monitor
     with _lock:
-        if _monitor is None:
-            _monitor = getattr(settings, "MCP_PERFORMANCE_MONITOR", None) or PerformanceMonitor()
-        return _monitor
+        chosen = _monitor or getattr(settings, "MCP_PERFORMANCE_MONITOR", None) or PerformanceMonitor()
+        _monitor = chosen
+        return chosen
 
 
 class PerformanceMiddleware:

@@ -50,7 +50,7 @@ class _NotKept(Exception):
 def _ttls(cache_tools: Iterable[str] | Mapping[str, Ttl]) -> dict[str, Ttl]:
     if isinstance(cache_tools, str | bytes) or not isinstance(cache_tools, Iterable):
         raise TypeError(f"cache_tools={cache_tools!r}: expected names of tools, or a mapping to lifetimes")
-    lifetimes = (
+    lifetimes: dict[str, Ttl] = (
         dict(cache_tools)
         if isinstance(cache_tools, Mapping)
         else dict.fromkeys(cache_tools, config.CACHE_TTL)

@@ -247,13 +247,13 @@ class TieredCache:
     def _find(self, key: Any) -> Steps[Any]:
         name = self._shared._spell(key)
         try:
-            value = None
-            payments = -1
-            while payments != self._debts.payments:
+            while True:
                 payments = self._debts.payments
                 answer: Answer = yield Ask([("GET", name), ("PTTL", name)], name)
                 record, left_ms = answer.replies
                 value = yield from self._admit(name, self._shared._open(record))
+                if payments == self._debts.payments:  # none was paid meanwhile
+                    break
         except CacheError as error:
             self._miss_without_redis(error)
             return _MISSING
