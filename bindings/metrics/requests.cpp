@@ -33,7 +33,6 @@ namespace py = pybind11;
 namespace mcp::python {
 namespace {
 
-using metrics::Histogram;
 using metrics::RequestLabels;
 using metrics::RequestMetrics;
 using metrics::RequestTimes;

@@ -12,6 +12,7 @@
 #include <fstream>
 #include <new>
 #include <sstream>
+#include <system_error>
 #include <utility>
 
 #include "base/error.h"
@@ -27,7 +28,9 @@ constexpr std::uint64_t kMagic = 0x314d504d50434d00;  // and the version of the 
 Error unusable(const fs::path& path, const std::string& why) {
   return {ErrorKind::kConfiguration, "workers: " + path.string() + ": " + why};
 }
-Error unusable(const fs::path& path) { return unusable(path, std::strerror(errno)); }
+Error unusable(const fs::path& path) {
+  return unusable(path, std::system_category().message(errno));
+}
 
 // Locks of open file descriptions: they belong to the descriptor, and end with its last copy.
 struct flock byte_lock(int type, off_t byte) {
@@ -180,7 +183,7 @@ void Segment::start() {
     // Memory that runs out later would end the process at a store.
     if (const int error =
             posix_fallocate(file_, static_cast<off_t>(from), static_cast<off_t>(size))) {
-      throw unusable(path_, std::strerror(error));
+      throw unusable(path_, std::system_category().message(error));
     }
   };
   reserve(0, offsetof(Layout, slots));
@@ -237,7 +240,7 @@ void Segment::take_slot(Instant now) {
     const auto offset =
         static_cast<off_t>(reinterpret_cast<char*>(&slot) - reinterpret_cast<char*>(layout_));
     if (const int error = posix_fallocate(file_, offset, static_cast<off_t>(sizeof slot))) {
-      throw unusable(path_, std::strerror(error));
+      throw unusable(path_, std::system_category().message(error));
     }
     clear(&slot, sizeof slot);
     slot.pid.store(static_cast<std::uint64_t>(getpid()), std::memory_order_relaxed);
