@@ -13,7 +13,7 @@ __all__ = ["GilBoundWarning", "ThreadUse", "is_gil_bound", "warn_if_gil_bound"]
 
 _SHORT_SECONDS = 0.25  # batches shorter than this are not worth a word
 _PARALLEL = 1.3  # cores kept busy, from which on threads are of use
-_STARVED = 0.7  # cores kept busy, below which the machine was busy with something else
+_STARVED = 0.85  # cores kept busy, below which the machine was busy with something else
 _SWITCH_SECONDS = 0.005  # how long CPython lets a thread hold the lock that others wait for
 _HELD = 0.4  # of the time that a holder keeps it, waited for by each chunk on average
 

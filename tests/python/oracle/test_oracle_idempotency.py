@@ -131,6 +131,15 @@ def callers(
     return [on_a_thread, lambda: asyncio.run(together())]
 
 
+def when_kept(again: Any, key: str) -> Any:
+    """The answer, once it is kept: a store that was busy when it was told is offered it again."""
+    while True:
+        try:
+            return again(key, amount_of(key))
+        except InProgress:
+            continue
+
+
 @pytest.mark.parametrize("storage", ["memory", "file", "redis"])
 def test_each_key_is_executed_once(tmp_path: Path, server: RedisServer, oracle: Oracle, storage: str) -> None:
     for number, rng in enumerate(oracle.rounds()):
@@ -150,7 +159,7 @@ def test_each_key_is_executed_once(tmp_path: Path, server: RedisServer, oracle: 
         deeds.check()
         again = idempotent(key="{key}", store=stores[-1], scope="deed")(deeds.execute)
         for key in deeds.told:
-            deeds.note(key, again(key, amount_of(key)))
+            deeds.note(key, when_kept(again, key))
             with pytest.raises(KeyReused):
                 again(key, amount_of(key) + 1)
         deeds.check()

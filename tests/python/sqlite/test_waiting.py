@@ -257,14 +257,14 @@ async def test_a_task_waits_for_the_turns_of_its_loop_and_not_for_its_end(tmp_pa
     done = asyncio.Event()
     other = asyncio.create_task(done.wait())
 
-    def look() -> bool:
+    def look(task: Any) -> bool:
         while sys._current_frames()[loop_thread].f_code.co_name != "select":  # it has nothing to do
             pass
-        return leads_here(other, True)
+        return leads_here(task, True)
 
-    assert not await asyncio.to_thread(look)
+    assert not await asyncio.to_thread(look, other)
     main = asyncio.current_task()
-    assert await asyncio.to_thread(lambda: leads_here(main, True))  # which waits for the thread indeed
+    assert await asyncio.to_thread(look, main)  # which waits for the thread indeed
     done.set()
     await other
 
