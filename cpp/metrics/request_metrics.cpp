@@ -15,7 +15,6 @@
 namespace mcp::metrics {
 namespace {
 
-constexpr int kServerError = 500;
 constexpr std::uint32_t kAlone = 0xffffffff;
 
 Slot* make_slot(Instant start) {

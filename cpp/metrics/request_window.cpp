@@ -7,12 +7,6 @@
 #include "base/error.h"
 
 namespace mcp::metrics {
-namespace {
-
-constexpr int kServerError = 500;
-
-}  // namespace
-
 RequestWindow::Figures RequestWindow::since(const Seen& earlier, const Seen& now) {
   Figures figures{"", now.times, now.errors};
   if (now.times.count() < earlier.times.count() || now.errors < earlier.errors) return figures;

@@ -12,11 +12,6 @@ namespace {
 
 constexpr int kPatience = 10'000;  // looks at a writer that folds; each gives the processor away
 
-template <std::size_t kSize>
-std::string_view text_of(const std::array<char, kSize>& field) {
-  return {field.data(), std::string_view(field.data(), kSize).find('\0')};
-}
-
 using Counts = std::vector<std::pair<std::size_t, std::uint64_t>>;
 
 Histogram histogram_of(const Counts& counts, const SlotTimes& times) {

@@ -21,6 +21,15 @@
 
 namespace mcp::metrics {
 
+// From this status on, a request is an error of the server.
+inline constexpr int kServerError = 500;
+
+// What a field of a fixed size holds, up to its first zero.
+template <std::size_t kSize>
+std::string_view text_of(const std::array<char, kSize>& field) {
+  return {field.data(), std::string_view(field.data(), kSize).find('\0')};
+}
+
 using Cell = std::atomic<std::uint64_t>;
 static_assert(Cell::is_always_lock_free);
 

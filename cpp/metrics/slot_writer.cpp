@@ -9,14 +9,8 @@
 namespace mcp::metrics {
 namespace {
 
-constexpr int kServerError = 500;
 // Enough for the sum of a fold and for what is recorded after it.
 constexpr std::size_t kSpareChunks = 2 * kHistogramChunks;
-
-template <std::size_t kSize>
-std::string_view text_of(const std::array<char, kSize>& field) {
-  return {field.data(), std::string_view(field.data(), kSize).find('\0')};
-}
 
 std::uint64_t fnv1a(std::string_view text) {
   std::uint64_t hash = 0xcbf29ce484222325;

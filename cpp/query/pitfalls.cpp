@@ -13,9 +13,9 @@ using sqlite::TokenKind;
 
 constexpr long kDeepOffset = 100;
 
-class Finder {
+class PitfallFinder {
  public:
-  explicit Finder(const IssueInput& input)
+  explicit PitfallFinder(const IssueInput& input)
       : outline_(input.outline), schema_(input.schema), plan_(input.plan) {}
 
   std::vector<Issue> run() {
@@ -286,6 +286,6 @@ class Finder {
 
 }  // namespace
 
-std::vector<Issue> find_more_issues(const IssueInput& input) { return Finder(input).run(); }
+std::vector<Issue> find_more_issues(const IssueInput& input) { return PitfallFinder(input).run(); }
 
 }  // namespace mcp::query
