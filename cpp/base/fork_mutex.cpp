@@ -3,6 +3,9 @@
 
 #include <pthread.h>
 
+#include <functional>
+#include <set>
+
 namespace mcp {
 
 // All of the process. Never destroyed: a fork may come as the process ends.
@@ -16,27 +19,25 @@ struct ForkMutexes {
   static void lock_all() NO_THREAD_SAFETY_ANALYSIS {
     ForkMutexes& all = get();
     all.mutex.lock();
-    for (ForkMutex* one = all.first; one != nullptr; one = one->next_) one->lock();
+    for (ForkMutex* one : all.members) one->lock();
   }
   static void unlock_all() NO_THREAD_SAFETY_ANALYSIS {
     ForkMutexes& all = get();
-    for (ForkMutex* one = all.first; one != nullptr; one = one->next_) one->unlock();
+    for (ForkMutex* one : all.members) one->unlock();
     all.mutex.unlock();
   }
   void add(ForkMutex& one) {
     const MutexLock lock(mutex);
-    one.next_ = first;
-    if (first != nullptr) first->previous_ = &one;
-    first = &one;
+    members.insert(&one);
   }
   void remove(ForkMutex& one) {
     const MutexLock lock(mutex);
-    if (one.next_ != nullptr) one.next_->previous_ = one.previous_;
-    (one.previous_ != nullptr ? one.previous_->next_ : first) = one.next_;
+    members.erase(&one);
   }
 
   Mutex mutex;  // taken before each of them
-  ForkMutex* first GUARDED_BY(mutex) = nullptr;
+  // By address, so that they are always taken in one order.
+  std::set<ForkMutex*, std::less<>> members GUARDED_BY(mutex);
 };
 
 ForkMutex::ForkMutex() { ForkMutexes::get().add(*this); }

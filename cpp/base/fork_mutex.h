@@ -15,11 +15,6 @@ class ForkMutex : public Mutex {
   ~ForkMutex();
   ForkMutex(const ForkMutex&) = delete;
   ForkMutex& operator=(const ForkMutex&) = delete;
-
- private:
-  friend struct ForkMutexes;
-  ForkMutex* previous_ = nullptr;
-  ForkMutex* next_ = nullptr;
 };
 
 }  // namespace mcp
