@@ -20,16 +20,3 @@ if(MCP_SANITIZE)
                                                -fno-sanitize-recover=all)
   target_link_options(mcp_options INTERFACE -fsanitize=${MCP_SANITIZE})
 endif()
-
-# Reads the headers that most sources include once instead of once a source: `first` precompiles
-# them, and other targets of the same options use its result. Sources still include what they use:
-# the dev preset builds without.
-function(mcp_precompile target first)
-  if(NOT MCP_PRECOMPILE)
-    return()
-  elseif(target STREQUAL first)
-    target_precompile_headers(${target} PRIVATE ${ARGN})
-  else()
-    target_precompile_headers(${target} REUSE_FROM ${first})
-  endif()
-endfunction()

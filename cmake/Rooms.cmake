@@ -1,11 +1,18 @@
 # A room is a folder under cpp/ and one target, mcp_<room>. It may include only itself and the
 # rooms that it names; scripts/arrows.py holds the sources to that. WITHOUT leaves out the sources
-# and tests whose names start with the prefix. OWN_FLAGS: what it links brings compiler flags, so
-# that it cannot share precompiled headers.
+# and tests whose names start with the prefix.
+#
+# With MCP_UNITY a room is compiled as one unit, its tests as another: most of what compiling takes is reading headers.
+# So names in anonymous namespaces differ within a room, and within its tests.
 set(MCP_ROOMS "")
 
+function(mcp_one_unit target)
+  # The largest rooms are two, one for each of two cores.
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ${MCP_UNITY} UNITY_BUILD_BATCH_SIZE 16)
+endfunction()
+
 function(mcp_room name)
-  cmake_parse_arguments(ARG "OWN_FLAGS" "WITHOUT" "ROOMS;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "" "WITHOUT" "ROOMS;LINK" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/cpp/${name}/*.cpp")
   if(ARG_WITHOUT)
     list(FILTER sources EXCLUDE REGEX "/${ARG_WITHOUT}[^/]*$")
@@ -20,14 +27,8 @@ function(mcp_room name)
     set(scope INTERFACE)
   endif()
   target_link_libraries(mcp_${name} ${scope} mcp_options ${ARG_ROOMS} ${ARG_LINK})
-  set(sharer base)
-  if(ARG_OWN_FLAGS)
-    set(sharer ${name})
-  endif()
-  set(MCP_${name}_SHARER ${sharer} PARENT_SCOPE)
   if(sources)
-    mcp_precompile(mcp_${name} mcp_${sharer} <algorithm> <atomic> <cstdint> <functional> <map> <memory> <mutex>
-                   <optional> <string> <string_view> <thread> <unordered_map> <vector>)
+    mcp_one_unit(mcp_${name})
   endif()
   set(MCP_ROOMS ${MCP_ROOMS} ${name} PARENT_SCOPE)
 endfunction()
@@ -46,10 +47,7 @@ function(mcp_room_tests name)
   target_link_libraries(${name}_test PRIVATE mcp_${name} GTest::gtest_main)
   # What is tested is compiled as it ships; the tests themselves need not be fast, but quick to build.
   target_compile_options(${name}_test PRIVATE $<$<CONFIG:Release>:-O1>)
-  # Each test file has names of its own; what they share to read is precompiled.
-  set_target_properties(${name}_test PROPERTIES UNITY_BUILD OFF)
-  mcp_precompile(${name}_test ${MCP_${name}_SHARER}_test <gtest/gtest.h> <functional> <memory> <optional> <string>
-                 <thread> <vector>)
+  mcp_one_unit(${name}_test)
   if(MCP_SANITIZE)  # a process a test would mostly start and end the sanitizer
     add_test(NAME ${name} COMMAND ${name}_test --gtest_brief=1)
     set_tests_properties(${name} PROPERTIES TIMEOUT 600)

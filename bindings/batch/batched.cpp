@@ -129,7 +129,7 @@ PyObject* batched_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   return whole ? holder.release() : nullptr;
 }
 
-int traverse(PyObject* object, visitproc visit, void* arg) {
+int batched_traverse(PyObject* object, visitproc visit, void* arg) {
   Batched* self = as_batched(object);
   Py_VISIT(Py_TYPE(object));
   Py_VISIT(self->function);
@@ -143,12 +143,12 @@ int traverse(PyObject* object, visitproc visit, void* arg) {
 
 // The function stays until the end: a finalizer in the same cycle may still call. Cycles are broken
 // at the attributes, among them __wrapped__, and at the queues.
-int clear(PyObject* object) {
+int batched_clear(PyObject* object) {
   Py_CLEAR(as_batched(object)->dict);
   return 0;
 }
 
-void dealloc(PyObject* object) {
+void batched_dealloc(PyObject* object) {
   Batched* self = as_batched(object);
   PyTypeObject* type = Py_TYPE(object);
   PyObject_GC_UnTrack(object);
@@ -176,7 +176,7 @@ PyObject* set_name(PyObject* object, PyObject* const* args, Py_ssize_t nargs) {
   Py_RETURN_NONE;
 }
 
-PyObject* repr(PyObject* object) {
+PyObject* batched_repr(PyObject* object) {
   const Ref name = Ref::steal(PyObject_GetAttrString(object, "__qualname__"));
   if (name) return PyUnicode_FromFormat("<batched function %S at %p>", name.get(), object);
   PyErr_Clear();
@@ -197,7 +197,7 @@ PyObject* get_max_concurrency(PyObject* object, void*) {
   return limit == 0 ? Py_NewRef(Py_None) : PyLong_FromSsize_t(limit);
 }
 
-PyMethodDef methods[] = {
+PyMethodDef batched_methods[] = {
     {"__set_name__", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(set_name)),
      METH_FASTCALL,
      "__set_name__($self, owner, name, /)\n--\n\n"
@@ -207,7 +207,7 @@ PyMethodDef methods[] = {
     {"__reduce__", reduce, METH_NOARGS, "Pickled by name, as functions are."},
     {nullptr, nullptr, 0, nullptr}};
 
-PyGetSetDef getset[] = {
+PyGetSetDef batched_getset[] = {
     {"max_concurrency", get_max_concurrency, nullptr,
      "-> int | None\n\n"
      "Calls at a time on each loop.",
@@ -219,7 +219,7 @@ PyGetSetDef getset[] = {
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
-PyMemberDef members[] = {
+PyMemberDef batched_members[] = {
     {"max_size", T_PYSSIZET, offsetof(Batched, max_size), READONLY,
      "-> int\n\n"
      "Items in one call at most."},
@@ -231,7 +231,7 @@ PyMemberDef members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(Batched, weakrefs), READONLY, nullptr},
     {nullptr, 0, 0, 0, nullptr}};
 
-PyType_Slot slots[] = {
+PyType_Slot batched_slots[] = {
     {Py_tp_doc,
      const_cast<char*>(
          "class Batched(Generic[_T, _R])\n"
@@ -250,19 +250,20 @@ PyType_Slot slots[] = {
          "result.\n\nSafe from any loop; each loop has a queue and calls of its own. On a method, "
          "each instance has queues of its own. Pickled by name, as functions are.")},
     {Py_tp_new, reinterpret_cast<void*>(batched_new)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(dealloc)},
-    {Py_tp_traverse, reinterpret_cast<void*>(traverse)},
-    {Py_tp_clear, reinterpret_cast<void*>(clear)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(batched_dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(batched_traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(batched_clear)},
     {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
     {Py_tp_descr_get, reinterpret_cast<void*>(descr_get)},
-    {Py_tp_repr, reinterpret_cast<void*>(repr)},
-    {Py_tp_methods, methods},
-    {Py_tp_getset, getset},
-    {Py_tp_members, members},
+    {Py_tp_repr, reinterpret_cast<void*>(batched_repr)},
+    {Py_tp_methods, batched_methods},
+    {Py_tp_getset, batched_getset},
+    {Py_tp_members, batched_members},
     {0, nullptr}};
 
-PyType_Spec spec = {"mcp_performance._core.Batched", sizeof(Batched), 0,
-                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL, slots};
+PyType_Spec batched_spec = {"mcp_performance._core.Batched", sizeof(Batched), 0,
+                            Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL,
+                            batched_slots};
 
 // _set_batched_helpers(bind, prune): the slow paths, in Python.
 PyObject* set_helpers(PyObject*, PyObject* args) {
@@ -273,7 +274,7 @@ PyObject* set_helpers(PyObject*, PyObject* args) {
   Py_RETURN_NONE;
 }
 
-PyMethodDef module_methods[] = {
+PyMethodDef batched_module_methods[] = {
     {"_set_batched_helpers", set_helpers, METH_VARARGS,
      "_set_batched_helpers(bind, prune, /)\n--\n\n"
      "_set_batched_helpers(bind: Callable[[Batched[Any, Any], object, type | None], Batched[Any, "
@@ -286,9 +287,9 @@ bool add_batched_type(PyObject* module) {
   if (!weakref) return false;
   weak_dictionary = PyObject_GetAttrString(weakref.get(), "WeakKeyDictionary");
   if (weak_dictionary == nullptr) return false;
-  batched_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
+  batched_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&batched_spec));
   return batched_type != nullptr && PyModule_AddType(module, batched_type) == 0 &&
-         PyModule_AddFunctions(module, module_methods) == 0;
+         PyModule_AddFunctions(module, batched_module_methods) == 0;
 }
 
 }  // namespace

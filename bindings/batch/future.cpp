@@ -21,11 +21,9 @@ PyTypeObject* future_type = nullptr;
 PyObject *cancelled_error = nullptr, *invalid_state_error = nullptr;
 PyObject *name_call_soon, *name_context, *name_msg, *name_call_exception_handler;
 
-BatchedFuture* as_future(PyObject* object) { return reinterpret_cast<BatchedFuture*>(object); }
-
 // ---- the future
 
-int traverse(PyObject* object, visitproc visit, void* arg) {
+int future_traverse(PyObject* object, visitproc visit, void* arg) {
   BatchedFuture* self = as_future(object);
   Py_VISIT(Py_TYPE(object));
   Py_VISIT(self->loop);
@@ -40,7 +38,7 @@ int traverse(PyObject* object, visitproc visit, void* arg) {
   return 0;
 }
 
-int clear(PyObject* object) {
+int future_clear(PyObject* object) {
   BatchedFuture* self = as_future(object);
   Py_CLEAR(self->loop);
   Py_CLEAR(self->item);
@@ -68,7 +66,7 @@ void finalize(PyObject* object) {
   if (!answer) PyErr_WriteUnraisable(object);
 }
 
-void dealloc(PyObject* object) {
+void future_dealloc(PyObject* object) {
   if (as_future(object)->never_retrieved && PyObject_CallFinalizerFromDealloc(object) < 0) return;
   PyTypeObject* type = Py_TYPE(object);
   PyObject_GC_UnTrack(object);
@@ -80,7 +78,7 @@ void dealloc(PyObject* object) {
     next = Ref::steal(
         reinterpret_cast<PyObject*>(std::exchange(as_future(next.get())->next, nullptr)));
   }
-  clear(object);
+  future_clear(object);
   PyObject_GC_Del(object);
   Py_DECREF(type);
 }
@@ -342,7 +340,7 @@ PyObject* get_cancel_message(PyObject* object, void*) {
   return Py_NewRef(has_one ? self->outcome : Py_None);
 }
 
-PyObject* repr(PyObject* object) {
+PyObject* future_repr(PyObject* object) {
   BatchedFuture* self = as_future(object);
   switch (self->state) {
     case FutureState::kPending:
@@ -357,7 +355,7 @@ PyObject* repr(PyObject* object) {
   return PyUnicode_FromFormat("<BatchedFuture result=%R>", self->outcome);
 }
 
-PyMethodDef methods[] = {
+PyMethodDef future_methods[] = {
     {"result", result, METH_NOARGS,
      "result($self, /)\n--\n\n-> _T_co\n\n"
      "The result.\n\nRaises:\n    asyncio.CancelledError: it was cancelled.\n    "
@@ -404,21 +402,21 @@ PyMethodDef methods[] = {
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "For annotations."},
     {nullptr, nullptr, 0, nullptr}};
 
-PyGetSetDef getset[] = {{"_asyncio_future_blocking", get_blocking, set_blocking,
-                         ": bool\n\n"
-                         "asyncio's mark of a future.",
-                         nullptr},
-                        {"_cancel_message", get_cancel_message, nullptr,
-                         "-> Any\n\n"
-                         "For asyncio.gather.",
-                         nullptr},
-                        {nullptr, nullptr, nullptr, nullptr, nullptr}};
+PyGetSetDef future_getset[] = {{"_asyncio_future_blocking", get_blocking, set_blocking,
+                                ": bool\n\n"
+                                "asyncio's mark of a future.",
+                                nullptr},
+                               {"_cancel_message", get_cancel_message, nullptr,
+                                "-> Any\n\n"
+                                "For asyncio.gather.",
+                                nullptr},
+                               {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
-PyMemberDef members[] = {
+PyMemberDef future_members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(BatchedFuture, weakrefs), READONLY, nullptr},
     {nullptr, 0, 0, 0, nullptr}};
 
-PyType_Slot slots[] = {
+PyType_Slot future_slots[] = {
     {Py_tp_doc, const_cast<char*>("class BatchedFuture(Coroutine[Any, Any, _T_co])\n"
                                   "__await__(self) -> Generator[Any, None, _T_co]\n\n"
                                   "What a batched function returns: a future and a coroutine, as "
@@ -426,24 +424,24 @@ PyType_Slot slots[] = {
                                   "Await it, once or more, or give it to asyncio.create_task, "
                                   "TaskGroup, gather, wait_for, shield "
                                   "or ensure_future.")},
-    {Py_tp_dealloc, reinterpret_cast<void*>(dealloc)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(future_dealloc)},
     {Py_tp_finalize, reinterpret_cast<void*>(finalize)},
-    {Py_tp_traverse, reinterpret_cast<void*>(traverse)},
-    {Py_tp_clear, reinterpret_cast<void*>(clear)},
-    {Py_tp_repr, reinterpret_cast<void*>(repr)},
+    {Py_tp_traverse, reinterpret_cast<void*>(future_traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(future_clear)},
+    {Py_tp_repr, reinterpret_cast<void*>(future_repr)},
     {Py_tp_iter, reinterpret_cast<void*>(PyObject_SelfIter)},
     {Py_tp_iternext, reinterpret_cast<void*>(iternext)},
-    {Py_tp_methods, methods},
-    {Py_tp_getset, getset},
-    {Py_tp_members, members},
+    {Py_tp_methods, future_methods},
+    {Py_tp_getset, future_getset},
+    {Py_tp_members, future_members},
     {Py_am_await, reinterpret_cast<void*>(PyObject_SelfIter)},
     {Py_am_send, reinterpret_cast<void*>(am_send)},
     {0, nullptr}};
 
-PyType_Spec spec = {"mcp_performance._core.BatchedFuture", sizeof(BatchedFuture), 0,
-                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION |
-                        Py_TPFLAGS_IMMUTABLETYPE,
-                    slots};
+PyType_Spec future_spec = {"mcp_performance._core.BatchedFuture", sizeof(BatchedFuture), 0,
+                           Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
+                               Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+                           future_slots};
 
 }  // namespace
 
@@ -506,7 +504,7 @@ bool add_batched_future_type(PyObject* module) {
   cancelled_error = PyObject_GetAttrString(asyncio.get(), "CancelledError");
   invalid_state_error = PyObject_GetAttrString(asyncio.get(), "InvalidStateError");
   if (cancelled_error == nullptr || invalid_state_error == nullptr) return false;
-  future_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
+  future_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&future_spec));
   return add_batched_wake_up_type() && future_type != nullptr &&
          PyModule_AddType(module, future_type) == 0;
 }

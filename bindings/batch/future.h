@@ -33,6 +33,10 @@ struct BatchedFuture {
   bool never_retrieved;  // the exception
 };
 
+inline BatchedFuture* as_future(PyObject* object) {
+  return reinterpret_cast<BatchedFuture*>(object);
+}
+
 // Pending, and queued. nullptr with an exception set.
 BatchedFuture* make_batched_future(PyObject* loop, PyObject* item, PyObject* key);
 

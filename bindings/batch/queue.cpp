@@ -52,12 +52,12 @@ PyObject *current_task, *start_call, *settle;
 // Set from Python: the variable that holds the levels, its value for code that is nobody's item,
 // and what merges two of them.
 PyObject *levels_variable, *no_levels, *deepest;
-PyObject *name_call_later, *name_cancel, *name_context, *name_time_is_up, *name_ended;
+PyObject *name_call_later, *name_cancel, *timer_context, *name_time_is_up, *name_ended;
 
 Queue* as_queue(PyObject* object) { return reinterpret_cast<Queue*>(object); }
 PyObject* as_object(BatchedFuture* future) { return reinterpret_cast<PyObject*>(future); }
 
-int traverse(PyObject* object, visitproc visit, void* arg) {
+int queue_traverse(PyObject* object, visitproc visit, void* arg) {
   Queue* self = as_queue(object);
   Py_VISIT(Py_TYPE(object));
   Py_VISIT(self->loop);
@@ -76,7 +76,7 @@ int traverse(PyObject* object, visitproc visit, void* arg) {
   return 0;
 }
 
-int clear(PyObject* object) {
+int queue_clear(PyObject* object) {
   Queue* self = as_queue(object);
   Backlogs* backlogs = std::exchange(self->backlogs, nullptr);
   if (backlogs != nullptr) {
@@ -98,11 +98,11 @@ int clear(PyObject* object) {
   return 0;
 }
 
-void dealloc(PyObject* object) {
+void queue_dealloc(PyObject* object) {
   PyTypeObject* type = Py_TYPE(object);
   PyObject_GC_UnTrack(object);
   if (as_queue(object)->weakrefs != nullptr) PyObject_ClearWeakRefs(object);
-  clear(object);
+  queue_clear(object);
   type->tp_free(object);
   Py_DECREF(type);
 }
@@ -234,7 +234,7 @@ void stop_timer(Queue* self) {
 
 bool start_timer(Queue* self, PyObject* loop) {
   const Ref tell = Ref::steal(PyObject_GetAttr(reinterpret_cast<PyObject*>(self), name_time_is_up));
-  const Ref names = Ref::steal(PyTuple_Pack(1, name_context));
+  const Ref names = Ref::steal(PyTuple_Pack(1, timer_context));
   if (!tell || !names) return false;
   PyObject* args[] = {loop, self->max_wait, tell.get(), self->context};
   self->timer = PyObject_VectorcallMethod(name_call_later, args, 3, names.get());
@@ -318,28 +318,28 @@ PyObject* ended(PyObject* object, PyObject* call) {
   Py_RETURN_NONE;
 }
 
-PyMethodDef methods[] = {{"_time_is_up", time_is_up, METH_NOARGS,
-                          "_time_is_up($self, /)\n--\n\n-> None\n\n"
-                          "The oldest item has waited long enough."},
-                         {"_ended", ended, METH_O,
-                          "_ended($self, call, /)\n--\n\n"
-                          "_ended(self, call: Task[None], /) -> None\n\n"
-                          "A call ended; others may start."},
-                         {nullptr, nullptr, 0, nullptr}};
+PyMethodDef queue_methods[] = {{"_time_is_up", time_is_up, METH_NOARGS,
+                                "_time_is_up($self, /)\n--\n\n-> None\n\n"
+                                "The oldest item has waited long enough."},
+                               {"_ended", ended, METH_O,
+                                "_ended($self, call, /)\n--\n\n"
+                                "_ended(self, call: Task[None], /) -> None\n\n"
+                                "A call ended; others may start."},
+                               {nullptr, nullptr, 0, nullptr}};
 
-PyType_Slot slots[] = {
+PyType_Slot queue_slots[] = {
     {Py_tp_doc,
      const_cast<char*>("What waits on one event loop for a call of a batched function.")},
-    {Py_tp_dealloc, reinterpret_cast<void*>(dealloc)},
-    {Py_tp_traverse, reinterpret_cast<void*>(traverse)},
-    {Py_tp_clear, reinterpret_cast<void*>(clear)},
-    {Py_tp_methods, methods},
+    {Py_tp_dealloc, reinterpret_cast<void*>(queue_dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(queue_traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(queue_clear)},
+    {Py_tp_methods, queue_methods},
     {0, nullptr}};
 
-PyType_Spec spec = {"mcp_performance._core.BatchedQueue", sizeof(Queue), 0,
-                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION |
-                        Py_TPFLAGS_IMMUTABLETYPE,
-                    slots};
+PyType_Spec queue_spec = {"mcp_performance._core.BatchedQueue", sizeof(Queue), 0,
+                          Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
+                              Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+                          queue_slots};
 
 // _set_batched_call(function, levels, none, deepest): what starts a call, as
 // function(loop, function, key, items, futures, context, levels or None, ended) -> task; and
@@ -357,7 +357,7 @@ PyObject* set_batched_call(PyObject*, PyObject* args) {
   Py_RETURN_NONE;
 }
 
-PyMethodDef module_methods[] = {
+PyMethodDef queue_module_methods[] = {
     {"_set_batched_call", set_batched_call, METH_VARARGS,
      "_set_batched_call(function, levels, none, deepest, /)\n--\n\n"
      "_set_batched_call(function: Callable[..., Task[None]], levels: ContextVar[Mapping[object, "
@@ -432,7 +432,7 @@ PyObject* add_to_batched_queue(PyObject* queue, PyObject* loop, PyObject* item, 
 bool add_batched_queue_type(PyObject* module) {
   name_call_later = PyUnicode_InternFromString("call_later");
   name_cancel = PyUnicode_InternFromString("cancel");
-  name_context = PyUnicode_InternFromString("context");
+  timer_context = PyUnicode_InternFromString("context");
   name_time_is_up = PyUnicode_InternFromString("_time_is_up");
   name_ended = PyUnicode_InternFromString("_ended");
   const Ref asyncio = Ref::steal(PyImport_ImportModule("asyncio"));
@@ -440,9 +440,9 @@ bool add_batched_queue_type(PyObject* module) {
   current_task = PyObject_GetAttrString(asyncio.get(), "current_task");
   settle = PyObject_GetAttrString(module, "_batched_settle");
   if (current_task == nullptr || settle == nullptr) return false;
-  queue_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
+  queue_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&queue_spec));
   return queue_type != nullptr && PyModule_AddType(module, queue_type) == 0 &&
-         PyModule_AddFunctions(module, module_methods) == 0;
+         PyModule_AddFunctions(module, queue_module_methods) == 0;
 }
 
 }  // namespace mcp::python

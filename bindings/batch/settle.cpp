@@ -14,8 +14,6 @@ namespace {
 
 PyObject *asyncio_cancelled_error, *batch_error;
 
-BatchedFuture* as_future(PyObject* object) { return reinterpret_cast<BatchedFuture*>(object); }
-
 // A StopIteration would end the coroutine that awaits it as if it had returned.
 Ref as_raisable(PyObject* error) {
   if (!PyObject_TypeCheck(error, reinterpret_cast<PyTypeObject*>(PyExc_StopIteration))) {
@@ -68,8 +66,8 @@ class GivenErrors {
 
 // Sets `value`, or cancels where it is nullptr, at all who wait for the item of `first`.
 // `is_result`: the value is one of a list of results, which holds it.
-bool settle(BatchedFuture* first, PyObject* value, bool is_result, PyObject* wake_up,
-            GivenErrors& errors) {
+bool settle_waiters(BatchedFuture* first, PyObject* value, bool is_result, PyObject* wake_up,
+                    GivenErrors& errors) {
   const bool fails = value != nullptr && PyExceptionInstance_Check(value);
   const bool lent = is_result && fails && Py_REFCNT(value) > 1;
   for (BatchedFuture* self = first; self != nullptr; self = self->next) {
@@ -113,8 +111,8 @@ PyObject* settle_all(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
   GivenErrors errors;
   PyObject* all = args[1] == Py_None ? nullptr : args[1];
   for (Py_ssize_t i = 0; i < count && fine; ++i) {
-    fine = settle(as_future(PyList_GET_ITEM(futures, i)), each ? PyList_GET_ITEM(args[1], i) : all,
-                  each, wake_up.get(), errors);
+    fine = settle_waiters(as_future(PyList_GET_ITEM(futures, i)),
+                          each ? PyList_GET_ITEM(args[1], i) : all, each, wake_up.get(), errors);
   }
   if (!waiters_of(wake_up.get()).empty() && !schedule_wake_up(wake_up.get())) return nullptr;
   if (!fine) return nullptr;
@@ -127,7 +125,7 @@ PyObject* set_batch_error(PyObject*, PyObject* error) {
   Py_RETURN_NONE;
 }
 
-PyMethodDef module_methods[] = {
+PyMethodDef settle_module_methods[] = {
     {"_set_batch_error", set_batch_error, METH_O,
      "_set_batch_error(error, /)\n--\n\n"
      "_set_batch_error(error: type[Exception], /) -> None\n\n"
@@ -146,7 +144,8 @@ bool add_batched_settle(PyObject* module) {
   const Ref asyncio = Ref::steal(PyImport_ImportModule("asyncio"));
   if (!asyncio) return false;
   asyncio_cancelled_error = PyObject_GetAttrString(asyncio.get(), "CancelledError");
-  return asyncio_cancelled_error != nullptr && PyModule_AddFunctions(module, module_methods) == 0;
+  return asyncio_cancelled_error != nullptr &&
+         PyModule_AddFunctions(module, settle_module_methods) == 0;
 }
 
 }  // namespace mcp::python

@@ -14,7 +14,7 @@ namespace {
 constexpr std::size_t kWakeUpsBetweenLooks = 16;
 
 PyTypeObject* wake_up_type = nullptr;
-PyObject *name_call_soon, *name_call_exception_handler;
+PyObject *loop_call_soon, *loop_call_exception_handler;
 
 struct WakeUp {
   PyObject_HEAD PyObject* loop;
@@ -70,7 +70,7 @@ bool report(PyObject* loop, PyObject* callback) {
       message ? Py_BuildValue("{sOsO}", "message", message.get(), "exception", error.get())
               : nullptr);
   const Ref answer = Ref::steal(
-      told ? PyObject_CallMethodOneArg(loop, name_call_exception_handler, told.get()) : nullptr);
+      told ? PyObject_CallMethodOneArg(loop, loop_call_exception_handler, told.get()) : nullptr);
   if (answer) return true;
   if (PyErr_ExceptionMatches(PyExc_SystemExit) || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
     return false;
@@ -155,12 +155,12 @@ std::vector<Waiter>& waiters_of(PyObject* wake_up) { return *as_wake_up(wake_up)
 
 bool schedule_wake_up(PyObject* wake_up) {
   PyObject* loop = as_wake_up(wake_up)->loop;
-  return static_cast<bool>(Ref::steal(PyObject_CallMethodOneArg(loop, name_call_soon, wake_up)));
+  return static_cast<bool>(Ref::steal(PyObject_CallMethodOneArg(loop, loop_call_soon, wake_up)));
 }
 
 bool add_batched_wake_up_type() {
-  name_call_soon = PyUnicode_InternFromString("call_soon");
-  name_call_exception_handler = PyUnicode_InternFromString("call_exception_handler");
+  loop_call_soon = PyUnicode_InternFromString("call_soon");
+  loop_call_exception_handler = PyUnicode_InternFromString("call_exception_handler");
   wake_up_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&wake_up_spec));
   return wake_up_type != nullptr;
 }

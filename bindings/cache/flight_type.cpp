@@ -171,36 +171,36 @@ int set_field(PyObject* object, PyObject* value, void* offset) {
   return 0;
 }
 
-PyMethodDef methods[] = {{"finish", flight_finish, METH_O,
-                          "finish($self, value, /)\n--\n\n"
-                          "finish(self, value: Any, /) -> None\n\n"
-                          "Give everyone who waits this value."},
-                         {"fail", flight_fail, METH_O,
-                          "fail($self, exception, /)\n--\n\n"
-                          "fail(self, exception: BaseException, /) -> None\n\n"
-                          "Give everyone who waits this exception, or let them try again."},
-                         {"retry", flight_retry, METH_O,
-                          "retry($self, was_cancelled, /)\n--\n\n"
-                          "retry(self, was_cancelled: bool, /) -> None\n\n"
-                          "Let everyone who waits try again."},
-                         {"abandon", flight_abandon, METH_NOARGS,
-                          "abandon($self, /)\n--\n\n-> None\n\n"
-                          "Let nobody join any more, and store nothing."},
-                         {"add_waiter", flight_add_waiter, METH_O,
-                          "add_waiter($self, future, /)\n--\n\n"
-                          "add_waiter(self, future: Future[None], /) -> bool\n\n"
-                          "Complete this future when the load ends."},
-                         {"remove_waiter", flight_remove_waiter, METH_O,
-                          "remove_waiter($self, future, /)\n--\n\n"
-                          "remove_waiter(self, future: Future[None], /) -> int\n\n"
-                          "Take a future back; how many are left."},
-                         {"result", flight_result, METH_O,
-                          "result($self, leads, /)\n--\n\n"
-                          "result(self, leads: bool, /) -> tuple[bool, Any]\n\n"
-                          "(True, value), or (False, None): try again."},
-                         {nullptr, nullptr, 0, nullptr}};
+PyMethodDef flight_methods[] = {{"finish", flight_finish, METH_O,
+                                 "finish($self, value, /)\n--\n\n"
+                                 "finish(self, value: Any, /) -> None\n\n"
+                                 "Give everyone who waits this value."},
+                                {"fail", flight_fail, METH_O,
+                                 "fail($self, exception, /)\n--\n\n"
+                                 "fail(self, exception: BaseException, /) -> None\n\n"
+                                 "Give everyone who waits this exception, or let them try again."},
+                                {"retry", flight_retry, METH_O,
+                                 "retry($self, was_cancelled, /)\n--\n\n"
+                                 "retry(self, was_cancelled: bool, /) -> None\n\n"
+                                 "Let everyone who waits try again."},
+                                {"abandon", flight_abandon, METH_NOARGS,
+                                 "abandon($self, /)\n--\n\n-> None\n\n"
+                                 "Let nobody join any more, and store nothing."},
+                                {"add_waiter", flight_add_waiter, METH_O,
+                                 "add_waiter($self, future, /)\n--\n\n"
+                                 "add_waiter(self, future: Future[None], /) -> bool\n\n"
+                                 "Complete this future when the load ends."},
+                                {"remove_waiter", flight_remove_waiter, METH_O,
+                                 "remove_waiter($self, future, /)\n--\n\n"
+                                 "remove_waiter(self, future: Future[None], /) -> int\n\n"
+                                 "Take a future back; how many are left."},
+                                {"result", flight_result, METH_O,
+                                 "result($self, leads, /)\n--\n\n"
+                                 "result(self, leads: bool, /) -> tuple[bool, Any]\n\n"
+                                 "(True, value), or (False, None): try again."},
+                                {nullptr, nullptr, 0, nullptr}};
 
-PyGetSetDef getset[] = {
+PyGetSetDef flight_getset[] = {
     {"done", get_done, nullptr,
      "-> bool\n\n"
      "Whether the load has ended.",
@@ -231,19 +231,19 @@ PyGetSetDef getset[] = {
      reinterpret_cast<void*>(offsetof(Flight, task))},
     {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
-PyType_Slot slots[] = {
+PyType_Slot flight_slots[] = {
     {Py_tp_doc, const_cast<char*>("A load under way, and those who wait for it.")},
     {Py_tp_dealloc, reinterpret_cast<void*>(flight_dealloc)},
     {Py_tp_traverse, reinterpret_cast<void*>(flight_traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(flight_clear)},
-    {Py_tp_methods, methods},
-    {Py_tp_getset, getset},
+    {Py_tp_methods, flight_methods},
+    {Py_tp_getset, flight_getset},
     {0, nullptr}};
 
-PyType_Spec spec = {"mcp_performance._core.Flight", sizeof(Flight), 0,
-                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION |
-                        Py_TPFLAGS_IMMUTABLETYPE,
-                    slots};
+PyType_Spec flight_spec = {"mcp_performance._core.Flight", sizeof(Flight), 0,
+                           Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
+                               Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+                           flight_slots};
 
 }  // namespace
 
@@ -252,7 +252,7 @@ PyTypeObject* flight_type() noexcept { return type; }
 bool is_flight(PyObject* object) noexcept { return Py_IS_TYPE(object, type); }
 
 bool add_flight_type(PyObject* module) {
-  type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
+  type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&flight_spec));
   return type != nullptr && PyModule_AddType(module, type) == 0 && add_flight_hooks(module);
 }
 

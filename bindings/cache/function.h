@@ -36,6 +36,11 @@ struct CachedFunction {
   bool is_functools;  // the contract of functools.lru_cache: no single-flight
 };
 
+inline CachedFunction* as_function(PyObject* object) {
+  return reinterpret_cast<CachedFunction*>(object);
+}
+inline PyObject* as_object(CachedFunction* self) { return reinterpret_cast<PyObject*>(self); }
+
 // The arguments of a call as objects; false with an exception set where they could not be made.
 struct PackedCall {
   Ref args;

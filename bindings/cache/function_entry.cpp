@@ -11,9 +11,6 @@ namespace {
 
 using Shape = KeyPlan::Shape;
 
-CachedFunction* as_function(PyObject* object) { return reinterpret_cast<CachedFunction*>(object); }
-PyObject* as_object(CachedFunction* self) { return reinterpret_cast<PyObject*>(self); }
-
 // A key that was not found by identity.
 template <bool kAsync>
 [[gnu::noinline]] PyObject* answer(CachedFunction* self, const Call& call, const KeyView& view,

@@ -17,8 +17,6 @@ PyTypeObject* bound_type = nullptr;
 // _key._refuse(function, args, kwargs): raises the TypeError of a call that does not fit.
 PyObject* refuse_call = nullptr;
 
-CachedFunction* as_function(PyObject* object) { return reinterpret_cast<CachedFunction*>(object); }
-
 // Whether the function takes the call, by the plan or, where a decorator changed its arguments, by
 // its own signature. False with the TypeError set.
 bool fits(CachedFunction* self, const Call& call) {
@@ -100,7 +98,7 @@ const char refresh_doc[] =
     "cache_refresh(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co\n\n"
     "Call the function now and store its result, whatever is cached.";
 
-PyMethodDef function_methods[] = {
+PyMethodDef given_methods[] = {
     keyword_method("cache_key", cache_key, key_doc),
     keyword_method("cache_contains", cache_contains, contains_doc),
     keyword_method("cache_invalidate", cache_invalidate, invalidate_doc),
@@ -233,7 +231,7 @@ PyMethodDef module_methods[] = {{"_set_call_refuser", set_refuser, METH_O,
 }  // namespace
 
 bool add_key_methods(PyTypeObject* type) {
-  for (PyMethodDef& method : function_methods) {
+  for (PyMethodDef& method : given_methods) {
     const Ref descriptor = Ref::steal(PyDescr_NewMethod(type, &method));
     if (!descriptor || PyDict_SetItemString(type->tp_dict, method.ml_name, descriptor.get()) < 0) {
       return false;

@@ -21,9 +21,6 @@ PyTypeObject* function_type = nullptr;
 PyObject* info_type = nullptr;   // CacheInfo
 PyObject* stats_type = nullptr;  // CacheStats
 
-CachedFunction* as_function(PyObject* object) { return reinterpret_cast<CachedFunction*>(object); }
-PyObject* as_object(CachedFunction* self) { return reinterpret_cast<PyObject*>(self); }
-
 // ---- construction
 
 // Whether the fast entry of the shape applies to calls without keywords.
@@ -294,7 +291,7 @@ PyObject* get_is_async(PyObject* object, void*) {
   return PyBool_FromLong(as_function(object)->is_async);
 }
 
-PyMethodDef methods[] = {
+PyMethodDef function_methods[] = {
     {"cache_clear", cache_clear, METH_NOARGS,
      "cache_clear($self, /)\n--\n\n-> None\n\nForget every result and set the figures to zero."},
     {"cache_info", cache_info, METH_NOARGS,
@@ -335,7 +332,7 @@ char defaults[] = "__defaults__";
 char kwdefaults[] = "__kwdefaults__";
 char globals[] = "__globals__";
 
-PyGetSetDef getset[] = {
+PyGetSetDef function_getset[] = {
     {"__code__", get_wrapped_attribute, nullptr,
      "-> Any\n\n"
      "Of the wrapped function.",
@@ -385,7 +382,7 @@ PyMemberDef members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(CachedFunction, weakrefs), READONLY, nullptr},
     {nullptr, 0, 0, 0, nullptr}};
 
-PyType_Slot slots[] = {
+PyType_Slot function_slots[] = {
     {Py_tp_doc,
      const_cast<char*>(
          "class CachedFunction(Generic[_P, _R_co])\n"
@@ -408,15 +405,15 @@ PyType_Slot slots[] = {
     {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
     {Py_tp_descr_get, reinterpret_cast<void*>(function_get)},
     {Py_tp_repr, reinterpret_cast<void*>(function_repr)},
-    {Py_tp_methods, methods},
-    {Py_tp_getset, getset},
+    {Py_tp_methods, function_methods},
+    {Py_tp_getset, function_getset},
     {Py_tp_members, members},
     {0, nullptr}};
 
-PyType_Spec spec = {"mcp_performance._core.CachedFunction", sizeof(CachedFunction), 0,
-                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE |
-                        Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR,
-                    slots};
+PyType_Spec function_spec = {"mcp_performance._core.CachedFunction", sizeof(CachedFunction), 0,
+                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE |
+                                 Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR,
+                             function_slots};
 
 PyObject* set_loader(PyObject*, PyObject* function) {
   set_async_loader(function);
@@ -431,7 +428,7 @@ PyObject* set_figure_types(PyObject*, PyObject* args) {
   Py_RETURN_NONE;
 }
 
-PyMethodDef module_methods[] = {
+PyMethodDef function_module_methods[] = {
     {"_set_figure_types", set_figure_types, METH_VARARGS,
      "_set_figure_types(info, stats, /)\n--\n\n"
      "_set_figure_types(info: type[Any], stats: type[Any], /) -> None\n\n"
@@ -469,10 +466,10 @@ bool is_cached_function(PyObject* object) noexcept {
 }
 
 bool add_cached_function_type(PyObject* module) {
-  function_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
+  function_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&function_spec));
   return function_type != nullptr && add_key_methods(function_type) &&
          PyModule_AddType(module, function_type) == 0 &&
-         PyModule_AddFunctions(module, module_methods) == 0;
+         PyModule_AddFunctions(module, function_module_methods) == 0;
 }
 
 }  // namespace mcp::python

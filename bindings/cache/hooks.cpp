@@ -25,7 +25,7 @@ PyObject* forget_loads(PyObject*, PyObject*) {
   Py_RETURN_NONE;
 }
 
-PyMethodDef module_methods[] = {
+PyMethodDef hook_module_methods[] = {
     {"_set_ttl_parser", set_parser, METH_O,
      "_set_ttl_parser(parse, /)\n--\n\n"
      "_set_ttl_parser(parse: Callable[[str, Any], int | None], /) -> None\n\n"
@@ -53,7 +53,7 @@ bool add_cache_policies(PyObject* module) {
 }  // namespace
 
 bool add_cache_hooks(PyObject* module) {
-  return add_cache_policies(module) && PyModule_AddFunctions(module, module_methods) == 0;
+  return add_cache_policies(module) && PyModule_AddFunctions(module, hook_module_methods) == 0;
 }
 
 }  // namespace mcp::python

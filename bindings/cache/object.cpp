@@ -436,7 +436,7 @@ PyObject* follow(PyObject* object, PyObject* args) {
   return PyBool_FromLong(follows);
 }
 
-PyMethodDef methods[] = {
+PyMethodDef object_methods[] = {
     {"get", keyword_function(get), METH_FASTCALL | METH_KEYWORDS,
      "get(self, key: _K, default: None = None, /) -> _V | None\n"
      "get(self, key: _K, default: _V, /) -> _V\n"
@@ -540,21 +540,21 @@ PyMethodDef methods[] = {
      "Memory beyond what keys and values own."},
     {nullptr, nullptr, 0, nullptr}};
 
-PyGetSetDef getset[] = {{"maxsize", get_maxsize, nullptr,
-                         "-> int | None\n\n"
-                         "Capacity; None: no bound.",
-                         nullptr},
-                        {"currsize", get_currsize, nullptr,
-                         "-> int\n\n"
-                         "Entries that live, as iteration shows them.",
-                         nullptr},
-                        {nullptr, nullptr, nullptr, nullptr, nullptr}};
+PyGetSetDef object_getset[] = {{"maxsize", get_maxsize, nullptr,
+                                "-> int | None\n\n"
+                                "Capacity; None: no bound.",
+                                nullptr},
+                               {"currsize", get_currsize, nullptr,
+                                "-> int\n\n"
+                                "Entries that live, as iteration shows them.",
+                                nullptr},
+                               {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
-PyMemberDef members[] = {
+PyMemberDef object_members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(CacheObject, weakrefs), READONLY, nullptr},
     {nullptr, 0, 0, 0, nullptr}};
 
-PyType_Slot slots[] = {
+PyType_Slot object_slots[] = {
     {Py_tp_doc, const_cast<char*>("class CacheBase(Generic[_K, _V])\n"
                                   "__new__(cls, *args: Any, **kwargs: Any) -> Self\n"
                                   "__getitem__(self, key: _K, /) -> _V\n"
@@ -573,13 +573,14 @@ PyType_Slot slots[] = {
     {Py_mp_ass_subscript, reinterpret_cast<void*>(assign_subscript)},
     {Py_mp_length, reinterpret_cast<void*>(length)},
     {Py_sq_contains, reinterpret_cast<void*>(contains)},
-    {Py_tp_methods, methods},
-    {Py_tp_getset, getset},
-    {Py_tp_members, members},
+    {Py_tp_methods, object_methods},
+    {Py_tp_getset, object_getset},
+    {Py_tp_members, object_members},
     {0, nullptr}};
 
-PyType_Spec spec = {"mcp_performance._core.CacheBase", sizeof(CacheObject), 0,
-                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE, slots};
+PyType_Spec object_spec = {"mcp_performance._core.CacheBase", sizeof(CacheObject), 0,
+                           Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
+                           object_slots};
 
 }  // namespace
 
@@ -588,7 +589,7 @@ bool add_cache_type(PyObject* module) {
     PyErr_SetString(PyExc_ImportError, "this interpreter hashes tuples in a way that is not known");
     return false;
   }
-  cache_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
+  cache_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&object_spec));
   return cache_type != nullptr && PyModule_AddType(module, cache_type) == 0 &&
          add_cache_hooks(module);
 }

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 def configure(folder: Path, *options: str, **environment: str) -> str:
     """The error of a build that cannot begin, without line breaks."""
     run = subprocess.run(
-        ["cmake", "-G", "Ninja", "-S", ROOT, "-B", folder, "-DMCP_PRECOMPILE=OFF", *options],
+        ["cmake", "-G", "Ninja", "-S", ROOT, "-B", folder, *options],
         capture_output=True,
         text=True,
         env={**os.environ, **environment},

@@ -9,7 +9,7 @@
 namespace mcp::http {
 namespace {
 
-constexpr std::uint64_t kLimit = 1 << 20;
+constexpr std::uint64_t kBodyMost = 1 << 20;
 
 std::string compressed(const std::string& text, int window_bits) {
   z_stream stream{};
@@ -29,24 +29,24 @@ std::string gzip(const std::string& text) { return compressed(text, 15 + 16); }
 std::string zlib(const std::string& text) { return compressed(text, 15); }
 std::string raw(const std::string& text) { return compressed(text, -15); }
 
-struct Case {
+struct BodyCase {
   std::string name;
   std::string encoding;
   std::string bytes;
   std::string body = "";
   std::string error = "";
 
-  friend void PrintTo(const Case& self, std::ostream* out) { *out << self.name; }
+  friend void PrintTo(const BodyCase& self, std::ostream* out) { *out << self.name; }
 };
 
-class BodyTest : public testing::TestWithParam<Case> {};
+class BodyTest : public testing::TestWithParam<BodyCase> {};
 
 TEST_P(BodyTest, IsReadWhereverItIsCut) {
-  const Case& expected = GetParam();
+  const BodyCase& expected = GetParam();
   const std::size_t size = expected.bytes.size();
   for (std::size_t cut = 0; cut <= size; ++cut) {  // at 0: byte by byte
     BodySink sink;
-    sink.begin(kLimit, true);
+    sink.begin(kBodyMost, true);
     sink.add_encoding(expected.encoding);
     const std::string_view bytes = expected.bytes;
     bool good = true;
@@ -71,38 +71,42 @@ const std::string kTruncated = "bad response: truncated gzip";
 INSTANTIATE_TEST_SUITE_P(
     Gzip, BodyTest,
     testing::Values(
-        Case{"one member", "gzip", gzip(kText), kText},
-        Case{"by its old name", "X-Gzip", gzip(kText), kText},
-        Case{"several members", "gzip", gzip("a") + gzip("") + gzip(kText), "a" + kText},
-        Case{"padding behind", "gzip", gzip(kText) + std::string(512, '\0'), kText},
-        Case{"padding between", "gzip", gzip("a") + std::string(3, '\0') + gzip("b"), "ab"},
-        Case{"an empty member", "gzip", gzip("")}, Case{"no bytes at all", "gzip", ""},
-        Case{"no gzip", "gzip", "plain text", "", kCorrupt},
-        Case{"zlib by the wrong name", "gzip", zlib(kText), "", kCorrupt},
-        Case{"something behind", "gzip", gzip(kText) + "x", "", kTruncated},
-        Case{"more behind", "gzip", gzip(kText) + "xyz", "", kCorrupt},
-        Case{"half a member", "gzip", gzip(kText).substr(0, 20), "", kTruncated},
-        Case{"half a second member", "gzip", gzip("a") + gzip(kText).substr(0, 12), "", kTruncated},
-        Case{"no checksum", "gzip", gzip(kText).substr(0, gzip(kText).size() - 1), "", kTruncated},
-        Case{"a wrong checksum", "gzip", gzip(kText).substr(0, gzip(kText).size() - 8) + "12345678",
-             "", kCorrupt}));
+        BodyCase{"one member", "gzip", gzip(kText), kText},
+        BodyCase{"by its old name", "X-Gzip", gzip(kText), kText},
+        BodyCase{"several members", "gzip", gzip("a") + gzip("") + gzip(kText), "a" + kText},
+        BodyCase{"padding behind", "gzip", gzip(kText) + std::string(512, '\0'), kText},
+        BodyCase{"padding between", "gzip", gzip("a") + std::string(3, '\0') + gzip("b"), "ab"},
+        BodyCase{"an empty member", "gzip", gzip("")}, BodyCase{"no bytes at all", "gzip", ""},
+        BodyCase{"no gzip", "gzip", "plain text", "", kCorrupt},
+        BodyCase{"zlib by the wrong name", "gzip", zlib(kText), "", kCorrupt},
+        BodyCase{"something behind", "gzip", gzip(kText) + "x", "", kTruncated},
+        BodyCase{"more behind", "gzip", gzip(kText) + "xyz", "", kCorrupt},
+        BodyCase{"half a member", "gzip", gzip(kText).substr(0, 20), "", kTruncated},
+        BodyCase{"half a second member", "gzip", gzip("a") + gzip(kText).substr(0, 12), "",
+                 kTruncated},
+        BodyCase{"no checksum", "gzip", gzip(kText).substr(0, gzip(kText).size() - 1), "",
+                 kTruncated},
+        BodyCase{"a wrong checksum", "gzip",
+                 gzip(kText).substr(0, gzip(kText).size() - 8) + "12345678", "", kCorrupt}));
 
 INSTANTIATE_TEST_SUITE_P(
     Deflate, BodyTest,
-    testing::Values(Case{"zlib", "deflate", zlib(kText), kText},
-                    Case{"raw", "deflate", raw(kText), kText},
-                    Case{"gzip by the wrong name", "deflate", gzip(kText), kText},
-                    Case{"empty zlib", "deflate", zlib("")}, Case{"empty raw", "deflate", raw("")},
-                    Case{"one byte", "deflate", "x", "", kTruncated},
-                    Case{"half", "deflate", zlib(kText).substr(0, 9), "", kTruncated},
-                    Case{"something behind", "deflate", zlib(kText) + "x", "", kCorrupt},
-                    Case{"something behind raw", "deflate", raw(kText) + "x", "", kCorrupt}));
+    testing::Values(BodyCase{"zlib", "deflate", zlib(kText), kText},
+                    BodyCase{"raw", "deflate", raw(kText), kText},
+                    BodyCase{"gzip by the wrong name", "deflate", gzip(kText), kText},
+                    BodyCase{"empty zlib", "deflate", zlib("")},
+                    BodyCase{"empty raw", "deflate", raw("")},
+                    BodyCase{"one byte", "deflate", "x", "", kTruncated},
+                    BodyCase{"half", "deflate", zlib(kText).substr(0, 9), "", kTruncated},
+                    BodyCase{"something behind", "deflate", zlib(kText) + "x", "", kCorrupt},
+                    BodyCase{"something behind raw", "deflate", raw(kText) + "x", "", kCorrupt}));
 
 INSTANTIATE_TEST_SUITE_P(
     Others, BodyTest,
-    testing::Values(Case{"identity", "identity", "abc", "abc"}, Case{"unknown", "br", "abc", "abc"},
-                    Case{"identity beside gzip", "identity, gzip", gzip(kText), kText},
-                    Case{"two codings stay as sent", "gzip, gzip", "abc", "abc"}));
+    testing::Values(BodyCase{"identity", "identity", "abc", "abc"},
+                    BodyCase{"unknown", "br", "abc", "abc"},
+                    BodyCase{"identity beside gzip", "identity, gzip", gzip(kText), kText},
+                    BodyCase{"two codings stay as sent", "gzip, gzip", "abc", "abc"}));
 
 TEST(Body, TheDecodedSizeIsWhatIsLimited) {
   for (const std::size_t size : {999, 1000, 1001}) {

@@ -25,7 +25,7 @@ ClientOptions options(int port) {
   return result;
 }
 
-const Message kGet{"GET", "/", {}, ""};
+const Message kGetRoot{"GET", "/", {}, ""};
 const Message kPost{"POST", "/", {}, "x"};
 
 ErrorKind failure_of(Client& client, const Message& message) {
@@ -44,7 +44,7 @@ TEST(Client, ServesManyThreadsOverAConnectionEachAtMost) {
   std::atomic<int> good{0};
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {
-      for (int n = 0; n < 300; ++n) good += client.send(kGet).body == "ok" ? 1 : 0;
+      for (int n = 0; n < 300; ++n) good += client.send(kGetRoot).body == "ok" ? 1 : 0;
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -64,7 +64,7 @@ TEST(Client, KeepsNoMoreFreeConnectionsThanItHasPlacesFor) {
     there = 0;
     std::vector<std::thread> threads;
     for (int i = 0; i < kThreads; ++i) {
-      threads.emplace_back([&] { EXPECT_EQ(client.send(kGet).status, 200); });
+      threads.emplace_back([&] { EXPECT_EQ(client.send(kGetRoot).status, 200); });
     }
     for (std::thread& thread : threads) thread.join();
   }
@@ -74,8 +74,8 @@ TEST(Client, KeepsNoMoreFreeConnectionsThanItHasPlacesFor) {
 TEST(Client, AsksOnceMoreWhereARepeatDoesNoHarm) {
   Server server([](int i) { return i == 1 || i == 3 ? std::string() : kOk; });
   Client client(options(server.port()));
-  EXPECT_EQ(client.send(kGet).status, 200);
-  EXPECT_EQ(client.send(kGet).status, 200);  // request 1 was closed on, 2 answered
+  EXPECT_EQ(client.send(kGetRoot).status, 200);
+  EXPECT_EQ(client.send(kGetRoot).status, 200);  // request 1 was closed on, 2 answered
   EXPECT_EQ(failure_of(client, kPost), ErrorKind::kHttp);
   EXPECT_EQ(server.answered(), 4);
 }
@@ -90,9 +90,9 @@ TEST(Client, GivesUpAtItsDeadlineAndTheConnectionWithIt) {
   ClientOptions hasty = options(server.port());
   hasty.timeout_ns = 20 * kMillisecond;
   Client client(hasty);
-  EXPECT_EQ(failure_of(client, kGet), ErrorKind::kHttpTimeout);
+  EXPECT_EQ(failure_of(client, kGetRoot), ErrorKind::kHttpTimeout);
   go.set_value();
-  while (failure_of(client, kGet) == ErrorKind::kHttpTimeout) {  // on a busy machine
+  while (failure_of(client, kGetRoot) == ErrorKind::kHttpTimeout) {  // on a busy machine
   }
   EXPECT_GE(server.accepted(), 2);
 }
@@ -107,12 +107,12 @@ TEST(Client, TriesEachEndpointInTurnAndRemembersWhichAnswered) {
   }
   two.endpoints.insert(two.endpoints.begin(), resolve("127.0.0.1", taken, {}).front());
   Client client(two);
-  EXPECT_EQ(client.send(kGet).status, 200);
+  EXPECT_EQ(client.send(kGetRoot).status, 200);
   client.close();
-  EXPECT_EQ(client.send(kGet).status, 200);
+  EXPECT_EQ(client.send(kGetRoot).status, 200);
   two.endpoints.pop_back();
   Client none(two);
-  EXPECT_EQ(failure_of(none, kGet), ErrorKind::kHttp);
+  EXPECT_EQ(failure_of(none, kGetRoot), ErrorKind::kHttp);
 }
 
 TEST(Client, RefusesWhatIsNoRequest) {

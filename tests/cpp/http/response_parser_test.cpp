@@ -13,7 +13,7 @@
 namespace mcp::http {
 namespace {
 
-using State = ResponseParser::State;
+using ParserState = ResponseParser::State;
 
 constexpr std::uint64_t kLargest = 1 << 20;
 
@@ -44,7 +44,7 @@ struct Seen final : ResponseParser::Sink {
 // What became of bytes that came in `pieces`.
 struct Read {
   Seen seen;
-  State state = State::kMore;
+  ParserState state = ParserState::kMore;
   std::string error;
   std::size_t used = 0;
   bool keep_alive = false;
@@ -55,7 +55,7 @@ Read read(const std::vector<std::string_view>& pieces, bool is_head = false) {
   ResponseParser parser(result.seen);
   parser.begin(is_head);
   for (std::string_view piece : pieces) {
-    if (result.state != State::kMore) break;
+    if (result.state != ParserState::kMore) break;
     const std::size_t before = piece.size();
     const std::string copy(piece);  // for the sanitizers: nothing is kept of it
     std::string_view rest = copy;
@@ -63,7 +63,7 @@ Read read(const std::vector<std::string_view>& pieces, bool is_head = false) {
     result.used += before - rest.size();
   }
   result.error = parser.error();
-  result.keep_alive = result.state == State::kDone && parser.keep_alive();
+  result.keep_alive = result.state == ParserState::kDone && parser.keep_alive();
   return result;
 }
 
@@ -102,7 +102,7 @@ TEST_P(Good, IsReadWhereverItIsCut) {
   const GoodCase& expected = GetParam();
   for (const auto& pieces : all_cuts(expected.bytes)) {
     const Read result = read(pieces, expected.is_head);
-    ASSERT_EQ(result.state, State::kDone) << result.error << " first piece " << pieces[0];
+    ASSERT_EQ(result.state, ParserState::kDone) << result.error << " first piece " << pieces[0];
     EXPECT_EQ(result.seen.statuses, expected.statuses);
     EXPECT_EQ(result.seen.body, expected.body);
     EXPECT_EQ(result.keep_alive, expected.keep_alive);
@@ -252,7 +252,7 @@ class Bad : public testing::TestWithParam<BadCase> {};
 TEST_P(Bad, IsAFaultAtOnceWhereverItIsCut) {
   for (const auto& pieces : all_cuts(GetParam().bytes)) {
     const Read result = read(pieces);
-    ASSERT_EQ(result.state, State::kBad) << "first piece " << pieces[0];
+    ASSERT_EQ(result.state, ParserState::kBad) << "first piece " << pieces[0];
     EXPECT_EQ(result.error.substr(0, GetParam().error.size()), GetParam().error) << result.error;
   }
 }
@@ -339,7 +339,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(ResponseParser, WhatFollowsTheResponseIsLeft) {
   const Read result = read({ok("Content-Length: 1\r\n", "xHTTP/1.1 200 OK\r\n")});
-  EXPECT_EQ(result.state, State::kDone);
+  EXPECT_EQ(result.state, ParserState::kDone);
   EXPECT_EQ(result.used, ok("Content-Length: 1\r\n", "x").size());
 }
 
@@ -350,8 +350,8 @@ TEST(ResponseParser, AResponseThatBreaksOffIsNone) {
     ResponseParser parser(seen);
     parser.begin(false);
     std::string_view part = std::string_view(whole).substr(0, size);
-    ASSERT_EQ(parser.feed(part), State::kMore) << size;
-    EXPECT_EQ(parser.end_of_stream(), State::kBad) << size;
+    ASSERT_EQ(parser.feed(part), ParserState::kMore) << size;
+    EXPECT_EQ(parser.end_of_stream(), ParserState::kBad) << size;
     EXPECT_EQ(parser.error(), "connection closed mid-response");
   }
 }
@@ -360,7 +360,7 @@ TEST(ResponseParser, ManySmallChunksAreNoHeaders) {
   std::string chunks;
   for (int i = 0; i < 100'000; ++i) chunks += "1\r\nx\r\n";
   const Read result = read({chunked(chunks + "0\r\n\r\n")});
-  EXPECT_EQ(result.state, State::kDone) << result.error;
+  EXPECT_EQ(result.state, ParserState::kDone) << result.error;
   EXPECT_EQ(result.seen.body.size(), 100'000U);
 }
 

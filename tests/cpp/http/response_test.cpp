@@ -10,9 +10,9 @@ namespace {
 
 using State = Response::State;
 
-constexpr std::uint64_t kLimit = 1 << 20;
+constexpr std::uint64_t kResponseMost = 1 << 20;
 
-std::string gzip(const std::string& text) {
+std::string gzip_of(const std::string& text) {
   z_stream stream{};
   deflateInit2(&stream, 9, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
   std::string out(deflateBound(&stream, text.size()) + 64, '\0');
@@ -45,7 +45,7 @@ INSTANTIATE_TEST_SUITE_P(Response, AnyPieces, testing::Values(1, 2, 3, 7, 64, 10
 
 TEST_P(AnyPieces, ReadsABodyWithALength) {
   Response response;
-  response.begin(false, kLimit, Keep::kBody);
+  response.begin(false, kResponseMost, Keep::kBody);
   EXPECT_EQ(feed(response, with_length("hello"), GetParam()), State::kComplete);
   EXPECT_EQ(response.status(), 200);
   EXPECT_EQ(response.body(), "hello");
@@ -54,7 +54,7 @@ TEST_P(AnyPieces, ReadsABodyWithALength) {
 
 TEST_P(AnyPieces, ReadsChunksAndTrailers) {
   Response response;
-  response.begin(false, kLimit, Keep::kBody);
+  response.begin(false, kResponseMost, Keep::kBody);
   const std::string bytes =
       "HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n"
       "5;ext=1\r\nhello\r\n7\r\n, world\r\n0\r\nX-Sum: 1\r\n\r\n";
@@ -66,15 +66,15 @@ TEST_P(AnyPieces, ReadsChunksAndTrailers) {
 TEST_P(AnyPieces, DecodesGzip) {
   const std::string text(50'000, 'x');
   Response response;
-  response.begin(false, kLimit, Keep::kBody);
-  EXPECT_EQ(feed(response, with_length(gzip(text), "Content-Encoding: gzip\r\n"), GetParam()),
+  response.begin(false, kResponseMost, Keep::kBody);
+  EXPECT_EQ(feed(response, with_length(gzip_of(text), "Content-Encoding: gzip\r\n"), GetParam()),
             State::kComplete);
   EXPECT_EQ(response.body(), text);
 }
 
 TEST_P(AnyPieces, SkipsInterimResponses) {
   Response response;
-  response.begin(false, kLimit, Keep::kBody);
+  response.begin(false, kResponseMost, Keep::kBody);
   EXPECT_EQ(
       feed(response, "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + with_length("a"), GetParam()),
       State::kComplete);
@@ -85,7 +85,7 @@ TEST_P(AnyPieces, SkipsInterimResponses) {
 TEST_P(AnyPieces, ReadsOneResponseAfterAnother) {
   Response response;
   for (int i = 0; i < 3; ++i) {
-    response.begin(false, kLimit, Keep::kBody);
+    response.begin(false, kResponseMost, Keep::kBody);
     EXPECT_EQ(
         feed(response, with_length(std::to_string(i), "Location: /" + std::to_string(i) + "\r\n"),
              GetParam()),
@@ -97,14 +97,14 @@ TEST_P(AnyPieces, ReadsOneResponseAfterAnother) {
 
 TEST(Response, AHeadHasNoBodyWhateverItsLengthSays) {
   Response response;
-  response.begin(true, kLimit, Keep::kNothing);
+  response.begin(true, kResponseMost, Keep::kNothing);
   EXPECT_EQ(response.feed("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"), State::kComplete);
   EXPECT_TRUE(response.keep_alive());
 }
 
 TEST(Response, WithoutALengthTheBodyEndsWithTheConnection) {
   Response response;
-  response.begin(false, kLimit, Keep::kBody);
+  response.begin(false, kResponseMost, Keep::kBody);
   EXPECT_EQ(response.feed("HTTP/1.1 200 OK\r\n\r\nabc"), State::kMore);
   EXPECT_EQ(response.end_of_stream(), State::kComplete);
   EXPECT_EQ(response.body(), "abc");
@@ -113,28 +113,28 @@ TEST(Response, WithoutALengthTheBodyEndsWithTheConnection) {
 
 TEST(Response, BytesBehindTheResponseEndTheConnection) {
   Response response;
-  response.begin(false, kLimit, Keep::kBody);
+  response.begin(false, kResponseMost, Keep::kBody);
   EXPECT_EQ(response.feed(with_length("a") + "HTTP/1.1 200 OK\r\n"), State::kComplete);
   EXPECT_FALSE(response.keep_alive());
 }
 
 TEST(Response, HonoursConnectionClose) {
   Response response;
-  response.begin(false, kLimit, Keep::kNothing);
+  response.begin(false, kResponseMost, Keep::kNothing);
   EXPECT_EQ(response.feed(with_length("a", "Connection: close\r\n")), State::kComplete);
   EXPECT_FALSE(response.keep_alive());
 }
 
-struct BadCase {
+struct HostileCase {
   std::string bytes;
   std::string error;
 
-  friend void PrintTo(const BadCase& self, std::ostream* out) {
+  friend void PrintTo(const HostileCase& self, std::ostream* out) {
     *out << testing::PrintToString(self.bytes.substr(0, 100));
   }
 };
 
-class Hostile : public testing::TestWithParam<BadCase> {};
+class Hostile : public testing::TestWithParam<HostileCase> {};
 
 TEST_P(Hostile, IsAFailureWithAName) {
   for (const std::size_t step : {1UL, 4096UL}) {
@@ -158,25 +158,25 @@ std::string endless_header() {
 INSTANTIATE_TEST_SUITE_P(
     Response, Hostile,
     testing::Values(
-        BadCase{"SSH-2.0-OpenSSH\r\n\r\n", "bad response"},
-        BadCase{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "bad response"},
-        BadCase{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
-                "bad response"},
-        BadCase{"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "bad response"},
-        BadCase{"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",
-                "connection closed mid-response"},
-        BadCase{"HTTP/1.1 200 OK\r\nContent-", "connection closed mid-response"},
-        BadCase{"", "connection closed"},
-        BadCase{with_length(std::string(2000, 'x')), "body too large"},
-        BadCase{with_length(gzip(std::string(10 << 20, '\0')), "Content-Encoding: gzip\r\n"),
-                "body too large"},
-        BadCase{with_length("not gzip at all", "Content-Encoding: gzip\r\n"),
-                "bad response: corrupt gzip"},
-        BadCase{with_length(gzip("hello").substr(0, 12), "Content-Encoding: gzip\r\n"),
-                "bad response: truncated gzip"},
-        BadCase{endless_header(), "headers too large"},
-        BadCase{"HTTP/1.1 200 OK\r\nX: " + std::string(100'000, 'y'), "headers too large"},
-        BadCase{
+        HostileCase{"SSH-2.0-OpenSSH\r\n\r\n", "bad response"},
+        HostileCase{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "bad response"},
+        HostileCase{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
+                    "bad response"},
+        HostileCase{"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "bad response"},
+        HostileCase{"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",
+                    "connection closed mid-response"},
+        HostileCase{"HTTP/1.1 200 OK\r\nContent-", "connection closed mid-response"},
+        HostileCase{"", "connection closed"},
+        HostileCase{with_length(std::string(2000, 'x')), "body too large"},
+        HostileCase{with_length(gzip_of(std::string(10 << 20, '\0')), "Content-Encoding: gzip\r\n"),
+                    "body too large"},
+        HostileCase{with_length("not gzip at all", "Content-Encoding: gzip\r\n"),
+                    "bad response: corrupt gzip"},
+        HostileCase{with_length(gzip_of("hello").substr(0, 12), "Content-Encoding: gzip\r\n"),
+                    "bad response: truncated gzip"},
+        HostileCase{endless_header(), "headers too large"},
+        HostileCase{"HTTP/1.1 200 OK\r\nX: " + std::string(100'000, 'y'), "headers too large"},
+        HostileCase{
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;" + std::string(200'000, 'e'),
             "headers too large"}));
 
