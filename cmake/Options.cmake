@@ -18,5 +18,6 @@ endif()
 if(MCP_SANITIZE)
   target_compile_options(mcp_options INTERFACE -fsanitize=${MCP_SANITIZE} -fno-omit-frame-pointer
                                                -fno-sanitize-recover=all)
+  target_compile_definitions(mcp_options INTERFACE MCP_SANITIZED)
   target_link_options(mcp_options INTERFACE -fsanitize=${MCP_SANITIZE})
 endif()

@@ -12,7 +12,7 @@
 #include "cache/cache_core.h"
 #include "cache/policies.h"
 #include "cache/reference_cache.h"
-#include "cache/test_rounds.h"
+#include "test_rounds.h"
 
 namespace mcp::cache::testing {
 namespace {

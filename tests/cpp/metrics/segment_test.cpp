@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "metrics/request_metrics.h"
+#include "test_rounds.h"
 
 namespace mcp::metrics {
 namespace {
@@ -110,7 +111,9 @@ TEST_F(RequestMetricsOfWorkers, EachSeesTheSumOfAll) {
 TEST_F(RequestMetricsOfWorkers, KilledOnesLoseNoCountAndLeaveTheirSlotToNewOnes) {
   RequestMetrics observer(now_precise());
   observer.join(path_, now_precise());
-  for (std::uint64_t round = 1; round <= 2 * Segment::kWorkers; ++round) {
+  const auto rounds =
+      Segment::kWorkers + static_cast<std::uint64_t>(test_rounds(Segment::kWorkers));
+  for (std::uint64_t round = 1; round <= rounds; ++round) {
     Child worker([&](int told) {
       RequestMetrics metrics(now_precise());
       metrics.join(path_, now_precise());
@@ -134,7 +137,7 @@ TEST_F(RequestMetricsOfWorkers, AreExactWhereverTheyAreKilled) {
   RequestMetrics observer(now_precise());
   observer.join(path_, now_precise());
   std::uint64_t sent = 0;
-  for (int round = 0; round < 20; ++round) {
+  for (int round = 0; round < test_rounds(20); ++round) {
     Child worker([&](int told) {
       RequestMetrics metrics(now_precise());
       metrics.join(path_, now_precise());

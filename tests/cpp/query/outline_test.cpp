@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "test_rounds.h"
+
 namespace mcp::query {
 namespace {
 
@@ -104,14 +106,15 @@ TEST(Outline, TakesListsAndBoundsOfValues) {
 }
 
 TEST(Outline, TakesTextBuiltToBeSlow) {
-  const std::string parentheses = "SELECT " + std::string(100'000, '(') + std::string(100'000, ')');
+  const auto many = static_cast<std::size_t>(test_rounds(100'000));
+  const std::string parentheses = "SELECT " + std::string(many, '(') + std::string(many, ')');
   EXPECT_EQ(outline_of(parentheses).scopes.size(), 1U);
   std::string chain = "SELECT 1 FROM t WHERE a";
-  for (int i = 0; i < 100'000; ++i) chain += " + f(a) = a";
-  EXPECT_EQ(outline_of(chain).scopes.at(0).comparisons.size(), 100'000U);
+  for (std::size_t i = 0; i < many; ++i) chain += " + f(a) = a";
+  EXPECT_EQ(outline_of(chain).scopes.at(0).comparisons.size(), many);
   std::string nested;
-  for (int i = 0; i < 50'000; ++i) nested += "SELECT a FROM (";
-  EXPECT_EQ(outline_of(nested).scopes.size(), 50'000U);
+  for (std::size_t i = 0; i < many; ++i) nested += "SELECT a FROM (";
+  EXPECT_EQ(outline_of(nested).scopes.size(), many);
   EXPECT_EQ(outline_of(")))) WHERE = = NOT IN (").scopes.size(), 0U);
 }
 
