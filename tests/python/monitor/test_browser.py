@@ -22,6 +22,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from fault_proxy import fault_proxy
 from mcp_performance import PerformanceMiddleware, PerformanceMonitor
 from mcp_performance.monitor._history import STEPS, Key
 
@@ -212,8 +213,10 @@ async def test_a_wrong_token_is_asked_for_again(service: Service) -> None:
 
 
 async def test_it_says_when_the_service_is_gone(service: Service) -> None:
-    async with opened(service) as page:
-        await page.route("**/events*", lambda route: route.abort())
-        await page.get_by_text("not connected", exact=False).wait_for()
-        await page.unroute("**/events*")
-        await page.get_by_text("live", exact=True).wait_for()
+    port = int(service.url.rpartition(":")[2])
+    with fault_proxy(port) as proxy:
+        async with opened(Service(f"http://127.0.0.1:{proxy.port}", service.monitor)) as page:
+            proxy.cut()
+            await page.get_by_text("not connected", exact=False).wait_for()
+            proxy.let_go()
+            await page.get_by_text("live", exact=True).wait_for()
