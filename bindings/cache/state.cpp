@@ -178,11 +178,11 @@ Lookup CacheState::look_up(const KeyView& view, bool touch) {
 
 void CacheState::count_miss(const KeyView& view, const Lookup& lookup) {
   ++figures.misses;
-  if (lookup.has_expired || lookup.found == Found::kStale) {
+  const auto hash = static_cast<std::uint64_t>(view.hash);
+  if (lookup.has_expired || lookup.found == Found::kStale ||
+      with_core([&](auto& core) { return core.expired_recently(hash); })) {
     ++figures.misses_expired;
-  } else if (with_core([&](auto& core) {
-               return core.evicted_recently(static_cast<std::uint64_t>(view.hash));
-             })) {
+  } else if (with_core([&](auto& core) { return core.evicted_recently(hash); })) {
     ++figures.misses_evicted;
   }
 }

@@ -47,6 +47,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <new>
@@ -57,6 +58,7 @@
 #include "base/clock.h"
 #include "cache/adaptive_policy.h"
 #include "cache/displaced.h"
+#include "cache/ghost.h"
 #include "cache/index_table.h"
 #include "cache/lru_policy.h"
 #include "cache/slab.h"
@@ -131,6 +133,12 @@ class CacheCore {
     return policy_.evicted_recently(mix_hash(hash));
   }
 
+  // True if a key of that hash expired not long ago and has not come back, or (1 in 8,192) of
+  // another.
+  [[nodiscard]] bool expired_recently(std::uint64_t hash) const noexcept {
+    return lapsed_.contains(mix_hash(hash));
+  }
+
   [[nodiscard]] const Key& key(Index i) const noexcept { return entries_.slab[i].key; }
   [[nodiscard]] Value& value(Index i) noexcept { return entries_.slab[i].value; }
   [[nodiscard]] const Value& value(Index i) const noexcept { return entries_.slab[i].value; }
@@ -164,6 +172,7 @@ class CacheCore {
     new (&entry.value) Value(std::move(value));
     table_.insert(mixed, i);
     policy_.insert(entries_, i, placement);
+    static_cast<void>(lapsed_.take(mixed));
     wheel_.schedule(wheel_nodes(), i, deadline(entry, now));
     ++version_;
     return i;
@@ -196,6 +205,7 @@ class CacheCore {
 
   void erase(Index i, Cause cause, Displaced& out) {
     out.reserve(1);
+    if (cause == Cause::kExpired) note_lapsed(i);
     remove(i, cause, out);
   }
 
@@ -216,6 +226,7 @@ class CacheCore {
     return wheel_.advance(
         wheel_nodes(), now, budget, [&](Index i) { return deadline(entries_.slab[i], now); },
         [&](Index i) {
+          note_lapsed(i);
           remove(i, Cause::kExpired, out);
           out.reserve(1);
         });
@@ -266,7 +277,7 @@ class CacheCore {
   // Memory held, without what keys and values own elsewhere.
   [[nodiscard]] std::size_t memory_bytes() const noexcept {
     return sizeof(*this) + entries_.slab.memory_bytes() + table_.memory_bytes() +
-           policy_.memory_bytes();
+           policy_.memory_bytes() + lapsed_.memory_bytes();
   }
 
   // The first entry at or after `from`; kNone at the end. Valid while version() does not change.
@@ -318,6 +329,8 @@ class CacheCore {
  private:
   static constexpr std::size_t kFirstCapacity = 15;
   static constexpr std::size_t kInsertBudget = 32;
+  static constexpr std::size_t kFewestLapsed = 64;  // expired keys that are remembered
+  static constexpr std::size_t kMostLapsed = 16'384;
   static constexpr Index kFree = 0xFFFFFFFE;  // in Entry::wheel.prev
   static constexpr bool kRelocatable =
       std::is_trivially_copyable_v<Key> && std::is_trivially_copyable_v<Value>;
@@ -440,6 +453,14 @@ class CacheCore {
     ++version_;
   }
 
+  // Remembers as many keys as there are entries, within bounds; nothing until something expires.
+  void note_lapsed(Index i) {
+    const std::size_t wanted = std::min(size_, kMostLapsed);
+    if (lapsed_.slots() < wanted) lapsed_.resize(std::bit_ceil(std::max(wanted, kFewestLapsed)));
+    ++lapses_;
+    lapsed_.record(entries_.slab[i].hash, lapses_, lapses_);
+  }
+
   void remove(Index i, Cause cause, Displaced& out) noexcept {
     policy_.remove(entries_, i);
     release(i, cause, out);
@@ -484,6 +505,7 @@ class CacheCore {
   // REQUIRES: every entry is destroyed.
   void forget_all() {
     policy_.clear();
+    lapsed_.resize(0);
     wheel_.clear();
     table_.clear();
     entries_.slab.resize(0, 0, move_entry);
@@ -506,6 +528,8 @@ class CacheCore {
   std::size_t used_ = 0;  // entries from here on were never used
   std::size_t size_ = 0;
   TimerWheel wheel_;
+  Ghost lapsed_;  // keys that expired
+  std::uint16_t lapses_ = 0;
 };
 
 }  // namespace mcp::cache

@@ -49,7 +49,7 @@ class CacheStats:
     misses_cold: int = 0
     """Misses on keys that the cache does not remember."""
     misses_expired: int = 0
-    """Misses on entries whose time had run out."""
+    """Misses on keys whose time had run out, and that did not come back since."""
     misses_evicted: int = 0
     """Misses on keys that were displaced a short while ago: a larger cache would have kept them."""
     currsize: int = 0

@@ -191,6 +191,24 @@ def test_an_entry_lives_for_its_ttl(clock: Clock) -> None:
     assert list(cache) == ["c"]
 
 
+def test_a_miss_on_a_key_that_expired_is_one_whoever_removed_it_until_it_comes_back(clock: Clock) -> None:
+    cache: Cache[str, int] = Cache(1000, ttl=10, clock=clock)
+    for number in range(20):
+        cache.set(f"old{number}", number, tags=["old"])
+    clock.now += 11
+    cache["new"] = 1  # reclaims the others
+    assert len(cache) == 1
+    for _ in range(2):  # of several that wait for one load, each missed an expired key
+        for number in range(20):
+            assert cache.get(f"old{number}") is None
+    assert cache.get("never") is None
+    assert (cache.stats().misses_expired, cache.stats().misses_cold) == (40, 1)
+    cache["old0"] = 0
+    cache.delete("old0")
+    assert cache.get("old0") is None
+    assert (cache.stats().misses_expired, cache.stats().misses_cold) == (40, 2)
+
+
 def test_an_entry_that_is_not_read_goes_after_idle_ttl(clock: Clock) -> None:
     cache: Cache[str, int] = Cache(idle_ttl=10, clock=clock)
     cache["a"] = 1

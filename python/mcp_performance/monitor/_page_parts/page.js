@@ -144,6 +144,12 @@ function advice(item) {
   word.className = item.severity;
   word.textContent = `${item.severity}: `;
   li.append(word, item.message);
+  for (const [label, text] of [["How", item.how_to_apply], ["Seen over", `${count(item.samples)} samples`]]) {
+    const line = document.createElement("div");
+    line.className = "note";
+    line.textContent = `${label}: ${text}`;
+    li.append(line);
+  }
   return li;
 }
 
