@@ -269,6 +269,38 @@ PyObject* get_is_method(PyObject* object, void*) {
   return PyBool_FromLong(as_function(object)->instance != nullptr);
 }
 
+// Of an instance's method, which has no self; a function's is found behind __wrapped__.
+PyObject* get_signature(PyObject* object, void*) {
+  CachedFunction* self = as_function(object);
+  PyObject* given =
+      self->dict == nullptr ? nullptr : PyDict_GetItemString(self->dict, "__signature__");
+  if (given != nullptr) return Py_NewRef(given);
+  if (self->instance == nullptr) {
+    PyErr_SetString(PyExc_AttributeError, "__signature__");
+    return nullptr;
+  }
+  const Ref inspect = Ref::steal(PyImport_ImportModule("inspect"));
+  const Ref method = Ref::steal(PyMethod_New(self->wrapped, self->instance));
+  if (!inspect || !method) return nullptr;
+  return PyObject_CallMethod(inspect.get(), "signature", "O", method.get());
+}
+
+int set_signature(PyObject* object, PyObject* value, void*) {
+  const Ref dict = Ref::steal(PyObject_GenericGetDict(object, nullptr));
+  if (!dict) return -1;
+  if (value != nullptr) return PyDict_SetItemString(dict.get(), "__signature__", value);
+  if (PyDict_GetItemString(dict.get(), "__signature__") != nullptr) {
+    return PyDict_DelItemString(dict.get(), "__signature__");
+  }
+  PyErr_SetString(PyExc_AttributeError, "__signature__");
+  return -1;
+}
+
+PyObject* get_instance(PyObject* object, void*) {
+  PyObject* instance = as_function(object)->instance;
+  return Py_NewRef(instance == nullptr ? Py_None : instance);
+}
+
 // What _async.py asks for values behind the cache.
 PyObject* get_adapter(PyObject* object, void*) {
   PyObject* backend = as_function(object)->backend;
@@ -356,6 +388,14 @@ PyGetSetDef function_getset[] = {
     {"_is_method", get_is_method, nullptr,
      "-> bool\n\n"
      "Whether calls put an instance in front.",
+     nullptr},
+    {"_instance", get_instance, nullptr,
+     "-> Any\n\n"
+     "Which calls put in front, or None.",
+     nullptr},
+    {"__signature__", get_signature, set_signature,
+     "-> Any\n\n"
+     "Of a method that is bound to an instance; else whatever was assigned.",
      nullptr},
     {"_adapter", get_adapter, nullptr,
      "-> Any\n\n"

@@ -439,6 +439,14 @@ class CachedFunction(Generic[_P, _R_co]):
         """Whether calls put an instance in front."""
 
     @property
+    def _instance(self) -> Any:
+        """Which calls put in front, or None."""
+
+    @property
+    def __signature__(self) -> Any:
+        """Of a method that is bound to an instance; else whatever was assigned."""
+
+    @property
     def _adapter(self) -> Any:
         """For _async.py."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import os
 import socket
 import subprocess
@@ -22,7 +23,7 @@ from fastmcp.tools.base import ToolResult
 from mcp.server.mcpserver import MCPServer
 from mcp.types import CallToolResult, TextContent
 
-from mcp_performance import ConfigurationError, PerformanceMonitor, cached
+from mcp_performance import ConfigurationError, PerformanceMonitor, cached, cached_method
 from mcp_performance.integrations import mcp as sdk
 from mcp_performance.integrations.fastmcp import PerformanceMiddleware
 
@@ -103,6 +104,76 @@ async def test_descriptions_and_wrong_arguments_are_those_of_the_function() -> N
             await client.call_tool("add", {"a": "x"})
         assert (await client.call_tool("add", {"a": "1"})).data == 3
     assert add.cache_info().misses == 1
+
+
+@pytest.mark.parametrize("server", servers(), ids=["FastMCP", "MCP SDK"])
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_cached_method_of_an_instance_is_a_tool_without_self(server: Any, is_async: bool) -> None:
+    class Shop:
+        def __init__(self) -> None:
+            self.calls = 0
+
+        @cached_method(ttl=60)
+        def price(self, article: Annotated[str, "which"]) -> str:
+            """What it costs."""
+            self.calls += 1
+            return f"{article}: 3"
+
+        @cached_method(ttl=60)
+        async def aprice(self, article: Annotated[str, "which"]) -> str:
+            """What it costs."""
+            self.calls += 1
+            return f"{article}: 3"
+
+    class Plain:
+        async def aprice(self, article: Annotated[str, "which"]) -> str:
+            """What it costs."""
+            return ""
+
+        def price(self, article: Annotated[str, "which"]) -> str:
+            """What it costs."""
+            return ""
+
+    shop, name = Shop(), "aprice" if is_async else "price"
+    tools, plain = type(server)("tools"), type(server)("tools")
+    tools.tool()(getattr(shop, name))
+    plain.tool()(getattr(Plain(), name))
+    assert await schema(tools) == await schema(plain)
+    for _ in range(3):
+        assert await call(tools, name, article="lamp") == {"result": "lamp: 3"}
+    assert shop.calls == 1
+    assert list(inspect.signature(getattr(shop, name)).parameters) == ["article"]
+
+
+async def test_templates_of_resources_take_a_real_function() -> None:
+    server, calls = fastmcp.FastMCP("resources"), []
+
+    @server.resource("data://{name}")
+    @cached(ttl=60, as_function=True)
+    async def read(name: str) -> str:
+        calls.append(name)
+        return name
+
+    async with fastmcp.Client(server) as client:
+        for _ in range(2):
+            (content,) = await client.read_resource("data://lamp")
+            assert content.text == "lamp"
+    assert calls == ["lamp"]
+
+
+async def test_the_middleware_caches_tools_whose_arguments_are_lists() -> None:
+    server, calls = fastmcp.FastMCP("tools"), []
+    server.add_middleware(PerformanceMiddleware(monitor(), cache_tools=["total"]))
+
+    @server.tool
+    async def total(prices: list[int], factors: dict[str, int]) -> int:
+        calls.append(prices)
+        return sum(prices) * factors["x"]
+
+    async with fastmcp.Client(server) as client:
+        for prices, expected in (([1, 2], 6), ([1, 2], 6), ([2, 1], 6), ([3], 6)):
+            assert (await client.call_tool("total", {"prices": prices, "factors": {"x": 2}})).data == expected
+    assert calls == [[1, 2], [2, 1], [3]]
 
 
 def register_tool(server: Any) -> Decorate:
