@@ -16,6 +16,7 @@ from ..errors import ConfigurationError, Error
 from ._analyze import add_analyze
 from ._completion import add_completion
 from ._doctor import add_doctor
+from ._frame import SORTS, VIEWS
 from ._load import add_load
 
 __all__ = ["main"]
@@ -34,7 +35,14 @@ def _demo(options: argparse.Namespace) -> int:
 def _top(options: argparse.Namespace) -> int:
     from ._watch import top
 
-    return top(options.url, token=options.token, interval=options.interval, once=options.once)
+    return top(
+        options.url,
+        token=options.token,
+        interval=options.interval,
+        once=options.once,
+        sort=options.sort,
+        by=options.by,
+    )
 
 
 def _dashboard(options: argparse.Namespace) -> int:
@@ -69,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
         if name == "top":
             watch.add_argument("--interval", type=float, default=1.0, help="seconds between looks")
             watch.add_argument("--once", action="store_true", help="look once and stop")
+            watch.add_argument("--sort", choices=SORTS, default="count", help="what rows are sorted by")
+            watch.add_argument("--by", choices=VIEWS, default="route", help="a row for each")
         else:
             watch.add_argument("--port", type=int, default=8080, help="of the page, on loopback")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import ConfigurationError, Error
 from ..monitor._page import page
-from ._watch import Source
+from ._source import Source
 
 __all__ = ["make_dashboard", "serve_dashboard"]
 

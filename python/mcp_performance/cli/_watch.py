@@ -1,130 +1,163 @@
-"""Watching a running service through its performance endpoints: ``mcp-performance top``."""
+"""Watching a running service in a terminal: ``mcp-performance top``.
+
+A look that fails leaves the last figures and says so; the next one that succeeds goes on.
+"""
 
 from __future__ import annotations
 
-import http.client
-import json
+import contextlib
+import os
+import select
+import shutil
 import sys
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .._base._checks import number
-from ..errors import ConfigurationError, Error
+from ..errors import Error
+from ._frame import SORTS, VIEWS, View, frame
+from ._source import Source
 
-__all__ = ["Source", "frame", "top"]
+__all__ = ["SORTS", "VIEWS", "Source", "frame", "top"]
 
-_PREFIX = "/api/mcp/performance"
-_TIMEOUT_SECONDS = 5.0
-_CLEAR = "\x1b[H\x1b[2J"
+_LONGEST_PAUSE = 3.0
+_KEYS = "q ends  w workers  c count  s rate  m mean  5 p95  9 p99  e errors  n name  r reverse"
+_SORT_KEYS = {"c": "count", "s": "rate", "m": "mean", "5": "p95", "9": "p99", "e": "errors", "n": "name"}
+_HOME, _REST_OF_LINE, _REST = "\x1b[H", "\x1b[K", "\x1b[J"
+_ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 
 
-class Source:
-    """The performance endpoints of one service.
+@dataclass(frozen=True)
+class _Look:
+    """What was seen last, and what came of the looks since."""
+
+    report: dict[str, Any] | None = None
+    before: dict[str, Any] | None = None
+    each: bool = False
+    at: float = 0.0
+    failure: str = ""
+    failures: int = 0
+
+    def after(self, source: Source, each: bool) -> _Look:
+        """The state after one more look.
+
+        Raises:
+            Error: it failed, and nothing was ever seen.
+        """
+        try:
+            report = source.report(each=each)
+        except Error as error:
+            if self.report is None:
+                raise
+            return replace(self, failure=str(error), failures=self.failures + 1)
+        return _Look(report, self.report if each == self.each else None, each, time.monotonic())
+
+    def pause(self, interval: float) -> float:
+        """Seconds until the next look: longer while they fail."""
+        return min(interval * 2 ** min(self.failures, 8), max(_LONGEST_PAUSE, interval))
+
+    def note(self, keys: str) -> str:
+        if not self.failures:
+            return keys
+        ago = time.monotonic() - self.at
+        return f"no answer for {ago:.0f} s, trying again: {self.failure}"
+
+
+def _key_pressed(key: str, view: View) -> View:
+    if key == "w":
+        return view._replace(by="route" if view.by == "worker" else "worker")
+    if key == "r":
+        return view._replace(reverse=not view.reverse)
+    return view._replace(sort=_SORT_KEYS[key]) if key in _SORT_KEYS else view
+
+
+@contextlib.contextmanager
+def _screen() -> Iterator[bool]:
+    """The other screen of a terminal, without a cursor; keys come one by one where the input is one, too."""
+    import termios
+    import tty
+
+    takes_keys = sys.stdin is not None and sys.stdin.isatty()
+    settings = termios.tcgetattr(sys.stdin) if takes_keys else None
+    sys.stdout.write(_ENTER)
+    try:
+        if takes_keys:
+            tty.setcbreak(sys.stdin)
+        yield takes_keys
+    finally:
+        if settings is not None:
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, settings)
+        sys.stdout.write(_LEAVE)
+        sys.stdout.flush()
+
+
+def _draw(text: str) -> None:
+    lines = text.split("\n")
+    sys.stdout.write(_HOME + "\n".join(line + _REST_OF_LINE for line in lines) + _REST)
+    sys.stdout.flush()
+
+
+def _watch(source: Source, view: View, interval: float) -> int:
+    # Nothing is drawn before the service has answered once: what is wrong then is said as an error.
+    look = _Look().after(source, view.by == "worker")
+    with _screen() as takes_keys:
+        due = time.monotonic() + interval
+        while True:
+            size = os.get_terminal_size(sys.stdout.fileno())  # not COLUMNS, which knows of no new size
+            fitted = view._replace(width=size.columns, height=size.lines)
+            if look.report is not None:
+                note = look.note(_KEYS if takes_keys else "")
+                _draw(frame(look.report, fitted, before=look.before, note=note))
+            left = max(0.0, due - time.monotonic())
+            keys = ""
+            if takes_keys and select.select([sys.stdin], [], [], left)[0]:
+                keys = os.read(sys.stdin.fileno(), 64).decode("ascii", "ignore")
+                if not keys or "q" in keys or "\x04" in keys:
+                    return 0
+            elif not takes_keys:
+                time.sleep(left)
+            by = view.by
+            for key in keys:
+                view = _key_pressed(key, view)
+            if time.monotonic() >= due or view.by != by:
+                look = look.after(source, view.by == "worker")
+                due = time.monotonic() + look.pause(interval)
+
+
+def top(
+    url: str,
+    *,
+    token: str | None = None,
+    interval: float = 1.0,
+    once: bool = False,
+    sort: str = "count",
+    by: str = "route",
+) -> int:
+    """Show what a service does until Ctrl-C or ``q``; return the exit code. In a terminal, the screen is kept
+    up to date; elsewhere a look follows the other.
 
     Args:
-        url: of the service, or of the endpoints themselves when they have another prefix.
-        token: the bearer token, if the service asks for one.
+        url: of the service, or of its performance endpoints.
+        token: their bearer token.
+        interval: seconds between looks.
+        once: look once and stop.
+        sort: one of :data:`SORTS`.
+        by: one of :data:`VIEWS`.
 
     Raises:
-        ConfigurationError: *url* is not an ``http`` or ``https`` URL.
+        Error: the service cannot be reached at the first look.
     """
-
-    def __init__(self, url: str, *, token: str | None = None) -> None:
-        parts = urllib.parse.urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise ConfigurationError(f"url={url!r}: expected http://host:port or https://host:port")
-        path = parts.path.rstrip("/") or _PREFIX
-        self._base = f"{parts.scheme}://{parts.netloc}{path}"
-        self._headers = {"Accept": "application/json"}
-        if token is not None:
-            self._headers["Authorization"] = f"Bearer {token}"
-
-    def report(self) -> dict[str, Any]:
-        """What ``GET /report`` answers.
-
-        Raises:
-            Error: the service cannot be reached, refuses, or answers something else.
-        """
-        try:
-            with self.open("/report") as response:
-                answer: dict[str, Any] = json.load(response)
-                return answer
-        except urllib.error.HTTPError as refusal:
-            raise Error(f"{self._base}/report answered {refusal.code} {refusal.reason}") from None
-        except (OSError, ValueError) as failure:
-            raise Error(f"{self._base}/report: {failure}") from None
-
-    def open(self, path: str, body: bytes | None = None) -> http.client.HTTPResponse:
-        """The answer to a request for *path* below the endpoints, to be read and closed.
-
-        Raises:
-            urllib.error.HTTPError: the service refuses; an answer, too.
-            Error: the service cannot be reached.
-        """
-        headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
-        request = urllib.request.Request(self._base + path, data=body, headers=headers)
-        try:
-            answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
-        except urllib.error.HTTPError:
-            raise
-        except (OSError, ValueError) as failure:
-            raise Error(f"{self._base}{path}: {failure}") from None
-        return answer
-
-
-def _milliseconds(seconds: float) -> str:
-    return f"{seconds * 1e3:,.1f} ms"
-
-
-def _hit_rate(report: dict[str, Any]) -> str:
-    caches = [*report["caches"], *(pool["cache"] for pool in report["pools"])]
-    hits = sum(cache["hits"] for cache in caches)
-    asked = hits + sum(cache["misses"] for cache in caches)
-    return f"{hits / asked:.1%} of {asked:,}" if asked else "none asked"
-
-
-def frame(report: dict[str, Any], routes: int = 12) -> str:
-    """One look at a service as lines of text; *routes* rows of requests at most, the busiest first."""
-    process, requests, minute = report["process"], report["requests"], report["requests"]["last_minute"]
-    rate = minute["count"] / max(minute["length_seconds"], 1e-9)
-    database = sum(pool["database_seconds"] for pool in report["pools"])
-    lines = [
-        f"cpu {process['cpu_percent']:.0f} %   memory {process['memory_percent']:.0f} %"
-        f" ({process['resident_bytes'] / 2**20:,.0f} MiB resident)   files {process['open_fds']}",
-        f"requests {rate:,.1f} /s   p95 {_milliseconds(minute['p95_seconds'])}"
-        f"   p99 {_milliseconds(minute['p99_seconds'])}   active {requests['active']}"
-        f"   errors {minute['errors']} in the last minute",
-        f"cache hits {_hit_rate(report)}   database {database:,.2f} s in all",
-        "",
-        f"{'route':<44} {'status':>6} {'count':>10} {'mean':>12} {'p95':>12} {'p99':>12}",
-    ]
-    for route in sorted(requests["routes"], key=lambda item: -item["count"])[:routes]:
-        name = f"{route['method']} {route['route']}"
-        cells = [_milliseconds(route[f"{figure}_seconds"]) for figure in ("mean", "p95", "p99")]
-        shown = " ".join(f"{cell:>12}" for cell in cells)
-        lines.append(f"{name[:44]:<44} {route['status']:>6} {route['count']:>10,} {shown}")
-    if report["slow_queries"]:
-        lines += ["", "slow queries"]
-        for query in report["slow_queries"][:5]:
-            p95 = _milliseconds(query["p95_seconds"])
-            lines.append(f"  {query['calls']:>8,} calls  p95 {p95:>12}  {query['sample'][:80]}")
-    if report["recommendations"]:
-        lines += ["", "recommendations"] + [
-            f"  - {item['message']}" for item in report["recommendations"][:5]
-        ]
-    return "\n".join(lines)
-
-
-def top(url: str, *, token: str | None = None, interval: float = 1.0, once: bool = False) -> int:
-    """Print what a service does, again and again until Ctrl-C; return the exit code."""
     number("interval", interval, 0, 3600, above=True, unit="seconds")
-    source = Source(url, token=token)
+    source, view = Source(url, token=token), View(by, sort, width=shutil.get_terminal_size((120, 0)).columns)
+    if sys.stdout.isatty() and not once:
+        return _watch(source, view, interval)
+    look = _Look()
     while True:
-        shown = frame(source.report())
-        print(shown if once or not sys.stdout.isatty() else _CLEAR + shown, flush=True)
+        look = look.after(source, by == "worker")
+        if look.report is not None:
+            print(frame(look.report, view, before=look.before, note=look.note("")), flush=True)
         if once:
             return 0
-        time.sleep(interval)
+        time.sleep(look.pause(interval))
