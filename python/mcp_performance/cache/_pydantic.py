@@ -51,9 +51,10 @@ def _schema(self: Any, source: Any, handler: Callable[..., Any], /) -> Any:
 
     The schema of a call of the function, which calls this.
     """
-    function = _with_descriptions(self.__wrapped__)  # type: ignore[attr-defined]
-    instance = self._instance  # type: ignore[attr-defined]
-    schema = handler.generate_schema(function if instance is None else types.MethodType(function, instance))
+    function = _with_descriptions(self.__wrapped__)
+    instance = self._instance
+    seen = function if instance is None else types.MethodType(function, instance)
+    schema = handler.generate_schema(seen)  # type: ignore[attr-defined]
     call = schema
     while call.get("type") != "call":  # inside of definitions, for example
         call = call["schema"]

@@ -56,7 +56,7 @@ class _Look:
 
     def pause(self, interval: float) -> float:
         """Seconds until the next look: longer while they fail."""
-        return min(interval * 2 ** min(self.failures, 8), max(_LONGEST_PAUSE, interval))
+        return min(interval * float(1 << min(self.failures, 8)), max(_LONGEST_PAUSE, interval))
 
     def note(self, keys: str) -> str:
         if not self.failures:
