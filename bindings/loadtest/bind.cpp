@@ -9,6 +9,7 @@ void bind_loadtest(pybind11::module_& module) {
   bind_load_histogram(module);
   bind_http_run(module);
   bind_call_run(module);
+  bind_load_totals(module);
 }
 
 }  // namespace mcp::python

@@ -27,9 +27,14 @@ using loadtest::RecorderOptions;
 constexpr Duration kShortestTurn = 20 * kMicrosecond;
 
 RecorderOptions recorder_options(const CallOptions& options, std::vector<std::string> kinds,
-                                 bool first_byte) {
-  return {std::move(kinds), std::max(metrics::Histogram::kDefaultHighest, options.timeout_ns),
-          options.rate.has_value(), first_byte};
+                                 bool first_byte, bool relays) {
+  RecorderOptions result;
+  result.kinds = std::move(kinds);
+  result.highest_ns = std::max(metrics::Histogram::kDefaultHighest, options.timeout_ns);
+  result.open_model = options.rate.has_value();
+  result.first_byte = first_byte;
+  result.live_kinds = result.relays = relays;
+  return result;
 }
 
 // The run starts when all lanes are there to start, as runners wait for the gun: creating the last
@@ -42,10 +47,10 @@ Duration time_to_set_up(const CallOptions& options, bool threaded) {
 }  // namespace
 
 CallRun::CallRun(const CallOptions& options, std::vector<std::string> kinds, bool first_byte,
-                 bool threaded)
+                 bool threaded, bool relays)
     : timeout_ns_(options.timeout_ns),
       totals_(std::make_shared<loadtest::Totals>(
-          recorder_options(options, std::move(kinds), first_byte), 1)),
+          recorder_options(options, std::move(kinds), first_byte, relays), 1)),
       start_(now_precise() + time_to_set_up(options, threaded)),
       schedule_(options, start_),
       recorder_(totals_, 0, schedule_.measure_from(), schedule_.issue_until()),
@@ -197,7 +202,8 @@ namespace {
 std::shared_ptr<CallRun> make_call_run(const py::kwargs& arguments) {
   return std::make_shared<CallRun>(
       call_options(arguments), arguments["kinds"].cast<std::vector<std::string>>(),
-      arguments["first_byte"].cast<bool>(), arguments["threaded"].cast<bool>());
+      arguments["first_byte"].cast<bool>(), arguments["threaded"].cast<bool>(),
+      arguments["relays"].cast<bool>());
 }
 
 Instant to_instant(double seconds) {
@@ -261,6 +267,10 @@ void bind_call_run(py::module_& module) {
       .def(
           "wake_at", [](CallRun& run, double at) { run.wake_at(to_instant(at)); }, py::arg("at"))
       .def("report", [](const CallRun& self) { return report_to_dict(self.report()); })
+      .def(
+          "take", [](CallRun& self) { return taken_from(self.totals()); }, kTakeSignature)
+      .def(
+          "silence", [](CallRun& self) { return silence_of(self.totals()); }, kSilenceSignature)
       .def_property_readonly("lanes", &CallRun::lane_count)
       .def_property_readonly("suspensions", &CallRun::suspensions)
       .def_property_readonly("completed", &CallRun::completed)

@@ -29,7 +29,7 @@ class CallRun {
  public:
   // Throws Error.
   CallRun(const loadtest::CallOptions& options, std::vector<std::string> kinds, bool first_byte,
-          bool threaded);
+          bool threaded, bool relays);
   ~CallRun();
   CallRun(const CallRun&) = delete;
   CallRun& operator=(const CallRun&) = delete;
@@ -79,6 +79,7 @@ class CallRun {
   [[nodiscard]] Duration turn_ns() const noexcept { return turn_ns_; }
   [[nodiscard]] bool threaded() const noexcept { return threaded_; }
   [[nodiscard]] loadtest::Report report() const { return totals_->report(); }
+  [[nodiscard]] loadtest::Totals& totals() noexcept { return *totals_; }
   [[nodiscard]] std::uint64_t completed() const noexcept { return totals_->completed.load(); }
   [[nodiscard]] std::uint64_t failures() const noexcept { return totals_->failures.load(); }
   [[nodiscard]] std::uint64_t suspensions() const noexcept { return suspensions_; }

@@ -114,6 +114,8 @@ HttpOptions http_options(const py::dict& arguments) {
   options.arrivals = common.arrivals;
   options.user_ramp = common.user_ramp;
   options.seed = common.seed;
+  options.shares = common.shares;
+  options.share = common.share;
   options.drain_ns = from_seconds(arguments["drain"].cast<double>());
   options.threads = arguments["threads"].cast<int>();
   options.host = arguments["host"].cast<std::string>();
@@ -124,7 +126,8 @@ HttpOptions http_options(const py::dict& arguments) {
   options.http2 = arguments["http2"].cast<bool>();
   options.tls.http2 = options.http2;
   options.streams = arguments["streams"].cast<int>();
-  options.live_kinds = arguments["live_kinds"].cast<bool>();
+  options.relays = arguments["relays"].cast<bool>();
+  options.live_kinds = options.relays || arguments["live_kinds"].cast<bool>();
   options.follow_redirects = arguments["follow_redirects"].cast<bool>();
   options.body_limit = arguments["body_limit"].cast<std::uint64_t>();
   const auto unix_socket = arguments["unix_socket"].cast<std::string>();
@@ -212,6 +215,10 @@ void bind_http_run(py::module_& module) {
            })
       .def("stop", &HttpRun::stop)
       .def("report", [](const HttpRun& self) { return report_to_dict(self.report()); })
+      .def(
+          "take", [](HttpRun& self) { return taken_from(self.totals()); }, kTakeSignature)
+      .def(
+          "silence", [](HttpRun& self) { return silence_of(self.totals()); }, kSilenceSignature)
       .def_property_readonly("completed", &HttpRun::completed)
       .def_property_readonly("failures", &HttpRun::failures);
 }

@@ -20,19 +20,6 @@ namespace {
 using loadtest::Report;
 using metrics::Histogram;
 
-// Owned by Python alone: the run that it came from has copied it.
-class LoadHistogram {
- public:
-  explicit LoadHistogram(Histogram histogram) : histogram_(std::move(histogram)) {}
-  LoadHistogram(int digits, double highest_s) : histogram_(digits, from_seconds(highest_s)) {}
-
-  const Histogram& get() const noexcept { return histogram_; }
-  Histogram& get() noexcept { return histogram_; }
-
- private:
-  Histogram histogram_;
-};
-
 py::list slots_of(const LoadHistogram& self) {
   py::list result;
   const auto slots = self.get().slots();
@@ -189,6 +176,8 @@ loadtest::CallOptions call_options(const py::dict& arguments) {
   options.think_low_ns = from_seconds(think.first);
   options.think_high_ns = from_seconds(think.second);
   options.seed = arguments["seed"].cast<std::uint64_t>();
+  options.shares = arguments["shares"].cast<std::uint64_t>();
+  options.share = arguments["share"].cast<std::uint64_t>();
   if (arguments["poisson"].cast<bool>()) options.arrivals = loadtest::Arrivals::kPoisson;
   const py::object rate = arguments["rate"];
   const py::object stages = arguments["stages"];
@@ -215,6 +204,7 @@ void bind_load_histogram(py::module_& module) {
           py::arg("other"))
       .def("copy", [](const LoadHistogram& self) { return LoadHistogram(self.get()); })
       .def("state", &state_of)
+      .def(py::pickle(&state_of, &from_state))
       .def_static("from_state", &from_state, py::arg("state"))
       .def(
           "percentile",

@@ -43,15 +43,19 @@ CallSchedule::CallSchedule(const CallOptions& options, Instant start)
       issue_until_(later(measure_from_, options_.duration_ns)),
       lanes_(static_cast<std::size_t>(options_.users) * lanes_per_user_),
       users_(static_cast<std::size_t>(options_.users)),
-      random_(options_.seed) {
-  if (options_.rate) pacer_.emplace(*options_.rate, options_.arrivals, options_.seed);
+      random_(options_.seed + options_.share) {
+  if (options_.rate) {
+    pacer_.emplace(*options_.rate, options_.arrivals, options_.seed, options_.shares,
+                   options_.share);
+  }
   for (Lane& lane : lanes_) lane.free_since = start;
 }
 
 CallSchedule::Decision CallSchedule::start(Instant intended, Instant now) {
-  if (now < measure_from_) return {Action::kStart, intended, kWarmupNumber | warmup_given_++};
+  if (now < measure_from_)
+    return {Action::kStart, intended, kWarmupNumber | number(warmup_given_++)};
   if (given_ >= options_.requests) return {Action::kDone, now, 0};
-  return {Action::kStart, intended, given_++};
+  return {Action::kStart, intended, number(given_++)};
 }
 
 CallSchedule::Decision CallSchedule::next(std::uint32_t lane, Instant now, Recorder& recorder) {
@@ -103,7 +107,7 @@ CallSchedule::Decision CallSchedule::next_in_batch(std::uint32_t lane, Instant n
   const std::uint32_t number = lane / lanes_per_user_;
   User& user = users_[number];
   if (options_.user_ramp) {
-    const double level = static_cast<double>(number) + 0.5;
+    const double level = static_cast<double>(number * options_.shares + options_.share) + 0.5;
     const Duration active = options_.user_ramp->time_of_level(level, now - start_);
     if (active == kNever) return {Action::kDone, now, 0};
     if (start_ + active > now) return {Action::kWait, start_ + active, 0};

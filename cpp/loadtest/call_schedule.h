@@ -3,7 +3,7 @@
 // loop, threads) waits and calls. A lane carries one request at a time; the lanes of one user
 // (batch_size of them) start together.
 // Thread-compatible.
-// Invariant: each number below the budget is given out once.
+// Invariant: each number below the budget is given out once, by one of the shares.
 #pragma once
 
 #include <cstdint>
@@ -31,6 +31,10 @@ struct CallOptions {
   Arrivals arrivals = Arrivals::kUniform;
   std::optional<Ramp> user_ramp;
   std::uint64_t seed = 0;
+  // Of a run that several processes make together: how many, and which one this is, from 0. Users,
+  // requests and arrivals of theirs are dealt out in turn.
+  std::uint64_t shares = 1;
+  std::uint64_t share = 0;
 };
 
 class CallSchedule {
@@ -47,7 +51,8 @@ class CallSchedule {
     std::uint64_t number;
   };
 
-  // Nothing starts before `start`. Throws Error on a bad option.
+  // Nothing starts before `start`. `users` and `requests` are those of this share. Throws Error on
+  // a bad option.
   CallSchedule(const CallOptions& options, Instant start);
 
   // REQUIRES: `lane` is not in a request. `recorder` takes what the schedule itself counts.
@@ -81,6 +86,10 @@ class CallSchedule {
   Decision next_in_batch(std::uint32_t lane, Instant now);
   void count_unsent(Instant end, Recorder& recorder);
   Decision start(Instant intended, Instant now);
+  // Of the whole run, of the request that is this one here.
+  [[nodiscard]] std::uint64_t number(std::uint64_t given) const noexcept {
+    return given * options_.shares + options_.share;
+  }
 
   const CallOptions options_;
   const std::uint32_t lanes_per_user_;

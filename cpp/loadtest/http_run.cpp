@@ -58,6 +58,7 @@ RecorderOptions recorder_options(const HttpOptions& options, const Scenario& sce
   result.open_model = options.rate.has_value();
   result.first_byte = true;
   result.live_kinds = options.live_kinds;
+  result.relays = options.relays;
   return result;
 }
 

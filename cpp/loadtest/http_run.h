@@ -45,9 +45,12 @@ struct HttpOptions {
   Arrivals arrivals = Arrivals::kUniform;
   std::optional<Ramp> user_ramp;  // closed model: how many of `users` are active
   std::uint64_t seed = 0;
+  std::uint64_t shares = 1;  // as of CallOptions; `users` and `requests` are those of this share
+  std::uint64_t share = 0;
   bool http2 = false;       // with TLS as with tls.http2, without by prior knowledge
   int streams = 100;        // HTTP/2: requests in flight that share a connection, at most
   bool live_kinds = false;  // report() has the kinds and errors while the run goes on
+  bool relays = false;      // as of RecorderOptions
   bool follow_redirects = true;
   std::uint64_t body_limit = 64 << 20;
 };
@@ -74,6 +77,7 @@ class HttpRun {
   void stop() noexcept;
 
   [[nodiscard]] Report report() const { return totals_->report(); }
+  [[nodiscard]] Totals& totals() noexcept { return *totals_; }
   [[nodiscard]] std::uint64_t completed() const noexcept { return totals_->completed.load(); }
   [[nodiscard]] std::uint64_t failures() const noexcept { return totals_->failures.load(); }
   [[nodiscard]] const HttpOptions& options() const noexcept { return options_; }

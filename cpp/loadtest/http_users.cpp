@@ -19,7 +19,7 @@ bool HttpWorker::is_active(std::uint32_t user, Instant now) const {
 
 // The level of the ramp from which on this user takes part: user g of all when it rounds to g + 1.
 double HttpWorker::user_level(std::uint32_t user) const {
-  return static_cast<double>(number_) + static_cast<double>(user) * options_.threads + 0.5;
+  return static_cast<double>(number_here(user) * options_.shares + options_.share) + 0.5;
 }
 
 void HttpWorker::finish_user(std::uint32_t user) {

@@ -35,10 +35,19 @@ std::uint32_t share_of(int total, int shares, int number) {
   return static_cast<std::uint32_t>(total / shares + (number < total % shares ? 1 : 0));
 }
 
+// Threads, of all processes of the run.
+std::uint64_t generators_of(const HttpOptions& options) noexcept {
+  return static_cast<std::uint64_t>(options.threads) * options.shares;
+}
+
+std::uint64_t generator_number(const HttpOptions& options, int thread) noexcept {
+  return static_cast<std::uint64_t>(thread) * options.shares + options.share;
+}
+
 std::optional<Pacer> make_pacer(const HttpOptions& options, int number) {
   if (!options.rate) return std::nullopt;
-  return Pacer(*options.rate, options.arrivals, options.seed,
-               static_cast<std::uint64_t>(options.threads), static_cast<std::uint64_t>(number));
+  return Pacer(*options.rate, options.arrivals, options.seed, generators_of(options),
+               generator_number(options, number));
 }
 
 // epoll_wait to the nanosecond where the kernel has it (5.11), else to the millisecond above.
@@ -96,7 +105,7 @@ HttpWorker::HttpWorker(const Setup& setup, std::shared_ptr<Totals> totals)
       users_(options_.rate ? 0 : share_of(options_.users, options_.threads, number_)),
       deadlines_(lanes_.size()),
       pacer_(make_pacer(options_, number_)),
-      random_(options_.seed + static_cast<std::uint64_t>(number_)),
+      random_(options_.seed + generator_number(options_, number_)),
       users_left_(users_.size()) {
   epoll_ = ::epoll_create1(EPOLL_CLOEXEC);
   epoll_event event{};
@@ -116,9 +125,7 @@ void HttpWorker::run() {
   const SharpTimers sharp;
   if (scenario_.has_users()) {
     for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane) {
-      const std::uint64_t user = static_cast<std::uint64_t>(number_) +
-                                 std::uint64_t{lane} * static_cast<std::uint64_t>(options_.threads);
-      lanes_[lane].state = std::make_unique<UserState>(scenario_.make_user(user));
+      lanes_[lane].state = std::make_unique<UserState>(scenario_.make_user(number_here(lane)));
     }
   }
   if (pacer_) {
@@ -341,7 +348,8 @@ void HttpWorker::note_connected(Lane& lane, Duration took, Instant up) {
 bool HttpWorker::take_number(Instant now, std::uint64_t& number) {
   if (!issuing_) return false;
   if (now < measure_from_) {
-    number = kWarmupNumber | control_.warmup_tickets.fetch_add(1, std::memory_order_relaxed);
+    const std::uint64_t ticket = control_.warmup_tickets.fetch_add(1, std::memory_order_relaxed);
+    number = kWarmupNumber | (ticket * options_.shares + options_.share);
     return true;
   }
   if (!returned_.empty()) {
@@ -349,8 +357,9 @@ bool HttpWorker::take_number(Instant now, std::uint64_t& number) {
     returned_.pop_back();
     return true;
   }
-  number = control_.tickets.fetch_add(1, std::memory_order_relaxed);
-  return number < options_.requests;
+  const std::uint64_t ticket = control_.tickets.fetch_add(1, std::memory_order_relaxed);
+  number = ticket * options_.shares + options_.share;
+  return ticket < options_.requests;
 }
 
 // 0, or the errno of what failed.

@@ -98,6 +98,11 @@ class HttpWorker {
   void finish_user(std::uint32_t user);
   [[nodiscard]] bool is_active(std::uint32_t user, Instant now) const;
   [[nodiscard]] double user_level(std::uint32_t user) const;
+  // Of a user, or of a lane of an open model, among those of all threads of this process.
+  [[nodiscard]] std::uint64_t number_here(std::uint32_t user) const noexcept {
+    return static_cast<std::uint64_t>(number_) +
+           std::uint64_t{user} * static_cast<std::uint64_t>(options_.threads);
+  }
   [[nodiscard]] static Duration backoff(int refusals) noexcept;
 
   // Open model.

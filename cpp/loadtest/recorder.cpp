@@ -111,12 +111,16 @@ void Totals::close_complete_seconds() {
   const std::int64_t open = *std::min_element(next_second_.begin(), next_second_.end());
   while (!pending_.empty() && static_cast<std::int64_t>(report_.seconds.size()) < open) {
     report_.seconds.push_back(point_of(pending_.front()));
+    if (options_.relays) relayed_.push_back(std::move(pending_.front()));
     pending_.pop_front();
   }
 }
 
-void Totals::pour(int thread, std::int64_t second, const Slice& slice) {
+void Totals::pour(int thread, std::int64_t second, const Slice& slice, const Report* of_thread) {
   const MutexLock lock(mutex_);
+  if (of_thread != nullptr) {
+    shown_[static_cast<std::size_t>(thread)] = {of_thread->kinds, of_thread->errors};
+  }
   report_.response.merge(slice.response);
   report_.successful += slice.successful;
   report_.failed += slice.failed;
@@ -135,9 +139,14 @@ void Totals::pour(int thread, std::int64_t second, const Slice& slice) {
 void Totals::finish(int thread, const Report& of_thread, std::vector<Quiet> quiets,
                     Instant measure_from, Instant closed_at) {
   const MutexLock lock(mutex_);
-  quiets_ = finished_ == 0 ? std::move(quiets) : common(quiets_, quiets);
-  closed_at_ = std::min(closed_at_, closed_at);
-  if (++finished_ == shown_.size()) report_.gaps = gaps_of(quiets_, measure_from, closed_at_);
+  silence_.quiets = finished_ == 0 ? std::move(quiets) : common(silence_.quiets, quiets);
+  silence_.measure_from = std::min(silence_.measure_from, measure_from);
+  const bool later = options_.apart && finished_ > 0;
+  silence_.closed_at =
+      later ? std::max(silence_.closed_at, closed_at) : std::min(silence_.closed_at, closed_at);
+  if (++finished_ == shown_.size()) {
+    report_.gaps = gaps_of(silence_.quiets, silence_.measure_from, silence_.closed_at);
+  }
   next_second_[static_cast<std::size_t>(thread)] = INT64_MAX;
   close_complete_seconds();
   report_.in_time += of_thread.in_time;
@@ -165,17 +174,27 @@ void Totals::finish(int thread, const Report& of_thread, std::vector<Quiet> quie
   shown_[static_cast<std::size_t>(thread)] = {};
 }
 
-void Totals::show(int thread, const Report& of_thread) {
-  const MutexLock lock(mutex_);
-  shown_[static_cast<std::size_t>(thread)] = {of_thread.kinds, of_thread.errors};
-}
-
 Report Totals::report() const {
   const MutexLock lock(mutex_);
   Report report = report_;
   for (const Slice& slice : pending_) report.seconds.push_back(point_of(slice));
   for (const Shown& shown : shown_) add_kinds(report, shown.kinds, shown.errors);
   return report;
+}
+
+Relayed Totals::take() {
+  const MutexLock lock(mutex_);
+  Relayed taken{std::move(relayed_), report_.errors};
+  relayed_.clear();
+  for (const Shown& shown : shown_) {
+    for (const auto& [kind, times] : shown.errors) add_error(taken.errors, kind, times);
+  }
+  return taken;
+}
+
+Silence Totals::silence() const {
+  const MutexLock lock(mutex_);
+  return silence_;
 }
 
 Recorder::Recorder(std::shared_ptr<Totals> totals, int thread, Instant measure_from,
@@ -278,8 +297,7 @@ void Recorder::failure(const Sample& sample, std::string_view error, bool timed_
 }
 
 void Recorder::pour_slice() {
-  totals_->pour(thread_, second_, slice_);
-  if (totals_->options().live_kinds) totals_->show(thread_, own_);
+  totals_->pour(thread_, second_, slice_, totals_->options().live_kinds ? &own_ : nullptr);
   slice_.response.reset();
   slice_.successful = slice_.failed = slice_.bytes = 0;
   ++second_;

@@ -3,6 +3,9 @@
 // that second into the Totals that all share. A percentile of a second or of the run is therefore
 // that of all threads together. So is a gap: each recorder keeps its own times without a
 // completion, and the Totals what they have in common while users wait.
+//
+// A run of several processes is the same once more: each has Totals that relay, and what they have
+// taken in goes on into the Totals of the whole run, to which a process is what a thread is here.
 #pragma once
 
 #include <algorithm>
@@ -36,6 +39,8 @@ struct RecorderOptions {
   bool open_model = false;  // response and service time are kept apart
   bool first_byte = false;
   bool live_kinds = false;  // report() has the kinds and errors of complete seconds meanwhile
+  bool relays = false;      // complete seconds wait for take()
+  bool apart = false;       // each recorder has a budget of its own, and ends when that is spent
 };
 
 // A time in which one thread saw no request end, but for timeouts.
@@ -61,20 +66,36 @@ struct Slice {
   std::uint64_t bytes = 0;
 };
 
+// What is to go on into the Totals of the whole run.
+struct Relayed {
+  std::vector<Slice> slices;  // complete seconds, from the one after the last that were taken
+  ErrorCounts errors;         // so far, if live_kinds
+};
+
+// What the recorders had in common, once all have finished.
+struct Silence {
+  std::vector<Quiet> quiets;
+  Instant measure_from = kNever;
+  Instant closed_at = kNever;
+};
+
 // Shared by the recorders of a run. Safe from any thread. Its mutex is a leaf.
 class Totals {
  public:
   // `threads` recorders, numbered from 0, pour every second of theirs in order and then finish.
   Totals(RecorderOptions options, int threads);
 
-  void pour(int thread, std::int64_t second, const Slice& slice) EXCLUDES(mutex_);
+  // `of_thread`: the thread's figures so far, for report() until it has finished; null: none.
+  void pour(int thread, std::int64_t second, const Slice& slice, const Report* of_thread = nullptr)
+      EXCLUDES(mutex_);
   // `quiets` in order; nobody was to send anything from `closed_at` on.
   void finish(int thread, const Report& of_thread, std::vector<Quiet> quiets, Instant measure_from,
               Instant closed_at) EXCLUDES(mutex_);
-  // What report() says of a thread's kinds and errors until it has finished.
-  void show(int thread, const Report& of_thread) EXCLUDES(mutex_);
   // The run so far: complete seconds while it goes on, everything after each recorder has finished.
   [[nodiscard]] Report report() const EXCLUDES(mutex_);
+  // The complete seconds that nobody has taken yet.
+  [[nodiscard]] Relayed take() EXCLUDES(mutex_);
+  [[nodiscard]] Silence silence() const EXCLUDES(mutex_);
 
   [[nodiscard]] const RecorderOptions& options() const noexcept { return options_; }
 
@@ -97,9 +118,9 @@ class Totals {
     ErrorCounts errors;
   };
   std::vector<Shown> shown_ GUARDED_BY(mutex_);  // by thread; empty once it has finished
-  // What the threads that have finished had in common.
-  std::vector<Quiet> quiets_ GUARDED_BY(mutex_);
-  Instant closed_at_ GUARDED_BY(mutex_) = kNever;
+  std::vector<Slice> relayed_ GUARDED_BY(mutex_);
+  // Of the threads that have finished.
+  Silence silence_ GUARDED_BY(mutex_);
   std::size_t finished_ GUARDED_BY(mutex_) = 0;
 };
 

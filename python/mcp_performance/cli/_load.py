@@ -116,11 +116,12 @@ def _add_model(group: Any) -> None:
     )
     group.add_argument(
         "--workers",
-        "--threads",
-        dest="threads",
         type=int,
         default=1,
-        help="generator threads for a URL, each of which can use a core; 1 by default",
+        help="processes that make the run together, each of which can use a core; 1 by default",
+    )
+    group.add_argument(
+        "--threads", type=int, default=1, help="generator threads of a worker, for a URL; 1 by default"
     )
 
 
@@ -253,6 +254,7 @@ async def _run(options: argparse.Namespace, terminated: list[int]) -> LoadTestRe
         http2=options.http2,
         streams=options.streams,
         threads=options.threads,
+        workers=options.workers,
     )
     with _ended_by_sigterm(tester, terminated):
         return await tester.run_load_test(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..errors import ConfigurationError, LoadTestError
+from ._options import RunOptions
 from ._scenario import read_rows
 from ._user import User
 from ._values import native_value
@@ -75,13 +76,14 @@ class Crowd:
         return self._setup is not None
 
     @asynccontextmanager
-    async def users(self, count: int, limit: float, drain: float) -> AsyncIterator[list[User]]:
-        """*count* users that have been set up, and are torn down at the end.
+    async def users(self, options: RunOptions) -> AsyncIterator[list[User]]:
+        """The users of a run, set up, and torn down at the end.
 
         Raises:
-            LoadTestError: a set-up failed, or took longer than *limit* seconds.
+            LoadTestError: a set-up failed, or took longer than a request may.
         """
-        users = [self._user(number) for number in range(count)]
+        limit, drain = options.timeout, options.drain
+        users = [self._user(i * options.shares + options.share) for i in range(options.users)]
         try:
             await self._each(self._setup, users, limit)
             yield users

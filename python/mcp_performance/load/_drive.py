@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Protocol
 
@@ -25,16 +25,18 @@ __all__ = [
     "Ended",
     "Progress",
     "ProgressCallback",
+    "Supervision",
     "drive_http",
     "drive_tasks",
     "drive_threads",
     "has_busy_threads",
-    "supervise",
     "take_lag",
 ]
 
 # What a generator thread may take to end once it has no more to do.
 _LAST_WORDS = 0.2
+# Between two looks at a run that somebody watches.
+_INTERVAL = 0.25
 _LAG_INTERVAL = 0.005
 # Timers of an event loop are rounded up to this.
 _TIMER_GRAIN = 0.001
@@ -76,6 +78,8 @@ class Ended:
     aborted: bool = False
     cut_off: bool = False
     throttled: float = 0.0
+    lost: list[str] = field(default_factory=list)
+    """Of a run of several processes: what became of those that did not come to its end."""
 
 
 @dataclass(slots=True)
@@ -92,6 +96,7 @@ class Driven:
     late_total: float = 0.0
     cpu: float = 0.0
     foreign: bool = False
+    workers: int = 1
 
 
 # What stops a run when the interpreter goes down while one is under way. threading waits for its
@@ -156,68 +161,101 @@ class _Interrupt:
         self._restore()
 
 
-async def supervise(
-    run: NativeRun,
-    work: Awaitable[None],
-    stop: Callable[[], None],
-    cut_off: Callable[[], None] | None,
-    options: RunOptions,
-    *,
-    progress: ProgressCallback | None,
-    watch: Callable[[dict[str, Any]], bool] | None,
-    interval: float,
-    on_start: Callable[[Callable[[], None]], None],
-) -> Ended:
-    """Await *work*, report progress, and stop when *watch* says so.
+class Supervision:
+    """Watches over a run: reports progress, and ends it when *watch* says so, or its time is over.
 
-    *cut_off* ends a run that is not over when its planned end and the drain time have passed; None where
-    the run does so itself. *on_start* gets a function that ends the run as Ctrl-C does.
+    Args:
+        on_start: gets a function that ends the run as Ctrl-C does.
     """
-    task = asyncio.ensure_future(work)
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    before, before_at = 0, began
-    ended = Ended()
-    throttled = throttled_seconds()
-    cut: asyncio.TimerHandle | None = None
-    if cut_off is not None and options.planned is not None:
 
-        def over(cut_off: Callable[[], None] = cut_off) -> None:
+    def __init__(
+        self,
+        options: RunOptions | None = None,
+        *,
+        progress: ProgressCallback | None = None,
+        watch: Callable[[dict[str, Any]], bool] | None = None,
+        on_start: Callable[[Callable[[], None]], None] | None = None,
+    ) -> None:
+        self._options = options
+        self._progress = progress
+        self._watch = watch
+        self._on_start = on_start
+
+    async def ready(self) -> None:
+        """Everything is there: the run begins when this returns."""
+
+    async def __call__(
+        self,
+        run: NativeRun,
+        work: Awaitable[None],
+        stop: Callable[[], None],
+        cut_off: Callable[[], None] | None,
+    ) -> Ended:
+        """Await *work*.
+
+        *cut_off* ends a run that is not over when its planned end and the drain time have passed; None where
+        the run does so itself.
+        """
+        task = asyncio.ensure_future(work)
+        loop = asyncio.get_running_loop()
+        ended = Ended()
+        throttled = throttled_seconds()
+        cut = self._plan_cut(loop, ended, cut_off)
+        with _tracked(run), _Interrupt(loop, stop) as interrupt:
+            if self._on_start is not None:
+                self._on_start(interrupt.end)
+            try:
+                await self._look_on(run, task, stop, ended)
+            except GeneratorExit:  # the loop was closed under us: nothing can be awaited any more
+                stop()
+                raise
+            except BaseException:
+                stop()
+                # The generator ends at once; what it still has to say is of no interest.
+                with contextlib.suppress(BaseException):
+                    await asyncio.shield(task)
+                raise
+            finally:
+                if cut is not None:
+                    cut.cancel()
+            await task
+        ended.interrupted = interrupt.hit
+        ended.throttled = throttled_seconds() - throttled
+        return ended
+
+    def _plan_cut(
+        self, loop: asyncio.AbstractEventLoop, ended: Ended, cut_off: Callable[[], None] | None
+    ) -> asyncio.TimerHandle | None:
+        options = self._options
+        if cut_off is None or options is None or options.planned is None:
+            return None
+
+        def over() -> None:
             ended.cut_off = True
             cut_off()
 
-        cut = loop.call_later(options.warmup + options.planned + options.drain, over)
-    with _tracked(run), _Interrupt(loop, stop) as interrupt:
-        on_start(interrupt.end)
-        try:
-            while not task.done():
-                await asyncio.wait({task}, timeout=interval if progress or watch else None)
-                now = loop.time()
-                if progress is not None:
-                    rate = (run.completed - before) / max(now - before_at, 1e-9)
-                    before, before_at = run.completed, now
-                    answer = progress(_progress(run, options, now - began, rate))
-                    if inspect.isawaitable(answer):
-                        await answer
-                if watch is not None and not task.done() and not ended.aborted and watch(run.report()):
-                    ended.aborted = True
-                    stop()
-        except GeneratorExit:  # the loop was closed under us: nothing can be awaited any more
-            stop()
-            raise
-        except BaseException:
-            stop()
-            # The generator ends at once; what it still has to say is of no interest.
-            with contextlib.suppress(BaseException):
-                await asyncio.shield(task)
-            raise
-        finally:
-            if cut is not None:
-                cut.cancel()
-        await task
-    ended.interrupted = interrupt.hit
-    ended.throttled = throttled_seconds() - throttled
-    return ended
+        return loop.call_later(options.warmup + options.planned + options.drain, over)
+
+    async def _look_on(
+        self, run: NativeRun, task: asyncio.Future[None], stop: Callable[[], None], ended: Ended
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        began = before_at = loop.time()
+        before = 0
+        looks = self._progress is not None or self._watch is not None
+        while not task.done():
+            await asyncio.wait({task}, timeout=_INTERVAL if looks else None)
+            now = loop.time()
+            if self._progress is not None and self._options is not None:
+                rate = (run.completed - before) / max(now - before_at, 1e-9)
+                before, before_at = run.completed, now
+                answer = self._progress(_progress(run, self._options, now - began, rate))
+                if inspect.isawaitable(answer):
+                    await answer
+            watch = self._watch
+            if watch is not None and not task.done() and not ended.aborted and watch(run.report()):
+                ended.aborted = True
+                stop()
 
 
 def _progress(run: NativeRun, options: RunOptions, elapsed: float, rate: float) -> Progress:
@@ -229,12 +267,7 @@ def _progress(run: NativeRun, options: RunOptions, elapsed: float, rate: float) 
     return Progress(run.completed, run.failures, elapsed, min(1.0, max(parts)) if parts else None, rate)
 
 
-Supervisor = Callable[
-    [NativeRun, Awaitable[None], Callable[[], None], Callable[[], None] | None], Awaitable[Ended]
-]
-
-
-async def drive_http(run: HttpRun, supervisor: Supervisor) -> Driven:
+async def drive_http(run: HttpRun, supervisor: Supervision) -> Driven:
     """Run the native engine on a thread of its own, without the interpreter lock."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
@@ -388,7 +421,7 @@ async def drive_tasks(
     run: CallRun,
     function: Callable[..., Any] | Sequence[Callable[..., Any]],
     options: RunOptions,
-    supervisor: Supervisor,
+    supervisor: Supervision,
     *,
     with_number: bool,
     foreign: bool = False,
@@ -427,7 +460,7 @@ async def drive_threads(
     run: CallRun,
     function: Callable[..., Any],
     options: RunOptions,
-    supervisor: Supervisor,
+    supervisor: Supervision,
     *,
     foreign: bool = False,
 ) -> Driven:

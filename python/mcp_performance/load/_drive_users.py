@@ -13,7 +13,7 @@ from typing import Any
 from .._core import CallRun
 from ..errors import HttpError, HttpTimeout, LoadTestError
 from ._bottleneck import Witness
-from ._drive import Driven, Supervisor, take_lag
+from ._drive import Driven, Supervision, take_lag
 from ._options import RunOptions
 from ._user import Send, User
 from ._wire import UserReply, Wire
@@ -67,6 +67,10 @@ class _UserRun:
         self.texts: dict[str, str] = {}
         self.over = False
 
+    def _lane(self, user: User) -> int:
+        """Users are numbered over all processes of a run, lanes within one."""
+        return user.number // self._options.shares
+
     # Turns
 
     def wake(self) -> None:
@@ -114,7 +118,7 @@ class _UserRun:
 
     async def request(self, user: User, name: str, sent: Send) -> UserReply:
         """Send a request of *user* when its turn comes, and record it."""
-        lane = user.number
+        lane = self._lane(user)
         intended = await self._turn(lane)
         under = _Under(intended, max(intended, time.monotonic()), self._kind(name))
         self._under[lane] = under
@@ -193,13 +197,12 @@ class _UserRun:
                 if user.requests_made == before:
                     raise LoadTestError(f"{self._name} made no request: it would go on for ever")
         except asyncio.CancelledError:
-            if user.number in self._under:
-                self._under.pop(user.number)
+            if self._under.pop(self._lane(user), None) is not None:
                 self._run.abandon(1)
 
     async def _failed(self, user: User, error: Exception) -> None:
         """What a function raises is a failure, unless a request of it has failed so already."""
-        lane = user.number
+        lane = self._lane(user)
         if error is not self._told.pop(lane, None):
             intended = await self._turn(lane)
             self._under[lane] = _Under(intended, max(intended, time.monotonic()), self._kind(self._name))
@@ -210,7 +213,7 @@ class _UserRun:
         """All of them, to the end."""
         for user in users:
             user.take_turns(self)
-            self._tasks[user.number] = self._loop.create_task(self.live(user))
+            self._tasks[self._lane(user)] = self._loop.create_task(self.live(user))
         try:
             done, _ = await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_EXCEPTION)
             for task in done:
@@ -248,7 +251,7 @@ async def drive_users(
     function: UserFunction,
     name: str,
     options: RunOptions,
-    supervisor: Supervisor,
+    supervisor: Supervision,
 ) -> Driven:
     """Let *users* call *function* on the running loop."""
     loop = asyncio.get_running_loop()

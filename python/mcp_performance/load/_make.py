@@ -66,6 +66,7 @@ def make_result(
         stalls=stalls,
         interrupted=driven.ended.interrupted,
         aborted=driven.ended.aborted,
+        lost=driven.ended.lost,
         failures_allowed=any(condition.allows_failures(figures) for condition in conditions),
     )
     judgement = judge(report, evidence)
@@ -86,6 +87,7 @@ def _figures(report: dict[str, Any], options: RunOptions, driven: Driven) -> dic
     return {
         "model": "open" if options.open_model else "closed",
         "concurrent_users": options.users,
+        "workers": driven.workers,
         "total_requests": total,
         "successful": report["successful"],
         "failed": report["failed"],

@@ -15,7 +15,7 @@ from ._stats import Percentiles, RequestStats, SecondStats
 __all__ = ["merge_results"]
 
 _ADD_UP = ("total_requests", "successful", "failed", "waited_for_user", "not_sent", "abandoned")
-_ADD_UP_TOO = ("reconnects", "warmup_requests", "bytes_received", "bytes_sent", "concurrent_users")
+_ADD_UP_TOO = ("reconnects", "warmup_requests", "bytes_received", "bytes_sent", "concurrent_users", "workers")
 
 
 def merge_results(results: Sequence[LoadTestResult | str | Path]) -> LoadTestResult:

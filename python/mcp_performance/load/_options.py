@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,6 +50,24 @@ class RunOptions:
     think: tuple[float, float]
     poisson: bool
     seed: int
+    shares: int = 1
+    """Of a run that several processes make together: how many of them,"""
+    share: int = 0
+    """and which one this is."""
+
+    def part(self, share: int, shares: int) -> RunOptions:
+        """What process *share* of *shares* does, of which there are no more than users, or requests."""
+
+        def mine(total: int) -> int:
+            return total // shares + (share < total % shares)
+
+        return dataclasses.replace(
+            self,
+            users=mine(self.users),
+            requests=None if self.requests is None else mine(self.requests),
+            shares=shares,
+            share=share,
+        )
 
     @property
     def open_model(self) -> bool:
@@ -77,6 +96,9 @@ class RunOptions:
             "stages": list(self.stages) if self.stages else None,
             "stage_users": self.stage_users,
             "seed": self.seed,
+            "shares": self.shares,
+            "share": self.share,
+            "relays": self.shares > 1,
         }
 
 

@@ -54,6 +54,8 @@ class LoadTestResult:
     target: str
     model: str
     concurrent_users: int
+    workers: int = 1
+    """Processes that made the run together."""
     total_requests: int
     successful: int
     failed: int
@@ -227,6 +229,8 @@ class LoadTestResult:
                 f"{self.total_requests:,} ({self.failed:,} failed), success rate {self.success_rate:.2%}",
             ),
         ]
+        if self.workers > 1:
+            rows.append(("workers", f"{self.workers} processes"))
         if self.warmup_requests:
             rows.append(("warm-up", f"{self.warmup_requests:,} requests more, which count nowhere"))
         rows.append(

@@ -8,7 +8,7 @@ from typing import Any
 from .._base._checks import choice, flag, integer, texts
 from ._capacity import Capacity, find_capacity
 from ._crowd import Feed, UserStep
-from ._drive import Ended, ProgressCallback, supervise
+from ._drive import ProgressCallback, Supervision
 from ._live import shown
 from ._make import make_result
 from ._options import Arrivals, Stage, check_run
@@ -17,10 +17,9 @@ from ._scalability import Scalability, measure_scalability
 from ._scenario import Order, Request
 from ._targets import McpCall, Target, TargetOptions, WebSocketCall, make_target, split_url
 from ._thresholds import check_thresholds, hopeless
+from ._workers import drive_workers
 
 __all__ = ["LoadTester"]
-
-_INTERVAL = 0.25
 
 
 class LoadTester:
@@ -57,6 +56,10 @@ class LoadTester:
         follow_redirects: to the same scheme, host and port. Others are failures.
         max_body: bytes of a decoded response beyond which it is a failure.
         threads: generator threads for a URL. One drives a web server that fills a core.
+        workers: processes that make each run together, forked from this one when it begins. Users, requests
+            and arrivals are dealt out to them in turn, and their histograms are added slot by slot, so
+            percentiles are those of one generator. Functions and apps use more than one core so; each
+            process has its own copy of them. One that is killed makes the run ``"partial"``.
         seed: of the choice of requests. ``{uuid}`` values depend on it as well when it is given, and
             differ between testers otherwise.
 
@@ -86,12 +89,14 @@ class LoadTester:
         follow_redirects: bool = True,
         max_body: int = 64 << 20,
         threads: int = 1,
+        workers: int = 1,
         seed: int | None = None,
     ) -> None:
         if order is not None:
             choice("order", order, ("weighted", "sequential"))
         self._seed = 0 if seed is None else integer("seed", seed, 0, 2**63 - 1)
         self._threads = integer("threads", threads, 1, 256)
+        self._workers = integer("workers", workers, 1, 256)
         self._think_time = think_time
         self._target: Target = make_target(
             target,
@@ -240,16 +245,14 @@ class LoadTester:
         watched = conditions if flag("abort_on_fail", abort_on_fail) else []
         null_cost = await self._target.null_cost()
         with shown(progress, self._target.name) as callback:
-
-            async def supervisor(run: Any, work: Any, stop: Any, cut_off: Any) -> Ended:
-                watch = (lambda report: hopeless(watched, report)) if watched else None
-                return await supervise(
-                    run, work, stop, cut_off, options,
-                    progress=callback, watch=watch, interval=_INTERVAL, on_start=self._started,
-                )  # fmt: skip
-
+            supervision = Supervision(
+                options,
+                progress=callback,
+                watch=(lambda report: hopeless(watched, report)) if watched else None,
+                on_start=self._started,
+            )
             try:
-                driven = await self._target.drive(options, supervisor)
+                driven = await drive_workers(self._target, options, supervision, self._workers)
             finally:
                 self._stop = None
         self.last_result = make_result(self._target, options, driven, null_cost, conditions, self._threads)

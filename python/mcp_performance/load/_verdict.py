@@ -67,6 +67,7 @@ class Evidence:
     stalls: Sequence[Gap] = ()
     interrupted: bool = False
     aborted: bool = False
+    lost: Sequence[str] = ()
     failures_allowed: bool = False
 
 
@@ -90,6 +91,7 @@ def judge(report: dict[str, Any], evidence: Evidence) -> Judgement:
         found.append(("partial", "the run was interrupted"))
     if evidence.aborted:
         found.append(("partial", "a threshold that could not hold any more ended the run"))
+    found += [("partial", lost) for lost in evidence.lost]
     if not report["successful"]:
         found.append(("failures", _without_success(report)))
     if limit := _limit(report):

@@ -151,6 +151,78 @@ TEST(Recorder, ASecondOfSeveralThreadsIsThatOfAllTogether) {
   EXPECT_EQ(report.response.count(), 110U);
 }
 
+// What one generator thread does in a run of 3 s, some of it as fast as it can.
+void work(Recorder& recorder, int number) {
+  const Duration step = (number + 2) * kMillisecond;
+  for (Instant at = number * kMillisecond; at < 3 * kSecond; at += step) {
+    if (at >= kSecond && at < kSecond + 700 * kMillisecond) continue;  // nothing is answered
+    recorder.roll(at);
+    recorder.started(at);
+    if (at % 7 == 0) {
+      recorder.failure(sample(at, step / 2), "status 500", false);
+    } else {
+      recorder.success(sample(at, step / 2 + at % 1000));
+    }
+  }
+}
+
+TEST(Recorder, ProcessesThatRelayAreWhatThreadsAre) {
+  constexpr int kRecorders = 3;
+  const auto expected = totals(kRecorders);
+  RecorderOptions options{{"a", "b"}, metrics::Histogram::kDefaultHighest, false, true, true};
+  options.apart = true;
+  Totals whole(options, kRecorders);
+  options.relays = true;
+  for (int number = 0; number < kRecorders; ++number) {
+    Recorder here(expected, number, 0, 3 * kSecond);
+    work(here, number);
+    here.finish(3 * kSecond);
+
+    const auto relay = std::make_shared<Totals>(options, 1);
+    Recorder apart(relay, 0, 0, 3 * kSecond);
+    work(apart, number);
+    std::int64_t second = 0;
+    for (const Slice& slice : relay->take().slices) whole.pour(number, second++, slice);
+    EXPECT_EQ(second, 2);  // those that are complete
+    apart.finish(3 * kSecond);
+    for (const Slice& slice : relay->take().slices) whole.pour(number, second++, slice);
+    EXPECT_TRUE(relay->take().slices.empty());
+    const Silence silence = relay->silence();
+    whole.finish(number, relay->report(), silence.quiets, silence.measure_from, silence.closed_at);
+  }
+  const Report one = expected->report();
+  const Report other = whole.report();
+  EXPECT_TRUE(std::ranges::equal(one.response.slots(), other.response.slots()));
+  EXPECT_EQ(one.successful, other.successful);
+  EXPECT_EQ(one.failed, other.failed);
+  EXPECT_EQ(one.errors, other.errors);
+  ASSERT_EQ(one.seconds.size(), other.seconds.size());
+  for (std::size_t i = 0; i < one.seconds.size(); ++i) {
+    EXPECT_EQ(one.seconds[i].successful, other.seconds[i].successful);
+    EXPECT_EQ(one.seconds[i].p99_ns, other.seconds[i].p99_ns);
+  }
+  EXPECT_EQ(one.elapsed_ns, other.elapsed_ns);
+  ASSERT_EQ(one.gaps.size(), other.gaps.size());
+  for (std::size_t i = 0; i < one.gaps.size(); ++i) {
+    EXPECT_EQ(one.gaps[i].start_ns, other.gaps[i].start_ns);
+    EXPECT_EQ(one.gaps[i].length_ns, other.gaps[i].length_ns);
+  }
+}
+
+TEST(Recorder, WhatIsRelayedHasTheErrorsSoFar) {
+  RecorderOptions options{{"a"}, metrics::Histogram::kDefaultHighest, false, true, true};
+  options.relays = true;
+  const auto relay = std::make_shared<Totals>(options, 1);
+  Recorder recorder(relay, 0, 0, kNever);
+  recorder.failure(sample(0, kMillisecond), "status 500", false);
+  EXPECT_TRUE(relay->take().errors.empty());
+  recorder.roll(kSecond);
+  EXPECT_EQ(relay->take().errors.at("status 500"), 1U);
+  recorder.failure(sample(kSecond, kMillisecond), "status 500", false);
+  recorder.finish(kSecond);
+  EXPECT_EQ(relay->take().errors.at("status 500"), 2U);  // nothing counts twice
+}
+
 TEST(Recorder, KindsOfErrorsAreBounded) {
   const auto shared = totals();
   Recorder recorder(shared, 0, 0, kNever);

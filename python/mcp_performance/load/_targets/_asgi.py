@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from ..._core import CallRun, RequestPicker
 from ...errors import ConfigurationError, LoadTestError
-from .._drive import Driven, Supervisor, drive_tasks, has_busy_threads
+from .._drive import Driven, Supervision, drive_tasks, has_busy_threads
 from .._options import RunOptions
 from .._scenario import Plan
 from ._callable import median_cost
@@ -47,9 +47,10 @@ class AsgiTarget(Target):
         )
         self._call = _AsgiCall(app, picker, self._plan)
 
-    async def drive(self, options: RunOptions, supervisor: Supervisor) -> Driven:
+    async def drive(self, options: RunOptions, supervisor: Supervision) -> Driven:
         foreign = await has_busy_threads()
         async with _Lifespan(self._app, options.drain) as lifespan:
+            await supervisor.ready()
             run = CallRun(**options.native(), kinds=self.kinds, first_byte=True, threaded=False)
             driven = await drive_tasks(
                 run, self._call, options, supervisor, with_number=True, foreign=foreign

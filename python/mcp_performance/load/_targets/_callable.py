@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ..._core import CallRun
-from .._drive import Driven, Ended, Supervisor, drive_tasks, drive_threads, has_busy_threads
+from .._drive import Driven, Ended, Supervision, drive_tasks, drive_threads, has_busy_threads
 from .._options import RunOptions
 from ._target import Target, name_of
 
@@ -23,8 +23,9 @@ class AsyncTarget(Target):
         self.kinds = [self.name]
         self._function = function
 
-    async def drive(self, options: RunOptions, supervisor: Supervisor) -> Driven:
+    async def drive(self, options: RunOptions, supervisor: Supervision) -> Driven:
         foreign = await has_busy_threads()
+        await supervisor.ready()
         run = CallRun(**options.native(), kinds=self.kinds, first_byte=False, threaded=False)
         return await drive_tasks(run, self._function, options, supervisor, with_number=False, foreign=foreign)
 
@@ -43,8 +44,9 @@ class SyncTarget(Target):
         self.kinds = [self.name]
         self._function = function
 
-    async def drive(self, options: RunOptions, supervisor: Supervisor) -> Driven:
+    async def drive(self, options: RunOptions, supervisor: Supervision) -> Driven:
         foreign = await has_busy_threads()
+        await supervisor.ready()
         run = CallRun(**options.native(), kinds=self.kinds, first_byte=False, threaded=True)
         return await drive_threads(run, self._function, options, supervisor, foreign=foreign)
 
@@ -53,13 +55,14 @@ class SyncTarget(Target):
             pass
 
         run = CallRun(**_null_options().native(), kinds=["nothing"], first_byte=False, threaded=True)
-        driven = await drive_threads(run, nothing, _null_options(), _plain)
+        driven = await drive_threads(run, nothing, _null_options(), _Unwatched())
         return float(driven.report["response"].percentile(50))
 
 
-async def _plain(run: Any, work: Awaitable[None], stop: Any, cut_off: Any) -> Ended:
-    await work
-    return Ended()
+class _Unwatched(Supervision):
+    async def __call__(self, run: Any, work: Awaitable[None], stop: Any, cut_off: Any) -> Ended:
+        await work
+        return Ended()
 
 
 def _null_options() -> RunOptions:
@@ -75,5 +78,5 @@ async def median_cost(function: Callable[..., Awaitable[Any]], *, with_number: b
     run = CallRun(
         **_null_options().native(), kinds=[str(i) for i in range(kinds)], first_byte=False, threaded=False
     )
-    driven = await drive_tasks(run, function, _null_options(), _plain, with_number=with_number)
+    driven = await drive_tasks(run, function, _null_options(), _Unwatched(), with_number=with_number)
     return float(driven.report["response"].percentile(50))

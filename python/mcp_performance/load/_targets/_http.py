@@ -9,7 +9,7 @@ from ..._base._authorities import authorities
 from ..._base._url import HttpUrl
 from ..._core import HTTP2_BUILT_IN, HttpRun
 from ...errors import ConfigurationError
-from .._drive import Driven, Supervisor, drive_http
+from .._drive import Driven, Supervision, drive_http
 from .._options import RunOptions
 from .._scenario import Plan
 from .._user import User
@@ -41,7 +41,7 @@ class HttpTarget(Target):
         if options.http2 and any(kind.check.events for kind in self._plan.kinds):
             raise ConfigurationError("http2=True: expected False with events=, which HTTP/1.1 brings")
 
-    async def drive(self, options: RunOptions, supervisor: Supervisor) -> Driven:
+    async def drive(self, options: RunOptions, supervisor: Supervision) -> Driven:
         threads = min(self._options.threads, options.users)
         if not self.stateful:
             return await self._drive(options, supervisor, threads, [])
@@ -49,14 +49,15 @@ class HttpTarget(Target):
             raise ConfigurationError(
                 f"batch_size={options.batch_size}: expected 1 with users that have something of their own"
             )
-        async with self._crowd.users(options.users, options.timeout, options.drain) as users:
+        async with self._crowd.users(options) as users:
             return await self._drive(options, supervisor, threads, users)
 
     async def _drive(
-        self, options: RunOptions, supervisor: Supervisor, threads: int, users: Sequence[User]
+        self, options: RunOptions, supervisor: Supervision, threads: int, users: Sequence[User]
     ) -> Driven:
         # Resolving the name and reading certificates may block.
         run = await asyncio.to_thread(self.make_run, options, threads, users=users)
+        await supervisor.ready()
         return await drive_http(run, supervisor)
 
     def _plan_for(self, users: Sequence[User]) -> Plan:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ...cache import cached
 from ...errors import ConfigurationError
 from ...sqlite import SQLitePool
-from .._drive import Driven
+from .._drive import Driven, Supervision
 from .._options import RunOptions
 from .._scenario import Request
 from ._asgi import AsgiTarget
@@ -71,7 +70,7 @@ class SampleTarget(AsgiTarget):
         filled = TargetOptions(headers=options.headers, scenario=_REQUESTS, seed=options.seed)
         super().__init__(self._sample, filled, "built-in sample service")
 
-    async def drive(self, options: RunOptions, supervisor: Callable[[Any, Any, Any, Any], Any]) -> Driven:
+    async def drive(self, options: RunOptions, supervisor: Supervision) -> Driven:
         with tempfile.TemporaryDirectory(prefix="mcp-performance-") as directory:
             path = Path(directory) / "sample.db"
             _create(path)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from ..._base._url import HttpUrl
 from ..._core import CallRun
 from ...errors import ConfigurationError
-from .._drive import Driven, Supervisor, drive_tasks
+from .._drive import Driven, Supervision, drive_tasks
 from .._mcp import mcp_request
 from .._mcp_session import SESSION, VERSION, StdioSession, close_http, open_http
 from .._options import RunOptions
@@ -131,7 +131,7 @@ class SessionTarget(Target):
         self.kinds = [kind]
         self._make = make
 
-    async def drive(self, options: RunOptions, supervisor: Supervisor) -> Driven:
+    async def drive(self, options: RunOptions, supervisor: Supervision) -> Driven:
         if options.batch_size > 1:
             raise ConfigurationError(f"batch_size={options.batch_size}: expected 1 with sessions")
         examples: dict[str, str] = {}
@@ -139,6 +139,7 @@ class SessionTarget(Target):
         users = [SessionUser(self._make(), examples, opened) for _ in range(options.users)]
         try:
             await open_all(users, options.timeout)
+            await supervisor.ready()
             run = CallRun(**options.native(), kinds=self.kinds, first_byte=False, threaded=False)
             driven = await drive_tasks(run, users, options, supervisor, with_number=True)
         finally:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..._base._url import PRODUCT
 from ...errors import LoadTestError
 from .._crowd import Crowd, Feed, UserStep
-from .._drive import Driven
+from .._drive import Driven, Supervision
 from .._options import RunOptions
 from .._scenario import Order, Plan, Request, expand, saved_names
 from .._values import Variables
@@ -98,7 +98,7 @@ class Target:
     stateful = False
     """Whether each user has something of its own, so that it sends one request at a time."""
 
-    async def drive(self, options: RunOptions, supervisor: Callable[[Any, Any, Any, Any], Any]) -> Driven:
+    async def drive(self, options: RunOptions, supervisor: Supervision) -> Driven:
         raise LoadTestError(f"{type(self).__name__} cannot be driven")
 
     async def null_cost(self) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..._core import CallRun
 from ...errors import ConfigurationError
-from .._drive import Driven, Supervisor
+from .._drive import Driven, Supervision
 from .._drive_users import MOST_KINDS, UserFunction, drive_users
 from .._options import RunOptions
 from ._target import Target, TargetOptions, name_of
@@ -26,10 +26,11 @@ class UserTarget(Target):
         self._function = function
         self._crowd = options.crowd(options.url)
 
-    async def drive(self, options: RunOptions, supervisor: Supervisor) -> Driven:
+    async def drive(self, options: RunOptions, supervisor: Supervision) -> Driven:
         if options.batch_size > 1:
             raise ConfigurationError(f"batch_size={options.batch_size}: expected 1 with a function of a user")
-        async with self._crowd.users(options.users, options.timeout, options.drain) as users:
+        async with self._crowd.users(options) as users:
+            await supervisor.ready()
             kinds = [str(number) for number in range(MOST_KINDS)]
             run = CallRun(**options.native(), kinds=kinds, first_byte=True, threaded=False)
             return await drive_users(run, users, self._function, name_of(self._function), options, supervisor)
