@@ -55,7 +55,9 @@ def nanoseconds(name: str, value: Any, *, zero: bool = False) -> int | None:
 
 
 def short(value: float) -> str:
-    """*value*, seconds, with three digits and a unit that fits."""
+    """*value*, seconds, with three digits and a unit that fits; nan as "none"."""
+    if math.isnan(value):
+        return "none"
     for unit, scale in (("s", 1.0), ("ms", 1e3)):
         if value * scale >= 1:
             return f"{value * scale:.3g} {unit}"

@@ -23,6 +23,7 @@ Feed: TypeAlias = Iterable[Mapping[str, Any]] | str | Path | None
 
 # Users that are set up, or torn down, at a time.
 _TOGETHER = 100
+_CANCELLED = 0.2
 _MOST_ROWS = 1_000_000
 
 
@@ -64,6 +65,8 @@ class Crowd:
         self._setup = setup
         self._teardown = teardown
         self._seed = seed
+        self.troubles: list[str] = []
+        """What went wrong after the latest run."""
 
     @property
     def columns(self) -> list[str]:
@@ -80,16 +83,19 @@ class Crowd:
         """The users of a run, set up, and torn down at the end.
 
         Raises:
-            LoadTestError: a set-up failed, or took longer than a request may.
+            LoadTestError: a set-up failed, or took longer than a request may, or than the run would have.
         """
-        limit, drain = options.timeout, options.drain
+        loop = asyncio.get_running_loop()
+        self.troubles = []
+        began = loop.time()
         users = [self._user(i * options.shares + options.share) for i in range(options.users)]
         try:
-            await self._each(self._setup, users, limit)
+            await self._set_up(users, options.before(options.timeout))
+            began = loop.time()
             yield users
         finally:
             try:
-                await self._each(self._teardown, users, drain)
+                await self._tear_down(users, options.afterwards(loop.time() - began))
             finally:
                 for user in users:
                     user.close()
@@ -98,11 +104,11 @@ class Crowd:
         row = self._rows[number % len(self._rows)] if self._rows else {}
         return User(number, self._origins, row, self._seed)
 
-    async def _each(self, step: UserStep | None, users: Sequence[User], limit: float) -> None:
+    async def _set_up(self, users: Sequence[User], limit: float) -> None:
+        step = self._setup
         if step is None:
             return
         places = asyncio.Semaphore(_TOGETHER)
-        name = "setup" if step is self._setup else "teardown"
 
         async def one(user: User) -> None:
             async with places:
@@ -110,11 +116,11 @@ class Crowd:
                     async with asyncio.timeout(limit):
                         await step(user)
                 except TimeoutError as error:
-                    raise LoadTestError(f"{name} of user {user.number}: took over {limit:g} s") from error
+                    raise LoadTestError(f"setup of user {user.number}: took over {limit:.3g} s") from error
                 except LoadTestError as error:
-                    raise type(error)(f"{name} of user {user.number}: {error}") from error
+                    raise type(error)(f"setup of user {user.number}: {error}") from error
                 except Exception as error:
-                    raise LoadTestError(f"{name} of user {user.number}: {error!r}") from error
+                    raise LoadTestError(f"setup of user {user.number}: {error!r}") from error
 
         tasks = [asyncio.ensure_future(one(user)) for user in users]
         try:
@@ -123,6 +129,37 @@ class Crowd:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _tear_down(self, users: Sequence[User], limit: float) -> None:
+        """What goes wrong is told, and takes nothing from the run that has been made."""
+        step = self._teardown
+        if step is None or not users:
+            return
+        places = asyncio.Semaphore(_TOGETHER)
+
+        async def one(user: User) -> None:
+            async with places:
+                await step(user)
+
+        tasks = [asyncio.ensure_future(one(user)) for user in users]
+        try:
+            await asyncio.wait(tasks, timeout=limit)
+        finally:
+            late = [task for task in tasks if not task.done()]
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=_CANCELLED)
+        failed = []
+        for user, task in zip(users, tasks, strict=True):
+            if task in late:
+                failed.append((user, f"took over {limit:.2g} s"))
+            elif not task.cancelled() and (error := task.exception()) is not None:
+                failed.append((user, repr(error)))
+        if failed:
+            user, why = failed[0]
+            many = f"{len(failed):,} of {len(users):,} users"
+            self.troubles.append(f"teardown of {many} failed, such as that of user {user.number}: {why}")
 
     def native(self, users: Sequence[User], names: Sequence[str], *, cookies: bool) -> dict[str, Any]:
         """What *users* know of *names*, for the native engine."""

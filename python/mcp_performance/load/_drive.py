@@ -97,6 +97,7 @@ class Driven:
     cpu: float = 0.0
     foreign: bool = False
     workers: int = 1
+    notes: list[str] = field(default_factory=list)
 
 
 # What stops a run when the interpreter goes down while one is under way. threading waits for its

@@ -8,6 +8,8 @@ from html import escape
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+from ._stats import fields_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -94,7 +96,7 @@ def csv_text(result: LoadTestResult) -> str:
     columns = ("second", "seconds", "successful", "failed", "bytes", "p50", "p95", "p99", "max")
     writer.writerow(columns)
     for second in result.series:
-        writer.writerow([getattr(second, column) for column in columns])
+        writer.writerow(["" if value is None else value for value in map(fields_of(second).get, columns)])
     return out.getvalue()
 
 

@@ -7,6 +7,8 @@ slots, so that merging files loses nothing: a percentile of the merged run is th
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,10 @@ __all__ = ["load_result", "save_result"]
 
 FORMAT = "mcp-performance/load-test"
 VERSION = 2
+_TIMES = (
+    *("avg_response_time", "p50", "p95", "p99", "p999", "max"),
+    *("service_avg", "service_p50", "service_p95", "service_p99"),
+)
 
 
 def _histogram_to_plain(histogram: LoadHistogram) -> dict[str, Any]:
@@ -87,8 +93,14 @@ def _from_document(kind: type[LoadTestResult], document: dict[str, Any]) -> Load
     histograms = {name: _histogram_from_plain(value) for name, value in document["histograms"].items()}
     plain["notes"] = tuple(plain["notes"])
     plain["stalls"] = [(second, length) for second, length in plain["stalls"]]
-    plain["corrected"] = Percentiles(**plain["corrected"])
-    plain["series"] = tuple(SecondStats(**second) for second in plain["series"])
-    plain["requests"] = {name: RequestStats(**stats) for name, stats in plain["requests"].items()}
+    plain.update({name: math.nan for name in _TIMES if plain[name] is None})
+    plain["corrected"] = _numbers(Percentiles, plain["corrected"])
+    plain["series"] = tuple(_numbers(SecondStats, second) for second in plain["series"])
+    plain["requests"] = {name: _numbers(RequestStats, stats) for name, stats in plain["requests"].items()}
     plain["bottleneck"] = None  # it was about a process that is gone
     return kind(**plain, histogram=histograms["response"], service_histogram=histograms["service"])
+
+
+def _numbers(kind: Callable[..., Any], fields: Mapping[str, Any]) -> Any:
+    """A *kind* of *fields*, in which None stands for what is no number."""
+    return kind(**{name: math.nan if value is None else value for name, value in fields.items()})

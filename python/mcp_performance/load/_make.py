@@ -7,17 +7,18 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .._core import LoadHistogram
 from ._bottleneck import find_bottleneck
 from ._drive import Driven
 from ._options import RunOptions
 from ._result import LoadTestResult
 from ._stalls import Gap, corrected_percentiles, find_stalls
-from ._stats import RequestStats, SecondStats
+from ._stats import RequestStats, SecondStats, response_times
 from ._targets import Target
 from ._thresholds import Threshold
 from ._verdict import Evidence, judge
 
-__all__ = ["make_result"]
+__all__ = ["make_result", "times_of"]
 
 _EXAMPLE_CHARACTERS = 200
 
@@ -75,7 +76,7 @@ def make_result(
         valid=judgement.valid,
         verdict=judgement.verdict,
         reason=judgement.reason,
-        notes=judgement.notes,
+        notes=(*judgement.notes, *driven.notes),
         failures_allowed=evidence.failures_allowed,
         thresholds={condition.expression: condition.holds(figures) for condition in conditions},
     )
@@ -118,16 +119,7 @@ def _times(report: dict[str, Any], options: RunOptions, stalls: Sequence[Gap]) -
     service = report["service"] if options.open_model else response
     first_byte = report["first_byte"]
     return {
-        "avg_response_time": response.mean,
-        "p50": response.percentile(50),
-        "p95": response.percentile(95),
-        "p99": response.percentile(99),
-        "p999": response.percentile(99.9),
-        "max": response.max,
-        "service_avg": service.mean,
-        "service_p50": service.percentile(50),
-        "service_p95": service.percentile(95),
-        "service_p99": service.percentile(99),
+        **times_of(response, service),
         "first_byte_p50": first_byte.percentile(50) if first_byte.count else None,
         "first_byte_p99": first_byte.percentile(99) if first_byte.count else None,
         "connect_avg": report["connect"].mean if report["connect"].count else None,
@@ -137,6 +129,16 @@ def _times(report: dict[str, Any], options: RunOptions, stalls: Sequence[Gap]) -
         "corrected": corrected_percentiles(response, () if options.open_model else stalls, report["elapsed"]),
         "histogram": response,
         "service_histogram": service,
+    }
+
+
+def times_of(response: LoadHistogram, service: LoadHistogram) -> dict[str, float]:
+    """The times of a run by the names that its result has for them."""
+    of_service = response_times(service)
+    return {
+        **response_times(response),
+        "service_avg": of_service["avg_response_time"],
+        **{f"service_{name}": of_service[name] for name in ("p50", "p95", "p99")},
     }
 
 
@@ -167,9 +169,14 @@ def _series(report: dict[str, Any], options: RunOptions) -> tuple[SecondStats, .
         end = float(len(points))  # the run went on into a second in which nothing ended
     return tuple(
         SecondStats(
-            second, good, bad, size, p50, p95, p99, longest, seconds=max(1e-9, min(1.0, end - second))
+            second,
+            good,
+            bad,
+            size,
+            *(times if times[-1] > 0 else (math.nan,) * 4),
+            seconds=max(1e-9, min(1.0, end - second)),
         )
-        for second, (good, bad, size, p50, p95, p99, longest) in enumerate(points)
+        for second, (good, bad, size, *times) in enumerate(points)
     )
 
 
@@ -182,18 +189,15 @@ def _by_name(kinds: Sequence[tuple[str, int, int, int, Any]]) -> dict[str, Reque
             merged[name] = (before[0] + successful, before[1] + failed, before[2] + size, histogram)
         else:
             merged[name] = (successful, failed, size, histogram)
-    return {
-        name: RequestStats(
+    found = {}
+    for name, (successful, failed, size, histogram) in merged.items():
+        times = response_times(histogram)
+        found[name] = RequestStats(
             name,
             successful,
             failed,
             size,
-            h.mean,
-            h.percentile(50),
-            h.percentile(95),
-            h.percentile(99),
-            h.max,
-            h.percentile(99.9),
+            times["avg_response_time"],
+            *(times[of] for of in ("p50", "p95", "p99", "max", "p999")),
         )
-        for name, (successful, failed, size, h) in merged.items()
-    }
+    return found

@@ -23,7 +23,6 @@ SESSION, VERSION = "mcp_session_id", "mcp_protocol_version"
 _ASKED_VERSION = "2025-06-18"
 _ACCEPT = {"Accept": "application/json, text/event-stream"}
 _MOST_LINE = 64 << 20
-_PATIENCE = 2.0
 
 
 def _call(number: int, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,7 +169,7 @@ class StdioSession:
             raise Closed("the server has ended")
         return line
 
-    async def close(self) -> None:
+    async def close(self, patience: float) -> None:
         process, self._process = self._process, None
         if process is None:
             return
@@ -181,7 +180,7 @@ class StdioSession:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, number)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_PATIENCE):
+                async with asyncio.timeout(patience):
                     await process.wait()
                     return
 

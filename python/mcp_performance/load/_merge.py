@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .._core import LoadHistogram
 from ..errors import ConfigurationError
+from ._make import times_of
 from ._result import LoadTestResult
-from ._stats import Percentiles, RequestStats, SecondStats
+from ._stats import Percentiles, RequestStats, SecondStats, highest
 
 __all__ = ["merge_results"]
 
 _ADD_UP = ("total_requests", "successful", "failed", "waited_for_user", "not_sent", "abandoned")
 _ADD_UP_TOO = ("reconnects", "warmup_requests", "bytes_received", "bytes_sent", "concurrent_users", "workers")
+
+_TIMES = ("p50", "p95", "p99", "max")
 
 
 def merge_results(results: Sequence[LoadTestResult | str | Path]) -> LoadTestResult:
@@ -52,7 +56,7 @@ def merge_results(results: Sequence[LoadTestResult | str | Path]) -> LoadTestRes
         target=" + ".join(dict.fromkeys(run.target for run in runs)),
         requests_per_second=sum(run.requests_per_second for run in runs),
         success_rate=sums["successful"] / sums["total_requests"] if sums["total_requests"] else 0.0,
-        **_times(response, service),
+        **times_of(response, service),
         first_byte_p50=_highest(run.first_byte_p50 for run in runs),
         first_byte_p99=_highest(run.first_byte_p99 for run in runs),
         connect_avg=_highest(run.connect_avg for run in runs),
@@ -85,27 +89,12 @@ def _merge_corrected(runs: Sequence[LoadTestResult], response: LoadHistogram) ->
     if not any(run.stalls for run in runs):
         return Percentiles.of(response)
     return Percentiles(
-        *(max(run.corrected[name] for run in runs) for name in Percentiles.__dataclass_fields__)
+        *(highest(run.corrected[name] for run in runs) for name in Percentiles.__dataclass_fields__)
     )
 
 
 def _highest(values: Any) -> float | None:
     return max((value for value in values if value is not None), default=None)
-
-
-def _times(response: LoadHistogram, service: LoadHistogram) -> dict[str, Any]:
-    return {
-        "avg_response_time": response.mean,
-        "p50": response.percentile(50),
-        "p95": response.percentile(95),
-        "p99": response.percentile(99),
-        "p999": response.percentile(99.9),
-        "max": response.max,
-        "service_avg": service.mean,
-        "service_p50": service.percentile(50),
-        "service_p95": service.percentile(95),
-        "service_p99": service.percentile(99),
-    }
 
 
 def _merge_series(runs: Sequence[LoadTestResult]) -> tuple[SecondStats, ...]:
@@ -118,10 +107,7 @@ def _merge_series(runs: Sequence[LoadTestResult]) -> tuple[SecondStats, ...]:
                 successful=sum(part.successful for part in parts),
                 failed=sum(part.failed for part in parts),
                 bytes=sum(part.bytes for part in parts),
-                p50=max(part.p50 for part in parts),
-                p95=max(part.p95 for part in parts),
-                p99=max(part.p99 for part in parts),
-                max=max(part.max for part in parts),
+                **{name: highest(getattr(part, name) for part in parts) for name in _TIMES},
                 seconds=max(part.seconds for part in parts),
             )
         )
@@ -133,17 +119,15 @@ def _merge_requests(runs: Sequence[LoadTestResult]) -> dict[str, RequestStats]:
     for name in dict.fromkeys(name for run in runs for name in run.requests):
         parts = [run.requests[name] for run in runs if name in run.requests]
         successful = sum(part.successful for part in parts)
-        average = sum(part.avg * part.successful for part in parts) / successful if successful else 0.0
+        average = math.nan
+        if successful:
+            average = sum(part.avg * part.successful for part in parts if part.successful) / successful
         merged[name] = RequestStats(
             name,
             successful,
             sum(part.failed for part in parts),
             sum(part.bytes for part in parts),
             average,
-            max(part.p50 for part in parts),
-            max(part.p95 for part in parts),
-            max(part.p99 for part in parts),
-            max(part.max for part in parts),
-            max(part.p999 for part in parts),
+            *(highest(getattr(part, name) for part in parts) for name in (*_TIMES, "p999")),
         )
     return merged

@@ -15,6 +15,9 @@ Arrivals: TypeAlias = Literal["uniform", "poisson"]
 
 __all__ = ["MAX_RATE", "MAX_USERS", "RunOptions", "Stage", "check_run"]
 
+_LONGEST_SETUP, _SHORTEST_SETUP = 60.0, 2.0
+_LAST_WORDS = 0.3
+
 MAX_RATE = 1_000_000.0
 """Highest arrival rate that a run accepts, requests a second."""
 MAX_USERS = 100_000
@@ -79,6 +82,24 @@ class RunOptions:
         of_stages = None if self.stages is None else sum(piece for piece, _ in self.stages)
         ends = [end for end in (self.duration, of_stages) if end is not None]
         return min(ends) if ends else None
+
+    def before(self, usual: float) -> float:
+        """Seconds that what comes before the run may take, *usual* at most: where users, sessions or apps are
+        never ready, the run has failed by the time at which it would have ended.
+        """
+        if self.planned is None:
+            return min(usual, _LONGEST_SETUP)
+        return min(usual, max(_SHORTEST_SETUP, self.warmup + self.planned + self.drain))
+
+    def afterwards(self, elapsed: float) -> float:
+        """Seconds that what comes after the run may take when *elapsed* have passed since its begin.
+
+        They are what is left of its time and of the drain time.
+        """
+        if self.planned is None:
+            return max(_LAST_WORDS, self.drain)
+        left = self.warmup + self.planned + self.drain - elapsed
+        return max(_LAST_WORDS, min(left, self.drain))
 
     def native(self) -> dict[str, Any]:
         """The keywords that both native runs take."""

@@ -19,7 +19,7 @@ from ._compare import Comparison, compare
 from ._export import csv_text, html_fragment, html_page, junit_text
 from ._file import load_result, save_result
 from ._plot import plot_result
-from ._stats import Percentiles, RequestStats, SecondStats
+from ._stats import Percentiles, RequestStats, SecondStats, fields_of
 from ._verdict import Verdict, nothing_answered
 
 __all__ = ["LoadTestResult"]
@@ -30,7 +30,8 @@ class LoadTestResult:
     """The figures of one run. Times are seconds, ratios 0..1.
 
     Response times are those of requests that were answered, and of timeouts at the timeout; other
-    failures are counted in :attr:`errors` and have no part in them. With an arrival rate they count
+    failures are counted in :attr:`errors` and have no part in them. Where there are none they are nan
+    (null in JSON), for which no threshold holds. With an arrival rate they count
     from the moment a request was due (:attr:`model` is ``"open"``), so a target that stalls shows in
     them, and :attr:`service_p50` and its kin hold the time from the actual start. Without a rate
     (``"closed"``) both are the same: the time under :attr:`concurrent_users` users.
@@ -156,21 +157,18 @@ class LoadTestResult:
         return self.histogram.corrected(interval)
 
     def to_dict(self) -> dict[str, Any]:
-        """Every figure as plain values; histograms as ``[low, high, count]`` slots."""
-        plain = {
-            name: getattr(self, name)
-            for name in self.__dataclass_fields__
-            if name
-            not in {"histogram", "service_histogram", "exceptions", "requests", "series", "bottleneck"}
-        }
+        """Every figure as plain values, None for times that there are none of; histograms as slots
+        ``[low, high, count]``."""
+        apart = {"histogram", "service_histogram", "exceptions", "requests", "series", "bottleneck"}
+        plain = {name: value for name, value in fields_of(self).items() if name not in apart}
         plain["errors"] = dict(self.errors)
         plain["examples"] = dict(self.examples)
         plain["stalls"] = [list(stall) for stall in self.stalls]
-        plain["corrected"] = dict(self.corrected)
+        plain["corrected"] = fields_of(self.corrected)
         plain["thresholds"] = dict(self.thresholds)
         plain["notes"] = list(self.notes)
-        plain["requests"] = {name: _fields(stats) for name, stats in self.requests.items()}
-        plain["series"] = [_fields(point) for point in self.series]
+        plain["requests"] = {name: fields_of(stats) for name, stats in self.requests.items()}
+        plain["series"] = [fields_of(point) for point in self.series]
         plain["bottleneck"] = None if self.bottleneck is None else self.bottleneck.to_dict()
         plain["histogram"] = [list(slot) for slot in self.histogram.slots()]
         return plain
@@ -298,7 +296,3 @@ def _written(text: str, path: str | Path | None) -> str:
     if path is not None:
         Path(path).write_text(text, encoding="utf-8")
     return text
-
-
-def _fields(item: Any) -> dict[str, Any]:
-    return {name: getattr(item, name) for name in item.__dataclass_fields__}

@@ -16,6 +16,8 @@ Outcome: TypeAlias = tuple[str | None, int, int, float]
 
 _TOGETHER = 50
 _BACKOFF = 0.005
+# For each step of an end: a farewell, a request to end, an end.
+_PATIENCE, _STEPS = 2.0, 3
 
 
 class Closed(LoadTestError):
@@ -30,7 +32,9 @@ class Session(Protocol):
         """Why the call failed, if it did; what its answer looked like, if it failed; its bytes."""
         ...
 
-    async def close(self) -> None: ...
+    async def close(self, patience: float) -> None:
+        """End it, and give up on a polite end after *patience* seconds."""
+        ...
 
 
 class SessionUser:
@@ -48,9 +52,9 @@ class SessionUser:
         self._opened.append(time.monotonic() - began)
         self._is_open = True
 
-    async def close(self) -> None:
+    async def close(self, patience: float = _PATIENCE) -> None:
         self._is_open = False
-        await self._session.close()
+        await self._session.close(patience)
 
     async def __call__(self, number: int) -> Outcome:
         whole = False
@@ -91,7 +95,7 @@ async def open_all(users: Sequence[SessionUser], limit: float) -> None:
     try:
         await asyncio.gather(*tasks)
     except TimeoutError:
-        raise LoadTestError(f"a session took over {limit:g} s to open") from None
+        raise LoadTestError(f"a session took over {limit:.3g} s to open") from None
     except OSError as error:
         raise LoadTestError(f"a session could not be opened: {error}") from error
     finally:
@@ -100,6 +104,7 @@ async def open_all(users: Sequence[SessionUser], limit: float) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def close_all(users: Sequence[SessionUser]) -> None:
-    """Close every session, whatever becomes of it."""
-    await asyncio.gather(*(user.close() for user in users), return_exceptions=True)
+async def close_all(users: Sequence[SessionUser], limit: float) -> None:
+    """Close every session within *limit* seconds or so, whatever becomes of it."""
+    patience = min(_PATIENCE, limit / _STEPS)
+    await asyncio.gather(*(user.close(patience) for user in users), return_exceptions=True)

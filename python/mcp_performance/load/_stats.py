@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .._core import LoadHistogram
 
-__all__ = ["Percentiles", "RequestStats", "SecondStats"]
+__all__ = ["Percentiles", "RequestStats", "SecondStats", "fields_of", "highest", "plain", "response_times"]
+
+
+def response_times(histogram: LoadHistogram) -> dict[str, float]:
+    """The figures of a run that are times; nan, for which no comparison holds, where nothing was answered."""
+    if not histogram.count:
+        return dict.fromkeys(("avg_response_time", "p50", "p95", "p99", "p999", "max"), math.nan)
+    return {"avg_response_time": histogram.mean, **Percentiles.of(histogram)}
+
+
+def highest(values: Iterable[float]) -> float:
+    """The highest of *values* that are numbers, nan where none is."""
+    return max((value for value in values if not math.isnan(value)), default=math.nan)
+
+
+def fields_of(item: Any) -> dict[str, Any]:
+    """The fields of a dataclass as plain values, for JSON: what is no number is None."""
+    return {name: plain(getattr(item, name)) for name in item.__dataclass_fields__}
+
+
+def plain(value: Any) -> Any:
+    """*value*, and None for nan."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 @dataclass(frozen=True, slots=True)
 class Percentiles(Mapping[str, float]):
-    """Percentiles of response times, seconds, by attribute and by name."""
+    """Percentiles of response times, seconds, by attribute and by name; nan where there are no times."""
 
     p50: float
     p95: float
@@ -24,6 +47,8 @@ class Percentiles(Mapping[str, float]):
 
     @classmethod
     def of(cls, histogram: LoadHistogram) -> Percentiles:
+        if not histogram.count:
+            return cls(math.nan, math.nan, math.nan, math.nan, math.nan)
         return cls(
             histogram.percentile(50),
             histogram.percentile(95),
@@ -47,7 +72,7 @@ class Percentiles(Mapping[str, float]):
 
 @dataclass(frozen=True, slots=True)
 class SecondStats:
-    """One second of a run; times in seconds.
+    """One second of a run; times in seconds, nan where nothing was answered.
 
     ``seconds`` is how long it was: less than 1 for the last one of a run that ended within it. The
     last second of a run of planned length has what ended after it, too.
@@ -70,7 +95,7 @@ class SecondStats:
 
 @dataclass(frozen=True, slots=True)
 class RequestStats:
-    """The figures of one kind of request of a scenario; times in seconds.
+    """The figures of one kind of request of a scenario; times in seconds, nan where none was answered.
 
     ``bytes`` is what was received for them, by failed ones and by redirects that were followed too.
     """

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Collection, Sequence
@@ -76,7 +77,10 @@ class Threshold:
     window: tuple[float, float] | None = None
 
     def holds(self, result: Any) -> bool:
-        """Whether the finished *result* meets it. What had no request meets nothing but ``failed``."""
+        """Whether the finished *result* meets it.
+
+        What had no request meets nothing but ``failed``, and what had no answer has no time to meet.
+        """
         value = self._value(result)
         return value is not None and self.compare(value, self.limit)
 
@@ -123,7 +127,14 @@ def _of_window(field: str, part: Sequence[Any]) -> float | None:
         return None
     if field in _RATIOS:
         return float((failed if field == "error_rate" else successful) / (successful + failed))
-    return max(float(getattr(point, field)) for point in part)
+    # Of a second in which nothing was answered there is no time, and none to be met.
+    return max(
+        (float(getattr(point, field)) for point in part if point.successful + point.failed), key=_order
+    )
+
+
+def _order(value: float) -> float:
+    return math.inf if math.isnan(value) else value
 
 
 def check_thresholds(expressions: Sequence[str], kinds: Collection[str] | None = None) -> list[Threshold]:
@@ -208,6 +219,8 @@ def hopeless(conditions: Sequence[Threshold], report: dict[str, Any]) -> bool:
     for condition in conditions:
         if condition.kind is not None or condition.window is not None:
             continue
+        if condition.field in _TIMES.values() and not response.count:
+            return True  # nothing has been answered
         if condition.field in _PERCENTS:
             value = response.percentile(_PERCENTS[condition.field])
         elif condition.field == "max":

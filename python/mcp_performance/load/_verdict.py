@@ -297,7 +297,7 @@ def _notes(report: dict[str, Any], evidence: Evidence) -> list[str]:
     response = report["response"]
     count = response.count
     short_of = [f"{name} (needs {needed:,})" for name, needed in _SAMPLES if 0 < count < needed]
-    if short_of:
+    if short_of and report["successful"]:
         notes.append(f"{count:,} samples are too few for {', '.join(short_of)}")
     alone = 0 if evidence.stalls or not count else stood_still(response)
     if alone:

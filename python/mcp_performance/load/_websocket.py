@@ -20,7 +20,6 @@ __all__ = ["WebSocket"]
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 _MOST_HEAD = 64 << 10
-_CLOSING = 0.2
 
 
 class WebSocket:
@@ -176,14 +175,14 @@ class WebSocket:
         except asyncio.IncompleteReadError:
             raise Closed("connection closed") from None
 
-    async def close(self) -> None:
+    async def close(self, patience: float) -> None:
         writer, self._writer, self._reader = self._writer, None, None
         if writer is None:
             return
         with contextlib.suppress(OSError, asyncio.TimeoutError):
             writer.write(bytes((0x80 | _CLOSE, 0x82)) + b"\0\0\0\0" + (1000).to_bytes(2, "big"))
             writer.close()
-            async with asyncio.timeout(_CLOSING):
+            async with asyncio.timeout(patience):
                 await writer.wait_closed()
         writer.transport.abort()
 

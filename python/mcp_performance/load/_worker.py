@@ -46,6 +46,7 @@ class Finished:
     late_total: float
     cpu: float
     foreign: bool
+    notes: list[str]
     examples: dict[str, str] = field(default_factory=dict)
 
 
@@ -157,6 +158,7 @@ def _finished(driven: Driven, run: Any) -> Finished:
         late_total=driven.late_total,
         cpu=driven.cpu,
         foreign=driven.foreign,
+        notes=driven.notes,
         examples={
             kind: (str(error) or repr(error))[:_EXAMPLE_CHARACTERS]
             for kind, error in driven.exceptions.items()

@@ -241,6 +241,7 @@ class _Crew:
             max((one.cpu for one in done), default=0.0),
             any(one.foreign for one in done),
             self._count,
+            [note for one in done for note in one.notes],
         )
 
 

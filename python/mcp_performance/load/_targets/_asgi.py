@@ -49,14 +49,15 @@ class AsgiTarget(Target):
 
     async def drive(self, options: RunOptions, supervisor: Supervision) -> Driven:
         foreign = await has_busy_threads()
-        async with _Lifespan(self._app, options.drain) as lifespan:
+        loop = asyncio.get_running_loop()
+        async with _Lifespan(self._app, options.before(_STARTUP)) as lifespan:
             await supervisor.ready()
+            began = loop.time()
             run = CallRun(**options.native(), kinds=self.kinds, first_byte=True, threaded=False)
             driven = await drive_tasks(
                 run, self._call, options, supervisor, with_number=True, foreign=foreign
             )
-            if driven.ended.cut_off:
-                lifespan.seconds = _AFTER_CUT
+            lifespan.patience = options.afterwards(loop.time() - began)
         driven.exceptions.update(self._call.exceptions)
         driven.report["examples"].update(self._call.examples)
         return driven
@@ -72,8 +73,8 @@ class AsgiTarget(Target):
 
 # Of the body of a failed answer, as its example.
 _EXAMPLE_BYTES = 200
-# Seconds that an app may take to start; to shut down after a run that took the drain time; to be cancelled.
-_STARTUP, _AFTER_CUT, _CANCELLED = 60.0, 0.2, 0.2
+# Seconds that an app may take to start, at most; and to be cancelled.
+_STARTUP, _CANCELLED = 60.0, 0.2
 _NULL_START: Message = {"type": "http.response.start", "status": 200, "headers": []}
 _NULL_BODY: Message = {"type": "http.response.body", "body": b""}
 
@@ -81,9 +82,9 @@ _NULL_BODY: Message = {"type": "http.response.body", "body": b""}
 class _Lifespan:
     """The app's startup and shutdown around a run, for apps that take part in the protocol."""
 
-    def __init__(self, app: AsgiApp, seconds: float) -> None:
+    def __init__(self, app: AsgiApp, patience: float) -> None:
         self._app = app
-        self.seconds = seconds  # that it may take to shut down
+        self.patience = patience  # seconds that it may take to start, and then to shut down
         self._to_app: asyncio.Queue[Message] = asyncio.Queue()
         self._from_app: asyncio.Queue[Message] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
@@ -110,13 +111,13 @@ class _Lifespan:
             return answer.result()
         answer.cancel()
         if not done:
-            raise TimeoutError(f"lifespan.{kind} took longer than {seconds:g} s")
+            raise TimeoutError(f"lifespan.{kind} took longer than {seconds:.3g} s")
         return None
 
     async def __aenter__(self) -> _Lifespan:
         self._task = asyncio.create_task(self._run())
         try:
-            answer = await self._exchange("startup", _STARTUP)
+            answer = await self._exchange("startup", self.patience)
         except TimeoutError as error:
             await self._end()
             raise LoadTestError(f"the app's startup failed: {error}") from None
@@ -132,7 +133,7 @@ class _Lifespan:
     async def __aexit__(self, *_: object) -> None:
         if self._supported:
             with contextlib.suppress(TimeoutError):
-                await self._exchange("shutdown", self.seconds)
+                await self._exchange("shutdown", self.patience)
         await self._end()
 
     async def _end(self) -> None:

@@ -50,7 +50,9 @@ class HttpTarget(Target):
                 f"batch_size={options.batch_size}: expected 1 with users that have something of their own"
             )
         async with self._crowd.users(options) as users:
-            return await self._drive(options, supervisor, threads, users)
+            driven = await self._drive(options, supervisor, threads, users)
+        driven.notes += self._crowd.troubles
+        return driven
 
     async def _drive(
         self, options: RunOptions, supervisor: Supervision, threads: int, users: Sequence[User]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -137,13 +138,16 @@ class SessionTarget(Target):
         examples: dict[str, str] = {}
         opened: list[float] = []
         users = [SessionUser(self._make(), examples, opened) for _ in range(options.users)]
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
-            await open_all(users, options.timeout)
+            await open_all(users, options.before(options.timeout))
             await supervisor.ready()
+            began = loop.time()
             run = CallRun(**options.native(), kinds=self.kinds, first_byte=False, threaded=False)
             driven = await drive_tasks(run, users, options, supervisor, with_number=True)
         finally:
-            await close_all(users)
+            await close_all(users, options.afterwards(loop.time() - began))
         for took in opened:
             driven.report["connect"].record(took)
         driven.report["examples"].update(examples)

@@ -33,4 +33,7 @@ class UserTarget(Target):
             await supervisor.ready()
             kinds = [str(number) for number in range(MOST_KINDS)]
             run = CallRun(**options.native(), kinds=kinds, first_byte=True, threaded=False)
-            return await drive_users(run, users, self._function, name_of(self._function), options, supervisor)
+            name = name_of(self._function)
+            driven = await drive_users(run, users, self._function, name, options, supervisor)
+        driven.notes += self._crowd.troubles
+        return driven
