@@ -220,6 +220,8 @@ def _ended_by_sigterm(tester: LoadTester, terminated: list[int]) -> Iterator[Non
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a script's background jobs are started
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import LoadTestError
+from ..errors import HttpError, LoadTestError
 from ._sessions import Closed
 from ._user import User
 from ._wire import UserReply
@@ -23,6 +23,7 @@ SESSION, VERSION = "mcp_session_id", "mcp_protocol_version"
 _ASKED_VERSION = "2025-06-18"
 _ACCEPT = {"Accept": "application/json, text/event-stream"}
 _MOST_LINE = 64 << 20
+_LISTING = 2.0
 
 
 def _call(number: int, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,6 +37,14 @@ def _initialize(number: int) -> dict[str, Any]:
         "initialize",
         {"protocolVersion": _ASKED_VERSION, "capabilities": {}, "clientInfo": client},
     )
+
+
+def _list_tools(number: int) -> dict[str, Any]:
+    """What clients ask before they call: servers load then what they need for a call.
+
+    No call depends on the answer, and some servers give none.
+    """
+    return _call(number, "tools/list", {})
 
 
 _INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
@@ -86,6 +95,9 @@ async def open_http(user: User, path: str) -> None:
     reply = await user.post(path, json=_INITIALIZED, headers=_headers(user))
     if not reply.ok:
         raise LoadTestError(f"notifications/initialized: {reply.failure}: {reply.text[:200]}")
+    with contextlib.suppress(TimeoutError, HttpError):
+        async with asyncio.timeout(_LISTING):
+            await user.post(path, json=_list_tools(1), headers=_headers(user))
 
 
 async def close_http(user: User, path: str) -> None:
@@ -121,6 +133,9 @@ class StdioSession:
         message, _ = await self._exchange(_initialize)
         _answer([message], "initialize")
         await self._send(_INITIALIZED)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LISTING):
+                await self._exchange(_list_tools)
 
     async def call(self) -> tuple[str | None, str, int]:
         message, size = await self._exchange(lambda number: _call(number, "tools/call", self._params))

@@ -245,11 +245,19 @@ class LoadTester:
         watched = conditions if flag("abort_on_fail", abort_on_fail) else []
         null_cost = await self._target.null_cost()
         with shown(progress, self._target.name) as callback:
+            asked: list[bool] = []  # to stop, before there was anything to be stopped
+
+            def started(stop: Callable[[], None]) -> None:
+                self._stop = stop
+                if asked:
+                    stop()
+
+            self._stop = lambda: asked.append(True)
             supervision = Supervision(
                 options,
                 progress=callback,
                 watch=(lambda report: hopeless(watched, report)) if watched else None,
-                on_start=self._started,
+                on_start=started,
             )
             try:
                 driven = await drive_workers(self._target, options, supervision, self._workers)
@@ -257,9 +265,6 @@ class LoadTester:
                 self._stop = None
         self.last_result = make_result(self._target, options, driven, null_cost, conditions, self._threads)
         return self.last_result
-
-    def _started(self, stop: Callable[[], None]) -> None:
-        self._stop = stop
 
     def stop(self) -> None:
         """End the run under way, from any thread: it returns its results so far, as with Ctrl-C."""

@@ -242,10 +242,27 @@ def test_json_alone_goes_to_standard_output(service: Service, capsys: pytest.Cap
     assert json.loads(capsys.readouterr().out)["successful"] == 10
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_prints_the_results_so_far(service: Service, number: signal.Signals, code: int) -> None:
-    command = [sys.executable, "-m", "mcp_performance", "load", service.url, "--duration", "10m", "--json"]
-    run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+@pytest.mark.parametrize(
+    ("number", "code", "workers", "ignored"),
+    [
+        (signal.SIGINT, 130, 1, False),
+        (signal.SIGINT, 130, 1, True),
+        (signal.SIGINT, 130, 2, False),
+        (signal.SIGTERM, 143, 1, False),
+        (signal.SIGTERM, 143, 2, False),
+    ],
+)
+def test_a_signal_prints_the_results_so_far(
+    service: Service, number: signal.Signals, code: int, workers: int, ignored: bool
+) -> None:
+    """Also where a shell has started it in the background, and SIGINT with that to be ignored."""
+    load = [sys.executable, "-m", "mcp_performance", "load", service.url, "--duration", "10m", "--json"]
+    command = [*load, "--workers", str(workers)]
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
+    try:
+        run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
     try:
         assert service.reached.wait(60)
         os.kill(run.pid, number)

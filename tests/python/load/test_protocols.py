@@ -15,6 +15,7 @@ import websockets
 from load_servers import Received, free_port, read_request, responding, response, serve
 from mcp_performance import ConfigurationError, LoadTester, Request, TargetRefused
 from mcp_performance.errors import LoadTestError
+from mcp_performance.load import _mcp_session
 
 # MCP over streamable HTTP
 
@@ -50,6 +51,8 @@ class McpServer:
         if message["method"] == "notifications/initialized":
             self.state[session] = "open"
             return response(b"", "202 Accepted")
+        if message["method"] == "tools/list" and self.state[session] == "open":
+            return self.answer({"error": {"code": -32601, "message": "Method not found"}}, message)
         if message["method"] != "tools/call" or self.state[session] != "open":
             self.wrong.append(request.head.decode())
         self.calls[session] += 1
@@ -128,6 +131,8 @@ for line in sys.stdin:
         say(id=number, result={"protocolVersion": "2025-06-18", "capabilities": {}})
     elif method == "notifications/initialized":
         ready = True
+    elif method == "tools/list" and ready:
+        say(id=number, result={"tools": []})
     elif method == "tools/call" and ready:
         calls += 1
         name = message["params"]["name"]
@@ -174,6 +179,54 @@ async def test_a_server_that_hangs_is_a_timeout_and_is_ended(tmp_path: Path) -> 
     command = f"stdio:{sys.executable} {tmp_path}/server.py"
     run = await LoadTester.mcp(command, "hangs").run_load_test(None, 2, duration=0.5, drain=0.2)
     assert run.errors == {"no answer by the end of the run": 2}
+
+
+async def test_a_server_that_lists_no_tools_is_called_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_mcp_session, "_LISTING", 0.1)
+    (tmp_path / "server.py").write_text(STDIO.replace("tools/list", "none"))
+    command = [sys.executable, str(tmp_path / "server.py")]
+    run = await LoadTester.mcp(command, "works").run_load_test(12, 1, timeout=60)
+    assert run.successful == 12
+
+
+FASTMCP = """
+import asyncio, socket, sys
+import fastmcp, uvicorn
+server = fastmcp.FastMCP("tests")
+@server.tool
+def add(a: int, b: int) -> int:
+    return a + b
+@server.tool
+def fail() -> int:
+    raise ValueError("no")
+listener = socket.socket()
+listener.bind(("127.0.0.1", 0))
+listener.listen()
+print(listener.getsockname()[1], flush=True)
+config = uvicorn.Config(server.http_app(), log_level="critical")
+asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
+"""
+
+
+async def test_tools_of_a_real_server_are_called(tmp_path: Path) -> None:
+    (tmp_path / "server.py").write_text(FASTMCP)
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, str(tmp_path / "server.py"), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert server.stdout is not None
+        url = f"http://127.0.0.1:{int(await server.stdout.readline())}/mcp"
+        good = await LoadTester.mcp(url, "add", {"a": 1, "b": 2}).run_load_test(40, 2, timeout=60)
+        bad = await LoadTester.mcp(url, "fail").run_load_test(20, 2, timeout=60)
+        wrong = await LoadTester.mcp(url, "add", {"a": "x"}, workers=2).run_load_test(20, 2, timeout=60)
+    finally:
+        server.kill()
+        await server.wait()
+    assert good.successful == 40, good.errors
+    assert bad.errors == wrong.errors == {"tool error": 20}
+    assert "no" in bad.examples["tool error"]
 
 
 @pytest.mark.parametrize("command", [["/no/such/program"], ["true"]])
