@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import dataclasses
 import importlib
 import json
 import os
@@ -22,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from .._base._durations import seconds
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, LoadTestError
 from ..load import LoadTester, LoadTestResult, Request
+from ..load._circumstances import shown_command
 from ..load._targets import McpCall, WebSocketCall, split_url, takes_asgi
 from ..load._thresholds import THRESHOLDS_HELP
 
@@ -174,6 +176,9 @@ def _add_output(group: Any) -> None:
     )
     group.add_argument("--csv", metavar="FILE", help="write the figures of each second")
     group.add_argument("--html", metavar="FILE", help="write a report")
+    group.add_argument(
+        "--baseline", metavar="FILE", help="what --save wrote of another run, to compare this one with"
+    )
     group.add_argument("--junit", metavar="FILE", help="write a JUnit test suite, one case a threshold")
     group.add_argument("--save", metavar="FILE", help="write everything, for merge_results()")
     group.add_argument("--quiet", action="store_true", help="no progress in the terminal")
@@ -193,12 +198,17 @@ def run_load(options: argparse.Namespace) -> int:
     """Run the load test that *options* describe, print and write its result."""
     _check_files(options)
     terminated: list[int] = []
+    baseline = _baseline(options.baseline)
     result = asyncio.run(_run(options, terminated))
+    result = dataclasses.replace(result, made={**result.made, "command": shown_command()})
     print(result.to_json() if options.json == _STANDARD_OUTPUT else result)
+    compared = baseline is not None and baseline.histogram.count and result.histogram.count
+    if baseline is not None and compared and options.json != _STANDARD_OUTPUT:
+        print(f"{'against the baseline':<22}{baseline.compare(result).verdict}")
     writers: Sequence[tuple[str | None, Callable[[str], Any]]] = (
         (None if options.json == _STANDARD_OUTPUT else options.json, result.to_json),
         (options.csv, result.to_csv),
-        (options.html, result.to_html),
+        (options.html, lambda path: result.to_html(path, baseline=baseline)),
         (options.junit, result.to_junit),
         (options.save, result.save),
     )
@@ -206,6 +216,15 @@ def run_load(options: argparse.Namespace) -> int:
         if path is not None:
             write(path)
     return TERMINATED if terminated and result.interrupted else exit_code(result)
+
+
+def _baseline(path: str | None) -> LoadTestResult | None:
+    if path is None:
+        return None
+    try:
+        return LoadTestResult.load(path)
+    except (OSError, LoadTestError) as error:
+        raise ConfigurationError(f"--baseline={path!r}: {error}") from None
 
 
 @contextlib.contextmanager

@@ -167,17 +167,12 @@ def _series(report: dict[str, Any], options: RunOptions) -> tuple[SecondStats, .
     points = report["series"]
     if len(points) > max(1, math.ceil(end)):
         end = float(len(points))  # the run went on into a second in which nothing ended
-    return tuple(
-        SecondStats(
-            second,
-            good,
-            bad,
-            size,
-            *(times if times[-1] > 0 else (math.nan,) * 4),
-            seconds=max(1e-9, min(1.0, end - second)),
-        )
-        for second, (good, bad, size, *times) in enumerate(points)
-    )
+    seconds = []
+    for second, (good, bad, size, *times) in enumerate(points):
+        p50, p95, p99, longest = times if times[-1] > 0 else [math.nan] * 4
+        length = max(1e-9, min(1.0, end - second))
+        seconds.append(SecondStats(second, good, bad, size, p50, p95, p99, longest, seconds=length))
+    return tuple(seconds)
 
 
 def _by_name(kinds: Sequence[tuple[str, int, int, int, Any]]) -> dict[str, RequestStats]:

@@ -50,13 +50,14 @@ def merge_results(results: Sequence[LoadTestResult | str | Path]) -> LoadTestRes
             errors[kind] = errors.get(kind, 0) + count
     invalid = [run for run in runs if not run.valid]
     rates = [run.target_rate for run in runs if run.target_rate is not None]
+    times: dict[str, Any] = times_of(response, service)
     return dataclasses.replace(
         first,
         **sums,
         target=" + ".join(dict.fromkeys(run.target for run in runs)),
         requests_per_second=sum(run.requests_per_second for run in runs),
         success_rate=sums["successful"] / sums["total_requests"] if sums["total_requests"] else 0.0,
-        **times_of(response, service),
+        **times,
         first_byte_p50=_highest(run.first_byte_p50 for run in runs),
         first_byte_p99=_highest(run.first_byte_p99 for run in runs),
         connect_avg=_highest(run.connect_avg for run in runs),

@@ -16,9 +16,10 @@ from .._core import LoadHistogram
 from ..errors import ConfigurationError
 from ._bottleneck import Bottleneck
 from ._compare import Comparison, compare
-from ._export import csv_text, html_fragment, html_page, junit_text
+from ._export import csv_text, junit_text
 from ._file import load_result, save_result
 from ._plot import plot_result
+from ._report import html_fragment, html_page
 from ._stats import Percentiles, RequestStats, SecondStats, fields_of
 from ._verdict import Verdict, nothing_answered
 
@@ -107,6 +108,8 @@ class LoadTestResult:
     bottleneck: Bottleneck | None = None
     histogram: LoadHistogram = field(repr=False)
     service_histogram: LoadHistogram = field(repr=False)
+    made: Mapping[str, str] = field(default_factory=dict)
+    """When, where and by what the run was made: ``date``, ``version``, ``machine``, ``command``."""
     exceptions: Mapping[str, BaseException] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -162,6 +165,7 @@ class LoadTestResult:
         apart = {"histogram", "service_histogram", "exceptions", "requests", "series", "bottleneck"}
         plain = {name: value for name, value in fields_of(self).items() if name not in apart}
         plain["errors"] = dict(self.errors)
+        plain["made"] = dict(self.made)
         plain["examples"] = dict(self.examples)
         plain["stalls"] = [list(stall) for stall in self.stalls]
         plain["corrected"] = fields_of(self.corrected)
@@ -181,9 +185,12 @@ class LoadTestResult:
         """:attr:`series` as CSV with a header line, also written to *path* if one is given."""
         return _written(csv_text(self), path)
 
-    def to_html(self, path: str | Path | None = None) -> str:
-        """A report as one HTML page, also written to *path* if one is given."""
-        return _written(html_page(self), path)
+    def to_html(self, path: str | Path | None = None, *, baseline: LoadTestResult | None = None) -> str:
+        """A report as one HTML page, also written to *path* if one is given.
+
+        With a *baseline*, it says how this run differs from that one, and whether by more than chance.
+        """
+        return _written(html_page(self, baseline), path)
 
     def to_junit(self, path: str | Path | None = None) -> str:
         """JUnit XML: one test case for :attr:`valid` and one for each threshold."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .._base._checks import choice, flag, integer, texts
 from ._capacity import Capacity, find_capacity
+from ._circumstances import circumstances
 from ._crowd import Feed, UserStep
 from ._drive import ProgressCallback, Supervision
 from ._live import shown
@@ -243,6 +245,7 @@ class LoadTester:
         )
         conditions = check_thresholds(thresholds or (), self._target.kinds)
         watched = conditions if flag("abort_on_fail", abort_on_fail) else []
+        made = circumstances()
         null_cost = await self._target.null_cost()
         with shown(progress, self._target.name) as callback:
             asked: list[bool] = []  # to stop, before there was anything to be stopped
@@ -263,7 +266,8 @@ class LoadTester:
                 driven = await drive_workers(self._target, options, supervision, self._workers)
             finally:
                 self._stop = None
-        self.last_result = make_result(self._target, options, driven, null_cost, conditions, self._threads)
+        result = make_result(self._target, options, driven, null_cost, conditions, self._threads)
+        self.last_result = dataclasses.replace(result, made=made)
         return self.last_result
 
     def stop(self) -> None:
