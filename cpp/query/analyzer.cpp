@@ -176,7 +176,10 @@ Report analyze(const std::string& path, std::string_view sql, const std::vector<
     for (IndexAdvice& index : report.indexes) index.used_by = {report.fingerprint};
     add_missing_indexes(report, schema, outline);
   }
-  report.rewrites = find_rewrites(sql, outline, schema);
+  report.rewrites = find_rewrites({sql, schema, report.plan, db.get(), trust == Trust::kTrusted});
+  if (trust == Trust::kUntrusted) {  // the report holds none of the statement's values
+    for (Rewrite& rewrite : report.rewrites) rewrite.sql = sqlite::fingerprint(rewrite.sql);
+  }
   add_counts_for_existence(report);
   return report;
 }
@@ -198,6 +201,13 @@ std::string to_json(const Report& report) {
     json.member("rule", rewrite.rule);
     json.member("sql", rewrite.sql);
     json.member("reason", rewrite.reason);
+    json.member("equivalence", rewrite.equivalence);
+    json.member("begin", static_cast<double>(rewrite.begin));
+    json.member("end", static_cast<double>(rewrite.end));
+    json.key("parameters");
+    json.begin_object();
+    for (const auto& [name, column] : rewrite.parameters) json.member(name, column);
+    json.end_object();
     json.end_object();
   });
   json.end_object();

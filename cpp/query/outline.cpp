@@ -3,8 +3,9 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
-#include <unordered_map>
+#include <utility>
+
+#include "query/lexed.h"
 
 namespace mcp::query {
 namespace {
@@ -38,16 +39,11 @@ class Reader {
  public:
   explicit Reader(std::string_view sql) {
     outline_.sql = sql;
-    sqlite::Tokenizer tokens(sql);
-    for (Token token = tokens.next(); token.kind != TokenKind::kEnd; token = tokens.next()) {
-      if (token.kind == TokenKind::kKeyword && !tokens_.empty() && tokens_.back().is('.')) {
-        token.kind = TokenKind::kName;  // a column named like a keyword
-        token.keyword = {};
-      }
-      tokens_.push_back(token);
-    }
+    Lexed lexed = lexed_of(sql);
+    tokens_ = std::move(lexed.tokens);
+    numbers_ = std::move(lexed.numbers);
+    outline_.parameters = lexed.parameters;
     match_parentheses();
-    number_parameters();
   }
 
   Outline run() {
@@ -83,25 +79,6 @@ class Reader {
         matches_[open.back()] = i;
         open.pop_back();
       }
-    }
-  }
-
-  // As SQLite numbers them: ? is one more than the highest, ?n is n, a name keeps its first number.
-  void number_parameters() {
-    numbers_.assign(tokens_.size(), 0);
-    std::unordered_map<std::string_view, int> named;
-    for (std::size_t i = 0; i < tokens_.size(); ++i) {
-      if (tokens_[i].kind != TokenKind::kParameter) continue;
-      const std::string_view text = tokens_[i].text;
-      int number = outline_.parameters + 1;
-      if (text[0] == '?' && text.size() > 1) {
-        const auto parsed = std::from_chars(text.data() + 1, text.data() + text.size(), number);
-        if (parsed.ec != std::errc() || number > kMostParameters) continue;
-      } else if (text[0] != '?') {
-        number = named.try_emplace(text, number).first->second;
-      }
-      numbers_[i] = number;
-      outline_.parameters = std::max(outline_.parameters, number);
     }
   }
 
@@ -458,7 +435,6 @@ class Reader {
     return operand;
   }
 
-  static constexpr int kMostParameters = 32'766;
   static constexpr std::size_t kLongestOperand = 64;  // tokens
 
   Outline outline_;

@@ -21,6 +21,7 @@ void read_columns(sqlite3* db, Table& table) {
                   .type = column_text(statement.get(), 1),
                   .collation = "BINARY"};
     column.affinity = affinity_of(column.type);
+    if (table.strict && same_name(column.type, "ANY")) column.affinity = Affinity::kBlob;
     column.not_null = sqlite3_column_int(statement.get(), 2) != 0;
     column.primary_key = sqlite3_column_int(statement.get(), 3);
     column.generated = sqlite3_column_int(statement.get(), 4) != 0;
@@ -128,9 +129,12 @@ bool is_tiny(const Table& table) {
 Schema::Schema(sqlite3* db, const std::set<std::string>& names) {
   has_statistics_ =
       query_int(db, "SELECT count(*) FROM main.sqlite_schema WHERE name = 'sqlite_stat1'") != 0;
-  const Statement list = prepare(db,
-                                 "SELECT name, type, wr FROM pragma_table_list WHERE schema = "
-                                 "'main' AND name = ?1 COLLATE NOCASE");
+  const Statement encoding = prepare(db, "PRAGMA encoding");
+  utf8_ = step(encoding.get()) && column_text(encoding.get(), 0) == "UTF-8";
+  const Statement list =
+      prepare(db,
+              "SELECT name, type, wr, strict FROM pragma_table_list WHERE schema = "
+              "'main' AND name = ?1 COLLATE NOCASE");
   for (const std::string& name : names) {
     sqlite3_reset(list.get());
     bind_text(list.get(), 1, name);
@@ -142,6 +146,7 @@ Schema::Schema(sqlite3* db, const std::set<std::string>& names) {
                  : type == "shadow"  ? TableKind::kShadow
                                      : TableKind::kTable;
     table.without_rowid = sqlite3_column_int(list.get(), 2) != 0;
+    table.strict = sqlite3_column_int(list.get(), 3) != 0;
     read_columns(db, table);
     if (table.kind == TableKind::kTable || table.kind == TableKind::kShadow) {
       read_indexes(db, table);

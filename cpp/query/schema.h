@@ -52,6 +52,7 @@ struct Table {
   std::string name;
   TableKind kind = TableKind::kTable;
   bool without_rowid = false;
+  bool strict = false;
   bool key_has_index = false;  // INTEGER PRIMARY KEY DESC has one: it is no rowid, and takes NULL
   std::vector<Column> columns;
   std::vector<Index> indexes;
@@ -78,12 +79,15 @@ class Schema {
 
   [[nodiscard]] const Table* find(std::string_view name) const;
   [[nodiscard]] const std::map<std::string, Table>& tables() const { return tables_; }
+  // Text is kept as UTF-8: BINARY is then the order of its characters.
+  [[nodiscard]] bool is_utf8() const { return utf8_; }
   // True when ANALYZE has been run.
   [[nodiscard]] bool has_statistics() const { return has_statistics_; }
 
  private:
   std::map<std::string, Table> tables_;  // by name in small letters
   bool has_statistics_ = false;
+  bool utf8_ = true;
 };
 
 }  // namespace mcp::query

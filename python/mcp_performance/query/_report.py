@@ -219,14 +219,27 @@ class Advice(list[IndexAdvice]):
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """Another way to write a statement, which gives the same rows. Proved by its rule; never applied."""
+    """Another way to write a statement. Never applied."""
 
     rule: str
-    """``or-to-in``, ``redundant-distinct`` or ``count-to-exists``."""
+    """Stable: ``or-to-in``, ``or-to-union``, ``redundant-distinct``, ``distinct-to-exists``,
+    ``count-to-exists``, ``not-in-to-not-exists``, ``exists-to-in``, ``correlated-to-join``,
+    ``function-to-range``, ``lower-to-nocase``, ``arithmetic-to-bare``, ``coalesce-to-bare``,
+    ``literal-type``, ``cast-other-side``, ``collation-narrow``, ``offset-to-keyset``, ``star-to-columns``."""
     sql: str
     reason: str
+    """What makes it the same statement, or how it differs."""
     equivalence: str = "proved"
-    """``"proved"``: from the text and the schema alone, whatever the rows are."""
+    """``"proved"``: the same rows whatever the data, by the text and the schema (NOT NULL, UNIQUE, STRICT,
+    affinity, collation). ``"data"``: the same rows now, by a condition that was checked on every row and that
+    the schema does not force. ``"different"``: another statement, which asks for what is needed at less cost;
+    ``reason`` says how it differs."""
+    offset: int | None = None
+    """Where the first change is in the statement, in characters."""
+    length: int = 0
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """Parameters that it adds, each with the column whose value is bound: those of the last row of the page
+    before, for ``offset-to-keyset``."""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, ready for JSON."""
@@ -310,12 +323,13 @@ def _plan_from(steps: Sequence[Mapping[str, Any]]) -> tuple[PlanStep, ...]:
     return tuple(plan)
 
 
-def _issue_from(found: dict[str, Any], sql: bytes) -> Issue:
+def _placed(found: dict[str, Any], sql: bytes) -> dict[str, Any]:
+    """*found* with its place in characters, not bytes."""
     begin, end = int(found.pop("begin")), int(found.pop("end"))
     if end > begin:
         found["offset"] = len(sql[:begin].decode("utf-8", "replace"))
         found["length"] = len(sql[begin:end].decode("utf-8", "replace"))
-    return Issue(**found)
+    return found
 
 
 def report_from(found: Mapping[str, Any], sql: str) -> QueryReport:
@@ -324,8 +338,8 @@ def report_from(found: Mapping[str, Any], sql: str) -> QueryReport:
     return QueryReport(
         fingerprint=found["fingerprint"],
         hash=found["hash"],
-        issues=tuple(_issue_from(issue, encoded) for issue in found["issues"]),
+        issues=tuple(Issue(**_placed(issue, encoded)) for issue in found["issues"]),
         plan=_plan_from(found["plan"]),
         indexes=tuple(index_from(index) for index in found["indexes"]),
-        rewrites=tuple(Rewrite(**rewrite) for rewrite in found["rewrites"]),
+        rewrites=tuple(Rewrite(**_placed(rewrite, encoded)) for rewrite in found["rewrites"]),
     )

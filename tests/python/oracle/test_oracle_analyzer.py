@@ -16,6 +16,7 @@ TYPES = ("", "INTEGER", "TEXT", "REAL", "BLOB", "NUMERIC", "TEXT COLLATE NOCASE"
 VALUES = (None, 0, 1, 2, 1.0, -0.0, "1", "1.0", "a", "A", "a ", "", b"", b"1", b"a", 2**53, 2.0**53, "NULL")
 LITERALS = ("0", "1", "1.0", "'1'", "'a'", "'A'", "'a '", "x'31'", "x''", "2", "1e0", "?", "'it''s'")
 RULES = {"or-to-in", "redundant-distinct", "count-to-exists"}
+OTHERS = {"literal-type", "collation-narrow", "or-to-union", "exists-to-in", "coalesce-to-bare"}
 
 
 def constraint_of(rng: random.Random) -> str:
@@ -141,7 +142,7 @@ def test_a_rewrite_gives_the_same_rows(tmp_path: Path, oracle: Oracle) -> None:
                 check(connection, sql, rewrite.sql, rng)
         connection.close()
         path.unlink()
-    assert offered.keys() <= RULES
+    assert offered.keys() <= RULES | OTHERS
     assert offered
 
 
