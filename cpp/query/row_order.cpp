@@ -19,6 +19,7 @@ class OrderCheck {
   [[nodiscard]] bool run() const {
     for (const Expr& one : tree_.exprs) {
       if (one.kind == ExprKind::kCall && is_list_aggregate(one.op)) return true;
+      if (mixes_collations(one)) return true;
       if (one.kind == ExprKind::kSubquery && !has_one_row(tree_.select(one.select))) return true;
     }
     for (std::size_t i = 0; i < tree_.selects.size(); ++i) {
@@ -32,6 +33,14 @@ class OrderCheck {
   }
 
  private:
+  // Two columns of different collations: which of them decides is not the same in every plan.
+  [[nodiscard]] bool mixes_collations(const Expr& one) const {
+    if (one.kind != ExprKind::kBinary || one.kids.size() != 2) return false;
+    const ColumnFact left = facts_.column(one.kids[0], facts_.core(one.kids[0]));
+    const ColumnFact right = facts_.column(one.kids[1], facts_.core(one.kids[1]));
+    return left && right && !same_name(left.collation(), right.collation());
+  }
+
   [[nodiscard]] bool is_in_exists(int select) const {
     return std::any_of(tree_.exprs.begin(), tree_.exprs.end(), [select](const Expr& one) {
       return one.kind == ExprKind::kExists && one.select == select;
