@@ -55,6 +55,7 @@ class Generator {
         if (plain || (!name.ends_with('_') && c != ')')) name += plain ? c : '_';
       }
     }
+    if (!candidate.where.empty()) name += "_partial";
     candidate.name = free_name(std::move(name), candidate.ddl());
     candidates_.push_back(std::move(candidate));
   }

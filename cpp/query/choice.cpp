@@ -33,7 +33,8 @@ constexpr int kExchanges = 2;
 bool begins_with(const CandidateIndex& longer, const CandidateIndex& shorter) {
   const auto& columns = shorter.columns;
   const auto& more = longer.columns;
-  return longer.table == shorter.table && more.size() > columns.size() &&
+  return longer.table == shorter.table && longer.where == shorter.where &&
+         more.size() > columns.size() &&
          std::equal(columns.begin(), columns.end(), more.begin(),
                     [](const IndexColumn& a, const IndexColumn& b) {
                       return a.name == b.name && a.expression == b.expression &&
@@ -367,6 +368,75 @@ void Choice::exchange(ChoiceState& state) {
   }
 }
 
+// What the workload loses with each chosen option, the least first.
+std::vector<std::pair<double, std::size_t>> Choice::losses(const ChoiceState& state) {
+  std::vector<std::pair<double, std::size_t>> found;
+  for (const std::size_t option : state.chosen) {
+    if (meter_.is_spent()) return {};
+    OptionSet fewer = state.chosen;
+    fewer.erase(option);
+    const ChoiceState without = changed(state, fewer);
+    if (!without.uncertain) found.emplace_back(without.total - state.total, option);
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+// What the budget has no room for, in the place of what is worth less.
+void Choice::swap(ChoiceState& state, const std::vector<OptionSet>& moves) {
+  std::vector<std::pair<double, std::size_t>> least = losses(state);
+  for (const OptionSet& move : moves) {
+    OptionSet with_it = state.chosen;
+    with_it.insert(move.begin(), move.end());
+    if (with_it.size() == state.chosen.size() || fits(with_it)) continue;
+    for (const auto& [loss, option] : least) {
+      if (meter_.is_spent()) return;
+      if (most_gain(state, move) < loss + (1 - kBetter) * state.total) break;
+      OptionSet to = with_it;
+      if (move.count(option) != 0 || to.erase(option) == 0 || !fits(to)) continue;
+      ChoiceState with = improved(state, to);
+      if (with.uncertain || with.total >= kBetter * state.total) continue;
+      state = std::move(with);
+      least = losses(state);
+      break;
+    }
+  }
+}
+
+// A partial index, alone or with another one, for a whole one.
+void Choice::slim(ChoiceState& state) {
+  const OptionSet chosen = state.chosen;
+  for (const std::size_t option : chosen) {
+    for (std::size_t partial = 0; partial < options_.size(); ++partial) {
+      const bool smaller = !options_[partial].index.where.empty() &&
+                           options_[partial].index.table == options_[option].index.table &&
+                           options_[partial].bytes < options_[option].bytes / 2;
+      if (smaller && state.chosen.count(partial) == 0) slim_by(state, option, partial);
+    }
+  }
+}
+
+void Choice::slim_by(ChoiceState& state, std::size_t option, std::size_t partial) {
+  OptionSet base = state.chosen;
+  if (base.erase(option) == 0) return;
+  base.insert(partial);
+  const ChoiceState alone = changed(state, base);
+  if (!alone.uncertain && alone.total <= state.total * (1 + kLittle)) {
+    state = alone;
+    return;
+  }
+  for (std::size_t other = 0; other < options_.size() && !meter_.is_spent(); ++other) {
+    OptionSet to = base;
+    const bool fitting = options_[other].index.table == options_[option].index.table &&
+                         other != option && to.insert(other).second && fits(to);
+    if (!fitting || most_gain(state, {other}) < (1 - kBetter) * state.total) continue;
+    ChoiceState with = improved(state, to);
+    if (with.uncertain || with.total >= kBetter * state.total) continue;
+    state = std::move(with);
+    return;
+  }
+}
+
 ChoiceState Choice::run(const ChoiceState& before, const std::set<OptionSet>& groups) {
   before_ = before.costs;
   least_ = before.costs;
@@ -380,6 +450,8 @@ ChoiceState Choice::run(const ChoiceState& before, const std::set<OptionSet>& gr
     exchange(state);
     lengthen(state);
     shorten(state);
+    slim(state);
+    swap(state, all);
     while (!meter_.is_spent() && add_round(state, all)) {
     }
     if (state.chosen == start) break;

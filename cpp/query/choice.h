@@ -13,6 +13,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "query/costs.h"
@@ -80,6 +81,10 @@ class Choice {
   void lengthen(ChoiceState& state);
   void shorten(ChoiceState& state);
   void exchange(ChoiceState& state);
+  void swap(ChoiceState& state, const std::vector<OptionSet>& moves);
+  [[nodiscard]] std::vector<std::pair<double, std::size_t>> losses(const ChoiceState& state);
+  void slim(ChoiceState& state);
+  void slim_by(ChoiceState& state, std::size_t option, std::size_t partial);
   [[nodiscard]] bool is_nearly_as_good(const ChoiceState& longer, const ChoiceState& shorter,
                                        bool uncovers) const;
 

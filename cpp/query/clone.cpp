@@ -32,10 +32,13 @@ void copy_statistics(sqlite3* source, sqlite3* clone) {
 
 // "rows average-rows-for-one-value-of-the-first-column ... of-the-first-two ..."
 std::string estimated_stat(sqlite3* source, const Table& table, const CandidateIndex& index) {
-  const std::string sample =
-      "(SELECT * FROM main." + quoted(table.name) + " LIMIT " + std::to_string(kSampled_rows) + ")";
+  const std::string where = index.where.empty() ? "" : " WHERE " + index.where;
+  const std::string sample = "(SELECT * FROM main." + quoted(table.name) + where + " LIMIT " +
+                             std::to_string(kSampled_rows) + ")";
   const std::int64_t sampled = query_int(source, "SELECT count(*) FROM " + sample);
-  const std::int64_t rows = std::max<std::int64_t>(table.rows.value_or(sampled), 1);
+  const double share = index.where.empty() ? 1 : index.share;
+  const std::int64_t rows = std::max<std::int64_t>(
+      static_cast<std::int64_t>(static_cast<double>(table.rows.value_or(sampled)) * share), 1);
   std::string stat = std::to_string(rows);
   std::string prefix;
   for (const IndexColumn& column : index.columns) {
@@ -89,7 +92,8 @@ std::string CandidateIndex::ddl() const {
     if (!column.collation.empty()) text += " COLLATE " + quoted_if_needed(column.collation);
     if (column.descending) text += " DESC";
   }
-  return text + ")";
+  text += ")";
+  return where.empty() ? text : text + " WHERE " + where;
 }
 
 void add_hypothetical(sqlite3* clone, sqlite3* source, const Schema& schema,

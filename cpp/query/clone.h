@@ -21,6 +21,11 @@ struct CandidateIndex {
   std::string table;
   std::vector<IndexColumn> columns;
   bool covering = false;  // its last columns are there to be read only
+  // Of a partial index: its condition, the column that this is about, and the share of the rows for
+  // which it holds, as far as is known.
+  std::string where = {};
+  std::string where_column = {};
+  double share = 1;
 
   [[nodiscard]] bool has_expression() const;
   // CREATE INDEX, ready to run.

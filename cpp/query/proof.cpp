@@ -223,7 +223,8 @@ std::string Proof::covered_by(const Table& table, const Index& index,
   }
   for (const std::size_t option : chosen.chosen) {
     const CandidateIndex& made = tried_.options[option].index;
-    if (same_name(made.table, table.name) && is_prefix(table, index.columns, made.columns)) {
+    if (made.where.empty() && same_name(made.table, table.name) &&
+        is_prefix(table, index.columns, made.columns)) {
       return made.name;
     }
   }

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "query/expressions.h"
 #include "query/hidden.h"
+#include "query/partial.h"
 #include "sqlite/fingerprint.h"
 
 namespace mcp::query {
@@ -114,41 +115,52 @@ std::vector<CandidateIndex> workload_candidates(sqlite3* source, const Schema& s
                                                 const Workload& workload) {
   std::vector<LookupRequest> requests;
   EqualityWeights weights;
-  std::vector<CandidateIndex> on_expressions;
+  std::vector<CandidateIndex> others;
   for (const WorkloadQuery& query : workload.queries) {
     std::vector<std::string> texts = query.hidden;
     texts.push_back(query.sql());
     for (const std::string& sql : texts) {
-      for (LookupRequest& request : lookup_requests(source, schema, sql)) {
+      std::vector<LookupRequest> asked = lookup_requests(source, schema, sql);
+      if (query.texts.size() == 1) {  // else the constant is another one each time
+        for (CandidateIndex& index : partial_candidates(source, schema, sql, asked)) {
+          others.push_back(std::move(index));
+        }
+      }
+      for (LookupRequest& request : asked) {
         for (const RequestedColumn& column : request.equal) {
           weights[{request.table, column.column}] += query.weight;
         }
         requests.push_back(std::move(request));
       }
       for (CandidateIndex& index : expression_candidates(schema, sql)) {
-        on_expressions.push_back(std::move(index));
+        others.push_back(std::move(index));
       }
     }
   }
-  return all_candidates_for(schema, requests, weights, on_expressions);
+  return all_candidates_for(schema, requests, weights, others);
 }
 
 double write_cost(const CandidateIndex& index, const WorkloadQuery& query) {
-  const double entry = kEntrySteps + static_cast<double>(index.columns.size());
+  const double entry = index.share * (kEntrySteps + static_cast<double>(index.columns.size()));
   double cost = 0;
   for (const auto& [table, changes] : query.footprint.writes) {
     if (!same_name(table, index.table)) continue;
     if (changes.inserts) cost += entry;
     if (changes.deletes) cost += entry;
-    const bool updates = std::any_of(
-        index.columns.begin(), index.columns.end(), [&changes = changes](const auto& column) {
-          return std::any_of(
-              changes.updated.begin(), changes.updated.end(), [&column](const auto& name) {
-                return same_name(name, column.name) ||
-                       (column.name.empty() &&
-                        lower(column.expression).find(lower(name)) != std::string::npos);
-              });
-        });
+    const bool moves =
+        std::any_of(changes.updated.begin(), changes.updated.end(),
+                    [&index](const auto& name) { return same_name(name, index.where_column); });
+    const bool updates =
+        moves ||
+        std::any_of(
+            index.columns.begin(), index.columns.end(), [&changes = changes](const auto& column) {
+              return std::any_of(
+                  changes.updated.begin(), changes.updated.end(), [&column](const auto& name) {
+                    return same_name(name, column.name) ||
+                           (column.name.empty() &&
+                            lower(column.expression).find(lower(name)) != std::string::npos);
+                  });
+            });
     if (updates) cost += entry * 2;
   }
   return cost;

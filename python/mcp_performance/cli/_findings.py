@@ -8,7 +8,7 @@ from typing import Any
 
 from .._core import __version__
 from ..query import Advice, IndexAdvice, Issue, PlanStep
-from ..query._html import advice_as_html, page, report_as_html
+from ..query._html import SAMENESS, advice_as_html, page, report_as_html
 
 __all__ = ["as_html", "as_json", "as_markdown", "as_sarif", "as_text"]
 
@@ -79,7 +79,7 @@ def _fixes(one: Any) -> Iterator[tuple[str, str]]:
     for index in one.report.indexes:
         yield "index", f"{index.ddl};"
     for rewrite in one.report.rewrites:
-        yield f"rewrite {rewrite.rule} ({rewrite.reason})", rewrite.sql
+        yield f"rewrite {rewrite.rule}, {SAMENESS[rewrite.equivalence]} ({rewrite.reason})", rewrite.sql
 
 
 def as_text(analyzed: Sequence[Any], advice: Advice | None, *, colour: bool) -> str:
@@ -180,7 +180,8 @@ def as_markdown(analyzed: Sequence[Any], advice: Advice | None) -> str:
             parts.append("No findings.")
         if one.report.plan:
             parts.append(_fenced("\n".join(tree(one.report.plan)), "text"))
-        parts += [_fenced(sql, "sql") for _, sql in _fixes(one)]
+        for kind, sql in _fixes(one):
+            parts += [f"{kind[0].upper()}{kind[1:]}:", _fenced(sql, "sql")]
     if advice is not None:
         parts += ["## Advice", "\n".join(_advice_lines(advice, lambda _, text: f"- `{text}`"))]
     return "\n\n".join(parts)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-__all__ = ["advice_as_html", "page", "report_as_html"]
+__all__ = ["SAMENESS", "advice_as_html", "page", "report_as_html"]
 
 _STYLE = """<style>
 .mcp-q{font:14px/1.45 system-ui,sans-serif;max-width:70rem;color:inherit}
@@ -25,6 +25,12 @@ _STYLE = """<style>
 .mcp-q mark{background:#f9e79f;color:#000}
 </style>"""
 _BAR = 220  # pixels of the longest
+SAMENESS = {
+    "proved": "the same rows",
+    "data": "the same rows on the data as they are",
+    "different": "another statement",
+}
+"""What is said of how far a rewrite is the same."""
 
 
 def page(body: str, title: str) -> str:
@@ -76,9 +82,9 @@ def report_as_html(report: Any) -> str:
     for index in report.indexes:
         parts.append(f"<pre>{escape(index.ddl)};</pre>")
     for rewrite in report.rewrites:
-        parts.append(
-            f"<p>{escape(rewrite.rule)}: {escape(rewrite.reason)}</p><pre>{escape(rewrite.sql)}</pre>"
-        )
+        same = SAMENESS[rewrite.equivalence]
+        parts.append(f"<p><code>{escape(rewrite.rule)}</code>, {same}: {escape(rewrite.reason)}</p>")
+        parts.append(f"<pre>{escape(rewrite.sql)}</pre>")
     return "".join(parts) + "</div>"
 
 
