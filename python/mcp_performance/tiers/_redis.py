@@ -14,14 +14,14 @@ from .._base._checks import integer, number, text
 from .._base._durations import seconds
 from .._base._registry import register_tier
 from .._base._stats import Ttl
-from ..errors import BackendUnavailable, ProtocolError
+from ..errors import BackendUnavailable, ConfigurationError, ProtocolError
 from ._codecs import Codec, UnreadableValue, ValueCodec
 from ._keys import KEY_VERSION, encode_equal, encode_key, is_encoded, spell
 from ._lease import NOBODY, Holder, renewal_of
 from ._link import Answer, Ask, Link, Steps, raise_errors
 from ._records import FOREVER, Value, head_of, holder_of, read_value
 from ._scripts import DROP, END_TAGS, RECLAIM, STORE, Command
-from ._url import parse_url
+from ._url import masked, parse_url
 
 __all__ = ["UNSET", "Commands", "Front", "RedisTier", "TierStats", "raise_errors"]
 
@@ -126,6 +126,8 @@ class RedisTier:
         name: str | None = None,
     ) -> None:
         self._address = parse_url(url)
+        if self._address.tls is not None or self._address.kind != "server":
+            raise ConfigurationError(f"url={masked(url)!r}: scheme: not supported by this build")
         if compress_above is not None:
             integer("compress_above", compress_above)
         self._namespace = text(
@@ -278,6 +280,7 @@ class RedisTier:
     def _connect(self, holder: Holder | None) -> _core.RedisClient:
         """A client; with a *holder* for a cache in front, which is told of changes and shows its life."""
         address = self._address
+        host, port = address.nodes[0] if address.nodes else ("", 0)
         beside: dict[str, str] = {}
         if holder is not None:
             beside = {
@@ -288,8 +291,8 @@ class RedisTier:
                 "identity": secrets.token_hex(8),
             }
         client = _core.RedisClient(
-            host=address.host,
-            port=address.port,
+            host=host,
+            port=port,
             unix_path=address.unix_path,
             username=address.username,
             password=address.password,

@@ -13,10 +13,12 @@ from .._base._registry import register_cache
 from .._base._stats import CacheStats, Ttl
 from ..cache import Cache
 from ..errors import CacheError, ConfigurationError
+from ._codecs import Codec
 from ._debts import Debts
 from ._front import Memory
 from ._lease import LEASE_MS, Holder, Lease, renewal_of
 from ._link import Answer, Ask, Link, Pause, Steps
+from ._open import choose_tier
 from ._records import FOREVER, Value, holder_of, stamp_of
 from ._redis import UNSET, RedisTier
 from ._scripts import LOOK
@@ -59,9 +61,17 @@ class TieredCache:
     without the master's last writes (replication is asynchronous) has lost what they promised, deletions
     included.
 
+    ::
+
+        cache = TieredCache(url="redis://cache.internal/0")
+        cache = TieredCache(Cache(10_000), RedisTier("redis://cache.internal/0", codec="json"))
+
     Args:
-        memory: holds the values in this process. What this cache puts there belongs to it.
-        shared: the server, and how values are written.
+        memory: holds the values in this process. What this cache puts there belongs to it. If not given, a
+            :class:`Cache` of its own.
+        shared: the server, and how values are written. Either this or *url* is given.
+        url: of the server; a tier of this cache alone is made for it, and closed with it.
+        namespace, codec, timeout, signing_key: of that tier, as :class:`RedisTier` has them.
         ttl: of values that are stored without one; the tier's own if not given.
         memory_ttl: the longest that a value stays in memory, whatever Redis says.
         name: what reports call it.
@@ -73,17 +83,25 @@ class TieredCache:
 
     def __init__(
         self,
-        memory: Cache[Any, Any],
-        shared: RedisTier,
+        memory: Cache[Any, Any] | None = None,
+        shared: RedisTier | None = None,
         *,
+        url: str | None = None,
+        namespace: str = UNSET,
+        codec: Codec = UNSET,
+        timeout: float = UNSET,
+        signing_key: bytes | None = UNSET,
         ttl: Ttl = UNSET,
         memory_ttl: Ttl = 60.0,
         name: str | None = None,
     ) -> None:
-        if not isinstance(memory, Cache):
+        if memory is None:
+            memory = Cache()
+        elif not isinstance(memory, Cache):
             raise TypeError(f"memory={memory!r}: expected a Cache")
-        if not isinstance(shared, RedisTier):
-            raise TypeError(f"shared={shared!r}: expected a RedisTier")
+        self._owns_shared = shared is None
+        options = {"namespace": namespace, "codec": codec, "timeout": timeout, "signing_key": signing_key}
+        shared = choose_tier(shared, url, options)
         self._memory = memory
         self._shared = shared
         self._ttl = shared._ttl if ttl is UNSET else seconds("ttl", ttl)
@@ -199,8 +217,10 @@ class TieredCache:
         )
 
     def close(self) -> None:
-        """Close this cache's connections, and drop what is kept. The tier stays open."""
+        """Close this cache's connections, and drop what is kept. A tier that was given stays open."""
         self._client.close()
+        if self._owns_shared:
+            self._shared.close()
         self._debts.close()
         self._shared._fronts.discard(self)
         self._kept.catch_up()
@@ -208,6 +228,18 @@ class TieredCache:
 
     async def aclose(self) -> None:
         """:meth:`close`, for ``async`` callers; it does not wait on the network."""
+        self.close()
+
+    def __enter__(self) -> TieredCache:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> TieredCache:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
         self.close()
 
     # -- For cached functions, which have looked in memory themselves

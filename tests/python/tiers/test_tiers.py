@@ -247,31 +247,6 @@ def test_a_closed_tier_refuses(server: RedisServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "http://h",
-        "redis://h:0",
-        "redis://h:99999",
-        "redis://h/x",
-        "redis://h?a=1",
-        "unix://",
-        "unix:///" + "x" * 200,
-    ],
-)
-def test_a_bad_url_is_a_configuration_error_that_names_it(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="url="):
-        RedisTier(url)
-
-
-@pytest.mark.parametrize("scheme", ["rediss", "redis+sentinel", "redis+cluster"])
-def test_a_scheme_that_this_build_lacks_is_refused_plainly(scheme: str) -> None:
-    with pytest.raises(ConfigurationError, match="not supported by this build") as failure:
-        RedisTier(f"{scheme}://user:canary@host:1/0")
-    assert "canary" not in str(failure.value)
-
-
-@pytest.mark.parametrize(
     "options",
     [
         {"namespace": ""},
