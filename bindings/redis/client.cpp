@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -339,16 +340,33 @@ class RedisClient {
   std::uint32_t generation_ = 0;
 };
 
-std::unique_ptr<RedisClient> make_client(std::string host, int port, std::string unix_path,
-                                         std::string username, std::string password, int database,
-                                         double timeout_s, bool tracking, double ping_interval_s,
-                                         std::size_t max_in_flight, std::size_t max_reply_bytes,
-                                         std::string news_channel, std::string life_channel,
-                                         std::string ident, std::string identity_key,
-                                         std::string identity) {
+// Host and port.
+using NodePair = std::pair<std::string, int>;
+// Files of the authorities, of our certificate and of its key; whether the host is checked.
+using TlsTuple = std::tuple<std::string, std::string, std::string, bool>;
+// What the sentinels call the master, and who asks them.
+using SentinelTuple = std::tuple<std::string, std::string, std::string>;
+
+std::unique_ptr<RedisClient> make_client(
+    const std::vector<NodePair>& nodes, std::string unix_path, std::string username,
+    std::string password, int database, std::optional<TlsTuple> tls,
+    std::optional<SentinelTuple> sentinel, double timeout_s, bool tracking, double ping_interval_s,
+    std::size_t max_in_flight, std::size_t max_reply_bytes, std::string news_channel,
+    std::string life_channel, std::string ident, std::string identity_key, std::string identity) {
   redis::ClientOptions options;
-  options.host = std::move(host);
-  options.port = port;
+  if (tls) {
+    auto& [ca_file, cert_file, key_file, check_hostname] = *tls;
+    options.tls = redis::TlsOptions{std::move(ca_file), std::move(cert_file), std::move(key_file),
+                                    check_hostname};
+  }
+  if (sentinel) {
+    auto& [service, name, secret] = *sentinel;
+    options.sentinels =
+        redis::SentinelOptions{{}, std::move(service), std::move(name), std::move(secret)};
+    for (const auto& [host, port] : nodes) options.sentinels->nodes.push_back({host, port});
+  } else if (!nodes.empty()) {
+    std::tie(options.host, options.port) = nodes.front();
+  }
   options.unix_path = std::move(unix_path);
   options.username = std::move(username);
   options.password = std::move(password);
@@ -372,12 +390,12 @@ std::unique_ptr<RedisClient> make_client(std::string host, int port, std::string
 void bind_redis(py::module_& module) {
   py::class_<Fill>(module, "RedisFill").def("keep", &Fill::keep).def("holds", &Fill::holds);
   py::class_<RedisClient>(module, "RedisClient")
-      .def(py::init(&make_client), py::kw_only(), py::arg("host"), py::arg("port"),
-           py::arg("unix_path"), py::arg("username"), py::arg("password"), py::arg("database"),
-           py::arg("timeout_s"), py::arg("tracking"), py::arg("ping_interval_s"),
-           py::arg("max_in_flight"), py::arg("max_reply_bytes"), py::arg("news_channel") = "",
-           py::arg("life_channel") = "", py::arg("ident") = "", py::arg("identity_key") = "",
-           py::arg("identity") = "")
+      .def(py::init(&make_client), py::kw_only(), py::arg("nodes"), py::arg("unix_path"),
+           py::arg("username"), py::arg("password"), py::arg("database"), py::arg("tls"),
+           py::arg("sentinel"), py::arg("timeout_s"), py::arg("tracking"),
+           py::arg("ping_interval_s"), py::arg("max_in_flight"), py::arg("max_reply_bytes"),
+           py::arg("news_channel") = "", py::arg("life_channel") = "", py::arg("ident") = "",
+           py::arg("identity_key") = "", py::arg("identity") = "")
       .def("call", &RedisClient::call, py::arg("commands"), py::arg("fill_key") = py::none(),
            py::arg("changes") = Names{},
            "call(commands: Sequence[Sequence[bytes | str | int | float]], fill_key: bytes | None = "

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cmath>
 #include <cstdlib>
+#include <span>
 #include <system_error>
 
 #include "base/log.h"
@@ -42,7 +43,10 @@ Client::Client(ClientOptions options, std::shared_ptr<cache::InvalidationFeed> f
     : options_(std::move(options)),
       feed_(std::move(feed)),
       breaker_(std::random_device{}()),
-      leases_(options_.renewal_interval) {}
+      leases_(options_.renewal_interval) {
+  if (options_.tls) static_cast<void>(TlsContext(*options_.tls));
+  if (options_.sentinels) sentinels_.emplace(options_.sentinels->nodes);
+}
 
 // -- Any thread
 
@@ -249,7 +253,7 @@ bool Client::prepare_turn(Duration& wait, bool& data_waits) {
   if (connect) {
     attempt_ends_ = now + options_.timeout;
     try {
-      session_ = std::make_unique<Session>(options_, wake_);
+      session_ = std::make_unique<Session>(options_, sentinels_ ? &*sentinels_ : nullptr, wake_);
     } catch (const Error& error) {
       lose(error, false);
     } catch (const std::exception& error) {  // no memory, or no thread to look the name up
@@ -292,10 +296,11 @@ void Client::turn(std::vector<pollfd>& polls) {
     }
   }
   if (!session_) return;
-  SessionNews news = session_->advance(polls.data() + 2, polls.size() - 2);
+  SessionNews news = session_->advance(std::span<const pollfd>(polls).subspan(2));
   announce(news);
   if (news.became_ready) become_ready(session_->tracks());
   if (!news.replies.empty()) settle(std::move(news.replies));
+  if (!session_) return;
   if (!news.lost) {
     const MutexLock lock(mutex_);
     if (state_ == State::kReady && !outbox_.empty()) outbox_.send_to(*data_);
@@ -308,7 +313,7 @@ void Client::turn(std::vector<pollfd>& polls) {
 
 void Client::become_ready(bool tracks) {
   attempt_ends_ = kNever;
-  if (tracks) next_beat_ = now_precise() + options_.ping_interval;
+  if (tracks || sentinels_) next_beat_ = now_precise() + options_.ping_interval;
   {
     const MutexLock lock(mutex_);
     if (state_ == State::kClosed) return;
@@ -350,6 +355,7 @@ void Client::settle(std::vector<Reply> replies) {
   Finished finished;
   std::vector<std::string> changed;
   bool unasked = false;
+  bool demoted = false;
   {
     const MutexLock lock(mutex_);
     for (Reply& reply : replies) {
@@ -357,7 +363,10 @@ void Client::settle(std::vector<Reply> replies) {
         unasked = true;
         break;
       }
-      if (reply.is_error()) count_error(stats_.error_replies, reply.text);
+      if (reply.is_error()) {
+        count_error(stats_.error_replies, reply.text);
+        demoted = demoted || (sentinels_ && refusal_of(reply.text) == "READONLY");
+      }
       Pending& head = in_flight_.front();
       head.replies.push_back(std::move(reply));
       if (head.replies.size() < head.commands) continue;
@@ -378,19 +387,25 @@ void Client::settle(std::vector<Reply> replies) {
     for (std::string& key : changed) feed_->drop(std::move(key));
   }
   for (auto& [done, outcome] : finished) done(std::move(outcome));
-  if (unasked) lose({ErrorKind::kProtocol, "redis answered what nobody asked"}, false);
+  if (unasked) return lose({ErrorKind::kProtocol, "redis answered what nobody asked"}, false);
+  if (demoted) lose(unavailable(options_.where() + " takes no writes any more"), false);
 }
 
 std::optional<Error> Client::overdue() {
   const Instant now = now_precise();
-  if (attempt_ends_ <= now) {
-    return unavailable("redis at " + options_.where() + " took no connection within " +
+  bool unanswered = false;
+  {
+    const MutexLock lock(mutex_);
+    unanswered = deadline_of_head() <= now;
+  }
+  if (session_->ready()) {
+    if (!unanswered) return std::nullopt;
+    return unavailable("redis at " + options_.where() + " gave no answer within " +
                        seconds(options_.timeout));
   }
-  const MutexLock lock(mutex_);
-  if (deadline_of_head() > now) return std::nullopt;
-  return unavailable("redis at " + options_.where() + " gave no answer within " +
-                     seconds(options_.timeout));
+  if (!unanswered && attempt_ends_ > now) return std::nullopt;
+  return unavailable("redis at " + options_.where() + " took no connection within " +
+                     seconds(options_.timeout) + ": it waited for " + session_->waits_for());
 }
 
 void Client::lose(const Error& error, bool timed_out) {
@@ -436,6 +451,8 @@ void Client::beat() {
   const Instant now = now_precise();
   if (!session_ || now < next_beat_) return;
   next_beat_ = now + options_.ping_interval;
+  session_->ask_for_master();
+  if (!session_->tracks()) return;
   bool alive = false;
   {
     const MutexLock lock(mutex_);

@@ -36,6 +36,7 @@
 #include "redis/lease.h"
 #include "redis/options.h"
 #include "redis/send_buffer.h"
+#include "redis/sentinel.h"
 #include "redis/server_clock.h"
 #include "redis/session.h"
 #include "redis/wake_fd.h"
@@ -83,7 +84,8 @@ struct ClientStats {
 
 class Client {
  public:
-  // `feed` may be null without tracking. Opens nothing.
+  // `feed` may be null without tracking. Opens nothing but the files of TLS, to see what is wrong
+  // with them: throws Error (kConfiguration).
   Client(ClientOptions options, std::shared_ptr<cache::InvalidationFeed> feed);
   ~Client() { close(); }
   Client(const Client&) = delete;
@@ -180,6 +182,7 @@ class Client {
   int timer_fd_ = -1;             // likewise
 
   // Touched by the I/O thread alone.
+  std::optional<Sentinels> sentinels_;
   std::unique_ptr<Session> session_;
   Instant attempt_ends_ = kNever;
   Instant next_beat_ = kNever;

@@ -1,21 +1,34 @@
-// options.h: where a Redis server is and how long to wait for it.
+// options.h: where a Redis server is, or who knows it, and how long to wait for it.
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
+#include "redis/node.h"
 #include "redis/reply_reader.h"
+#include "redis/tls.h"
 
 namespace mcp::redis {
+
+// Servers that know which one is the master.
+struct SentinelOptions {
+  std::vector<Node> nodes;  // at least one
+  std::string service;      // what they call the master
+  std::string username;     // for them; empty: the default user
+  std::string password;     // empty: no AUTH is sent
+};
 
 struct ClientOptions {
   std::string host = "127.0.0.1";
   int port = 6379;
-  std::string unix_path;  // used instead of host and port when it is not empty
-  std::string username;   // empty: the default user
-  std::string password;   // empty: no AUTH is sent
+  std::string unix_path;                     // used instead of host and port when it is not empty
+  std::optional<SentinelOptions> sentinels;  // asked for the master, instead of host and port
+  std::optional<TlsOptions> tls;             // for every connection
+  std::string username;                      // empty: the default user
+  std::string password;                      // empty: no AUTH is sent
   int database = 0;
   // From a command's submission, or from the start of a connection, to its end.
   Duration timeout = 250 * kMillisecond;
@@ -43,7 +56,8 @@ struct ClientOptions {
 
   // For messages; never the password.
   [[nodiscard]] std::string where() const {
-    return unix_path.empty() ? host + ":" + std::to_string(port) : unix_path;
+    if (sentinels) return "the master " + sentinels->service;
+    return unix_path.empty() ? Node{host, port}.text() : unix_path;
   }
 };
 

@@ -28,11 +28,15 @@ std::string_view cause_of(std::string_view text) noexcept {
 
 }  // namespace
 
+std::string_view refusal_of(std::string_view error_text) noexcept {
+  return error_code(cause_of(error_text));
+}
+
 Error error_of(std::string_view error_text) {
   static constexpr std::array<std::string_view, 14> kUnavailable = {
       "LOADING", "MASTERDOWN", "BUSY",    "TRYAGAIN", "CLUSTERDOWN", "NOAUTH", "WRONGPASS",
       "NOPERM",  "OOM",        "MISCONF", "READONLY", "MOVED",       "ASK",    "DENIED"};
-  const std::string_view code = error_code(cause_of(error_text));
+  const std::string_view code = refusal_of(error_text);
   const std::string message = "redis answered: " + std::string(error_text);
   if (std::find(kUnavailable.begin(), kUnavailable.end(), code) != kUnavailable.end()) {
     return {ErrorKind::kBackendUnavailable, message};

@@ -25,6 +25,9 @@ struct Reply {
 // The first word of an error reply: LOADING, NOAUTH, OOM, READONLY, MOVED, WRONGTYPE, ERR, ...
 [[nodiscard]] std::string_view error_code(std::string_view error_text) noexcept;
 
+// The same of what a command was refused for inside a script, where the text tells of one.
+[[nodiscard]] std::string_view refusal_of(std::string_view error_text) noexcept;
+
 // The exception for an error reply. States of the server that pass (LOADING, MASTERDOWN, BUSY,
 // TRYAGAIN, CLUSTERDOWN), that an operator must end (NOAUTH, WRONGPASS, NOPERM, OOM, MISCONF,
 // READONLY) or that name another server (MOVED, ASK) are kBackendUnavailable; WRONGTYPE, a key that

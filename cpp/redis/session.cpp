@@ -1,218 +1,157 @@
-// session.cpp: connects, greets, reads and writes until either connection ends.
+// session.cpp: finds the server, greets, and takes replies until either connection ends.
 #include "redis/session.h"
 
-#include <algorithm>
-#include <array>
-#include <cerrno>
-#include <system_error>
-#include <thread>
 #include <utility>
 
 #include "base/log.h"
-#include "base/mutex.h"
-#include "base/thread.h"
-#include "redis/command.h"
 
 namespace mcp::redis {
 namespace {
 
 constexpr std::string_view kInvalidationChannel = "__redis__:invalidate";
 constexpr std::size_t kIdentBytes = 8;
-constexpr std::size_t kReadBytes = std::size_t{16} << 10;
-constexpr int kReadsATurn = 64;  // so that a flood on one connection leaves room for the other
+
+// Read anew for each session: certificates are replaced while programs run.
+std::shared_ptr<const TlsContext> tls_of(const ClientOptions& options) {
+  if (!options.tls) return nullptr;
+  try {
+    return std::make_shared<const TlsContext>(*options.tls);
+  } catch (const Error& error) {
+    throw Error(ErrorKind::kBackendUnavailable, error.what());
+  }
+}
 
 }  // namespace
 
-// Shared with the thread that looks the name up, which may outlive the session.
-struct Session::LookUp {
-  Mutex mutex;  // a leaf
-  bool done GUARDED_BY(mutex) = false;
-  std::vector<Address> addresses GUARDED_BY(mutex);
-  std::optional<Error> failure GUARDED_BY(mutex);
-};
+Session::Session(const ClientOptions& options, Sentinels* sentinels, std::shared_ptr<WakeFd> wake)
+    : Session(options, sentinels, std::move(wake), tls_of(options)) {}
 
-Session::Session(const ClientOptions& options, std::shared_ptr<WakeFd> wake)
-    : options_(options), wake_(std::move(wake)), data_(options.limits), news_(options.limits) {
-  if (!options_.unix_path.empty()) {
-    addresses_.push_back(unix_address(options_.unix_path));
-  } else if (auto numeric = resolve_numeric(options_.host, options_.port)) {
-    addresses_ = std::move(*numeric);
+Session::Session(const ClientOptions& options, Sentinels* sentinels, std::shared_ptr<WakeFd> wake,
+                 std::shared_ptr<const TlsContext> tls)
+    : options_(options),
+      sentinels_(sentinels),
+      data_(options.limits, tls, wake),
+      news_(options.limits, tls, wake) {
+  if (sentinels_ != nullptr) {
+    phase_ = Phase::kFindMaster;
+    watch_.emplace(options_, *sentinels_, std::move(tls), std::move(wake));
+  } else if (!options_.unix_path.empty()) {
+    data_.reach_unix(options_.unix_path);
   } else {
-    look_up();
-    return;
-  }
-  connect_data();
-}
-
-Session::~Session() = default;
-
-void Session::look_up() {
-  look_up_ = std::make_shared<LookUp>();
-  const auto work = [shared = look_up_, wake = wake_, host = options_.host, port = options_.port] {
-    std::vector<Address> addresses;
-    std::optional<Error> failure;
-    try {
-      addresses = resolve(host, port);
-      std::reverse(addresses.begin(), addresses.end());
-    } catch (const Error& error) {
-      failure = error;
-    }
-    {
-      const MutexLock lock(shared->mutex);
-      shared->done = true;
-      shared->addresses = std::move(addresses);
-      shared->failure = std::move(failure);
-    }
-    wake->wake();
-  };
-  start_thread("mcp-redis-dns", work).detach();
-}
-
-void Session::connect_data() {
-  phase_ = Phase::kConnectData;
-  while (true) {
-    address_ = addresses_.back();
-    addresses_.pop_back();
-    try {
-      data_.socket = Socket(address_);
-      return;
-    } catch (const Error&) {
-      if (addresses_.empty()) throw;
-    }
+    data_.reach({options_.host, options_.port});
   }
 }
 
 void Session::add_polls(std::vector<pollfd>& polls, bool data_waits) const {
-  const auto add = [&polls](const Channel& channel, bool connecting, bool waits) {
-    if (channel.socket.fd() < 0) return;
-    const bool writes = connecting || waits || !channel.out.empty();
-    const int events = (connecting ? 0 : POLLIN) | (writes ? POLLOUT : 0);
-    polls.push_back({channel.socket.fd(), static_cast<short>(events), 0});
-  };
-  add(data_, phase_ == Phase::kConnectData, data_waits);
-  add(news_, phase_ == Phase::kConnectNews, false);
+  data_.add_poll(polls, data_waits);
+  news_.add_poll(polls, false);
+  if (watch_) watch_->add_poll(polls);
 }
 
-SessionNews Session::advance(const pollfd* polls, std::size_t count) {
+SessionNews Session::advance(std::span<const pollfd> polls) {
   SessionNews news;
   try {
-    if (phase_ == Phase::kLookUp) {
-      const MutexLock lock(look_up_->mutex);
-      if (!look_up_->done) return news;
-      if (look_up_->failure) throw *look_up_->failure;
-      addresses_ = std::move(look_up_->addresses);
-      connect_data();
-      return news;
-    }
     // I first: what it announces is older than what D answers now.
-    if (count > 1) step(polls[1], news_, news);
-    if (count > 0) step(polls[0], data_, news);
+    step(polls, news_, news);
+    step(polls, data_, news);
+    if (watch_) take_master(polls);
   } catch (const Error& error) {
     news.lost = error;
   }
   return news;
 }
 
-void Session::step(const pollfd& poll, Channel& channel, SessionNews& news) {
-  if (poll.revents == 0) return;
-  const bool connecting =
-      &channel == &data_ ? phase_ == Phase::kConnectData : phase_ == Phase::kConnectNews;
-  if (!connecting) {
-    flush(channel);
-    if ((poll.revents & ~POLLOUT) != 0) read(channel, news);
-    return;
+void Session::step(std::span<const pollfd> polls, Channel& channel, SessionNews& news) {
+  std::vector<Reply> replies;
+  if (channel.advance(polls, replies)) {
+    if (&channel == &data_) return data_is_up();
+    return prepare_news();
   }
-  if (const int error = channel.socket.connect_error(); error != 0) {
-    if (&channel == &data_ && !addresses_.empty()) return connect_data();
+  for (Reply& reply : replies) take(channel, std::move(reply), news);
+  channel.check();
+}
+
+// -- The master
+
+void Session::take_master(std::span<const pollfd> polls) {
+  std::optional<Node> named;
+  try {
+    named = watch_->advance(polls);
+  } catch (const Error&) {
+    // The master serves without its sentinels. They are asked again with the next beat.
+    if (ready()) return;
+    throw;
+  }
+  if (!named || *named == master_) return;
+  if (phase_ != Phase::kFindMaster) {
     throw Error(ErrorKind::kBackendUnavailable,
-                "redis at " + options_.where() +
-                    " cannot be reached: " + std::system_category().message(error),
-                error);
+                options_.where() + " moved from " + master_.text() + " to " + named->text());
   }
-  if (&channel == &data_) {
-    data_connected();
-  } else {
-    prepare_news();
+  master_ = std::move(*named);
+  phase_ = Phase::kReachData;
+  data_.reach(master_);
+}
+
+void Session::ask_for_master() {
+  if (!watch_) return;
+  try {
+    watch_->ask_again();
+  } catch (const Error&) {  // with the next beat
   }
 }
 
-void Session::data_connected() {
+// -- The start
+
+std::string Session::waits_for() const {
+  if (phase_ == Phase::kFindMaster) return watch_->waits_for();
+  const bool data = phase_ == Phase::kReachData || phase_ == Phase::kPrepareData;
+  const Channel& channel = data ? data_ : news_;
+  std::string what(channel.waits_for());
+  return sentinels_ == nullptr ? what : what + " of " + channel.where();
+}
+
+void Session::data_is_up() {
   if (!options_.tracking) return prepare_data();
-  phase_ = Phase::kConnectNews;
-  news_.socket = Socket(address_);
+  phase_ = Phase::kReachNews;
+  news_.reach_with(data_);
 }
 
 void Session::prepare_news() {
   phase_ = Phase::kPrepareNews;
-  authenticate(news_);
-  ask(news_, {"CLIENT", "ID"});
-  ask(news_, {"SUBSCRIBE", kInvalidationChannel});
+  news_.authenticate(options_.username, options_.password);
+  news_.ask({"CLIENT", "ID"});
+  news_.ask({"SUBSCRIBE", kInvalidationChannel});
   for (const std::string* channel : {&options_.news_channel, &options_.life_channel}) {
-    if (!channel->empty()) ask(news_, {"SUBSCRIBE", *channel});
+    if (!channel->empty()) news_.ask({"SUBSCRIBE", *channel});
   }
-  flush(news_);
+  news_.flush();
 }
 
 void Session::prepare_data() {
   phase_ = Phase::kPrepareData;
-  authenticate(data_);
-  if (options_.database != 0) ask(data_, {"SELECT", std::to_string(options_.database)});
+  data_.authenticate(options_.username, options_.password);
+  if (sentinels_ != nullptr) data_.ask({"ROLE"});
+  if (options_.database != 0) data_.ask({"SELECT", std::to_string(options_.database)});
   if (!invalidation_id_.empty()) {
     if (options_.announces_own) {
-      ask(data_, {"CLIENT", "TRACKING", "ON", "REDIRECT", invalidation_id_});
+      data_.ask({"CLIENT", "TRACKING", "ON", "REDIRECT", invalidation_id_});
     } else {
-      ask(data_, {"CLIENT", "TRACKING", "ON", "REDIRECT", invalidation_id_, "NOLOOP"});
+      data_.ask({"CLIENT", "TRACKING", "ON", "REDIRECT", invalidation_id_, "NOLOOP"});
     }
   }
-  ask(data_, {"PING"});
-  flush(data_);
-}
-
-void Session::authenticate(Channel& channel) const {
-  if (options_.password.empty()) return;
-  if (options_.username.empty()) {
-    ask(channel, {"AUTH", options_.password});
-  } else {
-    ask(channel, {"AUTH", options_.username, options_.password});
-  }
-}
-
-void Session::ask(Channel& channel, std::initializer_list<std::string_view> command) {
-  append_command(channel.out.tail(), command);
-  // Kept for messages: the name alone, and its subcommand where it has one.
-  std::string name(*command.begin());
-  if (name == "CLIENT" || name == "SUBSCRIBE") name += " " + std::string(*(command.begin() + 1));
-  channel.asked.push_back(std::move(name));
+  data_.ask({"PING"});
+  data_.flush();
 }
 
 void Session::ping_invalidations() {
-  append_command(news_.out.tail(), {"PING"});
-  flush(news_);
+  news_.tell({"PING"});
+  news_.flush();
 }
 
-void Session::flush(Channel& channel) {
-  if (!channel.out.empty()) channel.out.send_to(channel.socket);
-}
-
-void Session::read(Channel& channel, SessionNews& news) {
-  std::array<char, kReadBytes> buffer;
-  for (int turn = 0; turn < kReadsATurn; ++turn) {
-    const ssize_t got = channel.socket.receive(buffer.data(), buffer.size());
-    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
-    if (got <= 0) {
-      throw Error(ErrorKind::kBackendUnavailable,
-                  "redis at " + options_.where() + " closed the connection" +
-                      (got < 0 ? ": " + std::system_category().message(errno) : std::string()),
-                  got < 0 ? errno : 0);
-    }
-    channel.reader.feed({buffer.data(), static_cast<std::size_t>(got)});
-    while (auto reply = channel.reader.next()) take(channel, std::move(*reply), news);
-    if (static_cast<std::size_t>(got) < buffer.size()) return;
-  }
-}
+// -- Replies
 
 void Session::take(Channel& channel, Reply reply, SessionNews& news) {
-  if (!channel.asked.empty()) return take_start(channel, reply, news);
+  if (channel.awaits_reply()) return take_start(channel, reply, news);
   if (&channel == &data_) {
     news.replies.push_back(std::move(reply));
   } else {
@@ -222,12 +161,11 @@ void Session::take(Channel& channel, Reply reply, SessionNews& news) {
 }
 
 void Session::take_start(Channel& channel, const Reply& reply, SessionNews& news) {
-  const std::string asked = std::move(channel.asked.front());
-  channel.asked.erase(channel.asked.begin());
+  const std::string asked = channel.take_asked();
   if (reply.is_error()) {
     if (!may_go_on_without(asked, reply.text)) {
       // Some servers repeat the arguments of what they refuse: the code is enough of it.
-      throw Error(ErrorKind::kBackendUnavailable, "redis at " + options_.where() + " refused " +
+      throw Error(ErrorKind::kBackendUnavailable, "redis at " + channel.where() + " refused " +
                                                       asked + ": " +
                                                       std::string(error_code(reply.text)));
     }
@@ -238,9 +176,13 @@ void Session::take_start(Channel& channel, const Reply& reply, SessionNews& news
     invalidation_id_ = std::to_string(reply.integer);
   } else if (asked == "CLIENT TRACKING") {
     tracks_ = true;
+  } else if (asked == "ROLE" && !is_master(reply)) {
+    throw Error(ErrorKind::kBackendUnavailable,
+                "redis at " + channel.where() + " is not the master that the sentinels say it is");
   }
-  if (!channel.asked.empty()) return;
+  if (channel.awaits_reply()) return;
   if (&channel == &news_) return prepare_data();
+  if (sentinels_ != nullptr) sentinels_->was_right();
   phase_ = Phase::kReady;
   news.became_ready = true;
 }
@@ -261,6 +203,8 @@ bool Session::may_go_on_without(const std::string& asked, const std::string& ref
     }
     return true;
   }
+  // A user without the right to it is told by READONLY, if need be.
+  if (asked == "ROLE") return error_code(refusal) == "NOPERM";
   if (!subscribes && asked != "CLIENT TRACKING" && asked != "CLIENT ID") return false;
   if (subscribes) {
     invalidation_id_.clear();

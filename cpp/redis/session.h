@@ -2,9 +2,12 @@
 // invalidations. It is made, becomes ready, and ends when either connection does; it is never
 // repaired. It does not know which commands are in flight.
 //
-// Order of the start: the name is looked up (on a thread of its own), D connects, I connects, I
-// learns its id and subscribes, D authenticates and asks for tracking to that id, and a PING closes
-// the start, so that a server that refuses (NOAUTH, LOADING) or is silent is never ready.
+// Order of the start: where there are sentinels one is asked for the master; D is connected, I is
+// connected to the same place, I learns its id and subscribes, D authenticates, makes sure that it
+// speaks to a master, and asks for tracking to that id, and a PING closes the start, so that a
+// server that refuses (NOAUTH, LOADING) or is silent is never ready.
+//
+// A master that another one has taken over from, by what a sentinel says, ends the session.
 //
 // Thread-compatible; only data().send() may be called by another thread, see client.h.
 #pragma once
@@ -13,13 +16,14 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "redis/channel.h"
+#include "redis/master_watch.h"
 #include "redis/options.h"
-#include "redis/reply_reader.h"
-#include "redis/send_buffer.h"
-#include "redis/socket.h"
+#include "redis/sentinel.h"
 #include "redis/wake_fd.h"
 
 namespace mcp::redis {
@@ -36,57 +40,50 @@ struct SessionNews {
 
 class Session {
  public:
-  // Throws Error (kBackendUnavailable). `wake` is woken when a name was looked up.
-  Session(const ClientOptions& options, std::shared_ptr<WakeFd> wake);
-  ~Session();
+  // Throws Error (kBackendUnavailable). `wake` is woken when a name was looked up. `sentinels` are
+  // those of `options`, or null; they outlive the session, as `options` do.
+  Session(const ClientOptions& options, Sentinels* sentinels, std::shared_ptr<WakeFd> wake);
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  // Appends what to poll for, D first. `data_waits`: bytes for D did not fit and wait.
+  // Appends what to poll for. `data_waits`: bytes for D did not fit and wait.
   void add_polls(std::vector<pollfd>& polls, bool data_waits) const;
   // Takes the events of what add_polls() appended. Does not throw; see SessionNews::lost.
-  SessionNews advance(const pollfd* polls, std::size_t count);
+  SessionNews advance(std::span<const pollfd> polls);
 
   void ping_invalidations();  // REQUIRES: tracks()
+  // Has a sentinel asked whether the master is the same, if there are sentinels. Throws Error
+  // (kBackendUnavailable) when none can be asked.
+  void ask_for_master();
   [[nodiscard]] bool ready() const noexcept { return phase_ == Phase::kReady; }
+  // What the start waits for, for messages.
+  [[nodiscard]] std::string waits_for() const;
   // The server announces changes. False when it was not asked to, or cannot.
   [[nodiscard]] bool tracks() const noexcept { return tracks_; }
   // Whether the server let us listen on life_channel, if there is one.
   [[nodiscard]] bool shows_life() const noexcept { return shows_life_; }
-  [[nodiscard]] const Socket& data() const noexcept { return data_.socket; }
+  [[nodiscard]] const Socket& data() const noexcept { return data_.socket(); }
 
  private:
-  enum class Phase { kLookUp, kConnectData, kConnectNews, kPrepareNews, kPrepareData, kReady };
-  struct Channel {
-    explicit Channel(const ReplyLimits& limits) : reader(limits) {}
-    Socket socket;
-    ReplyReader reader;
-    SendBuffer out;                  // of the start, and pings
-    std::vector<std::string> asked;  // the commands of the start that are not answered yet
-  };
-  struct LookUp;
+  enum class Phase { kFindMaster, kReachData, kReachNews, kPrepareNews, kPrepareData, kReady };
 
-  void look_up();
-  void connect_data();
-  void data_connected();
+  Session(const ClientOptions& options, Sentinels* sentinels, std::shared_ptr<WakeFd> wake,
+          std::shared_ptr<const TlsContext> tls);
+  void take_master(std::span<const pollfd> polls);
+  void data_is_up();
   void prepare_news();
   void prepare_data();
-  void step(const pollfd& poll, Channel& channel, SessionNews& news);
-  void read(Channel& channel, SessionNews& news);
+  void step(std::span<const pollfd> polls, Channel& channel, SessionNews& news);
   void take(Channel& channel, Reply reply, SessionNews& news);
   void take_start(Channel& channel, const Reply& reply, SessionNews& news);
   void take_invalidation(const Reply& reply, SessionNews& news) const;
   [[nodiscard]] bool may_go_on_without(const std::string& asked, const std::string& refusal);
-  static void flush(Channel& channel);
-  static void ask(Channel& channel, std::initializer_list<std::string_view> command);
-  void authenticate(Channel& channel) const;
 
-  const ClientOptions options_;
-  const std::shared_ptr<WakeFd> wake_;
-  std::shared_ptr<LookUp> look_up_;
-  std::vector<Address> addresses_;  // to be tried, the last one first
-  Address address_;                 // in use
-  Phase phase_ = Phase::kLookUp;
+  const ClientOptions& options_;
+  Sentinels* const sentinels_;
+  std::optional<MasterWatch> watch_;  // while there are sentinels
+  Node master_;                       // that a sentinel named
+  Phase phase_ = Phase::kReachData;
   bool tracks_ = false;
   bool shows_life_ = true;
   std::string invalidation_id_;  // CLIENT ID of I

@@ -94,7 +94,13 @@ int Socket::connect_error() const noexcept {
   return error;
 }
 
+TlsStream& Socket::secure(const TlsContext& context, const std::string& host) {
+  tls_ = std::make_unique<TlsStream>(context, fd_, host);
+  return *tls_;
+}
+
 ssize_t Socket::send(std::string_view bytes) const noexcept {
+  if (tls_) return tls_->send(bytes);
   ssize_t sent = 0;
   do {
     sent = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
@@ -103,6 +109,7 @@ ssize_t Socket::send(std::string_view bytes) const noexcept {
 }
 
 ssize_t Socket::receive(char* buffer, std::size_t size) const noexcept {
+  if (tls_) return tls_->receive(buffer, size);
   ssize_t received = 0;
   do {
     received = ::recv(fd_, buffer, size, 0);
@@ -110,7 +117,13 @@ ssize_t Socket::receive(char* buffer, std::size_t size) const noexcept {
   return received;
 }
 
+std::string Socket::failure() const {
+  if (tls_ && errno == EPROTO) return tls_->failure();
+  return std::system_category().message(errno);
+}
+
 void Socket::close() noexcept {
+  tls_.reset();
   if (fd_ >= 0) ::close(std::exchange(fd_, -1));
 }
 

@@ -117,6 +117,7 @@ def _redis(url: str | None) -> Finding:
     try:
         with RedisTier(url or _LOCAL_REDIS, timeout=1.0) as tier:
             tier.ping()
+            return Finding("Redis", "ok", f"{tier.name} answers")
     except ConfigurationError as error:
         return Finding("Redis", "wrong", str(error), "give a URL such as redis://host:6379/0")
     except Error as error:
@@ -127,7 +128,6 @@ def _redis(url: str | None) -> Finding:
         return Finding(
             "Redis", "wrong", f"{error}", "start it, or mend the address or the password in the URL"
         )
-    return Finding("Redis", "ok", f"{url or _LOCAL_REDIS} answers")
 
 
 def _limits() -> Iterator[Finding]:

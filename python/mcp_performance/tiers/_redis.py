@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from .. import _core, config
+from .._base._authorities import authorities
 from .._base._checks import integer, number, text
 from .._base._durations import seconds
 from .._base._registry import register_tier
@@ -21,7 +22,7 @@ from ._lease import NOBODY, Holder, renewal_of
 from ._link import Answer, Ask, Link, Steps, raise_errors
 from ._records import FOREVER, Value, head_of, holder_of, read_value
 from ._scripts import DROP, END_TAGS, RECLAIM, STORE, Command
-from ._url import masked, parse_url
+from ._url import TlsFiles, masked, parse_url
 
 __all__ = ["UNSET", "Commands", "Front", "RedisTier", "TierStats", "raise_errors"]
 
@@ -93,10 +94,23 @@ class RedisTier:
     had to evict, is a miss. The server's clock decides the order: it must not be set back while values of
     tags live. What Redis has acknowledged it may still lose, with everything that it promises here: a replica
     that takes over without the last writes knows nothing of them, nor of the last deletions (replication is
-    asynchronous), and neither does a server that restarts from an older snapshot.
+    asynchronous), and neither does a server that restarts from an older snapshot. ``min-replicas-to-write``
+    on the master bounds for how long one that is cut off goes on acknowledging.
 
     Args:
-        url: ``redis://[[user]:password@]host[:port][/database]`` or ``unix://[...@]/path[?db=database]``.
+        url: one of
+
+            - ``redis://[[user]:password@]host[:port][/database]``
+            - ``unix://[[user]:password@]/path[?db=database]``
+            - ``rediss://...`` is ``redis://`` under TLS. The server's certificate is always verified: by the
+              authorities of the system, or those in the PEM file ``?ssl_ca_certs=``, and for the host, unless
+              ``ssl_check_hostname=false``. Our own is ``ssl_certfile=``, its key in ``ssl_keyfile=`` or in
+              the same file. The files are read anew for each connection.
+            - ``redis+sentinel://[[user]:password@]host[:port],host[:port],.../service[/database]``, and
+              ``rediss+sentinel://``. The sentinels (``?sentinel_username=`` and ``sentinel_password=``) say
+              where the master is, when it is connected to and each second from then on.
+
+            What is special in a user, password, path or value is percent-encoded.
         namespace: stands in front of every key.
         codec: ``"msgpack"`` (plain types, tuples, sets, dates, decimals, UUIDs), ``"json"`` or ``"pickle"``.
         timeout: for a connection and for each command, seconds.
@@ -108,7 +122,8 @@ class RedisTier:
         name: what reports call it; the server's address if not given.
 
     Raises:
-        ConfigurationError: a bad argument; a URL scheme that this build does not support.
+        ConfigurationError: a bad argument; a part of the URL, which the message names; a file of TLS that
+            cannot be used.
     """
 
     def __init__(
@@ -126,7 +141,7 @@ class RedisTier:
         name: str | None = None,
     ) -> None:
         self._address = parse_url(url)
-        if self._address.tls is not None or self._address.kind != "server":
+        if self._address.kind == "cluster":
             raise ConfigurationError(f"url={masked(url)!r}: scheme: not supported by this build")
         if compress_above is not None:
             integer("compress_above", compress_above)
@@ -280,7 +295,6 @@ class RedisTier:
     def _connect(self, holder: Holder | None) -> _core.RedisClient:
         """A client; with a *holder* for a cache in front, which is told of changes and shows its life."""
         address = self._address
-        host, port = address.nodes[0] if address.nodes else ("", 0)
         beside: dict[str, str] = {}
         if holder is not None:
             beside = {
@@ -291,12 +305,15 @@ class RedisTier:
                 "identity": secrets.token_hex(8),
             }
         client = _core.RedisClient(
-            host=host,
-            port=port,
+            nodes=list(address.nodes),
             unix_path=address.unix_path,
             username=address.username,
             password=address.password,
             database=address.database,
+            tls=_files_of(address.tls),
+            sentinel=(address.service, address.sentinel_username, address.sentinel_password)
+            if address.kind == "sentinel"
+            else None,
             timeout_s=self._timeout,
             tracking=holder is not None,
             ping_interval_s=1.0,
@@ -456,6 +473,12 @@ class RedisTier:
 
     def _spell_scope(self, scope: str) -> bytes:
         return spell(self._namespace, "%", encode_key(scope))
+
+
+def _files_of(tls: TlsFiles | None) -> tuple[str, str, str, bool] | None:
+    if tls is None:
+        return None
+    return authorities(tls.ca_file or True), tls.cert_file, tls.key_file, tls.check_hostname
 
 
 def _one(commands: Commands) -> Steps[list[Any]]:

@@ -57,9 +57,14 @@ class TieredCache:
 
     Bounds: another process sees a change as soon as the server's announcement arrives, at once in good times;
     a connection over which nothing comes any more is noticed, and everything kept is dropped, within 3
-    seconds, and so is ``SWAPDB``, which Redis does not announce, within one. A replica that takes over
-    without the master's last writes (replication is asynchronous) has lost what they promised, deletions
-    included.
+    seconds, and so is ``SWAPDB``, which Redis does not announce, within one. With ``redis+sentinel://`` a new
+    master is followed within a second of the sentinels' choice.
+
+    What Redis cannot promise: replication is asynchronous. A replica that takes over without the master's
+    last writes has lost what they promised, deletions included, so that a value may come back that had been
+    deleted or invalidated, and a write that was acknowledged may be gone. This cache drops all that it kept
+    in memory whenever it changes servers, so that none believes what the new master does not know; what
+    a lost deletion brings back lives for its *ttl* at most. ``min-replicas-to-write`` bounds what is lost.
 
     ::
 

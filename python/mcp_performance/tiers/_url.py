@@ -54,9 +54,9 @@ class RedisAddress:
     service: str
     """What the sentinels call the master."""
     tls: TlsFiles | None
-    username: str
+    username: str = field(repr=False)
     password: str = field(repr=False)
-    sentinel_username: str
+    sentinel_username: str = field(repr=False)
     sentinel_password: str = field(repr=False)
 
     def __str__(self) -> str:

@@ -63,6 +63,8 @@ class RedisServer:
         self.process.send_signal(number)
 
     def kill(self) -> None:
+        if self.process.poll() is not None:
+            return
         self.process.send_signal(signal.SIGKILL)
         self.process.send_signal(signal.SIGCONT)
         self.process.communicate()

@@ -160,6 +160,13 @@ def test_a_bad_url_is_a_configuration_error_that_names_the_part(url: str, part: 
             make(url)
 
 
+@pytest.mark.parametrize("scheme", ["redis+cluster", "rediss+cluster"])
+def test_a_scheme_that_this_build_lacks_is_refused_plainly(scheme: str) -> None:
+    with pytest.raises(ConfigurationError, match="not supported by this build") as failure:
+        RedisTier(f"{scheme}://user:s3cr3t@host:1")
+    assert "s3cr3t" not in str(failure.value)
+
+
 @pytest.mark.parametrize("url", [None, 1, b"redis://h"])
 def test_a_url_of_another_type(url: object) -> None:
     with pytest.raises(TypeError, match="url"):
