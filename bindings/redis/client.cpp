@@ -178,7 +178,11 @@ class ReplyConversion final : public Conversion {
 // The client of this process. A forked child leaves the parent's alone and starts with a new one.
 class RedisClient {
  public:
-  explicit RedisClient(redis::ClientOptions options) : options_(std::move(options)) { renew(); }
+  // Announces on a feed of its own, or on that of `feeder`, which outlives it.
+  RedisClient(redis::ClientOptions options, RedisClient* feeder)
+      : options_(std::move(options)), feeder_(feeder) {
+    renew();
+  }
   ~RedisClient() {
     if (generation_ != process_generation()) {
       abandon();
@@ -245,6 +249,8 @@ class RedisClient {
   }
 
   void changed(const std::string& key) { live()->changed(key); }
+
+  void drop_all() { live()->drop_all(); }
 
   std::optional<std::int64_t> latest_server_time() { return live()->latest_server_time(); }
 
@@ -319,9 +325,13 @@ class RedisClient {
 
  private:
   void renew() {
-    feed_ = std::make_shared<cache::InvalidationFeed>();
+    feed_ = feeder_ == nullptr ? std::make_shared<cache::InvalidationFeed>() : feeder_->own_feed();
     client_ = std::make_shared<Client>(options_, feed_);
     generation_ = process_generation();
+  }
+  std::shared_ptr<cache::InvalidationFeed> own_feed() {
+    live();
+    return feed_;
   }
   // Never destroyed: its locks may be held by threads that do not exist here.
   void abandon() { new std::shared_ptr<Client>(std::move(client_)); }
@@ -335,6 +345,7 @@ class RedisClient {
   }
 
   const redis::ClientOptions options_;
+  RedisClient* const feeder_;
   std::shared_ptr<cache::InvalidationFeed> feed_;
   std::shared_ptr<Client> client_;
   std::uint32_t generation_ = 0;
@@ -347,12 +358,15 @@ using TlsTuple = std::tuple<std::string, std::string, std::string, bool>;
 // What the sentinels call the master, and who asks them.
 using SentinelTuple = std::tuple<std::string, std::string, std::string>;
 
-std::unique_ptr<RedisClient> make_client(
-    const std::vector<NodePair>& nodes, std::string unix_path, std::string username,
-    std::string password, int database, std::optional<TlsTuple> tls,
-    std::optional<SentinelTuple> sentinel, double timeout_s, bool tracking, double ping_interval_s,
-    std::size_t max_in_flight, std::size_t max_reply_bytes, std::string news_channel,
-    std::string life_channel, std::string ident, std::string identity_key, std::string identity) {
+std::unique_ptr<RedisClient> make_client(const std::vector<NodePair>& nodes, std::string unix_path,
+                                         std::string username, std::string password, int database,
+                                         std::optional<TlsTuple> tls,
+                                         std::optional<SentinelTuple> sentinel, double timeout_s,
+                                         bool tracking, double ping_interval_s,
+                                         std::size_t max_in_flight, std::size_t max_reply_bytes,
+                                         std::string news_channel, std::string life_channel,
+                                         std::string ident, std::string identity_key,
+                                         std::string identity, std::optional<RedisClient*> feeder) {
   redis::ClientOptions options;
   if (tls) {
     auto& [ca_file, cert_file, key_file, check_hostname] = *tls;
@@ -382,7 +396,7 @@ std::unique_ptr<RedisClient> make_client(
   options.ident = std::move(ident);
   options.identity_key = std::move(identity_key);
   options.identity = std::move(identity);
-  return std::make_unique<RedisClient>(std::move(options));
+  return std::make_unique<RedisClient>(std::move(options), feeder.value_or(nullptr));
 }
 
 }  // namespace
@@ -395,7 +409,8 @@ void bind_redis(py::module_& module) {
            py::arg("sentinel"), py::arg("timeout_s"), py::arg("tracking"),
            py::arg("ping_interval_s"), py::arg("max_in_flight"), py::arg("max_reply_bytes"),
            py::arg("news_channel") = "", py::arg("life_channel") = "", py::arg("ident") = "",
-           py::arg("identity_key") = "", py::arg("identity") = "")
+           py::arg("identity_key") = "", py::arg("identity") = "", py::arg("feeder") = py::none(),
+           py::keep_alive<1, 19>())
       .def("call", &RedisClient::call, py::arg("commands"), py::arg("fill_key") = py::none(),
            py::arg("changes") = Names{},
            "call(commands: Sequence[Sequence[bytes | str | int | float]], fill_key: bytes | None = "
@@ -409,6 +424,7 @@ void bind_redis(py::module_& module) {
            "post(commands: Sequence[Sequence[bytes | str | int | float]], changes: Sequence[bytes] "
            "= ()) -> None")
       .def("changed", &RedisClient::changed, py::arg("key"), "changed(key: bytes) -> None")
+      .def("drop_all", &RedisClient::drop_all)
       .def("latest_server_time", &RedisClient::latest_server_time)
       .def("has_life", &RedisClient::has_life)
       .def("hold", &RedisClient::hold, py::arg("token"), py::arg("renewal"),

@@ -127,7 +127,7 @@ Outcome Client::call(Request request) {
 
 bool Client::keep(FillId fill) {
   const MutexLock lock(mutex_);
-  const bool kept = coherence_.keep(fill);
+  const bool kept = coherence_.keep(fill) && state_ != State::kClosed;
   ++(kept ? stats_.fills_kept : stats_.fills_dropped);
   return kept;
 }
@@ -145,6 +145,15 @@ bool Client::holds(FillId fill) const {
 void Client::changed(std::string_view key) {
   const MutexLock lock(mutex_);
   coherence_.changed(key);
+}
+
+void Client::drop_all() {
+  {
+    const MutexLock lock(mutex_);
+    coherence_.invalidated_all();
+    ++stats_.flushes;
+  }
+  if (feed_) feed_->flush();
 }
 
 bool Client::shows_life() const {
@@ -329,7 +338,7 @@ void Client::become_ready(bool tracks) {
     for (Pending& pending : in_flight_) {
       if (!pending.fill_key.empty()) pending.fill = coherence_.begin(pending.fill_key);
     }
-    if (!options_.identity_key.empty()) push(heartbeat());
+    if (options_.tracking) push(heartbeat());
     if (!in_flight_.empty()) arm_timer(deadline_of_head());
   }
   if (options_.tracking) feed_->flush();
@@ -458,7 +467,7 @@ void Client::beat() {
     const MutexLock lock(mutex_);
     alive = coherence_.beat();
     // D as well: its timeout is any command's.
-    if (alive && (in_flight_.empty() || !options_.identity_key.empty())) push(heartbeat());
+    if (alive) push(heartbeat());
   }
   if (!alive) {
     return lose(unavailable("redis at " + options_.where() + " announces nothing any more"), true);
@@ -479,16 +488,14 @@ void Client::renew_leases() {
 
 Request Client::heartbeat() {
   Request request;
-  if (options_.identity_key.empty()) {
-    append_command(request.bytes, {"PING"});
-    request.done = [](const Outcome&) {};
-    return request;
-  }
-  const std::string identity = options_.identity + ":" + std::to_string(++identities_);
-  append_command(request.bytes, {"SET", options_.identity_key, identity, "NX"});
-  append_command(request.bytes, {"GET", options_.identity_key});
+  request.commands = 1;
   append_command(request.bytes, {"TIME"});
-  request.commands = 3;
+  if (!options_.identity_key.empty()) {
+    const std::string identity = options_.identity + ":" + std::to_string(++identities_);
+    append_command(request.bytes, {"SET", options_.identity_key, identity, "NX"});
+    append_command(request.bytes, {"GET", options_.identity_key});
+    request.commands = 3;
+  }
   request.done = [this](const Outcome& outcome) { identified(outcome); };
   return request;
 }
@@ -496,15 +503,15 @@ Request Client::heartbeat() {
 // On the I/O thread.
 void Client::identified(const Outcome& outcome) {
   if (outcome.error) return;
-  if (const auto& time = outcome.replies[2].items; time.size() == 2) {
+  if (const auto& time = outcome.replies[0].items; time.size() == 2) {
     const std::int64_t shown = std::strtoll(time[0].text.c_str(), nullptr, 10) * 1'000'000 +
                                std::strtoll(time[1].text.c_str(), nullptr, 10);
     const Instant now = now_precise();
     const MutexLock lock(mutex_);
     server_clock_.saw(shown, outcome.submitted_at, now);
   }
-  if (outcome.replies[1].is_error()) return;
-  const std::string& found = outcome.replies[1].text;
+  if (outcome.replies.size() < 3 || outcome.replies[2].is_error()) return;
+  const std::string& found = outcome.replies[2].text;
   if (!identity_ || *identity_ == found) {
     identity_ = found;
     return;

@@ -106,11 +106,15 @@ class Client {
   // `key` was changed by us in a way that no reply tells of: fills of it end.
   void changed(std::string_view key);
 
+  // Everything kept is to be dropped, and nothing that is being read is kept: whoever serves the
+  // keys now may announce nothing of what was read here.
+  void drop_all();
+
   // Whether others can tell by life_channel that this process lives; true until a server refuses.
   [[nodiscard]] bool shows_life() const;
 
   // The latest that the server's clock can show now, microseconds; nothing if it was never seen. It
-  // is looked at with each heartbeat, where there is an identity key.
+  // is looked at with each heartbeat, where there is tracking.
   [[nodiscard]] std::optional<std::int64_t> latest_server_time() const;
 
   // Renews a lease by sending `renewal` now and then, until let_go().

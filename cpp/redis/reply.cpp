@@ -33,11 +33,15 @@ std::string_view refusal_of(std::string_view error_text) noexcept {
 }
 
 Error error_of(std::string_view error_text) {
-  static constexpr std::array<std::string_view, 14> kUnavailable = {
-      "LOADING", "MASTERDOWN", "BUSY",    "TRYAGAIN", "CLUSTERDOWN", "NOAUTH", "WRONGPASS",
-      "NOPERM",  "OOM",        "MISCONF", "READONLY", "MOVED",       "ASK",    "DENIED"};
+  static constexpr std::array<std::string_view, 15> kUnavailable = {
+      "LOADING",  "MASTERDOWN", "BUSY",   "TRYAGAIN", "CLUSTERDOWN",
+      "NOAUTH",   "WRONGPASS",  "NOPERM", "OOM",      "MISCONF",
+      "READONLY", "MOVED",      "ASK",    "DENIED",   "CROSSSLOT"};
   const std::string_view code = refusal_of(error_text);
-  const std::string message = "redis answered: " + std::string(error_text);
+  std::string message = "redis answered: " + std::string(error_text);
+  if (code == "MOVED" || code == "ASK" || code == "CROSSSLOT") {
+    message += " (a Redis Cluster: its URL is redis+cluster://...)";
+  }
   if (std::find(kUnavailable.begin(), kUnavailable.end(), code) != kUnavailable.end()) {
     return {ErrorKind::kBackendUnavailable, message};
   }

@@ -30,8 +30,8 @@ struct Reply {
 
 // The exception for an error reply. States of the server that pass (LOADING, MASTERDOWN, BUSY,
 // TRYAGAIN, CLUSTERDOWN), that an operator must end (NOAUTH, WRONGPASS, NOPERM, OOM, MISCONF,
-// READONLY) or that name another server (MOVED, ASK) are kBackendUnavailable; WRONGTYPE, a key that
-// holds something else than was stored there, is kProtocol; a refused command is kCache.
+// READONLY) or that name another server (MOVED, ASK, CROSSSLOT) are kBackendUnavailable; WRONGTYPE,
+// a key that holds something else than was stored there, is kProtocol; a refused command is kCache.
 [[nodiscard]] Error error_of(std::string_view error_text);
 
 }  // namespace mcp::redis

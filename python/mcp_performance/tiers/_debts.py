@@ -8,7 +8,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from ..errors import CacheError
-from ._link import Ask, Link, Steps
+from ._link import Answer, Ask, Link, Steps
 from ._records import Value
 
 if TYPE_CHECKING:
@@ -113,29 +113,36 @@ class Debts:
     def _paying(self) -> Steps[None]:
         tier = self._tier
         while self.names:
-            part = list(self.names.items())[:_INSTALMENT]
-            yield self._dropping(dict(part))
-            self._strike(self.names, part)
+            owed = dict(list(self.names.items())[:_INSTALMENT])
+            for together in tier._layout.by_part(owed):
+                part = [(name, owed[name]) for name in together]
+                yield self._dropping(dict(part))
+                self._strike(self.names, part)
         while self.tags:
             for record, stamp in list(self.tags.items()):
                 yield Ask([tier._ending(self._link, (record,), stamp, self._ident)], None, (record,))
                 self._strike(self.tags, [(record, stamp)])
         if self.everything is not None:
             stamp = self.everything
-            pattern = re.sub(r"([*?\[\]\\^-])", r"\\\1", tier.namespace) + ":*"
-            cursor: bytes | str = b"0"
-            while True:
-                answer = yield Ask([("SCAN", cursor, "MATCH", pattern, "COUNT", _INSTALMENT)])
-                cursor, found = answer.replies[0]
-                names = {name: stamp for name in found if tier._is_entry(name)}
-                if names:
-                    yield self._dropping(names)
-                if cursor == b"0":
-                    break
+            for place in tier._layout.parts:
+                yield from self._drop_part(place, stamp)
             with self._lock:
                 self.payments += 1
                 if self.everything == stamp:
                     self.everything = None
+
+    def _drop_part(self, part: bytes, stamp: bytes) -> Steps[None]:
+        pattern = re.sub(rb"([*?\[\]\\^-])", rb"\\\1", part) + b"*"
+        cursor: bytes | str = b"0"
+        while True:
+            scan = ("SCAN", cursor, "MATCH", pattern, "COUNT", _INSTALMENT)
+            answer: Answer = yield Ask([scan], beside=part)
+            cursor, found = answer.replies[0]
+            names = {name: stamp for name in found if self._tier._layout.is_entry(name)}
+            if names:
+                yield self._dropping(names)
+            if cursor == b"0":
+                return
 
     def _dropping(self, stamps: dict[bytes, bytes]) -> Ask:
         """Ends what is being read of these names. Memory has nothing of them, or what was set instead: with a

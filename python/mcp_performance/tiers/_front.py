@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import _core
 from ..cache import Cache
+from ._cluster import Client
 
 __all__ = ["Memory"]
 
@@ -23,7 +24,7 @@ class Memory:
     away takes the entry too, and whoever changes a key ends its fills first.
     """
 
-    def __init__(self, cache: Cache[Any, Any], client: _core.RedisClient, longest: float | None) -> None:
+    def __init__(self, cache: Cache[Any, Any], client: Client, longest: float | None) -> None:
         self._cache = cache
         self._client = client
         self._longest = longest

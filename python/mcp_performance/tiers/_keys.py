@@ -20,7 +20,7 @@ from typing import Any
 from .. import _core
 from ..errors import SerializationError
 
-__all__ = ["KEY_VERSION", "encode_equal", "encode_key", "is_encoded", "spell"]
+__all__ = ["KEY_VERSION", "encode_equal", "encode_key", "is_encoded", "shortened", "spell"]
 
 KEY_VERSION = "1"
 _LONGEST = 256
@@ -165,10 +165,15 @@ def _spell_other(key: Any, inner: Speller) -> Spelling:
 
 
 def spell(namespace: str, kind: str, encoded: bytes) -> bytes:
-    """The name in Redis of what is encoded so: entries have *kind* ``""``, tags ``"@"``."""
-    if len(encoded) > _LONGEST:
-        encoded = b"#" + hashlib.blake2b(encoded, digest_size=32).hexdigest().encode()
-    return f"{namespace}:{KEY_VERSION}:{kind}".encode() + encoded
+    """The name in Redis of what is encoded so, and is no part of a :class:`Layout`."""
+    return f"{namespace}:{KEY_VERSION}:{kind}".encode() + shortened(encoded)
+
+
+def shortened(encoded: bytes) -> bytes:
+    """*encoded*, or the digest of what is too long for a name."""
+    if len(encoded) <= _LONGEST:
+        return encoded
+    return b"#" + hashlib.blake2b(encoded, digest_size=32).hexdigest().encode()
 
 
 def is_encoded(text: bytes) -> bool:

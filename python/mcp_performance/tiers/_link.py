@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from .. import _core
 from ..errors import CacheError
+from ._cluster import Client, ClusterClient
 from ._scripts import Command, Script, digest_of, in_full
 
 __all__ = ["Answer", "Ask", "Link", "Pause", "Steps", "raise_errors"]
@@ -26,6 +27,8 @@ class Ask:
     """The key whose value may be kept in memory afterwards."""
     changes: tuple[bytes, ...] = ()
     """The keys that the commands change."""
+    beside: bytes | None = None
+    """Where they name no key: one whose server is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ Steps = Generator[Ask | Pause, Any, _R]
 class Link:
     """A connection to one server, and what the server is known to know."""
 
-    def __init__(self, client: _core.RedisClient) -> None:
+    def __init__(self, client: Client) -> None:
         self.client = client
         self._known: set[str] = set()  # digests of scripts that the server has run
 
@@ -105,7 +108,7 @@ class Link:
 
     def _call(self, ask: Ask) -> Answer:
         while True:
-            answer = self.client.call(ask.commands, ask.fill_key, ask.changes)
+            answer = self._client_for(ask).call(ask.commands, ask.fill_key, ask.changes)
             again = self._read(ask, answer)
             if again is None:
                 return Answer(*answer)
@@ -113,11 +116,16 @@ class Link:
 
     async def _acall(self, ask: Ask) -> Answer:
         while True:
-            answer = await self.client.start(ask.commands, ask.fill_key, ask.changes)
+            answer = await self._client_for(ask).start(ask.commands, ask.fill_key, ask.changes)
             again = self._read(ask, answer)
             if again is None:
                 return Answer(*answer)
             ask = again
+
+    def _client_for(self, ask: Ask) -> Client:
+        if ask.beside is not None and isinstance(self.client, ClusterClient):
+            return self.client.beside(ask.beside)
+        return self.client
 
     def _read(self, ask: Ask, answer: tuple[list[Any], Any, float]) -> Ask | None:
         """Raises the error replies in *answer*; what to ask instead if the server does not know a script."""

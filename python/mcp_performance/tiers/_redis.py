@@ -16,13 +16,16 @@ from .._base._durations import seconds
 from .._base._registry import register_tier
 from .._base._stats import Ttl
 from ..errors import BackendUnavailable, ConfigurationError, ProtocolError
+from ._cluster import Client, ClusterClient
 from ._codecs import Codec, UnreadableValue, ValueCodec
-from ._keys import KEY_VERSION, encode_equal, encode_key, is_encoded, spell
+from ._keys import KEY_VERSION
+from ._layout import Layout, slot_of
 from ._lease import NOBODY, Holder, renewal_of
 from ._link import Answer, Ask, Link, Steps, raise_errors
 from ._records import FOREVER, Value, head_of, holder_of, read_value
 from ._scripts import DROP, END_TAGS, RECLAIM, STORE, Command
-from ._url import TlsFiles, masked, parse_url
+from ._slots import Node
+from ._url import TlsFiles, parse_url
 
 __all__ = ["UNSET", "Commands", "Front", "RedisTier", "TierStats", "raise_errors"]
 
@@ -109,9 +112,13 @@ class RedisTier:
             - ``redis+sentinel://[[user]:password@]host[:port],host[:port],.../service[/database]``, and
               ``rediss+sentinel://``. The sentinels (``?sentinel_username=`` and ``sentinel_password=``) say
               where the master is, when it is connected to and each second from then on.
+            - ``redis+cluster://[[user]:password@]host[:port],host[:port],...``, and ``rediss+cluster://``.
+              Any nodes that are up will do; the others are learned from them. Values lie in 16 slots, evenly
+              over the cluster, each with its tags beside it; ending a tag takes a step in each. While keys of
+              a slot are on their way to another node, what needs several of them at once fails.
 
             What is special in a user, password, path or value is percent-encoded.
-        namespace: stands in front of every key.
+        namespace: stands in front of every key; in a cluster it has no ``{``.
         codec: ``"msgpack"`` (plain types, tuples, sets, dates, decimals, UUIDs), ``"json"`` or ``"pickle"``.
         timeout: for a connection and for each command, seconds.
         ttl: of values that are stored without one.
@@ -141,8 +148,6 @@ class RedisTier:
         name: str | None = None,
     ) -> None:
         self._address = parse_url(url)
-        if self._address.kind == "cluster":
-            raise ConfigurationError(f"url={masked(url)!r}: scheme: not supported by this build")
         if compress_above is not None:
             integer("compress_above", compress_above)
         self._namespace = text(
@@ -167,11 +172,11 @@ class RedisTier:
         self._closed = False
         self._clients: weakref.WeakSet[_core.RedisClient] = weakref.WeakSet()
         self._fronts: weakref.WeakSet[Front] = weakref.WeakSet()
-        prefix = f"{namespace}:{KEY_VERSION}:"
-        self._prefix = prefix.encode()
-        self._last_end = self._prefix + b"@"
-        self._news_channel = prefix + "news"
-        self._life_channel = prefix + "life:"
+        self._layout = Layout(namespace, spread=self._address.kind == "cluster")
+        if self._address.kind == "cluster" and "{" in namespace:
+            raise ConfigurationError(f"namespace={namespace!r}: expected none with {{ in a cluster")
+        self._news_channel = f"{namespace}:{KEY_VERSION}:news"
+        self._life_channel = f"{namespace}:{KEY_VERSION}:life:"
         self._client = self._connect(None)
         self._link = Link(self._client)
         register_tier(self)
@@ -292,8 +297,23 @@ class RedisTier:
 
     # -- For this package
 
-    def _connect(self, holder: Holder | None) -> _core.RedisClient:
+    def _connect(self, holder: Holder | None) -> Client:
         """A client; with a *holder* for a cache in front, which is told of changes and shows its life."""
+        if self._address.kind != "cluster":
+            return self._connect_to(list(self._address.nodes), holder, None)
+        parts = self._layout.parts
+        return ClusterClient(
+            self._address.nodes,
+            # A client that keeps nothing shares no feed.
+            lambda node, feeder: self._connect_to([node], None if feeder is None else holder, feeder),
+            self._timeout,
+            [slot_of(part) for part in parts],
+        )
+
+    def _connect_to(
+        self, nodes: list[Node], holder: Holder | None, feeder: _core.RedisClient | None
+    ) -> _core.RedisClient:
+        """A client of its own, or one that announces on the feed of *feeder*."""
         address = self._address
         beside: dict[str, str] = {}
         if holder is not None:
@@ -301,11 +321,12 @@ class RedisTier:
                 "news_channel": self._news_channel,
                 "life_channel": holder.life_channel,
                 "ident": holder.ident,
-                "identity_key": f"{self._prefix.decode()}~",
-                "identity": secrets.token_hex(8),
             }
+            if address.kind != "cluster":  # which has one database, that cannot be swapped
+                beside["identity_key"] = f"{self._layout.parts[0].decode()}~"
+                beside["identity"] = secrets.token_hex(8)
         client = _core.RedisClient(
-            nodes=list(address.nodes),
+            nodes=nodes,
             unix_path=address.unix_path,
             username=address.username,
             password=address.password,
@@ -319,6 +340,7 @@ class RedisTier:
             ping_interval_s=1.0,
             max_in_flight=self._max_in_flight,
             max_reply_bytes=max(self._max_value_bytes + (32 << 20), 64 << 20),
+            feeder=feeder,
             **beside,
         )
         if self._closed:
@@ -327,7 +349,7 @@ class RedisTier:
         return client
 
     def _spell(self, key: Any) -> bytes:
-        return spell(self._namespace, "", encode_equal(key))
+        return self._layout.entry(key)
 
     def _run(self, commands: Commands) -> list[Any]:
         return self._do(_one(commands))
@@ -363,7 +385,7 @@ class RedisTier:
 
     def _set(self, key: Any, value: Any, ttl: Ttl, tags: Iterable[str]) -> Steps[None]:
         name = self._spell(key)
-        command = self._storing(self._link, name, value, self._lifetime(ttl), self._spell_tags(tags))
+        command = self._storing(self._link, name, value, self._lifetime(ttl), self._spell_tags(tags, name))
         try:
             yield Ask([command])
         finally:
@@ -378,13 +400,15 @@ class RedisTier:
         return bool(answer.replies[0])
 
     def _invalidate(self, tags: Iterable[str]) -> Steps[int]:
-        records = self._spell_tags(tags)
-        try:
-            answer: Answer = yield Ask([self._ending(self._link, records, b"", NOBODY)])
-        finally:
-            for record in records:
-                self._tell(record)
-        return (yield from self._reclaiming(self._link, records, answer))
+        count = 0
+        for records in self._tags_everywhere(tags):
+            try:
+                answer: Answer = yield Ask([self._ending(self._link, records, b"", NOBODY)])
+            finally:
+                for record in records:
+                    self._tell(record)
+            count += yield from self._reclaiming(self._link, records, answer)
+        return count
 
     def _tell(self, name: bytes) -> None:
         for front in list(self._fronts):
@@ -428,7 +452,7 @@ class RedisTier:
 
     def _ending(self, link: Link, records: tuple[bytes, ...], stamp: bytes, ident: str) -> Command:
         """The command by which *ident* ends tags as of *stamp*, or as of now."""
-        names = (self._last_end, *records)
+        names = (self._layout.last_end(records[0]), *records)
         return link.script(END_TAGS, names, self._news_channel, ident, stamp, _RECORD_LIFE_MS, _AT_ONCE)
 
     def _reclaiming(self, link: Link, records: tuple[bytes, ...], answer: Answer) -> Steps[int]:
@@ -441,10 +465,6 @@ class RedisTier:
                 gone, left = step.replies[0]
                 count += gone
         return int(count)
-
-    def _is_entry(self, name: bytes) -> bool:
-        """Whether *name*, of this namespace, is that of a value, and not of what is kept beside them."""
-        return name.startswith(self._prefix) and is_encoded(name[len(self._prefix) :])
 
     def _read(self, name: bytes, data: bytes | None, default: Any) -> Any:
         """The value in *data*, counted as a hit, or *default*, counted as a miss."""
@@ -462,17 +482,26 @@ class RedisTier:
     def _lifetime(self, ttl: Ttl) -> float | None:
         return self._ttl if ttl is UNSET else seconds("ttl", ttl)
 
-    def _spell_tags(self, tags: Iterable[str]) -> tuple[bytes, ...]:
-        """The names of the tags' records, each once."""
-        return tuple(dict.fromkeys(self._spell_tag(tag) for tag in tags))
+    def _spell_tags(self, tags: Iterable[str], name: bytes) -> tuple[bytes, ...]:
+        """The names of the tags' records that lie beside *name*, each once."""
+        return self._records_in(self._layout.part_of(name), tags)
 
-    def _spell_tag(self, tag: str) -> bytes:
-        if not isinstance(tag, str):
-            raise TypeError(f"tag {tag!r}: expected str")
-        return spell(self._namespace, "@", encode_key(tag))
+    def _tags_everywhere(self, tags: Iterable[str]) -> list[tuple[bytes, ...]]:
+        """The names of all records of the tags, those that lie together in one tuple."""
+        named = tuple(tags)
+        return [self._records_in(part, named) for part in self._layout.parts]
 
-    def _spell_scope(self, scope: str) -> bytes:
-        return spell(self._namespace, "%", encode_key(scope))
+    def _records_in(self, part: bytes, tags: Iterable[str]) -> tuple[bytes, ...]:
+        for tag in tags:
+            if not isinstance(tag, str):
+                raise TypeError(f"tag {tag!r}: expected str")
+        return tuple(dict.fromkeys(self._layout.tag(part, tag) for tag in tags))
+
+    def _spell_scope(self, scope: str, name: bytes) -> bytes:
+        return self._layout.scope(self._layout.part_of(name), scope)
+
+    def _scope_everywhere(self, scope: str) -> list[tuple[bytes, ...]]:
+        return [(self._layout.scope(part, scope),) for part in self._layout.parts]
 
 
 def _files_of(tls: TlsFiles | None) -> tuple[str, str, str, bool] | None:

@@ -58,7 +58,8 @@ class TieredCache:
     Bounds: another process sees a change as soon as the server's announcement arrives, at once in good times;
     a connection over which nothing comes any more is noticed, and everything kept is dropped, within 3
     seconds, and so is ``SWAPDB``, which Redis does not announce, within one. With ``redis+sentinel://`` a new
-    master is followed within a second of the sentinels' choice.
+    master is followed within a second of the sentinels' choice, and in a cluster with the first key that is
+    asked for there.
 
     What Redis cannot promise: replication is asynchronous. A replica that takes over without the master's
     last writes has lost what they promised, deletions included, so that a value may come back that had been
@@ -277,7 +278,7 @@ class TieredCache:
 
     def _end_scope(self, scope: str) -> None:
         """Forget everything that was stored with *scope*."""
-        self._link.run(self._end_tags((self._shared._spell_scope(scope),)))
+        self._link.run(self._end_tags(self._shared._scope_everywhere(scope)))
 
     # -- Reading
 
@@ -339,7 +340,7 @@ class TieredCache:
     def _look(self, key: Any, cause: int, stale: float, load: float) -> Steps[Found]:
         shared = self._shared
         name = shared._spell(key)
-        names = (name, renewal_of(name), shared._last_end)
+        names = (name, renewal_of(name), shared._layout.last_end(name))
         token = self._holder.token(self._link)
         stale_ms = round(stale * 1000)
         dead = b""
@@ -350,7 +351,7 @@ class TieredCache:
                 answer: Answer = yield Ask([command], name)
                 what, record, left_ms, time, *refused = answer.replies[0]
                 if what == b"L":
-                    dead = yield from self._wait(record, answer)
+                    dead = yield from self._wait(name, record, answer)
                     continue
                 if what in (b"G", b"N"):
                     shared._open(record)
@@ -387,7 +388,7 @@ class TieredCache:
         lease = Lease(self, key, name, token, time, answer.fill, alone=bool(refused))
         return False, None, False, lease
 
-    def _wait(self, record: bytes, answer: Answer) -> Steps[bytes]:
+    def _wait(self, name: bytes, record: bytes, answer: Answer) -> Steps[bytes]:
         """Wait while another process loads: its token if it died, ``b""`` when there is something to see."""
         holder = holder_of(record) or b""
         channel = self._holder.channel_of(holder)
@@ -396,7 +397,7 @@ class TieredCache:
             if answer.fill is None or not answer.fill.holds():
                 return b""  # announced as changed
             if channel is not None and turn % _TURNS_A_SIGN == 0:
-                sign: Answer = yield Ask([("PUBSUB", "NUMSUB", channel)])
+                sign: Answer = yield Ask([("PUBSUB", "NUMSUB", channel)], beside=name)
                 if sign.replies[0][1] == 0:
                     return holder
         return b""
@@ -406,7 +407,7 @@ class TieredCache:
         shared = self._shared
         name = shared._spell(key)
         lifetime = None if ttl is None else ttl + stale
-        spelled, scopes = shared._spell_tags(tags), (shared._spell_scope(scope),)
+        spelled, scopes = shared._spell_tags(tags, name), (shared._spell_scope(scope, name),)
         command = shared._storing(
             self._link, name, value, lifetime, spelled, scope=scopes, token=lease.token, stamp=lease.stamp
         )
@@ -451,7 +452,8 @@ class TieredCache:
     def _set(self, key: Any, value: Any, ttl: Ttl, tags: Iterable[str]) -> Steps[None]:
         shared = self._shared
         lifetime = self._ttl if ttl is UNSET else seconds("ttl", ttl)
-        name, spelled = shared._spell(key), shared._spell_tags(tags)
+        name = shared._spell(key)
+        spelled = shared._spell_tags(tags, name)
         command = shared._storing(self._link, name, value, lifetime, spelled)
         began = self._latest()
         self._kept.forget(key, name)
@@ -501,14 +503,20 @@ class TieredCache:
         return self._shared._dropping(self._link, {name: stamp}, self._holder.ident)
 
     def _invalidate(self, tags: tuple[str, ...]) -> Steps[int]:
-        records = self._shared._spell_tags(tags)
+        groups = self._shared._tags_everywhere(tags)
         self._memory.invalidate_tags(*tags)  # loads under way, and failures that are remembered
         try:
-            return (yield from self._end_tags(records))
+            return (yield from self._end_tags(groups))
         finally:
             self._memory.invalidate_tags(*tags)  # loads that have read Redis in between
 
-    def _end_tags(self, records: tuple[bytes, ...]) -> Steps[int]:
+    def _end_tags(self, groups: list[tuple[bytes, ...]]) -> Steps[int]:
+        count = 0
+        for records in groups:
+            count += yield from self._end_records(records)
+        return count
+
+    def _end_records(self, records: tuple[bytes, ...]) -> Steps[int]:
         asked = self._latest()
         try:
             answer: Answer = yield Ask(

@@ -56,6 +56,9 @@ TABLE: dict[str, Callable[[Place], str]] = {
         f"redis+sentinel://:{IN_URL}@127.0.0.1:{at.closed_port}/s"
         f"?sentinel_username={USER}&sentinel_password={OTHER_IN_URL}"
     ),
+    "a cluster that refuses": lambda at: f"redis+cluster://{USER}:{IN_URL}@127.0.0.1:{at.locked_port}",
+    "a cluster that is none": lambda at: f"redis+cluster://127.0.0.1:{at.open_port}",
+    "a cluster that is away": lambda at: f"redis+cluster://:{IN_URL}@127.0.0.1:{at.closed_port},127.0.0.1",
     "no sentinel": lambda at: f"redis+sentinel://:{IN_URL}@127.0.0.1:{at.open_port}/s",
 }
 
