@@ -358,15 +358,13 @@ using TlsTuple = std::tuple<std::string, std::string, std::string, bool>;
 // What the sentinels call the master, and who asks them.
 using SentinelTuple = std::tuple<std::string, std::string, std::string>;
 
-std::unique_ptr<RedisClient> make_client(const std::vector<NodePair>& nodes, std::string unix_path,
-                                         std::string username, std::string password, int database,
-                                         std::optional<TlsTuple> tls,
-                                         std::optional<SentinelTuple> sentinel, double timeout_s,
-                                         bool tracking, double ping_interval_s,
-                                         std::size_t max_in_flight, std::size_t max_reply_bytes,
-                                         std::string news_channel, std::string life_channel,
-                                         std::string ident, std::string identity_key,
-                                         std::string identity, std::optional<RedisClient*> feeder) {
+std::unique_ptr<RedisClient> make_client(
+    const std::vector<NodePair>& nodes, std::string unix_path, std::string username,
+    std::string password, int database, std::optional<TlsTuple> tls,
+    std::optional<SentinelTuple> sentinel, double timeout_s, bool tracking, double ping_interval_s,
+    std::size_t max_in_flight, std::size_t max_reply_bytes, std::string news_channel,
+    std::string life_channel, std::string ident, std::string identity_key, std::string identity,
+    bool cluster, std::optional<RedisClient*> feeder) {
   redis::ClientOptions options;
   if (tls) {
     auto& [ca_file, cert_file, key_file, check_hostname] = *tls;
@@ -396,6 +394,7 @@ std::unique_ptr<RedisClient> make_client(const std::vector<NodePair>& nodes, std
   options.ident = std::move(ident);
   options.identity_key = std::move(identity_key);
   options.identity = std::move(identity);
+  options.cluster = cluster;
   return std::make_unique<RedisClient>(std::move(options), feeder.value_or(nullptr));
 }
 
@@ -409,8 +408,8 @@ void bind_redis(py::module_& module) {
            py::arg("sentinel"), py::arg("timeout_s"), py::arg("tracking"),
            py::arg("ping_interval_s"), py::arg("max_in_flight"), py::arg("max_reply_bytes"),
            py::arg("news_channel") = "", py::arg("life_channel") = "", py::arg("ident") = "",
-           py::arg("identity_key") = "", py::arg("identity") = "", py::arg("feeder") = py::none(),
-           py::keep_alive<1, 19>())
+           py::arg("identity_key") = "", py::arg("identity") = "", py::arg("cluster") = false,
+           py::arg("feeder") = py::none(), py::keep_alive<1, 20>())
       .def("call", &RedisClient::call, py::arg("commands"), py::arg("fill_key") = py::none(),
            py::arg("changes") = Names{},
            "call(commands: Sequence[Sequence[bytes | str | int | float]], fill_key: bytes | None = "

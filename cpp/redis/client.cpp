@@ -397,7 +397,10 @@ void Client::settle(std::vector<Reply> replies) {
   }
   for (auto& [done, outcome] : finished) done(std::move(outcome));
   if (unasked) return lose({ErrorKind::kProtocol, "redis answered what nobody asked"}, false);
-  if (demoted) lose(unavailable(options_.where() + " takes no writes any more"), false);
+  if (demoted) return lose(unavailable(options_.where() + " takes no writes any more"), false);
+  if (std::exchange(isolated_, false)) {
+    lose(unavailable("redis at " + options_.where() + " has lost touch with its cluster"), false);
+  }
 }
 
 std::optional<Error> Client::overdue() {
@@ -495,6 +498,9 @@ Request Client::heartbeat() {
     append_command(request.bytes, {"SET", options_.identity_key, identity, "NX"});
     append_command(request.bytes, {"GET", options_.identity_key});
     request.commands = 3;
+  } else if (options_.cluster) {
+    append_command(request.bytes, {"CLUSTER", "INFO"});
+    request.commands = 2;
   }
   request.done = [this](const Outcome& outcome) { identified(outcome); };
   return request;
@@ -509,6 +515,10 @@ void Client::identified(const Outcome& outcome) {
     const Instant now = now_precise();
     const MutexLock lock(mutex_);
     server_clock_.saw(shown, outcome.submitted_at, now);
+  }
+  if (options_.cluster) {
+    const std::string& info = outcome.replies[1].text;
+    isolated_ = info.find("cluster_state:fail") != std::string::npos;
   }
   if (outcome.replies.size() < 3 || outcome.replies[2].is_error()) return;
   const std::string& found = outcome.replies[2].text;

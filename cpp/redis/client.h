@@ -192,6 +192,7 @@ class Client {
   Instant next_beat_ = kNever;
   std::optional<std::string> identity_;  // what the identity key held
   std::uint64_t identities_ = 0;         // that were offered to it
+  bool isolated_ = false;                // a node of a cluster said so
 };
 
 }  // namespace mcp::redis

@@ -49,6 +49,9 @@ struct ClientOptions {
   // which announces nothing), everything is flushed.
   std::string identity_key;
   std::string identity;
+  // The server is a node of a cluster, with tracking: one that has lost touch with the others may
+  // have been replaced without knowing it, so it is left, and everything is flushed.
+  bool cluster = false;
   // How often a lease is renewed; see lease.h.
   Duration renewal_interval = 500 * kMillisecond;
   std::size_t max_in_flight = 1000;

@@ -1145,6 +1145,7 @@ class RedisClient:
         ident: str = "",
         identity_key: str = "",
         identity: str = "",
+        cluster: bool = False,
         feeder: RedisClient | None = None,
     ) -> None: ...
     def call(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from .. import _core
@@ -16,7 +17,18 @@ from ._slots import Node, SlotMap, redirection_in
 __all__ = ["Client", "ClusterClient"]
 
 Answered = tuple[list[Any], Any, float]
-_Call = tuple[_core.RedisClient, list[Command], bytes | None, Sequence[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What one node is asked."""
+
+    client: _core.RedisClient
+    commands: list[Command]
+    fill_key: bytes | None = None
+    changes: Sequence[bytes] = ()
+
+
 _Steps = Generator[_Call | float, Any, Answered]
 """Yields what a node is asked, or for how long to wait."""
 _LookingUp = Generator[_Call | float, Any, None]
@@ -34,7 +46,8 @@ class ClusterClient:
 
     Each node's client decides what may be kept of what was read there, as it does for a single server, and
     all announce on one feed. When a slot of ours is served by another node than before, everything kept is
-    dropped: what was read from the old one may be announced by nobody.
+    dropped: what was read from the old one may be announced by nobody. So it is when a node says that it has
+    lost touch with the others, who may have replaced it.
 
     A node that is asked for what it has not says who has it (MOVED), or will have it (ASK). While keys of
     a slot are on their way, scripts of several keys are refused there (TRYAGAIN): they are tried again until
@@ -75,10 +88,10 @@ class ClusterClient:
                 return answered
             reply = error = None
             try:
-                if isinstance(step, float):
-                    time.sleep(step)
+                if isinstance(step, _Call):
+                    reply = step.client.call(step.commands, step.fill_key, step.changes)
                 else:
-                    reply = step[0].call(*step[1:])
+                    time.sleep(step)
             except BaseException as failure:
                 error = failure
 
@@ -96,10 +109,10 @@ class ClusterClient:
                 return answered
             reply = error = None
             try:
-                if isinstance(step, float):
-                    await asyncio.sleep(step)
+                if isinstance(step, _Call):
+                    reply = await step.client.start(step.commands, step.fill_key, step.changes)
                 else:
-                    reply = await step[0].start(*step[1:])
+                    await asyncio.sleep(step)
             except BaseException as failure:
                 error = failure
 
@@ -185,7 +198,7 @@ class ClusterClient:
         last = "none was asked"
         for node, client in [*self._nodes.items(), *self._seeds.items()]:
             try:
-                replies, _, _ = yield client, [("CLUSTER", "SLOTS")], None, ()
+                replies, _, _ = yield _Call(client, [("CLUSTER", "SLOTS")])
             except CacheError as error:
                 last = str(error)
                 continue
@@ -227,7 +240,7 @@ class ClusterClient:
             if asked is not None:
                 sent = [each for command in commands for each in (("ASKING",), command)]
             try:
-                replies, fill, age = yield self._client_at(node), sent, fill_key, changes
+                replies, fill, age = yield _Call(self._client_at(node), sent, fill_key, changes)
             except BackendUnavailable:
                 yield from self._look_up()
                 if asked is not None or (yield from self._owner(slot)) == node:

@@ -43,7 +43,7 @@ class Layout:
 
     def __init__(self, namespace: str, *, spread: bool) -> None:
         prefix = f"{namespace}:{KEY_VERSION}:".encode()
-        self.parts: tuple[bytes, ...] = tuple(prefix + tag for tag in (_spread() if spread else (b"",)))
+        self.parts = [prefix + tag for tag in _spread()] if spread else [prefix]
         """What the names of each begin with, all of one length."""
 
     def entry(self, key: object) -> bytes:

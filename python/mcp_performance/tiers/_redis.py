@@ -340,6 +340,7 @@ class RedisTier:
             ping_interval_s=1.0,
             max_in_flight=self._max_in_flight,
             max_reply_bytes=max(self._max_value_bytes + (32 << 20), 64 << 20),
+            cluster=address.kind == "cluster",
             feeder=feeder,
             **beside,
         )

@@ -202,5 +202,43 @@ TEST(TrackingPeer, ThatCannotTrackIsUsedWithoutKeepingAnything) {
   EXPECT_FALSE(client.stats().tracking);
 }
 
+TEST(ClusterNode, IsLeftWithAllThatIsKeptWhenItHasLostTouch) {
+  const RedisServer server(
+      {"--cluster-enabled", "yes", "--cluster-port", std::to_string(free_port())});
+  ClientOptions options;
+  options.port = server.port();
+  options.timeout = 20 * kSecond;
+  Client other(options, nullptr);
+  const auto run = [&other](std::initializer_list<std::string_view> words) {
+    Request asked;
+    append_command(asked.bytes, words);
+    const Outcome outcome = other.call(std::move(asked));
+    return outcome.error ? std::string() : outcome.replies.at(0).text;
+  };
+  const auto state = [&run] { return run({"CLUSTER", "INFO"}).substr(0, 16); };
+  EXPECT_EQ(run({"CLUSTER", "ADDSLOTSRANGE", "0", "16383"}), "OK");
+  ASSERT_TRUE(eventually([&] { return state() == "cluster_state:ok"; }));
+
+  options.tracking = true;
+  options.cluster = true;
+  options.ping_interval = 5 * kMillisecond;
+  const auto feed = std::make_shared<cache::InvalidationFeed>();
+  Client client(options, feed);
+  Request first;
+  append_command(first.bytes, {"GET", "k"});
+  first.fill_key = "k";
+  const Outcome read = client.call(std::move(first));
+  ASSERT_FALSE(read.error);
+  const std::uint64_t beats = client.stats().requests;
+  ASSERT_TRUE(eventually([&] { return client.stats().requests > beats + 3; }));
+  EXPECT_EQ(client.stats().losses, 0U);
+  EXPECT_TRUE(client.holds(read.fill));
+
+  EXPECT_EQ(run({"CLUSTER", "DELSLOTS", "5"}), "OK");
+  ASSERT_TRUE(eventually([&] { return client.stats().losses > 0; }));
+  EXPECT_FALSE(client.holds(read.fill));
+  EXPECT_TRUE(feed->take().flush);
+}
+
 }  // namespace
 }  // namespace mcp::redis
