@@ -110,6 +110,22 @@ class FunctionSteps final : public LoadSteps {
     return true;
   }
 
+  bool look_again(Ref& found) override {
+    found = Ref{};
+    if (self_->backend == nullptr) return true;
+    const Ref key = Ref::steal(build_key(view_));
+    const Ref answer =
+        Ref::steal(key ? PyObject_CallMethod(self_->backend, "look_again", "OO", key.get(),
+                                             lease_ ? lease_.get() : Py_None)
+                       : nullptr);
+    if (!answer) return false;
+    int is_there;
+    PyObject* value;
+    if (!PyArg_ParseTuple(answer.get(), "pO:look_again", &is_there, &value)) return false;
+    if (is_there != 0) found = Ref::borrow(value);
+    return true;
+  }
+
   bool store_behind(PyObject* value, const StoreTerms& store, Load& load) override {
     const Ref terms = Ref::steal(terms_for_backend(store));
     if (!terms) return false;

@@ -24,9 +24,14 @@ LoadCause cause_of(const Lookup& lookup, bool refreshes) {
 }
 
 // The loader raised what is set: the value that takes its place, or an empty Ref with it set again.
-Ref end_failed(const Ending& ending, PyObject* spare) {
+Ref end_failed(const Ending& ending, LoadSteps& steps) {
   Ref error = take_error();
-  Ref instead = settle_failure(ending, error.get(), spare);
+  Ref spare;
+  if (steps.has_backend() && needs_spare(ending, error.get()) && !steps.look_again(spare)) {
+    if (!PyErr_ExceptionMatches(PyExc_Exception)) return {};  // KeyboardInterrupt
+    PyErr_WriteUnraisable(error.get());                       // the function's own error counts
+  }
+  Ref instead = settle_failure(ending, error.get(), spare.get());
   if (!instead) set_error(std::move(error));
   return instead;
 }
@@ -58,7 +63,7 @@ Ref run(CacheState& state, const LoadTerms& terms, const KeyView& view, Load& lo
   const CallArguments* arguments = terms.tags_of == nullptr ? nullptr : steps.arguments();
   const bool refreshes = cause == LoadCause::kRefresh;
   const Ending ending{state, terms, view, load, arguments, took, refreshes, absent_at};
-  if (!value) return end_failed(ending, behind.value.get());
+  if (!value) return end_failed(ending, steps);
   return end_well(ending, value.get(), steps) ? std::move(value) : Ref();
 }
 
@@ -208,9 +213,11 @@ PyObject* settle_async_failure(CacheState& state, const LoadTerms& terms, const 
   KeyView view;
   if (load == nullptr || !view_key(&load->key, view)) return nullptr;
   const Duration took = nanoseconds_of(seconds);
+  const Ending ending{state, terms, view, *load, arguments, took, refreshes};
+  if (spare == Py_Ellipsis && needs_spare(ending, error)) return Py_NewRef(Py_Ellipsis);
   state.figures.load_ns += took;
-  const Ref instead = settle_failure({state, terms, view, *load, arguments, took, refreshes}, error,
-                                     spare == Py_None ? nullptr : spare);
+  PyObject* instead_of = PyTuple_CheckExact(spare) ? PyTuple_GET_ITEM(spare, 0) : nullptr;
+  const Ref instead = settle_failure(ending, error, instead_of);
   return instead ? PyTuple_Pack(1, instead.get()) : Py_NewRef(Py_None);
 }
 

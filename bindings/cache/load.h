@@ -17,6 +17,9 @@ struct LoadSteps {
   // Looks in the backend behind the cache, if there is one, before the load. False with an
   // exception set.
   [[nodiscard]] virtual bool look_behind(LoadCause, Behind&) { return true; }
+  // What the backend holds now, the load having failed: empty for nothing. False with an exception
+  // set.
+  [[nodiscard]] virtual bool look_again(Ref&) { return true; }
   // Stores there. False with an exception set.
   [[nodiscard]] virtual bool store_behind(PyObject*, const StoreTerms&, Load&) { return true; }
   [[nodiscard]] virtual bool has_backend() const noexcept { return false; }
@@ -43,7 +46,8 @@ struct LoadSteps {
 // Views `*key`, an object that build_key() made, as its owner does. False with an exception set.
 using ViewKey = std::function<bool(PyObject* const* key, KeyView& view)>;
 // settle_value() and settle_failure() of the load of `flight`, which took `seconds`. The second
-// returns (value,) or None; nullptr with an exception set. `spare` may be None.
+// takes a `spare` as it returns it, (value,) or None; given Ellipsis, it may return that: ask the
+// backend, and come back with a spare. nullptr with an exception set.
 [[nodiscard]] Settled settle_async(CacheState& state, const LoadTerms& terms,
                                    const ViewKey& view_key, PyObject* flight, PyObject* value,
                                    PyObject* seconds, const CallArguments* arguments,

@@ -101,6 +101,10 @@ void remember(const Ending& ending, PyObject* error) {
   }
 }
 
+bool gives_way(const Ending& ending, PyObject* error) noexcept {
+  return !ending.refreshes && PyErr_GivenExceptionMatches(error, PyExc_Exception) != 0;
+}
+
 }  // namespace
 
 // xorshift64*. The interpreter lock guards the state.
@@ -137,10 +141,20 @@ Settled settle_value(const Ending& ending, PyObject* value, bool has_backend, St
                                                                         : Settled::kError;
 }
 
+bool needs_spare(const Ending& ending, PyObject* error) {
+  if (ending.terms.stale_ttl <= 0 || !gives_way(ending, error)) return false;
+  const Lookup lookup = ending.state.look_up(ending.view, false);
+  if (lookup.found == Found::kFailed) {
+    PyErr_WriteUnraisable(error);
+    return false;
+  }
+  return !lookup.value || lookup.is_failure;
+}
+
 Ref settle_failure(const Ending& ending, PyObject* error, PyObject* spare) {
   CacheState& state = ending.state;
   ++state.figures.load_errors;
-  if (ending.refreshes || !PyErr_GivenExceptionMatches(error, PyExc_Exception)) return {};
+  if (!gives_way(ending, error)) return {};
   Lookup lookup = state.look_up(ending.view, false);
   if (lookup.found == Found::kFailed) {
     PyErr_WriteUnraisable(error);
@@ -149,7 +163,7 @@ Ref settle_failure(const Ending& ending, PyObject* error, PyObject* spare) {
   Ref instead;
   if (lookup.value && !lookup.is_failure) {
     instead = std::move(lookup.value);
-  } else if (spare != nullptr && ending.load.may_store()) {
+  } else if (spare != nullptr) {
     instead = Ref::borrow(spare);
   }
   if (instead) {

@@ -7,10 +7,10 @@
 // the load, for everyone who waits, and nothing is stored.
 //
 // An Exception gives way to a value that the cache holds at that moment (stale within `stale_ttl`,
-// or newer than the load); it is remembered for `negative_ttl` only where there is none, without
-// its frames. What `tags` raises then goes to sys.unraisablehook: the function's own error counts.
-// A refresh that fails leaves everything as it is.
-// Everything else (a cancellation, SystemExit and the like) is handed on, and nothing is stored.
+// or newer than the load), or that the backend behind it does; it is remembered for `negative_ttl`
+// only where there is none, without its frames. What `tags` raises then goes to sys.unraisablehook:
+// the function's own error counts. A refresh that fails leaves everything as it is. Everything else
+// (a cancellation, SystemExit and the like) is handed on, and nothing is stored.
 //
 // REQUIRES: the interpreter lock. Each may run any Python code.
 #pragma once
@@ -75,12 +75,15 @@ enum class Settled {
   kStore,  // to be stored behind the cache, by `store`
 };
 
+// Whether the loader's `error` would give way to a value that a backend may have: none is here.
+[[nodiscard]] bool needs_spare(const Ending& ending, PyObject* error);
+
 // The loader gave `value`. With `has_backend` nothing is stored here, and `store` says how.
 [[nodiscard]] Settled settle_value(const Ending& ending, PyObject* value, bool has_backend,
                                    StoreTerms& store);
 
 // The loader raised `error`. What to hand out instead; empty, with no exception set, where the
-// error is to be raised. `spare`: a stale value that the backend holds, or nullptr.
+// error is to be raised. `spare`: the value that the backend holds now, or nullptr.
 [[nodiscard]] Ref settle_failure(const Ending& ending, PyObject* error, PyObject* spare);
 
 // Uniform in (0, 1].

@@ -254,6 +254,8 @@ class RedisClient {
 
   std::optional<std::int64_t> latest_server_time() { return live()->latest_server_time(); }
 
+  bool was_lost_within(double seconds) { return live()->was_lost_within(from_seconds(seconds)); }
+
   bool has_life() { return live()->shows_life(); }
 
   void hold(const std::string& token, const py::sequence& renewal) {
@@ -425,6 +427,7 @@ void bind_redis(py::module_& module) {
       .def("changed", &RedisClient::changed, py::arg("key"), "changed(key: bytes) -> None")
       .def("drop_all", &RedisClient::drop_all)
       .def("latest_server_time", &RedisClient::latest_server_time)
+      .def("was_lost_within", &RedisClient::was_lost_within, py::arg("seconds"))
       .def("has_life", &RedisClient::has_life)
       .def("hold", &RedisClient::hold, py::arg("token"), py::arg("renewal"),
            "hold(token: str, renewal: Sequence[Sequence[bytes | str | int | float]]) -> None")

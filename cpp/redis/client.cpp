@@ -166,6 +166,11 @@ std::optional<std::int64_t> Client::latest_server_time() const {
   return server_clock_.latest(now_precise());
 }
 
+bool Client::was_lost_within(Duration span) const {
+  const MutexLock lock(mutex_);
+  return lost_at_ && now_precise() - *lost_at_ < span;
+}
+
 void Client::hold(const std::string& token, std::string renewal) {
   const MutexLock lock(mutex_);
   if (state_ == State::kClosed) return;
@@ -427,6 +432,7 @@ void Client::lose(const Error& error, bool timed_out) {
   {
     const MutexLock lock(mutex_);
     was_ready = data_ != nullptr;
+    if (was_ready) lost_at_ = now_precise();
     // An idle server that hangs up is reconnected when there is something to say.
     const bool counts = !was_ready || !in_flight_.empty();
     data_ = nullptr;

@@ -117,6 +117,9 @@ class Client {
   // is looked at with each heartbeat, where there is tracking.
   [[nodiscard]] std::optional<std::int64_t> latest_server_time() const;
 
+  // Whether a connection was lost within the last `span`: it is likely to be back soon.
+  [[nodiscard]] bool was_lost_within(Duration span) const;
+
   // Renews a lease by sending `renewal` now and then, until let_go().
   void hold(const std::string& token, std::string renewal);
   void let_go(const std::string& token);
@@ -175,6 +178,7 @@ class Client {
   bool woken_ GUARDED_BY(mutex_) = false;
   bool timer_armed_ GUARDED_BY(mutex_) = false;
   Instant retry_at_ GUARDED_BY(mutex_) = 0;  // in kDown
+  std::optional<Instant> lost_at_ GUARDED_BY(mutex_);
   std::string last_failure_ GUARDED_BY(mutex_);
   Breaker breaker_ GUARDED_BY(mutex_);
   Coherence coherence_ GUARDED_BY(mutex_);

@@ -59,7 +59,7 @@ class Owner(Protocol):
         refreshes: bool,
         spare: Any,
         /,
-    ) -> tuple[Any] | None: ...
+    ) -> Any: ...
 
     def _call(self, key: Any, args: Any, kwargs: Any, /) -> Awaitable[Any]: ...
 
@@ -97,7 +97,7 @@ class _KeyLoad:
         refreshes: bool,
         spare: Any,
         /,
-    ) -> tuple[Any] | None:
+    ) -> Any:
         return self._cache._settle_failure(flight, error, seconds)
 
     async def _call(self, key: Any, args: Any, kwargs: Any, /) -> Any:
@@ -217,20 +217,24 @@ async def _run(
 async def _end(
     owner: Owner, flight: Any, key: Any, args: Any, kwargs: Any, cause: int, refreshes: bool
 ) -> Any:
-    spare = lease = None
+    lease = None
     try:
         adapter = owner._adapter
         if adapter is not None:
-            is_there, spare, is_stale, lease = await adapter.alook(key, cause)
+            is_there, found, is_stale, lease = await adapter.alook(key, cause)
             if is_there and not is_stale:
-                return spare
+                return found
         begun = time.perf_counter()
         try:
             value = await owner._call(key, args, kwargs)
         except BaseException as error:
-            instead = owner._settle_failure(
-                flight, error, time.perf_counter() - begun, args, kwargs, refreshes, spare
-            )
+            took = time.perf_counter() - begun
+            spare = None if adapter is None else ...
+            instead = owner._settle_failure(flight, error, took, args, kwargs, refreshes, spare)
+            if instead is ...:
+                is_there, found = await adapter.alook_again(key, lease)
+                spare = (found,) if is_there else None
+                instead = owner._settle_failure(flight, error, took, args, kwargs, refreshes, spare)
             if instead is None:
                 raise
             return instead[0]

@@ -86,6 +86,10 @@ class LifetimeBackend(Protocol):
 
     async def _alook_behind(self, key: Any, cause: int, stale: float, load: float) -> Found: ...
 
+    def _look_again(self, key: Any, lease: Any) -> tuple[bool, Any]: ...
+
+    async def _alook_again(self, key: Any, lease: Any) -> tuple[bool, Any]: ...
+
     def _store_behind(self, key: Any, value: Any, terms: Terms, lease: Any, scope: str) -> None: ...
 
     async def _astore_behind(self, key: Any, value: Any, terms: Terms, lease: Any, scope: str) -> None: ...
@@ -202,6 +206,15 @@ class _LifetimeAdapter(_Adapter):
 
     async def alook(self, key: Any, cause: int) -> Found:
         found: Found = await self._backend._alook_behind(key, cause, self._stale, self._load)
+        return found
+
+    def look_again(self, key: Any, lease: Any) -> tuple[bool, Any]:
+        """Whether there is a value, and the value, now that the load under *lease* has failed."""
+        found: tuple[bool, Any] = self._backend._look_again(key, lease)
+        return found
+
+    async def alook_again(self, key: Any, lease: Any) -> tuple[bool, Any]:
+        found: tuple[bool, Any] = await self._backend._alook_again(key, lease)
         return found
 
     def store(self, key: Any, value: Any, terms: Terms, lease: Any) -> None:

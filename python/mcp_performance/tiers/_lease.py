@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _core
 from ._link import Link
+from ._records import Value
 from ._scripts import GIVE_UP, RENEW
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Holder:
 class Lease:
     """One load's lease. It ends with the object, unless the value is stored before."""
 
-    __slots__ = ("_key", "_name", "_owner", "_pid", "fill", "is_alone", "stamp", "token")
+    __slots__ = ("_key", "_name", "_owner", "_pid", "fill", "is_alone", "seen", "stamp", "token")
 
     def __init__(
         self,
@@ -77,6 +78,8 @@ class Lease:
         """For a value, or a failure, that Redis does not take; ``None`` for the renewal of a value."""
         self.is_alone = alone
         """Redis could give none: what is loaded is kept in this process at most."""
+        self.seen: tuple[Value, Any] | None = None
+        """What the load is to renew: as it lies in Redis, and as it was read."""
         if not alone:
             renewal = owner._link.script(RENEW, self._names, token, LEASE_MS)
             owner._client.hold(token.decode(), [renewal])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import warnings
 import weakref
 from collections.abc import Iterable
@@ -33,6 +34,8 @@ Terms = tuple[float | None, float, tuple[str, ...], float]
 _MISSING: Any = object()
 _TURN = 0.001
 """How long a waiter sleeps between looks at the news, seconds."""
+_AWAY_TURN = 0.005
+"""The same, while a connection that was lost may come back."""
 _TURNS_A_SIGN = 20
 """How often it asks whether the holder lives, in turns."""
 _TURNS = 100
@@ -262,6 +265,13 @@ class TieredCache:
     async def _alook_behind(self, key: Any, cause: int, stale: float, load: float) -> Found:
         return await self._link.arun(self._look(key, cause, stale, load))
 
+    def _look_again(self, key: Any, lease: Lease) -> tuple[bool, Any]:
+        """What is behind the memory, fresh or stale, now that the load under *lease* has failed."""
+        return self._link.run(self._looks_again(key, lease))
+
+    async def _alook_again(self, key: Any, lease: Lease) -> tuple[bool, Any]:
+        return await self._link.arun(self._looks_again(key, lease))
+
     def _store_behind(self, key: Any, value: Any, terms: Terms, lease: Lease, scope: str) -> None:
         """Store what was loaded under *lease*, to be ended with *scope*, unless something overtook it."""
         self._link.run(self._store(key, value, terms, lease, scope))
@@ -281,6 +291,14 @@ class TieredCache:
         self._link.run(self._end_tags(self._shared._scope_everywhere(scope)))
 
     # -- Reading
+
+    def _read_now(self, name: bytes) -> Steps[Value | None]:
+        while True:
+            payments = self._debts.payments
+            answer: Answer = yield Ask([("GET", name)])
+            value = yield from self._admit(name, self._shared._open(answer.replies[0]))
+            if payments == self._debts.payments:
+                return value
 
     def _find(self, key: Any) -> Steps[Any]:
         name = self._shared._spell(key)
@@ -375,9 +393,32 @@ class TieredCache:
         lease = None
         if what == b"R":
             lease = Lease(self, key, name, token, time, None, alone=False)
+            lease.seen = (value, made)
         if cause == 0:
             self._keep(key, name, made, value, answer, left_ms, stale, load)
         return cause != 2, made, lease is not None, lease
+
+    def _looks_again(self, key: Any, lease: Lease) -> Steps[tuple[bool, Any]]:
+        """Whether there is a value, and the value. What was announced or lost since the load began says
+        nothing: a link that lags tells of what the load has seen. Where Redis cannot say what is true, what
+        the load has seen there is the answer."""
+        name = self._shared._spell(key)
+        patience = time.monotonic() + self._shared._timeout
+        while True:
+            try:
+                value = yield from self._read_now(name)
+            except CacheError as error:
+                left = patience - time.monotonic()
+                if left > 0 and self._client.was_lost_within(self._shared._timeout):
+                    yield Pause(_AWAY_TURN)
+                    continue
+                self._warn(error)
+                value, made = lease.seen or (None, _MISSING)
+                if value is None or self._debts.covers(name, value):
+                    return False, None
+                return True, made
+            made = self._shared._read(name, None if value is None else value.data, _MISSING)
+            return (False, None) if made is _MISSING else (True, made)
 
     def _begin(
         self, key: Any, name: bytes, token: bytes, time: bytes, answer: Answer, refused: list[bytes]

@@ -113,8 +113,11 @@ class FaultProxy:
         self._links.append(Link(client, server))
 
     def _pass_on(self, link: Link, direction: str) -> None:
-        if link not in self._links:
-            return
+        with self._lock:  # what is to be held when hold() returns is held
+            if link in self._links and not self._holds(link, direction):
+                self._move(link, direction)
+
+    def _move(self, link: Link, direction: str) -> None:
         other = DOWN if direction == UP else UP
         try:
             data = link.sockets[direction].recv(1 << 16)
