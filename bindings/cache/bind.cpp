@@ -32,7 +32,7 @@ void bind_cache(pybind11::module_& module) {
   const bool done = add_keyword_mark(target) && add_cache_type(target) && add_flight_type(target) &&
                     add_awaitable_type(target) && add_cached_function_type(target) &&
                     add_bound_function_type(target) && add_cached_method_type(target) &&
-                    add_key_shapes(target) && add_async_steps(target);
+                    add_key_shapes(target) && add_front_type(target) && add_async_steps(target);
   if (!done) throw pybind11::error_already_set();
 }
 

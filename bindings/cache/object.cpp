@@ -120,24 +120,6 @@ void cache_dealloc(PyObject* object) {
 
 // ---- reading
 
-// The living value: a new reference; nullptr without an exception if absent, with one on failure.
-// Inlined into get() and [].
-inline PyObject* fetch(PyObject* object, PyObject* key) {
-  CacheState& state = *as_cache(object)->state;
-  KeyView view;
-  if (!view_of(&key, view)) return nullptr;
-  if (PyObject* value = state.hit(view); value != nullptr) [[likely]]
-    return Py_NewRef(value);
-  Lookup lookup = state.look_up(view);
-  if (lookup.found == Found::kFailed) return nullptr;
-  if (lookup.found == Found::kFresh && !lookup.is_failure) {
-    ++state.figures.hits;
-    return lookup.value.release();
-  }
-  state.count_miss(view, lookup);
-  return nullptr;
-}
-
 // Reads (key, default=`fallback`); the key is args[0]. False with an exception set.
 inline bool read_default(PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames,
                          const char* usage, PyObject*& fallback) {
@@ -159,13 +141,13 @@ inline bool read_default(PyObject* const* args, Py_ssize_t nargs, PyObject* kwna
 PyObject* get(PyObject* object, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   PyObject* fallback = Py_None;
   if (!read_default(args, nargs, kwnames, "get(key, default=None)", fallback)) return nullptr;
-  PyObject* value = fetch(object, args[0]);
+  PyObject* value = fetch(state_of(object), args[0]);
   if (value != nullptr || PyErr_Occurred()) return value;
   return Py_NewRef(fallback);
 }
 
 PyObject* subscript(PyObject* object, PyObject* key) {
-  PyObject* value = fetch(object, key);
+  PyObject* value = fetch(state_of(object), key);
   if (value == nullptr && !PyErr_Occurred()) PyErr_SetObject(PyExc_KeyError, key);
   return value;
 }
@@ -224,7 +206,7 @@ PyObject* setdefault(PyObject* object, PyObject* const* args, Py_ssize_t nargs, 
   if (!read_default(args, nargs, kwnames, "setdefault(key, default=None)", fallback)) {
     return nullptr;
   }
-  PyObject* value = fetch(object, args[0]);
+  PyObject* value = fetch(state_of(object), args[0]);
   if (value != nullptr || PyErr_Occurred()) return value;
   CacheState& state = *as_cache(object)->state;
   StoreTerms terms;

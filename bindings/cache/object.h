@@ -30,6 +30,23 @@ auto guarded(Act&& act, decltype(act()) failure) noexcept {
   }
 }
 
+// The living value of `key`, counted as a hit or a miss: a new reference; nullptr without an
+// exception if it is absent, with one on failure. Inlined into get() and [].
+inline PyObject* fetch(CacheState& state, PyObject* key) {
+  KeyView view;
+  if (!view_of(&key, view)) return nullptr;
+  if (PyObject* value = state.hit(view); value != nullptr) [[likely]]
+    return Py_NewRef(value);
+  Lookup lookup = state.look_up(view);
+  if (lookup.found == Found::kFailed) return nullptr;
+  if (lookup.found == Found::kFresh && !lookup.is_failure) {
+    ++state.figures.hits;
+    return lookup.value.release();
+  }
+  state.count_miss(view, lookup);
+  return nullptr;
+}
+
 // The figures as a dict, for CacheStats. nullptr with an exception set.
 [[nodiscard]] PyObject* figures_of(CacheState& state);
 
@@ -44,5 +61,6 @@ PyObject* cache_settle_failure(PyObject* cache, PyObject* const* args, Py_ssize_
 
 [[nodiscard]] bool add_cache_type(PyObject* module);
 [[nodiscard]] bool add_cache_hooks(PyObject* module);  // hooks.cpp
+[[nodiscard]] bool add_front_type(PyObject* module);   // front.cpp
 
 }  // namespace mcp::python

@@ -529,6 +529,27 @@ KEY_FUNCTOOLS: int
 
 KEY_CALLABLE: int
 
+class FrontBase:
+    """The native base of mcp_performance.TieredCache."""
+    def get(self, key: Any, default: Any = None) -> Any:
+        """The value of *key*, or *default*: from memory, else from the tier unless it is away.
+
+        Raises:
+            SerializationError: *key* cannot be shared.
+        """
+
+    def aget(self, key: Any, default: Any = None) -> Coroutine[Any, Any, Any]:
+        """:meth:`get` without blocking the event loop."""
+
+    def _serve(
+        self,
+        memory: CacheBase[Any, Any],
+        behind: Callable[[Any, Any, Any], Any],
+        abehind: Callable[[Any, Any, Any], Coroutine[Any, Any, Any]],
+        /,
+    ) -> None:
+        """Answer from memory, and by the functions what it does not have."""
+
 STEP_ANSWER: int
 
 STEP_RAISE: int

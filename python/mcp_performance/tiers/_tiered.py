@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
+from .. import _core
 from .._base._durations import seconds
 from .._base._registry import register_cache
 from .._base._stats import CacheStats, Ttl
@@ -42,7 +43,7 @@ _TURNS = 100
 """How long it believes the holder's lease without a look at it, in turns."""
 
 
-class TieredCache:
+class TieredCache(_core.FrontBase):
     """A :class:`Cache` in this process in front of a :class:`RedisTier` that processes share.
 
     What is kept in memory stays true: Redis announces each change of a value that was read through here,
@@ -113,6 +114,7 @@ class TieredCache:
         shared = choose_tier(shared, url, options)
         self._memory = memory
         self._shared = shared
+        self._serve(memory, _get_behind, _aget_behind)
         self._ttl = shared._ttl if ttl is UNSET else seconds("ttl", ttl)
         self._name = name
         self._holder = Holder(shared._life_channel)
@@ -150,26 +152,6 @@ class TieredCache:
     def shared(self) -> RedisTier:
         """The tier behind."""
         return self._shared
-
-    def get(self, key: Any, default: Any = None) -> Any:
-        """The value of *key*, or *default*: from memory, else from Redis unless it is away.
-
-        Raises:
-            SerializationError: *key* cannot be shared.
-        """
-        value = self._memory.get(key, _MISSING)
-        if value is not _MISSING:
-            return value
-        value = self._link.run(self._find(key))
-        return default if value is _MISSING else value
-
-    async def aget(self, key: Any, default: Any = None) -> Any:
-        """:meth:`get` without blocking the event loop."""
-        value = self._memory.get(key, _MISSING)
-        if value is not _MISSING:
-            return value
-        value = await self._link.arun(self._find(key))
-        return default if value is _MISSING else value
 
     def set(self, key: Any, value: Any, *, ttl: Ttl = UNSET, tags: Iterable[str] = ()) -> None:
         """Store *value* in Redis, for *ttl* or the cache's own time to live; in memory while Redis is away.
@@ -607,6 +589,19 @@ class TieredCache:
         self._kept.start_anew()
         self._debts.start_anew()
         self._memory._follow(self._client.feed(), self._kept.catch_up)
+
+
+def _get_behind(cache: TieredCache, key: Any, default: Any) -> Any:
+    value = cache._link.run(cache._find(key))
+    return default if value is _MISSING else value
+
+
+async def _aget_behind(cache: TieredCache, key: Any, default: Any) -> Any:
+    value = await cache._link.arun(cache._find(key))
+    return default if value is _MISSING else value
+
+
+_aget_behind.__name__, _aget_behind.__qualname__ = "aget", "TieredCache.aget"
 
 
 _tiered: weakref.WeakSet[TieredCache] = weakref.WeakSet()

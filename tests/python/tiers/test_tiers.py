@@ -570,3 +570,50 @@ def test_ctrl_c_ends_a_wait_for_redis(server: RedisServer) -> None:
         server.url,
     )
     assert (run.returncode, run.stdout) == (0, "interrupted\n"), run.stderr
+
+
+def test_what_memory_has_is_answered_without_a_frame(tiered: TieredCache) -> None:
+    tiered.set("k", 1)
+    assert tiered.get("k") == 1
+    frames: list[Any] = []
+
+    async def reads() -> list[Any]:
+        sys.setprofile(
+            lambda frame, event, _: (
+                frames.append(frame) if "mcp_performance" in frame.f_code.co_filename else 0
+            )
+        )
+        try:
+            return [
+                tiered.get("k"),
+                tiered.get(default=0, key="k"),
+                await tiered.aget("k"),
+                await tiered.aget("k", 0),
+            ]
+        finally:
+            sys.setprofile(None)
+
+    assert asyncio.run(reads()) == [1, 1, 1, 1]
+    assert frames == []
+    assert tiered.stats().hits == 5
+
+
+async def test_an_awaitable_get_passes_for_a_coroutine(tiered: TieredCache) -> None:
+    await tiered.aset("k", 1)
+    for _ in range(2):  # from Redis, then from memory
+        assert await asyncio.create_task(tiered.aget("k")) == 1
+        assert tiered.aget.__name__ == "aget"
+        pending = tiered.aget("k")
+        assert asyncio.iscoroutine(pending)
+        assert pending.__qualname__ == "TieredCache.aget"
+        pending.close()
+    unhashable: Any = []
+    failing = tiered.aget(unhashable)
+    with pytest.raises(TypeError, match="unhashable"):
+        await failing
+    wrong: list[Any] = [(), ("k", 0, 0)]
+    for args in wrong:
+        with pytest.raises(TypeError, match="get"):
+            tiered.get(*args)
+    with pytest.raises(TypeError, match="get"):
+        tiered.get("k", key="k")  # type: ignore[misc]
