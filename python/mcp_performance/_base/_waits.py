@@ -87,7 +87,8 @@ def _running_task() -> Any:
 
 
 class _Walk:
-    """The frames of all threads, taken when the first thread is asked about."""
+    """The frames of all threads, taken when the first thread is asked about. They go with the walk: a frame
+    that is held keeps what is in it alive, leases of loads among that."""
 
     def __init__(self) -> None:
         self._frames: dict[int, FrameType] | None = None
@@ -117,6 +118,7 @@ class _Walk:
                 for one in _stack(frame)
                 if one.f_code is _WORK
             }
+            del self._frames[threading.get_ident()]  # which holds the walk, and so would hold them all
         return self._frames
 
     def _of_result(self, future: Any) -> Iterator[Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import queue
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from cache_support import settle
 from mcp_performance import Cache, LoadTimeout, cached
+from mcp_performance._base._waits import reached_from
 
 
 def executor_result(pool: ThreadPoolExecutor, call: Any) -> Any:
@@ -291,3 +294,32 @@ def test_a_circle_that_nobody_can_see_ends_at_the_limit_that_the_error_names(for
     [error] = errors
     for part in ("load", "'the key'", "0.02 seconds", "wait_timeout"):
         assert part in str(error)
+
+
+def test_who_looks_for_a_circle_keeps_nothing_of_other_threads_alive() -> None:
+    """What a thread has in its frames, a lease perhaps, dies when it returns, without a collection."""
+
+    class Thing:
+        pass
+
+    began, go_on = threading.Event(), threading.Event()
+    things: list[weakref.ref[Thing]] = []
+
+    def hold() -> None:
+        thing = Thing()
+        things.append(weakref.ref(thing))
+        began.set()
+        go_on.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert began.wait(30)
+    gc.disable()
+    try:
+        reached_from(thread.ident)
+        go_on.set()
+        thread.join()
+        assert things[0]() is None
+    finally:
+        gc.enable()
+        go_on.set()
