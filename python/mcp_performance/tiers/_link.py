@@ -129,10 +129,11 @@ class Link:
 
     def _read(self, ask: Ask, answer: tuple[list[Any], Any, float]) -> Ask | None:
         """Raises the error replies in *answer*; what to ask instead if the server does not know a script."""
-        first, reply = ask.commands[0], answer[0][0]
-        if first[0] == "EVALSHA" and isinstance(reply, CacheError) and "NOSCRIPT" in str(reply):
-            self._known.discard(str(first[1]))
-            return Ask([in_full(first)], ask.fill_key, ask.changes)
+        first = ask.commands[0]
+        unknown = [isinstance(reply, CacheError) and "NOSCRIPT" in str(reply) for reply in answer[0]]
+        if first[0] == "EVALSHA" and any(unknown):
+            self._known.discard(str(first[1]))  # the other commands run the same script
+            return Ask([in_full(first), *ask.commands[1:]], ask.fill_key, ask.changes)
         raise_errors(answer[0])
         if first[0] == "EVAL":
             self._known.add(digest_of(str(first[1])))

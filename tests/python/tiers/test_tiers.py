@@ -27,6 +27,7 @@ from mcp_performance import (
     TieredCache,
     cached,
 )
+from mcp_performance.tiers._link import Answer, Ask, Steps
 from redis_server import RedisServer, eventually, free_port, redis_server
 
 PATIENT = 20.0
@@ -236,6 +237,18 @@ def _works(tier: RedisTier) -> bool:
     except BackendUnavailable:
         return False
     return True
+
+
+def test_scripts_that_the_server_has_forgotten_all_run(server: RedisServer, tier: RedisTier) -> None:
+    def store_each(keys: range) -> Steps[list[Any]]:
+        names = [tier._spell(key) for key in keys]
+        answer: Answer = yield Ask([tier._storing(tier._link, name, "v", None, ()) for name in names])
+        return answer.replies
+
+    tier.set("known", 1)
+    server.cli("SCRIPT", "FLUSH")
+    assert [reply[0] for reply in tier._do(store_each(range(5)))] == [1] * 5
+    assert [tier.get(key) for key in range(5)] == ["v"] * 5
 
 
 def test_a_closed_tier_refuses(server: RedisServer) -> None:
