@@ -10,6 +10,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture(scope="module")
+def build(tmp_path_factory) -> Path:
+    """A folder for all cases: what the compiler is, which takes most of the time, is found out once."""
+    return tmp_path_factory.mktemp("build")
+
+
 def configure(folder: Path, *options: str, **environment: str) -> str:
     """The error of a build that cannot begin, without line breaks."""
     run = subprocess.run(
@@ -35,8 +41,8 @@ def configure(folder: Path, *options: str, **environment: str) -> str:
         ("Python", "headers of Python 3.11", ["python3-dev", "python3-devel", "python3-dev", "python"]),
     ],
 )
-def test_what_is_missing_is_named_with_its_packages(package, says, packages, tmp_path):
-    error = configure(tmp_path, f"-DCMAKE_DISABLE_FIND_PACKAGE_{package}=ON")
+def test_what_is_missing_is_named_with_its_packages(package, says, packages, build):
+    error = configure(build, "-UCMAKE_DISABLE_FIND_PACKAGE_*", f"-DCMAKE_DISABLE_FIND_PACKAGE_{package}=ON")
     assert says in error
     for command, name in zip(
         ["apt-get install", "dnf install", "apk add", "brew install"], packages, strict=True

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..sqlite import SQLitePool
 from ._storage import TRIES, Claimed, Record, contended
+
+if TYPE_CHECKING:
+    from ..sqlite._blocking import BlockingPool
 
 __all__ = ["SQLiteStorage"]
 
@@ -59,11 +62,7 @@ class SQLiteStorage:
         self.evicted = 0
 
     def claim(self, key: str, fingerprint: str, owner: str, lease: float) -> Claimed | Record:
-        pool = self._pool.blocking
-        if not self._is_ready:
-            for statement in _SCHEMA:
-                pool.execute(statement)
-            self._is_ready = True
+        pool = self._with_table()
         if self._is_time_to_sweep():
             pool.execute(_EXPIRE, (self._clock(),))
             self.evicted += pool.execute(_EVICT, (self._max_entries,))
@@ -79,11 +78,7 @@ class SQLiteStorage:
         raise contended(key)
 
     async def aclaim(self, key: str, fingerprint: str, owner: str, lease: float) -> Claimed | Record:
-        pool = self._pool
-        if not self._is_ready:
-            for statement in _SCHEMA:
-                await pool.execute(statement)
-            self._is_ready = True
+        pool = await self._awith_table()
         if self._is_time_to_sweep():
             await pool.execute(_EXPIRE, (self._clock(),))
             self.evicted += await pool.execute(_EVICT, (self._max_entries,))
@@ -99,24 +94,25 @@ class SQLiteStorage:
         raise contended(key)
 
     def complete(self, key: str, fingerprint: str, owner: str, result: Any, ttl: float) -> bool:
-        pool = self._pool.blocking
+        pool = self._with_table()
         if pool.execute(_COMPLETE, (result, self._clock() + ttl, key, owner)) == 1:
             return True
         return _is_stored(pool.fetchrow(_FIND, (key,), cache=False), fingerprint, result)
 
     async def acomplete(self, key: str, fingerprint: str, owner: str, result: Any, ttl: float) -> bool:
-        if await self._pool.execute(_COMPLETE, (result, self._clock() + ttl, key, owner)) == 1:
+        pool = await self._awith_table()
+        if await pool.execute(_COMPLETE, (result, self._clock() + ttl, key, owner)) == 1:
             return True
-        return _is_stored(await self._pool.fetchrow(_FIND, (key,), cache=False), fingerprint, result)
+        return _is_stored(await pool.fetchrow(_FIND, (key,), cache=False), fingerprint, result)
 
     def renew(self, key: str, owner: str, lease: float) -> bool:
-        return bool(self._pool.blocking.execute(_RENEW, (self._clock() + lease, key, owner)) == 1)
+        return bool(self._with_table().execute(_RENEW, (self._clock() + lease, key, owner)) == 1)
 
     def release(self, key: str, owner: str) -> None:
-        self._pool.blocking.execute(_RELEASE, (key, owner))
+        self._with_table().execute(_RELEASE, (key, owner))
 
     async def arelease(self, key: str, owner: str) -> None:
-        await self._pool.execute(_RELEASE, (key, owner))
+        await (await self._awith_table()).execute(_RELEASE, (key, owner))
 
     def close(self) -> None:
         if self._owns_pool:
@@ -128,6 +124,22 @@ class SQLiteStorage:
 
     def count(self) -> int | None:
         return None
+
+    # Each way in makes the table: a claim that failed may be released before any has succeeded.
+    def _with_table(self) -> BlockingPool[Any]:
+        pool = self._pool.blocking
+        if not self._is_ready:
+            for statement in _SCHEMA:
+                pool.execute(statement)
+            self._is_ready = True
+        return pool
+
+    async def _awith_table(self) -> SQLitePool:
+        if not self._is_ready:
+            for statement in _SCHEMA:
+                await self._pool.execute(statement)
+            self._is_ready = True
+        return self._pool
 
     def _is_time_to_sweep(self) -> bool:
         self._claims += 1

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,6 +21,8 @@ from mcp_performance import (
     InProgress,
     RedisTier,
 )
+from mcp_performance.idempotency._storage import Claimed
+from mcp_performance.idempotency._storage_sqlite import SQLiteStorage
 from mcp_performance.idempotency._store import Replay, Reservation
 from redis_server import RedisServer, eventually, redis_server
 
@@ -232,3 +236,16 @@ async def test_cookies_that_nobody_named_are_warned_of_once(caplog: pytest.LogCa
         await post(app, Cookie="session=2")
     assert len(caplog.records) == 1
     assert "principal=" in caplog.records[0].getMessage()
+
+
+@pytest.mark.parametrize("first", ["release", "renew", "complete", "arelease", "acomplete"])
+async def test_a_file_that_no_claim_has_reached_yet_is_one_without_claims(tmp_path: Path, first: str) -> None:
+    """A claim that failed half-way is taken back, whether or not it came as far as to make the table."""
+    storage = SQLiteStorage(tmp_path / "a.db", time.time, 100)
+    try:
+        arguments = {"renew": ("key", "me", 1.0), "complete": ("key", "print", "me", b"x", 1.0)}
+        result = getattr(storage, first)(*arguments.get(first.removeprefix("a"), ("key", "me")))
+        assert not (await result if first.startswith("a") else result)
+        assert isinstance(storage.claim("key", "print", "me", 60.0), Claimed)
+    finally:
+        storage.close()
