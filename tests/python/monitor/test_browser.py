@@ -77,7 +77,7 @@ def past(monitor: PerformanceMonitor) -> None:
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
     """A service under uvicorn with a past, asked now and then."""
-    monitor = PerformanceMonitor(pools=[], caches=[], tiers=[])
+    monitor = PerformanceMonitor(pools=[], caches=[], tiers=[], high_memory=0)  # something to advise
     past(monitor)
     routes = [Route("/hello", hello), Route("/fails", fails)]
     app = PerformanceMiddleware(Starlette(routes=routes), monitor=monitor, token=TOKEN, rate_limit=1000)
@@ -148,6 +148,8 @@ SIZES = [(360, 740), (768, 1024), (1440, 900)]
 async def test_it_fits_and_axe_finds_nothing(service: Service, width: int, height: int, scheme: Any) -> None:
     async with opened(service, viewport={"width": width, "height": height}, color_scheme=scheme) as page:
         await page.locator("#tiles dd").first.wait_for()
+        await page.get_by_text("lower the capacity of caches").wait_for()
+        await page.get_by_text("Cache(maxsize=...)").wait_for()
         assert await page.evaluate("document.documentElement.scrollWidth") <= width
         found = await Axe().run(page)
         assert found.violations_count == 0, found.generate_report()

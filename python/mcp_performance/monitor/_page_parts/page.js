@@ -138,18 +138,24 @@ function statement(query) {
   return row([query.sample, count(query.calls), time(query.mean_seconds), time(query.p95_seconds), explained.get(query.sample)]);
 }
 
+function line(parent, name, ...content) {
+  const made = document.createElement("div");
+  made.className = name;
+  made.append(...content);
+  parent.append(made);
+}
+
+function element(name, text) {
+  return Object.assign(document.createElement(name), { textContent: text });
+}
+
 function advice(item) {
   const li = document.createElement("li");
-  const word = document.createElement("span");
+  const word = element("span", `${item.severity}: `);
   word.className = item.severity;
-  word.textContent = `${item.severity}: `;
-  li.append(word, item.message);
-  for (const [label, text] of [["How", item.how_to_apply], ["Seen over", `${count(item.samples)} samples`]]) {
-    const line = document.createElement("div");
-    line.className = "note";
-    line.textContent = `${label}: ${text}`;
-    li.append(line);
-  }
+  line(li, "seen", word, `${item.evidence}.`);
+  line(li, "do", element("b", item.action), ` (${item.expected_gain})`);
+  line(li, "note", element("code", item.how_to_apply), `; seen over ${count(item.samples)} samples`);
   return li;
 }
 
@@ -166,7 +172,7 @@ function show(report) {
     ["active", count(requests.active)],
     ["cache hits since the start", hitRate(report)],
     ["processor", share(process.cpu_percent)],
-    ["memory", `${units.B(process.memory_used_bytes)}, ${share(process.memory_percent)}`],
+    [`memory, ${units.B(process.memory_used_bytes)}`, share(process.memory_percent)],
   ].map(tile));
   const routes = [...requests.routes].sort((a, b) => b.count - a.count).slice(0, 30);
   byId("routes").replaceChildren(...routes.map((r) => row([`${r.method} ${r.route}`, String(r.status), count(r.count),
