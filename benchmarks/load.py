@@ -1,4 +1,4 @@
-"""The load tester against wrk, aiohttp, Locust's FastHttpUser and a semaphore-and-gather loop, in one run.
+"""The load tester against wrk, h2load, aiohttp, Locust's FastHttpUser and a semaphore-and-gather loop, in one run.
 
     python benchmarks/load.py            prints the table
     python benchmarks/load.py --record   and writes it to benchmarks/RESULTS.md
@@ -33,6 +33,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import _load_more
 import _nginx
 from _check import same, within
 from _native import build, machine, output_of, program, record
@@ -116,16 +117,21 @@ def check_report(what: str, result: LoadTestResult, sent: int, seconds: float | 
 def ours(url: str, users: int, seconds: float) -> tuple[float, int]:
     result = asyncio.run(LoadTester(url).run_load_test(concurrent_users=users, duration=seconds))
     check_report("ours", result, result.total_requests, seconds)
+    _tails.append(("ours", result.p99))
     within("ours, bytes of answers", result.bytes_received, len(BODY) * result.total_requests, math.inf)
     return result.requests_per_second, result.total_requests + result.abandoned
 
 
 def wrk(url: str, users: int, seconds: float) -> tuple[float, int]:
-    command = ["wrk", "-t1", f"-c{users}", f"-d{max(1, round(seconds))}", url]
+    command = ["wrk", "-t1", "--latency", f"-c{users}", f"-d{max(1, round(seconds))}", url]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     rate, count = re.search(r"Requests/sec:\s+([0-9.]+)", out), re.search(r"(\d+) requests in", out)
     if rate is None or count is None or "Non-2xx" in out or "Socket errors" in out:
         raise SystemExit(f"wrk: {out}")
+    tail = re.search(r"99%\s+([0-9.]+)(us|ms|s)", out)
+    if tail is None:
+        raise SystemExit(f"wrk: {out}")
+    _tails.append(("wrk", float(tail[1]) * {"us": 1e-6, "ms": 1e-3, "s": 1.0}[tail[2]]))
     return float(rate[1]), int(count[1])
 
 
@@ -160,6 +166,10 @@ def locust_client(python: Path, url: str, users: int, seconds: float) -> tuple[f
 
 Client = Callable[[str, int, float], tuple[float, int]]
 
+# The P99 of each run of those that tell it, seconds.
+_tails_of = ("ours", "wrk")
+_tails: list[tuple[str, float]] = []
+
 
 def counted(what: str, server: Server, client: Client, users: int, seconds: float) -> float:
     """Requests a second of *client*, whose count is that of the server."""
@@ -181,13 +191,23 @@ def throughput(rows: list[str], seconds: float, rounds: int) -> None:
         "Locust FastHttpUser": lambda *of: locust_client(python, *of),
     }
     with nginx() as server:
-        for users in (10, 100):
+        for users in (1, 10, 100, 1000):
             figures: dict[str, list[float]] = {name: [] for name in clients}
+            _tails.clear()
             for _ in range(rounds):
                 for name, client in clients.items():
-                    figures[name].append(counted(name, server, client, users, seconds))
+                    if users in (10, 100) or name in _tails_of:
+                        figures[name].append(counted(name, server, client, users, seconds))
             mine = figures.pop("ours")
-            for peer, goal in (("wrk", 0.95), ("aiohttp", 3.5), ("Locust FastHttpUser", 6.0)):
+            tails = [[tail for who, tail in _tails if who == name] for name in _tails_of]
+            ratio = statistics.median(b / a for a, b in zip(*tails, strict=True))
+            rows.append(
+                f"| p99, {users} connections | {statistics.median(tails[0]) * 1e3:.2f} ms | "
+                f"wrk {statistics.median(tails[1]) * 1e3:.2f} ms | {ratio:.2f} x | >= 1 x (shorter) |"
+            )
+            for peer, goal in (("wrk", 1.0), ("aiohttp", 3.5), ("Locust FastHttpUser", 6.0)):
+                if not figures[peer]:
+                    continue
                 ratio = statistics.median(a / b for a, b in zip(mine, figures[peer], strict=True))
                 rows.append(
                     f"| requests/s, {users} connections | {statistics.median(mine):,.0f} | "
@@ -313,7 +333,7 @@ async def empty_calls(rows: list[str], rounds: int, calls: int = 1_000_000) -> N
     ratio = statistics.median(a / b for a, b in zip(mine, naive, strict=True))
     rows.append(
         f"| empty async callable, calls/s | {statistics.median(mine):,.0f} | "
-        f"semaphore and gather {statistics.median(naive):,.0f} | {ratio:.1f} x | >= 10 x |"
+        f"semaphore and gather {statistics.median(naive):,.0f} | {ratio:.1f} x | >= 40 x |"
     )
     await run_empty(1000)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -329,6 +349,8 @@ def recording(rows: list[str], program: Path, rounds: int = 3, samples: int = 5_
     rows.append(
         f"| recording one sample | {closed:.1f} ns (open model {open_model:.1f} ns) | - | - | <= 20 ns |"
     )
+    grown = max(int(run[2]) for run in runs)
+    rows.append(f"| memory from 10^3 to {20 * samples:.0e} samples | +{grown} KiB | - | - | constant |")
 
 
 def scalability(rows: list[str], studies: int = 100) -> None:
@@ -397,7 +419,11 @@ def main() -> None:
         "throughput": lambda rows: throughput(rows, options.seconds, options.rounds),
         "latencies": lambda rows: latencies(rows, build("latency_server")),
         "stall": lambda rows: asyncio.run(stalled(rows)),
+        "http2": lambda rows: _load_more.http2(rows, options.seconds, options.rounds),
+        "state": lambda rows: _load_more.with_a_state(rows, options.seconds, options.rounds),
+        "idle": _load_more.waiting,
         "calls": lambda rows: asyncio.run(empty_calls(rows, options.rounds)),
+        "own": lambda rows: asyncio.run(_load_more.own_cost(rows, run_empty, empty)),
         "recording": lambda rows: recording(rows, build("recorder")),
         "scalability": scalability,
     }

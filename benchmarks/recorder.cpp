@@ -1,7 +1,9 @@
 // recorder [SAMPLES]: what one sample costs, a closed model's and an open model's, nanoseconds
-// each. What was recorded is then compared with the samples themselves; exit status 1 if a figure
-// is wrong.
+// each; and by how many KiB the process grows from the first thousand to SAMPLES x 20 of them. What
+// was recorded is then compared with the samples themselves; exit status 1 if a figure is wrong.
 #include "loadtest/recorder.h"
+
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cmath>
@@ -72,11 +74,47 @@ double cost_ns(bool open_model, std::size_t samples) {
   return spent / static_cast<double>(samples);
 }
 
+// A run as long as it takes, of which nothing is kept but what a recorder keeps.
+long growth_kib(std::size_t samples) {
+  using namespace mcp::loadtest;
+  std::vector<Duration> times(1 << 16);
+  Random random(2);
+  for (Duration& time : times) time = static_cast<Duration>(random.unit() * 1e7);
+  const std::size_t whole = (samples + times.size() - 1) / times.size() * times.size();
+  const auto totals = std::make_shared<Totals>(
+      RecorderOptions{{"x"}, mcp::metrics::Histogram::kDefaultHighest, true, true, true}, 1);
+  Recorder recorder(totals, 0, 0, mcp::kNever);
+  rusage before{};
+  rusage after{};
+  for (std::size_t i = 0; i < whole; ++i) {
+    if (i == 1000) getrusage(RUSAGE_SELF, &before);
+    const Duration took = times[i & (times.size() - 1)];
+    const Instant at = static_cast<Instant>(i) * 1000;  // a million a second
+    recorder.success({0, at, at, at + took, took, 100});
+    recorder.roll(at);
+  }
+  getrusage(RUSAGE_SELF, &after);
+  recorder.finish(mcp::kNever / 2);
+  const Report report = totals->report();
+  expect(report.successful == whole && report.response.count() == whole, "count of many requests");
+  expect(report.service.count() == whole, "count of many service times");
+  std::sort(times.begin(), times.end());
+  for (const double percent : {50.0, 99.0, 99.9}) {
+    const auto rank = static_cast<std::size_t>(std::ceil(percent / 100 * times.size()));
+    const Duration exact = times[rank - 1];
+    const Duration found = report.response.percentile_ns(percent);
+    expect(found >= exact && found <= exact + exact / 1000 + 1, "percentile of many requests");
+  }
+  return after.ru_maxrss - before.ru_maxrss;
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
   const std::size_t samples = count > 1 ? std::strtoull(arguments[1], nullptr, 10) : 5'000'000;
   if (samples == 0) return 2;
-  std::printf("%.2f %.2f\n", cost_ns(false, samples), cost_ns(true, samples));
+  // First: memory that is given back is still there to be used again.
+  const long grown = growth_kib(20 * samples);
+  std::printf("%.2f %.2f %ld\n", cost_ns(false, samples), cost_ns(true, samples), grown);
   return 0;
 }
