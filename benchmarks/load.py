@@ -1,4 +1,4 @@
-"""The load tester against wrk, h2load, aiohttp, Locust's FastHttpUser and a semaphore-and-gather loop, in one run.
+"""The load tester against wrk, h2load, aiohttp, Locust and a semaphore-and-gather loop, in one run.
 
     python benchmarks/load.py            prints the table
     python benchmarks/load.py --record   and writes it to benchmarks/RESULTS.md
