@@ -96,6 +96,7 @@ def _from_document(kind: type[LoadTestResult], document: dict[str, Any]) -> Load
     plain.update({name: math.nan for name in _TIMES if plain[name] is None})
     plain["corrected"] = _numbers(Percentiles, plain["corrected"])
     plain["series"] = tuple(_numbers(SecondStats, second) for second in plain["series"])
+    plain["tags"] = {name: _numbers(RequestStats, stats) for name, stats in plain.get("tags", {}).items()}
     plain["requests"] = {name: _numbers(RequestStats, stats) for name, stats in plain["requests"].items()}
     plain["bottleneck"] = None  # it was about a process that is gone
     return kind(**plain, histogram=histograms["response"], service_histogram=histograms["service"])

@@ -39,7 +39,7 @@ def make_result(
         answered=report["successful"] > 0,
     )
     figures = LoadTestResult(
-        **_figures(report, options, driven),
+        **_figures(report, options, driven, target.tags),
         **_times(report, options, stalls),
         target=target.name,
         generator_cpu=report["generator_cpu"] / report["elapsed"]
@@ -82,7 +82,9 @@ def make_result(
     )
 
 
-def _figures(report: dict[str, Any], options: RunOptions, driven: Driven) -> dict[str, Any]:
+def _figures(
+    report: dict[str, Any], options: RunOptions, driven: Driven, tags: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
     total = report["successful"] + report["failed"]
     lag = driven.loop_lag.percentile(99) if driven.loop_lag is not None and driven.loop_lag.count else None
     return {
@@ -108,6 +110,7 @@ def _figures(report: dict[str, Any], options: RunOptions, driven: Driven) -> dic
         "reconnects": report["reconnects"],
         "loop_lag_p99": lag,
         "requests": _by_name(report["kinds"]),
+        "tags": _by_name([(tag, *kind[1:]) for kind in report["kinds"] for tag in tags.get(kind[0], ())]),
         "series": _series(report, options),
         "exceptions": driven.exceptions,
         "bottleneck": None if driven.witness is None else find_bottleneck(driven.witness, report, lag),
@@ -180,10 +183,10 @@ def _by_name(kinds: Sequence[tuple[str, int, int, int, Any]]) -> dict[str, Reque
     for name, successful, failed, size, histogram in kinds:
         if name in merged:
             before = merged[name]
-            histogram.merge(before[3])
-            merged[name] = (before[0] + successful, before[1] + failed, before[2] + size, histogram)
+            before[3].merge(histogram)
+            merged[name] = (before[0] + successful, before[1] + failed, before[2] + size, before[3])
         else:
-            merged[name] = (successful, failed, size, histogram)
+            merged[name] = (successful, failed, size, histogram.copy())
     found = {}
     for name, (successful, failed, size, histogram) in merged.items():
         times = response_times(histogram)

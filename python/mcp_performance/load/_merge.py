@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,8 @@ def merge_results(results: Sequence[LoadTestResult | str | Path]) -> LoadTestRes
         generator_cpu=_highest(run.generator_cpu for run in runs),
         loop_lag_p99=_highest(run.loop_lag_p99 for run in runs),
         thresholds={},
-        requests=_merge_requests(runs),
+        requests=_merge_requests([run.requests for run in runs]),
+        tags=_merge_requests([run.tags for run in runs]),
         series=_merge_series(runs),
         bottleneck=None,
         histogram=response,
@@ -115,10 +116,10 @@ def _merge_series(runs: Sequence[LoadTestResult]) -> tuple[SecondStats, ...]:
     return tuple(merged)
 
 
-def _merge_requests(runs: Sequence[LoadTestResult]) -> dict[str, RequestStats]:
+def _merge_requests(runs: Sequence[Mapping[str, RequestStats]]) -> dict[str, RequestStats]:
     merged: dict[str, RequestStats] = {}
-    for name in dict.fromkeys(name for run in runs for name in run.requests):
-        parts = [run.requests[name] for run in runs if name in run.requests]
+    for name in dict.fromkeys(name for run in runs for name in run):
+        parts = [run[name] for run in runs if name in run]
         successful = sum(part.successful for part in parts)
         average = math.nan
         if successful:

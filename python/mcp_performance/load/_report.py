@@ -116,11 +116,12 @@ def _requests_table(result: LoadTestResult) -> str:
         f"<th class='n'>{text}</th>" for text in ("requests", "failed", "mean", "p50", "p95", "p99")
     )
     lines = []
-    for stats in result.requests.values():
+    for stats in (*result.requests.values(), *result.tags.values()):
         shown = (stats.avg, stats.p50, stats.p95, stats.p99)
+        tag = "" if result.requests.get(stats.name) is stats else "tag "
         times = "".join(f"<td class='n'>{_ms(value)}</td>" for value in shown)
         lines.append(
-            f"<tr><td>{escape(stats.name)}</td><td class='n'>{stats.successful + stats.failed:,}</td>"
+            f"<tr><td>{tag}{escape(stats.name)}</td><td class='n'>{stats.successful + stats.failed:,}</td>"
             f"<td class='n'>{stats.failed:,}</td>{times}</tr>"
         )
     return f"<table><tr><th>request (times in ms)</th>{head}</tr>{''.join(lines)}</table>"

@@ -104,6 +104,8 @@ class LoadTestResult:
     loop_lag_p99: float | None
     thresholds: Mapping[str, bool] = field(default_factory=dict)
     requests: Mapping[str, RequestStats] = field(default_factory=dict)
+    tags: Mapping[str, RequestStats] = field(default_factory=dict)
+    """The figures of requests that have a tag, by the tag."""
     series: tuple[SecondStats, ...] = ()
     bottleneck: Bottleneck | None = None
     histogram: LoadHistogram = field(repr=False)
@@ -162,7 +164,7 @@ class LoadTestResult:
     def to_dict(self) -> dict[str, Any]:
         """Every figure as plain values, None for times that there are none of; histograms as slots
         ``[low, high, count]``."""
-        apart = {"histogram", "service_histogram", "exceptions", "requests", "series", "bottleneck"}
+        apart = {"histogram", "service_histogram", "exceptions", "requests", "tags", "series", "bottleneck"}
         plain = {name: value for name, value in fields_of(self).items() if name not in apart}
         plain["errors"] = dict(self.errors)
         plain["made"] = dict(self.made)
@@ -172,6 +174,7 @@ class LoadTestResult:
         plain["thresholds"] = dict(self.thresholds)
         plain["notes"] = list(self.notes)
         plain["requests"] = {name: fields_of(stats) for name, stats in self.requests.items()}
+        plain["tags"] = {name: fields_of(stats) for name, stats in self.tags.items()}
         plain["series"] = [fields_of(point) for point in self.series]
         plain["bottleneck"] = None if self.bottleneck is None else self.bottleneck.to_dict()
         plain["histogram"] = [list(slot) for slot in self.histogram.slots()]

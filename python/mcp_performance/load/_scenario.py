@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 from urllib.parse import quote
 
-from .._base._checks import flag, integer, number
+from .._base._checks import flag, integer, number, texts
 from .._base._headers import header_line
 from ..errors import ConfigurationError
 from ._values import NativeSource, Variables, native_checks, source
@@ -87,6 +87,7 @@ class Request:
             objects. Each row makes a variant of the request; variants are drawn evenly.
         weight: how often it is drawn, relative to the other requests.
         name: under which its figures are reported; the method and the path without query by default.
+        tags: words under which the figures of several kinds of requests are reported together.
         expect_status: the status, or the lowest and highest one, of a success; anything below 400
             by default.
         expect_body: text that the body of a success contains.
@@ -110,6 +111,7 @@ class Request:
     data: Sequence[Row] | str | Path | None = field(default=None, kw_only=True)
     weight: float = field(default=1, kw_only=True)
     name: str | None = field(default=None, kw_only=True)
+    tags: Sequence[str] = field(default=(), kw_only=True)
     expect_status: int | tuple[int, int] | None = field(default=None, kw_only=True)
     expect_body: str | bytes | None = field(default=None, kw_only=True)
     save: Mapping[str, str] = field(default_factory=dict, kw_only=True)
@@ -144,6 +146,14 @@ class Plan:
     sequence: list[tuple[int, int]]
     variables: list[str] = field(default_factory=list)
     """Names under which users keep values."""
+
+
+def tags_of(scenario: Sequence[Request]) -> dict[str, list[str]]:
+    """The tags of the requests of *scenario*, by their names; those that share a name share their tags."""
+    found: dict[str, list[str]] = {}
+    for request in scenario:
+        found.setdefault(request.label, []).extend(texts("tags", request.tags))
+    return {name: list(dict.fromkeys(tags)) for name, tags in found.items() if tags}
 
 
 def saved_names(scenario: Sequence[Request]) -> list[str]:

@@ -213,8 +213,9 @@ class LoadTester:
             drain: seconds after the planned end in which requests under way may still be answered. Those
                 that are not have failed, whatever their *timeout*: a run ends within a second of it.
             thresholds: conditions such as ``"p99<50ms"`` or ``"success_rate>=0.999"``; of the requests of
-                one name, ``"p99{GET /login}<50ms"``; of some seconds, ``"p99[10s..30s]<50ms"``, which a
-                time meets when every second's does. One on failures that holds allows them.
+                one name, ``"p99{GET /login}<50ms"``, or tag, ``"p99{tag:checkout}<50ms"``; of some
+                seconds, ``"p99[10s..30s]<50ms"``, which a time meets when every second's does. One on
+                failures that holds allows them.
             abort_on_fail: end the run once a threshold cannot hold any more; the verdict is then
                 ``"partial"``.
             progress: called four times a second with a :class:`Progress`; True shows it in the terminal.
@@ -243,7 +244,11 @@ class LoadTester:
             arrivals=arrivals,
             seed=self._seed,
         )
-        conditions = check_thresholds(thresholds or (), self._target.kinds)
+        conditions = check_thresholds(
+            thresholds or (),
+            self._target.kinds,
+            list(dict.fromkeys(tag for tags in self._target.tags.values() for tag in tags)),
+        )
         watched = conditions if flag("abort_on_fail", abort_on_fail) else []
         made = circumstances()
         null_cost = await self._target.null_cost()

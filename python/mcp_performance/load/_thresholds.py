@@ -1,7 +1,8 @@
 """Conditions on a result, written the way people say them: ``p99<50ms``, ``success_rate>=0.999``.
 
-``p99{GET /login}<50ms`` is about the requests of one name (k6's ``{name:...}`` means the same), and
-``p99[10s..30s]<50ms`` about the seconds from 10 up to 30; an end that is left out is that of the run.
+``p99{GET /login}<50ms`` is about the requests of one name (k6's ``{name:...}`` means the same),
+``p99{tag:checkout}<50ms`` about those that have a tag, and ``p99[10s..30s]<50ms`` about the seconds from 10 up
+to 30; an end that is left out is that of the run.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _OF_A_KIND = (*_FAILURES, "avg_response_time", "p50", "p95", "p99", "p999", "max
 _OF_A_WINDOW = (*_FAILURES, "p50", "p95", "p99", "max", "requests_per_second")
 
 _PATTERN = re.compile(
-    r"\s*(?P<metric>[a-z_0-9.]+)\s*(?:\{\s*(?:name\s*:)?\s*(?P<kind>[^}]+?)\s*\})?"
+    r"\s*(?P<metric>[a-z_0-9.]+)\s*(?:\{\s*(?:(?P<by>name|tag)\s*:)?\s*(?P<kind>[^}]+?)\s*\})?"
     r"\s*(?:\[\s*(?P<window>[^\]]*?)\s*\])?"
     r"\s*(?P<sign><=|>=|<|>)\s*(?P<limit>[0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?)\s*(?P<unit>us|ms|s|%)?\s*"
 )
@@ -57,7 +58,7 @@ thresholds: METRIC OPERATOR LIMIT, such as 'p99<50ms'
   ratios     {", ".join(_RATIOS)}: 0.99 or 99%
   numbers    {", ".join(_NUMBERS)}
   operators  {" ".join(_OPERATORS)}
-  of one kind of request, by its name: 'p99{{GET /login}}<50ms'
+  of one kind of request, by its name: 'p99{{GET /login}}<50ms', or of those with a tag: 'p99{{tag:x}}<50ms'
   of some seconds of the run: 'p99[10s..30s]<50ms', 'error_rate[60s..]<1%' (times: each second's)
 """
 
@@ -66,7 +67,7 @@ thresholds: METRIC OPERATOR LIMIT, such as 'p99<50ms'
 class Threshold:
     """One condition. ``limit`` is in seconds, requests a second, or 0..1.
 
-    ``kind`` is the name of the requests that it is about, ``window`` the seconds from and up to which.
+    ``kind`` is the name of the requests that it is about, or with ``by_tag`` a tag of theirs, ``window`` the seconds from and up to which.
     """
 
     expression: str
@@ -74,6 +75,7 @@ class Threshold:
     compare: Callable[[float, float], bool]
     limit: float
     kind: str | None = None
+    by_tag: bool = False
     window: tuple[float, float] | None = None
 
     def holds(self, result: Any) -> bool:
@@ -91,7 +93,7 @@ class Threshold:
 
     def _value(self, result: Any) -> float | None:
         if self.kind is not None:
-            stats = result.requests.get(self.kind)
+            stats = (result.tags if self.by_tag else result.requests).get(self.kind)
             return None if stats is None else _of_kind(self.field, stats, result.elapsed)
         if self.window is not None:
             low, high = self.window
@@ -137,19 +139,21 @@ def _order(value: float) -> float:
     return math.inf if math.isnan(value) else value
 
 
-def check_thresholds(expressions: Sequence[str], kinds: Collection[str] | None = None) -> list[Threshold]:
+def check_thresholds(
+    expressions: Sequence[str], kinds: Collection[str] | None = None, tags: Collection[str] | None = None
+) -> list[Threshold]:
     """The conditions that *expressions* say. Raises :class:`ConfigurationError`.
 
-    *kinds* are the names of the requests of the target; None where they are not known.
+    *kinds* are the names of the requests of the target; None where they are not known. *tags* are theirs; likewise.
     """
     if isinstance(expressions, str):
         raise TypeError(f"thresholds={expressions!r}: expected a sequence of conditions")
     found = [_parse(expression) for expression in expressions]
     for threshold in found:
-        if kinds is not None and threshold.kind is not None and threshold.kind not in kinds:
+        known, what = (tags, "a tag") if threshold.by_tag else (kinds, "the name of a request")
+        if known is not None and threshold.kind not in (None, *known):
             raise ConfigurationError(
-                f"thresholds={threshold.expression!r}: expected the name of a request, "
-                f"one of {', '.join(map(repr, kinds))}"
+                f"thresholds={threshold.expression!r}: expected {what}, one of {', '.join(map(repr, known))}"
             )
     return found
 
@@ -174,10 +178,10 @@ def _parse(expression: str) -> Threshold:
     else:
         known = ", ".join(sorted({*_TIMES, *_RATIOS, *_NUMBERS}))
         raise ConfigurationError(f"thresholds={expression!r}: expected one of {known} and a fitting unit")
-    return _selected(found, match["kind"], match["window"])
+    return _selected(found, match["kind"], match["window"], by_tag=match["by"] == "tag")
 
 
-def _selected(found: Threshold, kind: str | None, window: str | None) -> Threshold:
+def _selected(found: Threshold, kind: str | None, window: str | None, *, by_tag: bool) -> Threshold:
     if kind is None and window is None:
         return found
     if kind is not None and window is not None:
@@ -186,7 +190,7 @@ def _selected(found: Threshold, kind: str | None, window: str | None) -> Thresho
     if found.field not in known:
         raise ConfigurationError(f"thresholds={found.expression!r}: expected one of {', '.join(known)} there")
     part = None if window is None else _window(found.expression, window)
-    return Threshold(found.expression, found.field, found.compare, found.limit, kind, part)
+    return Threshold(found.expression, found.field, found.compare, found.limit, kind, by_tag, part)
 
 
 def _window(expression: str, text: str) -> tuple[float, float]:

@@ -397,3 +397,34 @@ async def test_a_bad_expression_is_refused_before_the_run() -> None:
             await LoadTester(url, cookies=True).run_load_test(4, 1, batch_size=2)
         with pytest.raises(TypeError, match="setup=3"):
             LoadTester(url, setup=3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_requests_with_a_tag_are_reported_together(workers: int) -> None:
+    def respond(request: Received) -> bytes:
+        return response(status="500 No") if request.target == "/pay" else response()
+
+    scenario = [
+        Request("GET", "/list", tags=["read"]),
+        Request("POST", "/pay", tags=("write", "shop")),
+        Request("POST", "/cart", tags=("write",)),
+        Request("GET", "/other"),
+    ]
+    good = ["success_rate{tag:read}>=1", "error_rate{tag:write}<60%"]
+    thresholds = [*good, "failed{tag:shop}<1", "p99{tag:shop}<60s"]
+    async with serve(responding(respond)) as url:
+        tester = LoadTester(url, scenario=scenario, order="sequential", workers=workers)
+        result = await tester.run_load_test(80, 4, thresholds=thresholds)
+    assert {tag: (stats.successful, stats.failed) for tag, stats in result.tags.items()} == {
+        "read": (20, 0),
+        "write": (20, 20),
+        "shop": (0, 20),
+    }
+    assert list(result.thresholds.values()) == [True, True, False, False]
+    assert result.requests["POST /cart"].max == result.tags["write"].max
+    assert "tag write" in result.to_html()
+    assert result.to_dict()["tags"]["shop"]["failed"] == 20
+    with pytest.raises(ConfigurationError, match=r"expected a tag, one of 'read', 'write', 'shop'"):
+        await tester.run_load_test(4, 1, thresholds=["p99{tag:none}<1s"])
+    with pytest.raises(TypeError, match="tags="):
+        LoadTester("http://127.0.0.1:1/", scenario=[Request("GET", "/", tags="word")])

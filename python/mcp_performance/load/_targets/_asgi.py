@@ -13,7 +13,7 @@ from ..._core import CallRun, RequestPicker
 from ...errors import ConfigurationError, LoadTestError
 from .._drive import Driven, Supervision, drive_tasks, has_busy_threads
 from .._options import RunOptions
-from .._scenario import Plan
+from .._scenario import Plan, tags_of
 from ._callable import median_cost
 from ._target import Target, TargetOptions, name_of, plan
 
@@ -38,6 +38,7 @@ class AsgiTarget(Target):
                 f"save: expected none with an ASGI app, not {self._plan.variables[0]!r}: its users share all"
             )
         self.kinds = [kind.name for kind in self._plan.kinds]
+        self.tags = tags_of(options.scenario or ())
         picker = RequestPicker(
             scenario=[kind.native() for kind in self._plan.kinds],
             sequence=self._plan.sequence,

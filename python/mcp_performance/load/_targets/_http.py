@@ -11,7 +11,7 @@ from ..._core import HTTP2_BUILT_IN, HttpRun
 from ...errors import ConfigurationError
 from .._drive import Driven, Supervision, drive_http
 from .._options import RunOptions
-from .._scenario import Plan
+from .._scenario import Plan, tags_of
 from .._user import User
 from .._values import Variables
 from ._target import Target, TargetOptions, plan
@@ -36,6 +36,7 @@ class HttpTarget(Target):
         self._crowd = options.crowd(url.partition("?")[0])
         self._plan = self._plan_for([])
         self.kinds = [kind.name for kind in self._plan.kinds]
+        self.tags = tags_of(options.scenario or ())
         self._salt = options.salt()
         self.stateful = bool(self._plan.variables or options.of_users)
         if options.http2 and any(kind.check.events for kind in self._plan.kinds):

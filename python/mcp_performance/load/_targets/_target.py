@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from ..._base._url import PRODUCT
@@ -91,6 +92,8 @@ class Target:
     name: str
     kinds: list[str] | None
     """Names of its requests; None where they are not known beforehand."""
+    tags: Mapping[str, Sequence[str]] = MappingProxyType({})
+    """Of its requests, by their names."""
     http = False
     """Whether the native engine drives it over HTTP."""
     apart = False
