@@ -1,8 +1,8 @@
 """Conditions on a result, written the way people say them: ``p99<50ms``, ``success_rate>=0.999``.
 
 ``p99{GET /login}<50ms`` is about the requests of one name (k6's ``{name:...}`` means the same),
-``p99{tag:checkout}<50ms`` about those that have a tag, and ``p99[10s..30s]<50ms`` about the seconds from 10 up
-to 30; an end that is left out is that of the run.
+``p99{tag:checkout}<50ms`` about those that have a tag, and ``p99[10s..30s]<50ms`` about the seconds from 10
+up to 30; an end that is left out is that of the run.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ thresholds: METRIC OPERATOR LIMIT, such as 'p99<50ms'
 class Threshold:
     """One condition. ``limit`` is in seconds, requests a second, or 0..1.
 
-    ``kind`` is the name of the requests that it is about, or with ``by_tag`` a tag of theirs, ``window`` the seconds from and up to which.
+    ``kind`` is the name of the requests that it is about, or with ``by_tag`` a tag of theirs; ``window``
+    the seconds from and up to which.
     """
 
     expression: str
@@ -144,7 +145,8 @@ def check_thresholds(
 ) -> list[Threshold]:
     """The conditions that *expressions* say. Raises :class:`ConfigurationError`.
 
-    *kinds* are the names of the requests of the target; None where they are not known. *tags* are theirs; likewise.
+    *kinds* are the names of the requests of the target, *tags* what they are tagged with; None where that is
+    not known.
     """
     if isinstance(expressions, str):
         raise TypeError(f"thresholds={expressions!r}: expected a sequence of conditions")
