@@ -20,7 +20,7 @@ namespace {
 
 // What a second of the budget is worth: SQLite does more on any machine, so the clock hardly ever
 // decides.
-constexpr double kUnitsASecond = 25e6;
+constexpr double kUnitsASecond = 15e6;
 constexpr double kCreating_units = 20;  // a row
 constexpr double kShareOfCreating = 0.4;
 constexpr double kShareOfProof = 0.25;

@@ -248,11 +248,16 @@ const OptionSet* Choice::remedy_for(const ChoiceState& from, const ChoiceState& 
 
 // Scores every move, and takes the best, then each of the next that still is about as good.
 bool Choice::add_round(ChoiceState& state, const std::vector<OptionSet>& moves) {
+  // The most promising first: what there is no time for is the least of them.
+  std::vector<std::pair<double, const OptionSet*>> promising;
+  for (const OptionSet& move : moves) promising.emplace_back(most_gain(state, move), &move);
+  std::stable_sort(promising.begin(), promising.end(),
+                   [](const auto& a, const auto& b) { return a.first > b.first; });
   std::vector<std::pair<double, const OptionSet*>> scored;
-  for (const OptionSet& move : moves) {
+  for (const auto& [most, move] : promising) {
     if (meter_.is_spent()) break;
     double score = 0;
-    if (with_move(state, move, 0, score).has_value()) scored.emplace_back(score, &move);
+    if (with_move(state, *move, 0, score).has_value()) scored.emplace_back(score, move);
   }
   std::stable_sort(scored.begin(), scored.end(),
                    [](const auto& a, const auto& b) { return a.first > b.first; });

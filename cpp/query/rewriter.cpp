@@ -13,6 +13,7 @@ using sqlite::TokenKind;
 
 constexpr int kMostSteps = 10'000'000;
 constexpr int kStepsBetween = 10'000;
+constexpr std::size_t kMostRewrites = 16;  // each is compiled
 
 // A name that SQLite gives a column by itself is the text of an expression, and may change.
 bool is_plain(std::string_view name) {
@@ -181,7 +182,7 @@ bool Rewriter::compiles_alike(const std::string& sql, const char* equivalence) c
 void Rewriter::offer(const char* rule, std::vector<Edit> edits, std::string reason,
                      const char* equivalence,
                      std::vector<std::pair<std::string, std::string>> parameters) {
-  if (edits.empty()) return;
+  if (edits.empty() || found.size() >= kMostRewrites) return;
   std::sort(edits.begin(), edits.end(),
             [](const Edit& a, const Edit& b) { return a.first < b.first; });
   const std::size_t last = std::max(edits.back().first, edits.back().last);

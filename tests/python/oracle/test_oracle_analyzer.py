@@ -16,7 +16,20 @@ TYPES = ("", "INTEGER", "TEXT", "REAL", "BLOB", "NUMERIC", "TEXT COLLATE NOCASE"
 VALUES = (None, 0, 1, 2, 1.0, -0.0, "1", "1.0", "a", "A", "a ", "", b"", b"1", b"a", 2**53, 2.0**53, "NULL")
 LITERALS = ("0", "1", "1.0", "'1'", "'a'", "'A'", "'a '", "x'31'", "x''", "2", "1e0", "?", "'it''s'")
 RULES = {"or-to-in", "redundant-distinct", "count-to-exists"}
-OTHERS = {"literal-type", "collation-narrow", "or-to-union", "exists-to-in", "coalesce-to-bare"}
+OTHERS = {
+    "literal-type",
+    "collation-narrow",
+    "or-to-union",
+    "exists-to-in",
+    "coalesce-to-bare",
+    "distinct-to-exists",
+    "function-to-range",
+    "star-to-columns",
+    "arithmetic-to-bare",
+    "lower-to-nocase",
+    "not-in-to-not-exists",
+    "correlated-to-join",
+}
 
 
 def constraint_of(rng: random.Random) -> str:
