@@ -296,6 +296,10 @@ void LoopBridge::forget(std::uint64_t id) const {
   Py_XDECREF(entry.future);
 }
 
+bool LoopBridge::call_soon(PyObject* callback) const {
+  return static_cast<bool>(Ref::steal(PyObject_CallOneArg(object_->call_soon, callback)));
+}
+
 std::shared_ptr<CompletionQueue> LoopBridge::queue() const { return object_->state->queue; }
 
 namespace {

@@ -50,6 +50,9 @@ class LoopBridge {
   // The future will not be completed: the job was never started.
   void forget(std::uint64_t id) const;
 
+  // Runs `callback` in the loop's next turn. False with an exception set.
+  [[nodiscard]] bool call_soon(PyObject* callback) const;
+
   // What a job keeps to push its completions into.
   [[nodiscard]] std::shared_ptr<CompletionQueue> queue() const;
 

@@ -19,6 +19,7 @@
 #include "bindings/base/saved_error.h"
 #include "bindings/cache/feed_capsule.h"
 #include "bindings/loop/bridge.h"
+#include "bindings/redis/reads.h"
 #include "redis/command.h"
 
 namespace py = pybind11;
@@ -33,24 +34,6 @@ using redis::Reply;
 using redis::Request;
 
 constexpr Duration kSignalPause = 50 * kMillisecond;  // between looks for Ctrl-C
-
-// An outcome on its way to its caller. A fill that nobody takes over ends with it. Free of the
-// interpreter: it may be destroyed on any thread.
-class HeldOutcome final : public CompletionPayload {
- public:
-  HeldOutcome(Outcome outcome, std::shared_ptr<Client> client)
-      : outcome_(std::move(outcome)), client_(std::move(client)) {}
-  ~HeldOutcome() override {
-    if (outcome_.fill != redis::kNoFill) client_->abandon(outcome_.fill);
-  }
-  [[nodiscard]] Outcome& outcome() noexcept { return outcome_; }
-  [[nodiscard]] const std::shared_ptr<Client>& client() const noexcept { return client_; }
-  [[nodiscard]] FillId take_fill() noexcept { return std::exchange(outcome_.fill, redis::kNoFill); }
-
- private:
-  Outcome outcome_;
-  std::shared_ptr<Client> client_;
-};
 
 // An open fill, in Python's hands.
 class Fill {
@@ -195,50 +178,67 @@ class RedisClient {
 
   py::tuple call(const py::sequence& commands, const std::optional<std::string>& fill_key,
                  Names changes) {
-    struct Call {
-      Mutex mutex;
-      CondVar ended;
-      std::unique_ptr<HeldOutcome> held GUARDED_BY(mutex);
-    };
-    const std::shared_ptr<Client> client = live();
-    const auto call = std::make_shared<Call>();
-    Request request = make_request(commands, fill_key, std::move(changes));
-    request.done = [call, client](Outcome outcome) {
-      const MutexLock lock(call->mutex);
-      call->held = std::make_unique<HeldOutcome>(std::move(outcome), client);
-      call->ended.notify_one();
-    };
-    std::unique_ptr<HeldOutcome> held;
-    {
-      const GilRelease unlocked;
-      client->submit(std::move(request));
+    std::vector<Request> requests;
+    requests.push_back(make_request(commands, fill_key, std::move(changes)));
+    return to_python(*call_all(std::move(requests)).front());
+  }
+
+  // What call() answers to each of `asks`, (commands, fill_key), which are sent together.
+  py::list call_each(const py::sequence& asks) {
+    std::vector<Request> requests;
+    requests.reserve(asks.size());
+    for (const py::handle ask : asks) {
+      const auto [commands, fill_key] =
+          ask.cast<std::pair<py::sequence, std::optional<std::string>>>();
+      requests.push_back(make_request(commands, fill_key, {}));
     }
-    while (!held) {
-      {
-        const GilRelease unlocked;
-        const MutexLock lock(call->mutex);
-        if (!call->held) call->ended.wait_for(call->mutex, kSignalPause);
-        held = std::move(call->held);
-      }
-      if (!held && PyErr_CheckSignals() != 0) throw py::error_already_set();
-    }
-    return to_python(*held);
+    py::list answers;
+    for (const auto& held : call_all(std::move(requests))) answers.append(to_python(*held));
+    return answers;
   }
 
   py::object start(const py::sequence& commands, const std::optional<std::string>& fill_key,
                    Names changes) {
-    const std::shared_ptr<Client> client = live();
-    Request request = make_request(commands, fill_key, std::move(changes));
-    const LoopBridge bridge = LoopBridge::of_running_loop();
-    if (!bridge) throw py::error_already_set();
-    std::uint64_t id = 0;
-    PyObject* future = bridge.expect(std::make_unique<ReplyConversion>(), id);
-    if (future == nullptr) throw py::error_already_set();
-    request.done = [queue = bridge.queue(), id, client](Outcome outcome) {
-      queue->push({id, std::make_unique<HeldOutcome>(std::move(outcome), client)});
-    };
-    client->submit(std::move(request));
-    return py::reinterpret_steal<py::object>(future);
+    return begin(make_request(commands, fill_key, std::move(changes)),
+                 std::make_unique<ReplyConversion>());
+  }
+
+  // GET of `key`, spelled and read by `codec`: a future of what read_one() answers, or None if
+  // Python must spell the key.
+  py::object start_read(py::handle key, std::shared_ptr<PlainCodec> codec) {
+    const auto name = codec->spell(key.ptr());
+    if (!name) return py::none();
+    Request request;
+    redis::append_command(request.bytes, {"GET", *name});
+    return begin(std::move(request), read_conversion(std::move(codec)));
+  }
+
+  py::object call_read(py::handle key, const PlainCodec& codec) {
+    const auto name = codec.spell(key.ptr());
+    if (!name) return py::none();
+    std::vector<Request> requests(1);
+    redis::append_command(requests.front().bytes, {"GET", *name});
+    const auto held = std::move(call_all(std::move(requests)).front());
+    return read_one(*held, codec);
+  }
+
+  // MGET, and the values as `codec` reads them, by index: see read_all().
+  py::tuple call_reads(const py::list& names, const PlainCodec& codec, const py::object& missing) {
+    std::vector<Request> requests;
+    requests.push_back(make_reads(names));
+    const auto held = std::move(call_all(std::move(requests)).front());
+    return read_all(*held, codec, missing);
+  }
+
+  py::object start_reads(const py::list& names, std::shared_ptr<PlainCodec> codec,
+                         py::object missing) {
+    return begin(make_reads(names), reads_conversion(std::move(codec), std::move(missing)));
+  }
+
+  // Sends what the turn of an event loop has gathered.
+  void flush() {
+    flushes_ = false;
+    live()->flush();
   }
 
   // Sends `commands` and lets nobody wait for the replies; what cannot be sent is dropped.
@@ -329,6 +329,7 @@ class RedisClient {
   void renew() {
     feed_ = feeder_ == nullptr ? std::make_shared<cache::InvalidationFeed>() : feeder_->own_feed();
     client_ = std::make_shared<Client>(options_, feed_);
+    flushes_ = false;
     generation_ = process_generation();
   }
   std::shared_ptr<cache::InvalidationFeed> own_feed() {
@@ -337,6 +338,74 @@ class RedisClient {
   }
   // Never destroyed: its locks may be held by threads that do not exist here.
   void abandon() { new std::shared_ptr<Client>(std::move(client_)); }
+
+  using Held = std::vector<std::unique_ptr<HeldOutcome>>;
+
+  // Submits `requests`, and waits for all of their outcomes, which Ctrl-C can end.
+  Held call_all(std::vector<Request> requests) {
+    struct Call {
+      Mutex mutex;
+      CondVar ended;
+      Held held GUARDED_BY(mutex);
+      std::size_t left GUARDED_BY(mutex);
+    };
+    const std::shared_ptr<Client> client = live();
+    const auto call = std::make_shared<Call>();
+    {
+      const MutexLock lock(call->mutex);
+      call->held.resize(requests.size());
+      call->left = requests.size();
+    }
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      requests[i].done = [call, client, i](Outcome outcome) {
+        const MutexLock lock(call->mutex);
+        call->held[i] = std::make_unique<HeldOutcome>(std::move(outcome), client);
+        if (--call->left == 0) call->ended.notify_one();
+      };
+    }
+    {
+      const GilRelease unlocked;
+      bool gathers = false;
+      const bool is_alone = requests.size() == 1;
+      for (Request& request : requests) {
+        if (is_alone) {
+          client->submit(std::move(request));
+        } else {
+          gathers = client->gather(std::move(request)) || gathers;
+        }
+      }
+      if (gathers) client->flush();
+    }
+    while (true) {
+      {
+        const GilRelease unlocked;
+        const MutexLock lock(call->mutex);
+        if (call->left != 0) call->ended.wait_for(call->mutex, kSignalPause);
+        if (call->left == 0) return std::move(call->held);
+      }
+      if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    }
+  }
+
+  // A future of the running loop for the outcome, as `conversion` makes it.
+  py::object begin(Request request, std::unique_ptr<Conversion> conversion) {
+    const std::shared_ptr<Client> client = live();
+    const LoopBridge bridge = LoopBridge::of_running_loop();
+    if (!bridge) throw py::error_already_set();
+    std::uint64_t id = 0;
+    PyObject* future = bridge.expect(std::move(conversion), id);
+    if (future == nullptr) throw py::error_already_set();
+    auto owned = py::reinterpret_steal<py::object>(future);
+    request.done = [queue = bridge.queue(), id, client](Outcome outcome) {
+      queue->push({id, std::make_unique<HeldOutcome>(std::move(outcome), client)});
+    };
+    if (client->gather(std::move(request)) && !flushes_) {
+      const py::object flush = py::cast(this, py::return_value_policy::reference).attr("flush");
+      if (!bridge.call_soon(flush.ptr())) throw py::error_already_set();
+      flushes_ = true;
+    }
+    return owned;
+  }
 
   std::shared_ptr<Client> live() {
     if (generation_ != process_generation()) {
@@ -351,6 +420,7 @@ class RedisClient {
   std::shared_ptr<cache::InvalidationFeed> feed_;
   std::shared_ptr<Client> client_;
   std::uint32_t generation_ = 0;
+  bool flushes_ = false;  // a loop will call flush()
 };
 
 // Host and port.
@@ -404,6 +474,7 @@ std::unique_ptr<RedisClient> make_client(
 
 void bind_redis(py::module_& module) {
   py::class_<Fill>(module, "RedisFill").def("keep", &Fill::keep).def("holds", &Fill::holds);
+  bind_codec(module);
   py::class_<RedisClient>(module, "RedisClient")
       .def(py::init(&make_client), py::kw_only(), py::arg("nodes"), py::arg("unix_path"),
            py::arg("username"), py::arg("password"), py::arg("database"), py::arg("tls"),
@@ -421,6 +492,22 @@ void bind_redis(py::module_& module) {
            "start(commands: Sequence[Sequence[bytes | str | int | float]], fill_key: bytes | None "
            "= None, changes: Sequence[bytes] = ()) -> Future[tuple[list[Any], RedisFill | None, "
            "float]]")
+      .def("call_each", &RedisClient::call_each, py::arg("asks"),
+           "call_each(asks: Sequence[tuple[Sequence[Sequence[bytes | str | int | float]], bytes | "
+           "None]]) -> list[tuple[list[Any], RedisFill | None, float]]")
+      .def("start_read", &RedisClient::start_read, py::arg("key"), py::arg("codec"),
+           "start_read(key: Any, codec: PlainCodec) -> Future[tuple[int, Any]] | None")
+      .def("call_read", &RedisClient::call_read, py::arg("key"), py::arg("codec"),
+           "call_read(key: Any, codec: PlainCodec) -> tuple[int, Any] | None")
+      .def("call_reads", &RedisClient::call_reads, py::arg("names"), py::arg("codec"),
+           py::arg("missing"),
+           "call_reads(names: list[bytes], codec: PlainCodec, missing: Any) -> tuple[list[Any], "
+           "list[tuple[int, bytes]]]")
+      .def("start_reads", &RedisClient::start_reads, py::arg("names"), py::arg("codec"),
+           py::arg("missing"),
+           "start_reads(names: list[bytes], codec: PlainCodec, missing: Any) -> "
+           "Future[tuple[list[Any], list[tuple[int, bytes]]]]")
+      .def("flush", &RedisClient::flush)
       .def("post", &RedisClient::post, py::arg("commands"), py::arg("changes") = Names{},
            "post(commands: Sequence[Sequence[bytes | str | int | float]], changes: Sequence[bytes] "
            "= ()) -> None")

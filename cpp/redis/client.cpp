@@ -50,7 +50,20 @@ Client::Client(ClientOptions options, std::shared_ptr<cache::InvalidationFeed> f
 
 // -- Any thread
 
-void Client::submit(Request request) {
+void Client::submit(Request request) { static_cast<void>(admit(std::move(request), false)); }
+
+bool Client::gather(Request request) { return admit(std::move(request), true); }
+
+void Client::flush() {
+  const MutexLock lock(mutex_);
+  gathers_since_.reset();
+  if (state_ != State::kReady || outbox_.empty()) return;
+  outbox_.send_to(*data_);
+  if (!outbox_.empty()) wake();
+}
+
+// Whether something waits for flush().
+bool Client::admit(Request request, bool gathers) {
   std::optional<Error> refused;
   {
     const MutexLock lock(mutex_);
@@ -58,8 +71,8 @@ void Client::submit(Request request) {
     if (!refused) {
       try {
         start_thread();
-        push(std::move(request));
-        return;
+        push(std::move(request), gathers);
+        return gathers_since_.has_value();
       } catch (const std::system_error& error) {
         refused = unavailable(std::string("no thread or descriptor for redis: ") + error.what());
       }
@@ -69,6 +82,7 @@ void Client::submit(Request request) {
   Outcome outcome;
   outcome.error = std::move(refused);
   request.done(std::move(outcome));
+  return false;
 }
 
 std::optional<Error> Client::refusal() {
@@ -83,7 +97,7 @@ std::optional<Error> Client::refusal() {
   return std::nullopt;
 }
 
-void Client::push(Request request) {
+void Client::push(Request request, bool gathers) {
   const bool alone = in_flight_.empty();
   const bool ready = state_ == State::kReady;
   Pending pending{request.commands,        {},           {}, kNoFill, std::move(request.changes),
@@ -104,7 +118,15 @@ void Client::push(Request request) {
   }
   if (!timer_armed_) arm_timer(deadline);
   if (alone) outbox_.send_to(*data_);
-  if (!outbox_.empty()) wake();
+  if (outbox_.empty()) return;
+  if (!gathers) return wake();
+  if (!gathers_since_) gathers_since_ = now_precise();
+}
+
+// Whether the I/O thread sends what waits: not while it is still gathered.
+bool Client::may_send(Instant now) const {
+  return state_ == State::kReady && !outbox_.empty() &&
+         (!gathers_since_ || now - *gathers_since_ >= kGatherLimit);
 }
 
 Outcome Client::call(Request request) {
@@ -278,9 +300,10 @@ bool Client::prepare_turn(Duration& wait, bool& data_waits) {
   Instant until = std::min(attempt_ends_, next_beat_);
   until = std::min(until, deadline_of_head());
   if (state_ == State::kReady) until = std::min(until, leases_.next());
+  if (gathers_since_) until = std::min(until, *gathers_since_ + kGatherLimit);
   if (state_ == State::kDown && !session_) until = std::min(until, retry_at_);
   wait = until == kNever ? -1 : std::max<Duration>(0, until - now_precise());
-  data_waits = state_ == State::kReady && !outbox_.empty();
+  data_waits = may_send(now);
   return true;
 }
 
@@ -317,7 +340,10 @@ void Client::turn(std::vector<pollfd>& polls) {
   if (!session_) return;
   if (!news.lost) {
     const MutexLock lock(mutex_);
-    if (state_ == State::kReady && !outbox_.empty()) outbox_.send_to(*data_);
+    if (may_send(now_precise())) {
+      gathers_since_.reset();
+      outbox_.send_to(*data_);
+    }
   }
   if (news.lost) return lose(*news.lost, false);
   if (auto error = overdue()) return lose(*error, true);
@@ -437,6 +463,7 @@ void Client::lose(const Error& error, bool timed_out) {
     const bool counts = !was_ready || !in_flight_.empty();
     data_ = nullptr;
     outbox_.clear();
+    gathers_since_.reset();
     failed.swap(in_flight_);
     if (was_ready &&
         options_.tracking) {  // a failed attempt changes nothing: Redis was away before

@@ -92,6 +92,11 @@ class Client {
   Client& operator=(const Client&) = delete;
 
   void submit(Request request);
+  // submit(), but while other commands are in flight it is left to flush() to send: what one turn
+  // of an event loop submits goes out at once. True: flush() is to be called; where that comes
+  // late, the I/O thread sends after kGatherLimit.
+  [[nodiscard]] bool gather(Request request);
+  void flush();
   // submit() and wait for the end; for callers without a loop of their own.
   [[nodiscard]] Outcome call(Request request);
 
@@ -131,6 +136,7 @@ class Client {
   [[nodiscard]] const ClientOptions& options() const noexcept { return options_; }
 
  private:
+  static constexpr Duration kGatherLimit = 10 * kMillisecond;
   enum class State { kIdle, kConnecting, kReady, kDown, kClosed };
   struct Pending {
     std::uint32_t commands;
@@ -147,7 +153,9 @@ class Client {
   void start_thread() REQUIRES(mutex_);
   void arm_timer(Instant at) REQUIRES(mutex_);
   void wake() REQUIRES(mutex_);
-  void push(Request request) REQUIRES(mutex_);
+  [[nodiscard]] bool admit(Request request, bool gathers);
+  void push(Request request, bool gathers = false) REQUIRES(mutex_);
+  [[nodiscard]] bool may_send(Instant now) const REQUIRES(mutex_);
 
   // On the I/O thread.
   void run();
@@ -176,6 +184,7 @@ class Client {
   const Socket* data_ GUARDED_BY(mutex_) = nullptr;  // while kReady
   bool shows_life_ GUARDED_BY(mutex_) = true;
   bool woken_ GUARDED_BY(mutex_) = false;
+  std::optional<Instant> gathers_since_ GUARDED_BY(mutex_);  // something waits for flush()
   bool timer_armed_ GUARDED_BY(mutex_) = false;
   Instant retry_at_ GUARDED_BY(mutex_) = 0;  // in kDown
   std::optional<Instant> lost_at_ GUARDED_BY(mutex_);

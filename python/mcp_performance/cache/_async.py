@@ -229,7 +229,7 @@ async def _end(
             value = await owner._call(key, args, kwargs)
         except BaseException as error:
             took = time.perf_counter() - begun
-            spare = None if adapter is None else ...
+            spare: Any = None if adapter is None else ...
             instead = owner._settle_failure(flight, error, took, args, kwargs, refreshes, spare)
             if instead is ...:
                 is_there, found = await adapter.alook_again(key, lease)

@@ -38,6 +38,8 @@ _RECORD_LIFE_MS = 600_000
 _AT_ONCE = 200
 """How many values of a tag are deleted in the step that ends it; more are in steps of their own."""
 _STEP = 500
+_VALUE = 1
+"""_core's word for a value that it could read itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,14 @@ class RedisTier:
             max_value_bytes=max_value_bytes,
             compress_above=compress_above,
         )
+        self._plain: _core.PlainCodec | None = None  # of names that do not say where they lie
+        if self._address.kind != "cluster":
+            self._plain = _core.PlainCodec(
+                f"{self._namespace}:{KEY_VERSION}:".encode(),
+                codec == "msgpack" and signing_key is None,
+                self._max_value_bytes,
+                compress_above,
+            )
         self._name = name if name is not None else str(self._address)
         self._hits = self._misses = self._unreadable = self._unavailable = 0
         self._closed = False
@@ -203,11 +213,30 @@ class RedisTier:
             ProtocolError: the peer is no Redis, or *key* holds something that is no value.
             SerializationError: *key* cannot be shared.
         """
-        return self._do(self._get(key, default))
+        try:
+            read = None if self._plain is None else self._client.call_read(key, self._plain)
+        except (BackendUnavailable, ProtocolError):
+            self._unavailable += 1
+            raise
+        if read is not None and read[0] == _VALUE:
+            self._hits += 1
+            return read[1]
+        return self._do(self._get(key, read, default))
 
     async def aget(self, key: Any, default: Any = None) -> Any:
         """:meth:`get` without blocking the event loop."""
-        return await self._ado(self._get(key, default))
+        pending = None if self._plain is None else self._client.start_read(key, self._plain)
+        read: tuple[int, Any] | None = None
+        if pending is not None:
+            try:
+                read = await pending
+            except (BackendUnavailable, ProtocolError):
+                self._unavailable += 1
+                raise
+            if read[0] == _VALUE:
+                self._hits += 1
+                return read[1]
+        return await self._ado(self._get(key, read, default))
 
     def set(self, key: Any, value: Any, *, ttl: Ttl = UNSET, tags: Iterable[str] = ()) -> None:
         """Store *value*; without *ttl*, for the tier's own time to live. Loads under way are stored no more.
@@ -350,7 +379,8 @@ class RedisTier:
         return client
 
     def _spell(self, key: Any) -> bytes:
-        return self._layout.entry(key)
+        name = None if self._plain is None else self._plain.spell(key)
+        return self._layout.entry(key) if name is None else name
 
     def _run(self, commands: Commands) -> list[Any]:
         return self._do(_one(commands))
@@ -374,12 +404,17 @@ class RedisTier:
 
     # -- What the operations are made of
 
-    def _get(self, key: Any, default: Any) -> Steps[Any]:
+    def _get(self, key: Any, read: tuple[int, Any] | None, default: Any) -> Steps[Any]:
+        """The value of *key*, of which the record was *read* if a native codec could spell the key."""
         name = self._spell(key)
-        answer: Answer = yield Ask([("GET", name)])
-        value = self._open(answer.replies[0])
+        if read is None:
+            first: Answer = yield Ask([("GET", name)])
+            record = first.replies[0]
+        else:
+            record = read[1]
+        value = self._open(record)
         if value is not None and value.tags:
-            answer = yield Ask([("MGET", *value.tags)])
+            answer: Answer = yield Ask([("MGET", *value.tags)])
             if any(end is None or end >= value.stamp for end in answer.replies[0]):
                 value = None
         return self._read(name, None if value is None else value.data, default)

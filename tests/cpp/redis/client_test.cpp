@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <filesystem>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -109,6 +111,55 @@ TEST(Client, GivesEachOfManyThreadsItsOwnAnswers) {
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(wrong, 0);
   EXPECT_EQ(right, 2000);
+}
+
+TEST(Client, SendsTogetherWhatWasGathered) {
+  std::mutex mutex;
+  std::vector<std::string> pieces;
+  FakePeer peer([&](const std::string& piece) {
+    const std::lock_guard lock(mutex);
+    pieces.push_back(piece);
+    return piece.find("PING") == std::string::npos ? std::string() : "+PONG\r\n";
+  });
+  const auto with = [&](std::string_view word) {
+    const std::lock_guard lock(mutex);
+    const auto found = std::find_if(pieces.begin(), pieces.end(), [&](const std::string& piece) {
+      return piece.find(word) != std::string::npos;
+    });
+    return found == pieces.end() ? std::string() : *found;
+  };
+  Client client(patient(peer.port()), nullptr);
+  const auto asks = [](std::string_view word) {
+    Request made = request({"ECHO", word});
+    made.done = [](const Outcome&) {};
+    return made;
+  };
+  client.submit(asks("first"));
+  EXPECT_TRUE(eventually([&] { return !with("first").empty(); }));
+  EXPECT_TRUE(client.gather(asks("second")));
+  EXPECT_TRUE(client.gather(asks("third")));
+  client.flush();
+  EXPECT_TRUE(eventually([&] { return !with("second").empty(); }));
+  EXPECT_NE(with("second").find("third"), std::string::npos);
+}
+
+TEST(Client, SendsWhatWasGatheredThoughNobodyFlushes) {
+  const RedisServer server;
+  Client client(patient(server.port()), nullptr);
+  EXPECT_EQ(text_of(client.call(request({"PING"}))), "PONG");
+  std::atomic<int> answered{0};
+  const auto count = [&](const Outcome& outcome) { answered += text_of(outcome) == "word"; };
+  Request sleep = request({"DEBUG", "SLEEP", "0.05"});
+  sleep.done = [](const Outcome&) {};
+  client.submit(std::move(sleep));
+  Request gathered = request({"ECHO", "word"});
+  gathered.done = count;
+  EXPECT_TRUE(client.gather(std::move(gathered)));
+  EXPECT_TRUE(eventually([&] { return answered == 1; }));
+  Request alone = request({"ECHO", "word"});  // nothing in flight: it goes out at once
+  alone.done = count;
+  EXPECT_FALSE(client.gather(std::move(alone)));
+  EXPECT_TRUE(eventually([&] { return answered == 2; }));
 }
 
 TEST(Client, AnswersARequestOfSeveralCommandsTogether) {
