@@ -143,6 +143,9 @@ class ClusterClient:
         for client in list(self._nodes.values()):
             client.let_go(token)
 
+    def was_lost_within(self, seconds: float) -> bool:
+        return any(client.was_lost_within(seconds) for client in self._everyone())
+
     def latest_server_time(self) -> int | None:
         """The latest that the clock of any node can show; ``None`` while one is not known."""
         times = [client.latest_server_time() for client in list(self._nodes.values())]

@@ -13,7 +13,7 @@ from ..errors import CacheError
 from ._cluster import Client, ClusterClient
 from ._scripts import Command, Script, digest_of, in_full
 
-__all__ = ["Answer", "Ask", "Link", "Pause", "Steps", "raise_errors"]
+__all__ = ["Answer", "Ask", "Asks", "Link", "Pause", "Reads", "Steps", "raise_errors"]
 
 _R = TypeVar("_R")
 
@@ -29,6 +29,24 @@ class Ask:
     """The keys that the commands change."""
     beside: bytes | None = None
     """Where they name no key: one whose server is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asks:
+    """Reads that are sent together, each with its own fill. Answered with a list: an
+    :class:`Answer` for each, or the error that the server replied with."""
+
+    asks: list[Ask]
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """Values that *codec* reads natively. Answered with ``(values, others)``: by index, *missing* where there
+    is none; and (index, record) of those that it cannot read, which are missing in the former."""
+
+    names: list[bytes]
+    codec: _core.PlainCodec
+    missing: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +66,10 @@ class Answer:
     """Seconds since the commands were given, at most."""
 
 
-Steps = Generator[Ask | Pause, Any, _R]
-"""Yields what is to be done; is sent an :class:`Answer`, or thrown what it failed with."""
+Step = Ask | Asks | Reads | Pause
+Steps = Generator[Step, Any, _R]
+"""Yields what is to be done; is sent an :class:`Answer` (or what the step says), or thrown what it failed
+with."""
 
 
 class Link:
@@ -80,10 +100,7 @@ class Link:
                 return result
             reply = error = None
             try:
-                if isinstance(ask, Pause):
-                    time.sleep(ask.seconds)
-                else:
-                    reply = self._call(ask)
+                reply = self._take(ask)
             except BaseException as failure:
                 error = failure
 
@@ -99,12 +116,29 @@ class Link:
                 return result
             reply = error = None
             try:
-                if isinstance(ask, Pause):
-                    await asyncio.sleep(ask.seconds)
-                else:
-                    reply = await self._acall(ask)
+                reply = await self._atake(ask)
             except BaseException as failure:
                 error = failure
+
+    def _take(self, step: Step) -> Any:
+        if isinstance(step, Ask):
+            return self._call(step)
+        if isinstance(step, Pause):
+            return time.sleep(step.seconds)
+        if isinstance(step, Reads):
+            return self.client.call_reads(step.names, step.codec, step.missing)
+        answers = self.client.call_each([(ask.commands, ask.fill_key) for ask in step.asks])
+        return [_checked(answer) for answer in answers]
+
+    async def _atake(self, step: Step) -> Any:
+        if isinstance(step, Ask):
+            return await self._acall(step)
+        if isinstance(step, Pause):
+            return await asyncio.sleep(step.seconds)
+        if isinstance(step, Reads):
+            return await self.client.start_reads(step.names, step.codec, step.missing)
+        pending = [self.client.start(ask.commands, ask.fill_key) for ask in step.asks]
+        return [_checked(answer) for answer in await asyncio.gather(*pending)]
 
     def _call(self, ask: Ask) -> Answer:
         while True:
@@ -138,6 +172,13 @@ class Link:
         if first[0] == "EVAL":
             self._known.add(digest_of(str(first[1])))
         return None
+
+
+def _checked(answer: tuple[list[Any], Any, float]) -> Answer | CacheError:
+    for reply in answer[0]:
+        if isinstance(reply, CacheError):
+            return reply
+    return Answer(*answer)
 
 
 def raise_errors(replies: list[Any]) -> list[Any]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import SerializationError
 
-__all__ = ["FOREVER", "Value", "head_of", "holder_of", "read_value", "stamp_of"]
+__all__ = ["FOREVER", "MISSING", "Value", "head_of", "holder_of", "read_value", "stamp_of"]
 
+MISSING: Any = object()
+"""Stands for no value."""
 FOREVER = b"9" * 16
 """A stamp later than any."""
 _VALUE = b"\xc1V"

@@ -16,13 +16,14 @@ from .._base._durations import seconds
 from .._base._registry import register_tier
 from .._base._stats import Ttl
 from ..errors import BackendUnavailable, ConfigurationError, ProtocolError
+from ._bulk import TierBulk
 from ._cluster import Client, ClusterClient
 from ._codecs import Codec, UnreadableValue, ValueCodec
 from ._keys import KEY_VERSION
 from ._layout import Layout, slot_of
 from ._lease import NOBODY, Holder, renewal_of
 from ._link import Answer, Ask, Link, Steps, raise_errors
-from ._records import FOREVER, Value, head_of, holder_of, read_value
+from ._records import FOREVER, MISSING, Value, head_of, holder_of, read_value
 from ._scripts import DROP, END_TAGS, RECLAIM, STORE, Command
 from ._slots import Node
 from ._url import TlsFiles, parse_url
@@ -87,7 +88,7 @@ class Front(Protocol):
         """What lies under *name* was changed by this process."""
 
 
-class RedisTier:
+class RedisTier(TierBulk):
     """A Redis server as a shared cache. Safe from any thread, any event loop and across ``fork``.
 
     Nothing is opened before the first operation. One connection carries everything, pipelined; a command
@@ -135,6 +136,9 @@ class RedisTier:
             cannot be used.
     """
 
+    _plain: _core.PlainCodec | None = None
+    """How plain keys and values are spelled, written and read natively; ``None``: by Python only."""
+
     def __init__(
         self,
         url: str,
@@ -169,7 +173,6 @@ class RedisTier:
             max_value_bytes=max_value_bytes,
             compress_above=compress_above,
         )
-        self._plain: _core.PlainCodec | None = None  # of names that do not say where they lie
         if self._address.kind != "cluster":
             self._plain = _core.PlainCodec(
                 f"{self._namespace}:{KEY_VERSION}:".encode(),
@@ -477,8 +480,24 @@ class RedisTier:
 
         *scope* are tags of which nobody asks how many values bear them.
         """
+        data = self._codec.encode(name, value)
+        return self._storing_data(link, name, data, lifetime, tags, scope=scope, token=token, stamp=stamp)
+
+    def _storing_data(
+        self,
+        link: Link,
+        name: bytes,
+        data: bytes,
+        lifetime: float | None,
+        tags: tuple[bytes, ...],
+        *,
+        scope: tuple[bytes, ...] = (),
+        token: bytes = b"",
+        stamp: bytes = b"",
+    ) -> Command:
+        """:meth:`_storing` what the codec has written."""
         milliseconds = 0 if lifetime is None else max(1, round(lifetime * 1000))
-        head = head_of(tags + scope) + self._codec.encode(name, value)
+        head = head_of(tags + scope) + data
         names = (name, renewal_of(name), *tags, *scope)
         return link.script(STORE, names, token, stamp, milliseconds, head, len(tags), _RECORD_LIFE_MS)
 
@@ -504,16 +523,20 @@ class RedisTier:
 
     def _read(self, name: bytes, data: bytes | None, default: Any) -> Any:
         """The value in *data*, counted as a hit, or *default*, counted as a miss."""
-        if data is not None:
-            try:
-                value = self._codec.decode(name, data)
-            except UnreadableValue:
-                self._unreadable += 1
-            else:
-                self._hits += 1
-                return value
-        self._misses += 1
-        return default
+        value = default if data is None else self._decode(name, data, MISSING)
+        if data is None or value is MISSING:
+            self._misses += 1
+            return default
+        self._hits += 1
+        return value
+
+    def _decode(self, name: bytes, data: bytes, default: Any) -> Any:
+        """The value in *data*, or *default*."""
+        try:
+            return self._codec.decode(name, data)
+        except UnreadableValue:
+            self._unreadable += 1
+            return default
 
     def _lifetime(self, ttl: Ttl) -> float | None:
         return self._ttl if ttl is UNSET else seconds("ttl", ttl)

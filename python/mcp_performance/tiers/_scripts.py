@@ -31,6 +31,7 @@ __all__ = [
     "RECLAIM",
     "RENEW",
     "STORE",
+    "STORE_MANY",
     "Command",
     "Script",
     "digest_of",
@@ -209,6 +210,23 @@ if token ~= '' then
 end
 answer[3] = stamp
 return answer
+"""
+)
+
+# KEYS: keys. ARGV: milliseconds to live, 0 for ever; then for each key the head behind the stamp, and the
+# body. Stores values by hand that bear no tags.
+STORE_MANY = _script(
+    _NOW
+    + """
+local start, ttl = '\\193V' .. now(), tonumber(ARGV[1])
+for i, name in ipairs(KEYS) do
+  if ttl > 0 then
+    redis.call('SET', name, start .. ARGV[i + 1], 'PX', ttl)
+  else
+    redis.call('SET', name, start .. ARGV[i + 1])
+  end
+end
+return #KEYS
 """
 )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 import warnings
 import weakref
 from collections.abc import Iterable
@@ -15,35 +14,23 @@ from .._base._registry import register_cache
 from .._base._stats import CacheStats, Ttl
 from ..cache import Cache
 from ..errors import CacheError, ConfigurationError
+from ._bulk import FrontBulk
 from ._codecs import Codec
 from ._debts import Debts
 from ._front import Memory
-from ._lease import LEASE_MS, Holder, Lease, renewal_of
-from ._link import Answer, Ask, Link, Pause, Steps
+from ._lease import Holder, Lease
+from ._link import Answer, Ask, Link, Steps
+from ._loading import Found, Terms, look, look_again, store, take_back
 from ._open import choose_tier
-from ._records import FOREVER, Value, holder_of, stamp_of
+from ._records import FOREVER, MISSING, Value, stamp_of
 from ._redis import UNSET, RedisTier
-from ._scripts import LOOK
 
 __all__ = ["TieredCache"]
 
-Found = tuple[bool, Any, bool, Lease | None]
-"""Whether there is a value, the value, whether it is stale, and the right to load a newer one."""
-Terms = tuple[float | None, float, tuple[str, ...], float]
-"""For how long a value is fresh, and then stale, seconds; its tags; and how long its load took."""
-
-_MISSING: Any = object()
-_TURN = 0.001
-"""How long a waiter sleeps between looks at the news, seconds."""
-_AWAY_TURN = 0.005
-"""The same, while a connection that was lost may come back."""
-_TURNS_A_SIGN = 20
-"""How often it asks whether the holder lives, in turns."""
-_TURNS = 100
-"""How long it believes the holder's lease without a look at it, in turns."""
+_UNTAGGED = Value(b"", (), b"")
 
 
-class TieredCache(_core.FrontBase):
+class TieredCache(FrontBulk, _core.FrontBase):
     """A :class:`Cache` in this process in front of a :class:`RedisTier` that processes share.
 
     What is kept in memory stays true: Redis announces each change of a value that was read through here,
@@ -242,31 +229,31 @@ class TieredCache(_core.FrontBase):
         only *stale* seconds of its life left is stale. *cause* is _core's: 0 for a miss, 1 for the renewal
         of what is there, 2 for a refresh that takes nothing but what it loads.
         """
-        return self._link.run(self._look(key, cause, stale, load))
+        return self._link.run(look(self, key, cause, stale, load))
 
     async def _alook_behind(self, key: Any, cause: int, stale: float, load: float) -> Found:
-        return await self._link.arun(self._look(key, cause, stale, load))
+        return await self._link.arun(look(self, key, cause, stale, load))
 
     def _look_again(self, key: Any, lease: Lease) -> tuple[bool, Any]:
         """What is behind the memory, fresh or stale, now that the load under *lease* has failed."""
-        return self._link.run(self._looks_again(key, lease))
+        return self._link.run(look_again(self, key, lease))
 
     async def _alook_again(self, key: Any, lease: Lease) -> tuple[bool, Any]:
-        return await self._link.arun(self._looks_again(key, lease))
+        return await self._link.arun(look_again(self, key, lease))
 
     def _store_behind(self, key: Any, value: Any, terms: Terms, lease: Lease, scope: str) -> None:
         """Store what was loaded under *lease*, to be ended with *scope*, unless something overtook it."""
-        self._link.run(self._store(key, value, terms, lease, scope))
+        self._link.run(store(self, key, value, terms, lease, scope))
 
     async def _astore_behind(self, key: Any, value: Any, terms: Terms, lease: Lease, scope: str) -> None:
-        await self._link.arun(self._store(key, value, terms, lease, scope))
+        await self._link.arun(store(self, key, value, terms, lease, scope))
 
     def _withdraw(self, key: Any, lease: Lease) -> None:
         """Take back what was stored under *lease*: it was overtaken in this process alone."""
-        self._link.run(self._take_back(key, lease))
+        self._link.run(take_back(self, key, lease))
 
     async def _awithdraw(self, key: Any, lease: Lease) -> None:
-        await self._link.arun(self._take_back(key, lease))
+        await self._link.arun(take_back(self, key, lease))
 
     def _end_scope(self, scope: str) -> None:
         """Forget everything that was stored with *scope*."""
@@ -283,7 +270,14 @@ class TieredCache(_core.FrontBase):
                 return value
 
     def _find(self, key: Any) -> Steps[Any]:
-        name = self._shared._spell(key)
+        found = yield from self._find_behind(key, self._shared._spell(key))
+        if found is MISSING:
+            self._misses += 1
+        else:
+            self._shared_hits += 1
+        return found
+
+    def _find_behind(self, key: Any, name: bytes) -> Steps[Any]:
         try:
             while True:
                 payments = self._debts.payments
@@ -293,15 +287,28 @@ class TieredCache(_core.FrontBase):
                 if payments == self._debts.payments:  # none was paid meanwhile
                     break
         except CacheError as error:
-            self._miss_without_redis(error)
-            return _MISSING
-        made = self._shared._read(name, None if value is None else value.data, _MISSING)
-        if value is None or made is _MISSING:
-            self._misses += 1
-            return _MISSING
-        self._shared_hits += 1
+            self._warn(error)
+            return MISSING
+        made = self._shared._read(name, None if value is None else value.data, MISSING)
+        if value is None or made is MISSING:
+            return MISSING
         self._keep(key, name, made, value, answer, left_ms, 0.0, 0.0)
         return made
+
+    def _take_in(self, key: Any, name: bytes, answer: Answer) -> Steps[Any]:
+        """The value in *answer*, to ``GET`` and ``PTTL`` of *name*, put into memory; nothing is owed."""
+        record, left_ms = answer.replies
+        plain = self._shared._plain
+        read = None if plain is None or record is None else plain.read(record)
+        if read is None:
+            value = yield from self._admit(name, self._shared._open(record))
+            made = self._shared._read(name, None if value is None else value.data, MISSING)
+            if value is not None and made is not MISSING:
+                self._keep(key, name, made, value, answer, left_ms, 0.0, 0.0)
+            return made
+        self._shared._hits += 1
+        self._keep(key, name, read[0], _UNTAGGED, answer, left_ms, 0.0, 0.0)
+        return read[0]
 
     def _admit(self, name: bytes, value: Value | None) -> Steps[Value | None]:
         """*value*, if it is not one whose end is owed, or whose tags have ended."""
@@ -335,142 +342,12 @@ class TieredCache(_core.FrontBase):
             life = (left, 0.0 if left is None else stale, load)
             self._kept.keep(key, name, made, answer.fill, life=life, tags=value.tags, stamp=value.stamp)
 
-    # -- Loading
-
-    def _look(self, key: Any, cause: int, stale: float, load: float) -> Steps[Found]:
-        shared = self._shared
-        name = shared._spell(key)
-        names = (name, renewal_of(name), shared._layout.last_end(name))
-        token = self._holder.token(self._link)
-        stale_ms = round(stale * 1000)
-        dead = b""
-        try:
-            while True:
-                payments = self._debts.payments
-                command = self._link.script(LOOK, names, token, LEASE_MS, cause, stale_ms, dead)
-                answer: Answer = yield Ask([command], name)
-                what, record, left_ms, time, *refused = answer.replies[0]
-                if what == b"L":
-                    dead = yield from self._wait(name, record, answer)
-                    continue
-                if what in (b"G", b"N"):
-                    shared._open(record)
-                    return self._begin(key, name, token, time, answer, refused)
-                value = yield from self._admit(name, shared._open(record))
-                if payments != self._debts.payments:
-                    continue
-                made = shared._read(name, None if value is None else value.data, _MISSING)
-                if value is not None and made is not _MISSING:
-                    break
-                dead = record[2:18]
-        except CacheError as error:
-            self._miss_without_redis(error)
-            return (
-                False,
-                None,
-                False,
-                Lease(self, key, name, token, b"", self._client.begin_away(name), alone=True),
-            )
-        self._shared_hits += 1
-        lease = None
-        if what == b"R":
-            lease = Lease(self, key, name, token, time, None, alone=False)
-            lease.seen = (value, made)
-        if cause == 0:
-            self._keep(key, name, made, value, answer, left_ms, stale, load)
-        return cause != 2, made, lease is not None, lease
-
-    def _looks_again(self, key: Any, lease: Lease) -> Steps[tuple[bool, Any]]:
-        """Whether there is a value, and the value. What was announced or lost since the load began says
-        nothing: a link that lags tells of what the load has seen. Where Redis cannot say what is true, what
-        the load has seen there is the answer."""
-        name = self._shared._spell(key)
-        patience = time.monotonic() + self._shared._timeout
-        while True:
-            try:
-                value = yield from self._read_now(name)
-            except CacheError as error:
-                left = patience - time.monotonic()
-                if left > 0 and self._client.was_lost_within(self._shared._timeout):
-                    yield Pause(_AWAY_TURN)
-                    continue
-                self._warn(error)
-                value, made = lease.seen or (None, _MISSING)
-                if value is None or self._debts.covers(name, value):
-                    return False, None
-                return True, made
-            made = self._shared._read(name, None if value is None else value.data, _MISSING)
-            return (False, None) if made is _MISSING else (True, made)
-
-    def _begin(
-        self, key: Any, name: bytes, token: bytes, time: bytes, answer: Answer, refused: list[bytes]
-    ) -> Found:
-        self._misses += 1
-        if refused:
-            self._warn(CacheError(f"redis answered: {refused[0].decode('ascii', 'replace')}"))
-        lease = Lease(self, key, name, token, time, answer.fill, alone=bool(refused))
-        return False, None, False, lease
-
-    def _wait(self, name: bytes, record: bytes, answer: Answer) -> Steps[bytes]:
-        """Wait while another process loads: its token if it died, ``b""`` when there is something to see."""
-        holder = holder_of(record) or b""
-        channel = self._holder.channel_of(holder)
-        for turn in range(1, _TURNS + 1):
-            yield Pause(_TURN)
-            if answer.fill is None or not answer.fill.holds():
-                return b""  # announced as changed
-            if channel is not None and turn % _TURNS_A_SIGN == 0:
-                sign: Answer = yield Ask([("PUBSUB", "NUMSUB", channel)], beside=name)
-                if sign.replies[0][1] == 0:
-                    return holder
-        return b""
-
-    def _store(self, key: Any, value: Any, terms: Terms, lease: Lease, scope: str) -> Steps[None]:
-        ttl, stale, tags, load = terms
-        shared = self._shared
-        name = shared._spell(key)
-        lifetime = None if ttl is None else ttl + stale
-        spelled, scopes = shared._spell_tags(tags, name), (shared._spell_scope(scope, name),)
-        command = shared._storing(
-            self._link, name, value, lifetime, spelled, scope=scopes, token=lease.token, stamp=lease.stamp
-        )
-        fill, stamp = lease.fill, None
-        if not lease.is_alone:
-            try:
-                answer: Answer = yield Ask([command], name, (name, *spelled, *scopes))
-            except CacheError as error:
-                self._warn(error)
-                fill = None
-            except BaseException:  # what is in memory may be older than what will be there
-                self._client.post([("PING",)], [name, *spelled, *scopes])
-                raise
-            else:
-                stored, _, stamp, *touched = answer.replies[0]
-                self._touch(touched)
-                fill = answer.fill if stored else None
-        lease.used()
-        if fill is not None:
-            life = (lifetime, stale, load)
-            self._kept.keep(key, name, value, fill, life=life, tags=spelled + scopes, stamp=stamp)
+    # -- Changing
 
     def _touch(self, records: list[bytes]) -> None:
         """Forget *records* of tags that this cache has changed: Redis does not announce that to us."""
         for record in records:
             self._kept.changed(record)
-
-    def _take_back(self, key: Any, lease: Lease) -> Steps[None]:
-        name = self._shared._spell(key)
-        self._kept.forget(key, name)
-        if not lease.stamp:
-            return
-        try:
-            yield Ask([self._dropping(name, lease.stamp)], None, (name,))
-        except CacheError as error:
-            self._warn(error)
-            self._debts.owe(name, lease.stamp)
-            self._debts.pay()
-
-    # -- Changing
 
     def _set(self, key: Any, value: Any, ttl: Ttl, tags: Iterable[str]) -> Steps[None]:
         shared = self._shared
@@ -496,16 +373,23 @@ class TieredCache(_core.FrontBase):
             self._warn(error)
             self._debts.owe(name, began)  # Redis may hold an older value
         try:
-            fill = self._client.begin_away(name)
-            if fill is None:  # it is there, and refuses
-                answer = yield Ask([("EXISTS", name)], name)
-                fill = answer.fill
-            if fill is not None:
-                self._kept.keep(key, name, value, fill, life=(lifetime, 0.0, 0.0), tags=spelled)
-        except CacheError as error:
-            self._warn(error)
+            yield from self._keep_alone(key, name, value, lifetime, spelled)
         finally:
             self._debts.pay()
+
+    def _keep_alone(
+        self, key: Any, name: bytes, value: Any, lifetime: float | None, tags: tuple[bytes, ...]
+    ) -> Steps[None]:
+        """Keep what Redis does not take in memory."""
+        try:
+            fill = self._client.begin_away(name)
+            if fill is None:  # it is there, and refuses
+                answer: Answer = yield Ask([("EXISTS", name)], name)
+                fill = answer.fill
+            if fill is not None:
+                self._kept.keep(key, name, value, fill, life=(lifetime, 0.0, 0.0), tags=tags)
+        except CacheError as error:
+            self._warn(error)
 
     def _delete(self, key: Any) -> Steps[bool]:
         name = self._shared._spell(key)
@@ -593,12 +477,12 @@ class TieredCache(_core.FrontBase):
 
 def _get_behind(cache: TieredCache, key: Any, default: Any) -> Any:
     value = cache._link.run(cache._find(key))
-    return default if value is _MISSING else value
+    return default if value is MISSING else value
 
 
 async def _aget_behind(cache: TieredCache, key: Any, default: Any) -> Any:
     value = await cache._link.arun(cache._find(key))
-    return default if value is _MISSING else value
+    return default if value is MISSING else value
 
 
 _aget_behind.__name__, _aget_behind.__qualname__ = "aget", "TieredCache.aget"
