@@ -251,11 +251,6 @@ class RedisClient {
   void changed(const std::string& key) { live()->changed(key); }
 
   void drop_all() { live()->drop_all(); }
-  void changed_each(const py::list& keys) {
-    const std::shared_ptr<Client> client = live();
-    for (const py::handle key : keys) client->changed(std::string_view(py::cast<py::bytes>(key)));
-  }
-
   std::optional<std::int64_t> latest_server_time() { return live()->latest_server_time(); }
 
   bool was_lost_within(double seconds) { return live()->was_lost_within(from_seconds(seconds)); }
@@ -517,8 +512,6 @@ void bind_redis(py::module_& module) {
            "= ()) -> None")
       .def("changed", &RedisClient::changed, py::arg("key"), "changed(key: bytes) -> None")
       .def("drop_all", &RedisClient::drop_all)
-      .def("changed_each", &RedisClient::changed_each, py::arg("keys"),
-           "changed_each(keys: list[bytes]) -> None")
       .def("latest_server_time", &RedisClient::latest_server_time)
       .def("was_lost_within", &RedisClient::was_lost_within, py::arg("seconds"))
       .def("has_life", &RedisClient::has_life)

@@ -98,6 +98,8 @@ class LifetimeBackend(Protocol):
 
     async def _awithdraw(self, key: Any, lease: Any) -> None: ...
 
+    def _begin_scope(self, scope: str) -> None: ...
+
     def _end_scope(self, scope: str) -> None: ...
 
 
@@ -199,6 +201,7 @@ class _LifetimeAdapter(_Adapter):
         self._stale = options.stale_ns / 1e9
         self._load = 0.0
         self._scope = scope
+        backend._begin_scope(scope)
 
     def look(self, key: Any, cause: int) -> Found:
         found: Found = self._backend._look_behind(key, cause, self._stale, self._load)

@@ -191,6 +191,9 @@ class _Writing:
         self.lifetime = lifetime
         self.tags = tuple(tags)
         tier._spell_tags(self.tags, tier._layout.parts[0])  # refuses what is no tag
+        self.scopes = [
+            tier._spell_scope_of(key, name) for key, name in zip(self.keys, self.names, strict=True)
+        ]
         self._tier = tier
         encode = tier._codec.encode
         written: list[bytes | None] = [None] * len(self.keys)
@@ -203,12 +206,12 @@ class _Writing:
 
     def commands(self, link: Any, batch: Sequence[int]) -> list[Command]:
         """What stores the values of *batch*."""
-        names, data = _those(self.names, batch), _those(self._data, batch)
-        if self._tier._plain is None or self.tags:
+        names, data, scopes = (_those(some, batch) for some in (self.names, self._data, self.scopes))
+        if self._tier._plain is None or self.tags or any(scopes):
             spelled = self.spell_tags(names[0])
             return [
-                self._tier._storing_data(link, name, value, self.lifetime, spelled)
-                for name, value in zip(names, data, strict=True)
+                self._tier._storing_data(link, name, value, self.lifetime, spelled, scope=scope)
+                for name, value, scope in zip(names, data, scopes, strict=True)
             ]
         head = head_of(())
         milliseconds = 0 if self.lifetime is None else max(1, round(self.lifetime * 1000))
@@ -356,8 +359,9 @@ def _set_batch(cache: TieredCache, writing: _Writing, batch: Sequence[int]) -> S
         cache._warn(error)
         for name in names:
             cache._debts.owe(name, began)
-    for key, name, value in zip(keys, names, _those(writing.values, batch), strict=True):
-        yield from cache._keep_alone(key, name, value, writing.lifetime, spelled)
+    values = zip(keys, names, _those(writing.values, batch), _those(writing.scopes, batch), strict=True)
+    for key, name, value, scope in values:
+        yield from cache._keep_alone(key, name, value, writing.lifetime, spelled + scope)
     cache._debts.pay()
 
 

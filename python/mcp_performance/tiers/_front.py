@@ -77,11 +77,10 @@ class Memory:
 
     def forget_each(self, keys: Iterable[Any], names: list[bytes]) -> int:
         """:meth:`forget` for each of *keys*, which *names* spell; how many entries there were."""
-        self._client.changed_each(names)
-        drop = self._cache.delete
         for name in names:
+            self._client.changed(name)
             self._keys.pop(name, None)
-        return sum(map(drop, keys))
+        return sum(map(self._cache.delete, keys))
 
     def end_of(self, record: bytes) -> bytes | None:
         """What lies in the *record* of a tag, if that is known."""

@@ -20,7 +20,16 @@ from typing import Any
 from .. import _core
 from ..errors import SerializationError
 
-__all__ = ["KEY_VERSION", "encode_equal", "encode_key", "is_encoded", "shortened", "spell"]
+__all__ = [
+    "KEY_VERSION",
+    "encode_equal",
+    "encode_key",
+    "is_encoded",
+    "note_scope",
+    "scope_of",
+    "shortened",
+    "spell",
+]
 
 KEY_VERSION = "1"
 _LONGEST = 256
@@ -174,6 +183,21 @@ def shortened(encoded: bytes) -> bytes:
     if len(encoded) <= _LONGEST:
         return encoded
     return b"#" + hashlib.blake2b(encoded, digest_size=32).hexdigest().encode()
+
+
+_scopes: set[str] = set()
+
+
+def note_scope(name: str) -> None:
+    """A cached function of this process is called *name*: its keys are tuples that begin with it."""
+    _scopes.add(name)
+
+
+def scope_of(key: Any) -> str | None:
+    """The name of the cached function of which *key* is a key, if it is one of this process."""
+    if type(key) is tuple and key and type(key[0]) is str and key[0] in _scopes:
+        return key[0]
+    return None
 
 
 def is_encoded(text: bytes) -> bool:

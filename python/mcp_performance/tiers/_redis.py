@@ -19,7 +19,7 @@ from ..errors import BackendUnavailable, ConfigurationError, ProtocolError
 from ._bulk import TierBulk
 from ._cluster import Client, ClusterClient
 from ._codecs import Codec, UnreadableValue, ValueCodec
-from ._keys import KEY_VERSION
+from ._keys import KEY_VERSION, scope_of
 from ._layout import Layout, slot_of
 from ._lease import NOBODY, Holder, renewal_of
 from ._link import Answer, Ask, Link, Steps, raise_errors
@@ -424,7 +424,8 @@ class RedisTier(TierBulk):
 
     def _set(self, key: Any, value: Any, ttl: Ttl, tags: Iterable[str]) -> Steps[None]:
         name = self._spell(key)
-        command = self._storing(self._link, name, value, self._lifetime(ttl), self._spell_tags(tags, name))
+        spelled, scope = self._spell_tags(tags, name), self._spell_scope_of(key, name)
+        command = self._storing(self._link, name, value, self._lifetime(ttl), spelled, scope=scope)
         try:
             yield Ask([command])
         finally:
@@ -558,6 +559,11 @@ class RedisTier(TierBulk):
 
     def _spell_scope(self, scope: str, name: bytes) -> bytes:
         return self._layout.scope(self._layout.part_of(name), scope)
+
+    def _spell_scope_of(self, key: Any, name: bytes) -> tuple[bytes, ...]:
+        """What ends with the function of which *key*, spelled *name*, is a key, whoever stores under it."""
+        scope = scope_of(key)
+        return () if scope is None else (self._spell_scope(scope, name),)
 
     def _scope_everywhere(self, scope: str) -> list[tuple[bytes, ...]]:
         return [(self._layout.scope(part, scope),) for part in self._layout.parts]

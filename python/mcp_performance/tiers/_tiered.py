@@ -18,6 +18,7 @@ from ._bulk import FrontBulk
 from ._codecs import Codec
 from ._debts import Debts
 from ._front import Memory
+from ._keys import note_scope
 from ._lease import Holder, Lease
 from ._link import Answer, Ask, Link, Steps
 from ._loading import Found, Terms, look, look_again, store, take_back
@@ -255,8 +256,12 @@ class TieredCache(FrontBulk, _core.FrontBase):
     async def _awithdraw(self, key: Any, lease: Lease) -> None:
         await self._link.arun(take_back(self, key, lease))
 
+    def _begin_scope(self, scope: str) -> None:
+        """A function called *scope* keeps its results here."""
+        note_scope(scope)
+
     def _end_scope(self, scope: str) -> None:
-        """Forget everything that was stored with *scope*."""
+        """Forget everything that was stored with *scope*, or under a key of its function by hand."""
         self._link.run(self._end_tags(self._shared._scope_everywhere(scope)))
 
     # -- Reading
@@ -353,8 +358,9 @@ class TieredCache(FrontBulk, _core.FrontBase):
         shared = self._shared
         lifetime = self._ttl if ttl is UNSET else seconds("ttl", ttl)
         name = shared._spell(key)
-        spelled = shared._spell_tags(tags, name)
-        command = shared._storing(self._link, name, value, lifetime, spelled)
+        spelled, scope = shared._spell_tags(tags, name), shared._spell_scope_of(key, name)
+        command = shared._storing(self._link, name, value, lifetime, spelled, scope=scope)
+        spelled += scope
         began = self._latest()
         self._kept.forget(key, name)
         try:

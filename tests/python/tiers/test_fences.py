@@ -85,6 +85,11 @@ CHANGES: dict[str, Change] = {
     "atag": lambda process, _: asyncio.run(process.cache.ainvalidate_tags("all")),
     "set": lambda process, _: process.cache.set(process.f.cache_key("k"), "new"),
     "aset": lambda process, _: asyncio.run(process.cache.aset(process.f.cache_key("k"), "new")),
+    "set_many": lambda process, _: process.cache.set_many({process.f.cache_key("k"): "new"}),
+    "aset_many": lambda process, _: asyncio.run(process.cache.aset_many({process.f.cache_key("k"): "new"})),
+    "delete_many": lambda process, _: process.cache.delete_many([process.f.cache_key("k")]),
+    "tier set_many": lambda process, _: process.tier.set_many({process.f.cache_key("k"): "new"}),
+    "tier delete_many": lambda process, _: process.tier.delete_many([process.f.cache_key("k")]),
     "tier delete": lambda process, _: process.tier.delete(process.f.cache_key("k")),
     "tier tag": lambda process, _: process.tier.invalidate_tags("all"),
     "tier set": lambda process, _: process.tier.set(process.f.cache_key("k"), "new"),
@@ -129,10 +134,13 @@ def test_a_load_that_a_change_overtook_is_stored_nowhere(
     assert one.f("k") == "new"
 
 
+LAGGING = [way for way in CHANGES if way not in ("refresh", "DEL", "FLUSHALL", "SWAPDB", "expiry")]
+
+
 def test_what_a_process_has_changed_it_reads_at_once_while_the_news_lag(server: RedisServer) -> None:
     with fault_proxy(server.port) as proxy:
         one = Process(proxy.url)
-        for way in ("set", "delete", "tag", "tier set", "cache_invalidate", "cache_clear"):
+        for way in LAGGING:
             one.value = "old"
             assert one.f("k") == "old"
             assert one.f("k") == "old"
@@ -276,6 +284,34 @@ def test_cache_clear_ends_what_every_process_would_read(processes: tuple[Process
     assert one.f("k") == "new"
     assert eventually(lambda: other.f("k") == "new")
     assert other.cache.get(g.cache_key("k")) == "g"  # another function's
+
+
+HANDS: dict[str, Callable[[Process, Any], Any]] = {
+    "set": lambda process, key: process.cache.set(key, "by hand"),
+    "aset": lambda process, key: asyncio.run(process.cache.aset(key, "by hand")),
+    "set_many": lambda process, key: process.cache.set_many({key: "by hand"}),
+    "tier set": lambda process, key: process.tier.set(key, "by hand", tags=("all",)),
+    "tier set_many": lambda process, key: process.tier.set_many({key: "by hand"}),
+}
+
+
+@pytest.mark.parametrize("by", ["itself", "another"])
+@pytest.mark.parametrize("hand", HANDS)
+def test_cache_clear_ends_what_was_set_by_hand(
+    processes: tuple[Process, Process], hand: str, by: str
+) -> None:
+    one, other = processes
+    key = one.f.cache_key("k")
+    HANDS[hand](one, key)
+    assert [one.f("k"), one.f("k"), other.f("k"), other.f("k")] == ["by hand"] * 4
+    clearer = one if by == "itself" else other
+    one.value = other.value = "new"
+    clearer.f.cache_clear()
+    assert clearer.f("k") == "new"
+    assert eventually(lambda: (one.f("k"), other.f("k")) == ("new", "new"))
+    one.cache.set(("no function", "k"), "stays")
+    one.f.cache_clear()
+    assert other.cache.get(("no function", "k")) == "stays"
 
 
 def test_memory_notices_that_the_databases_were_swapped(
