@@ -1,8 +1,9 @@
-"""GET of 100 bytes over loopback: RedisTier against redis-py, sync and asyncio, in the same run.
+"""GET of 100 bytes over loopback: RedisTier against redis-py with hiredis, sync and asyncio, in the same run;
+what memory keeps in front of it, against a Cache; many keys at once; and the callers of one idempotency key.
 
 RedisTier.get spells the key, checks the value's header and decodes it; redis-py's get returns the bytes.
 Rounds are interleaved; figures are medians of the rounds. Each value that was read is compared with the one
-that was written under its key, while the clock stands.
+that was written under its key, while the clock stands. What was written is read back by redis-py.
 
     python benchmarks/redis.py [--record] [--quick] [--rounds N]
 """
@@ -30,14 +31,24 @@ from redis_server import redis_server  # noqa: E402
 # This file is called redis.py too: the library must be found first.
 sys.path.remove(str(HERE))
 sys.modules.pop("redis", None)
-add("redis==5.2.1", install="--quick" not in sys.argv)
+add("redis==5.2.1", "hiredis==3.1.0", install="--quick" not in sys.argv)
 
-from mcp_performance import Cache, RedisTier, TieredCache, cached  # noqa: E402
+from mcp_performance import (  # noqa: E402
+    Cache,
+    IdempotencyStore,
+    RedisTier,
+    TieredCache,
+    cached,
+    idempotent,
+)
 
 KEYS = 100
 IN_FLIGHT = 50
+MANY = 100_000
+JOINERS = 400
 
 Case = tuple[str, str]
+OURS = "this"
 Timer = Callable[[], float]
 
 
@@ -79,6 +90,74 @@ async def at_once(what: str, get: Callable[[Any], Any], answers: dict[Any, Any],
     return took / (count // IN_FLIGHT * IN_FLIGHT)
 
 
+async def ahits(what: str, get: Callable[[Any], Any], answers: dict[Any, Any], count: int) -> float:
+    """Seconds for one awaited answer from memory, without what the loop around it takes."""
+
+    class Ready:
+        def __await__(self) -> Any:
+            return iter(())
+
+    async def bare(part: Sequence[Any]) -> list[Any]:
+        ready = Ready()
+        return [await ready for _ in part]
+
+    async def work(part: Sequence[Any]) -> list[Any]:
+        return [await get(key) for key in part]
+
+    keys = (list(answers) * count)[:count]
+    loop = await aseconds_each("the loop", bare, keys, lambda _: None)
+    return max(0.0, await aseconds_each(what, work, keys, answers.__getitem__) - loop)
+
+
+def many(tier: Any, items: dict[str, int]) -> float:
+    """Seconds for one key of those that are read at once."""
+    begin = time.perf_counter()
+    found = tier.get_many(items)
+    took = time.perf_counter() - begin
+    same("get_many", found, items)
+    return took / len(items)
+
+
+def many_set(tier: Any, url: str, items: dict[str, int]) -> float:
+    """Seconds for one key of those that are stored at once."""
+    begin = time.perf_counter()
+    tier.set_many(items)
+    took = time.perf_counter() - begin
+    with RedisTier(url, timeout=5) as other:
+        same("set_many", other.get_many(items), items)
+    return took / len(items)
+
+
+async def joiners(store: IdempotencyStore, number: list[int]) -> float:
+    """Seconds for which the loop stands still while so many callers join the work of one key."""
+    number[0] += 1
+    key, runs, gaps = f"key {number[0]}", 0, [0.0]
+    go_on, ended = asyncio.Event(), asyncio.Event()
+
+    @idempotent(key="{key}", store=store)
+    async def work(key: str) -> str:
+        nonlocal runs
+        runs += 1
+        await go_on.wait()
+        return f"result of {key}"
+
+    async def watch() -> None:
+        while not ended.is_set():
+            begin = time.perf_counter()
+            await asyncio.sleep(0)
+            gaps.append(time.perf_counter() - begin)
+
+    watching = asyncio.create_task(watch())
+    callers = [asyncio.create_task(work(key)) for _ in range(JOINERS)]
+    await asyncio.sleep(0.05)
+    go_on.set()
+    same("joiners", await asyncio.gather(*callers), [f"result of {key}"] * JOINERS)
+    same("executions", runs, 1)
+    ended.set()
+    await watching
+    return max(gaps)
+
+
 def stored(url: str, names: list[Any], values: list[str]) -> dict[Any, bytes]:
     """What the server holds under each name, which ends with the value."""
     import redis
@@ -90,46 +169,83 @@ def stored(url: str, names: list[Any], values: list[str]) -> dict[Any, bytes]:
     return found
 
 
+def reads(tier: RedisTier, url: str, values: dict[str, str], run: Any, share: int) -> dict[Case, Timer]:
+    """GETs, ours and redis-py's."""
+    one, at_a_time = "one at a time", f"asyncio, {IN_FLIGHT} in flight"
+    few, some = 2000 // share, 5000 // share
+    timers: dict[Case, Timer] = {
+        (f"GET, sync, {one}", OURS): lambda: each("RedisTier.get", tier.get, values, few),
+        (f"GET, asyncio, {one}", OURS): lambda: run(aeach("RedisTier.aget", tier.aget, values, few)),
+        (f"GET, {at_a_time}", OURS): lambda: run(at_once("RedisTier.aget", tier.aget, values, some)),
+    }
+    if not has("redis"):
+        return timers
+    import redis
+    import redis.asyncio
+
+    raw = stored(url, [tier._spell(key) for key in values], list(values.values()))
+    peer = redis.Redis.from_url(url)
+    apeer = redis.asyncio.Redis.from_url(url, max_connections=IN_FLIGHT)
+    theirs = "redis-py"
+    return timers | {
+        (f"GET, sync, {one}", theirs): lambda: each("redis-py", peer.get, raw, few),
+        (f"GET, asyncio, {one}", theirs): lambda: run(aeach("redis.asyncio", apeer.get, raw, few)),
+        (f"GET, {at_a_time}", theirs): lambda: run(at_once("redis.asyncio", apeer.get, raw, some)),
+    }
+
+
+def kept(tiered: TieredCache, values: dict[str, str], run: Any, share: int) -> dict[Case, Timer]:
+    """What memory answers: a tiered cache's, and a cache's that nothing is behind."""
+    memory: Cache[Any, Any] = Cache(1000)
+    for key, value in values.items():
+        memory.set(key, value)
+    behind, alone = cached(cache=tiered)(value_of), cached(value_of)
+    lots = 100_000 // share
+    get, aget, function = "kept, TieredCache.get", "kept, TieredCache.aget", "kept, @cached(cache=tiered)"
+    return {
+        (get, OURS): lambda: each(get, tiered.get, values, lots),
+        (get, "Cache.get"): lambda: each("Cache.get", memory.get, values, lots),
+        (aget, OURS): lambda: run(ahits(aget, tiered.aget, values, lots)),
+        (aget, "Cache.get"): lambda: each("Cache.get", memory.get, values, lots),
+        (function, OURS): lambda: each(function, behind, values, lots),
+        (function, "@cached"): lambda: each("@cached", alone, values, lots),
+    }
+
+
+def shared(url: str, tier: RedisTier, tiered: TieredCache, run: Any, share: int) -> dict[Case, Timer]:
+    """Many keys at once, and many callers of one idempotency key."""
+    items = {f"many:{i}": i for i in range(MANY // share)}
+    tier.set_many(items)
+    number = [0]
+    alone, at_redis = IdempotencyStore(), IdempotencyStore(tier)
+    count, callers = f"{MANY:,} keys", f"loop blocked by {JOINERS} callers of one idempotency key"
+    return {
+        (f"{count}, RedisTier.set_many, a key", OURS): lambda: many_set(tier, url, items),
+        (f"{count}, RedisTier.get_many, a key", OURS): lambda: many(tier, items),
+        (f"{count}, TieredCache.set_many, a key", OURS): lambda: many_set(tiered, url, items),
+        (f"{count}, TieredCache.get_many, a key", OURS): lambda: many(tiered, items),
+        (f"{callers}, memory", OURS): lambda: run(joiners(alone, number)),
+        (f"{callers}, Redis", OURS): lambda: run(joiners(at_redis, number)),
+    }
+
+
 def measure(url: str, rounds: int, share: int) -> dict[Case, list[float]]:
-    """Seconds of one GET, by case and by who did it, one figure a round; *share* divides the calls."""
+    """Seconds, by case and by who did it, one figure a round; *share* divides the calls."""
     tier = RedisTier(url, timeout=5)
     tiered = TieredCache(Cache(1000), RedisTier(url, timeout=5))
     values = {f"key:{i}": value_of(f"key:{i}") for i in range(KEYS)}
-    for key, value in values.items():
-        tier.set(key, value, ttl=None)
-    function = cached(cache=tiered)(value_of)
-    loop = asyncio.new_event_loop()
-    run = loop.run_until_complete
-    one, many, kept = "one at a time", f"asyncio, {IN_FLIGHT} in flight", "kept in memory"
-    few, some, lots = 2000 // share, 5000 // share, 100_000 // share
-    timers: dict[Case, Timer] = {
-        (f"sync, {one}", "RedisTier"): lambda: each("RedisTier.get", tier.get, values, few),
-        (f"asyncio, {one}", "RedisTier"): lambda: run(aeach("RedisTier.aget", tier.aget, values, few)),
-        (many, "RedisTier"): lambda: run(at_once("RedisTier.aget", tier.aget, values, some)),
-        (f"{kept}, TieredCache.get", "RedisTier"): lambda: each("TieredCache", tiered.get, values, lots),
-        (f"{kept}, @cached(cache=tiered)", "RedisTier"): lambda: each("@cached", function, values, lots),
-    }
-    if has("redis"):
-        import redis
-        import redis.asyncio
-
-        raw = stored(url, [tier._spell(key) for key in values], list(values.values()))
-        peer = redis.Redis.from_url(url)
-        apeer = redis.asyncio.Redis.from_url(url, max_connections=IN_FLIGHT)
-        timers |= {
-            (f"sync, {one}", "redis-py"): lambda: each("redis-py", peer.get, raw, few),
-            (f"asyncio, {one}", "redis-py"): lambda: run(aeach("redis.asyncio", apeer.get, raw, few)),
-            (many, "redis-py"): lambda: run(at_once("redis.asyncio", apeer.get, raw, some)),
-        }
-    figures: dict[Case, list[float]] = {case: [] for case in timers}
-    for timer in timers.values():
-        timer()  # connections, caches
-    for _ in range(rounds):
-        for case, timer in timers.items():
-            figures[case].append(timer())
-    if has("redis"):
-        run(apeer.aclose())
-    loop.close()
+    tier.set_many(values, ttl=None)
+    with asyncio.Runner() as runner:
+        run = runner.run
+        timers = reads(tier, url, values, run, share)
+        timers |= kept(tiered, values, run, share)
+        timers |= shared(url, tier, tiered, run, share)
+        figures: dict[Case, list[float]] = {case: [] for case in timers}
+        for timer in timers.values():
+            timer()  # connections, caches
+        for _ in range(rounds):
+            for case, timer in timers.items():
+                figures[case].append(timer())
     tiered.close()
     tiered.shared.close()
     tier.close()
@@ -137,13 +253,15 @@ def measure(url: str, rounds: int, share: int) -> dict[Case, list[float]]:
 
 
 def table(figures: dict[Case, list[float]]) -> str:
-    """A Markdown table: microseconds of one GET, and the ratio."""
+    """A Markdown table: microseconds, and the ratio to who is beside."""
     medians = {case: statistics.median(values) * 1e6 for case, values in figures.items()}
-    lines = ["| GET of 100 bytes | RedisTier | redis-py | ratio |", "|---|---|---|---|"]
+    lines = ["| work | this | beside | ratio |", "|---|---|---|---|"]
     for what in dict.fromkeys(what for what, _ in medians):
-        ours, theirs = medians[what, "RedisTier"], medians.get((what, "redis-py"))
-        ratio = "" if theirs is None else f"{ours / theirs:.2f}"
-        lines.append(f"| {what} | {ours:.3g} us | {'' if theirs is None else f'{theirs:.3g} us'} | {ratio} |")
+        ours = medians[what, OURS]
+        beside = [(who, figure) for (row, who), figure in medians.items() if row == what and who != OURS]
+        other = "".join(f"{who} {figure:.3g} us" for who, figure in beside)
+        ratio = "".join(f"{ours / figure:.2f}" for _, figure in beside)
+        lines.append(f"| {what} | {ours:.3g} us | {other} | {ratio} |")
     return "\n".join(lines)
 
 

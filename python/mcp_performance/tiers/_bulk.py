@@ -228,8 +228,7 @@ def _write_each(tier: RedisTier, items: Mapping[Any, Any], ttl: Ttl, tags: Itera
         try:
             yield Ask(writing.commands(tier._link, batch))
         finally:
-            for i in batch:
-                tier._tell(writing.names[i])
+            tier._tell(*_those(writing.names, batch))
 
 
 def _drop_each(tier: RedisTier, keys: Iterable[Any]) -> Steps[int]:
@@ -241,8 +240,7 @@ def _drop_each(tier: RedisTier, keys: Iterable[Any]) -> Steps[int]:
             answer: Answer = yield Ask([tier._dropping(tier._link, dict.fromkeys(some, FOREVER), NOBODY)])
             count += answer.replies[0]
         finally:
-            for name in some:
-                tier._tell(name)
+            tier._tell(*some)
     return count
 
 

@@ -450,9 +450,10 @@ class RedisTier(TierBulk):
             count += yield from self._reclaiming(self._link, records, answer)
         return count
 
-    def _tell(self, name: bytes) -> None:
+    def _tell(self, *names: bytes) -> None:
         for front in list(self._fronts):
-            front._changed(name)
+            for name in names:
+                front._changed(name)
 
     # -- For this package: what a front does by the same rules, over a connection of its own
 
