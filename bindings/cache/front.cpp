@@ -113,11 +113,11 @@ int front_clear(PyObject* object) {
 }
 
 void front_dealloc(PyObject* object) {
-  PyTypeObject* type = Py_TYPE(object);
+  PyTypeObject* own_type = Py_TYPE(object);
   PyObject_GC_UnTrack(object);
   front_clear(object);
-  type->tp_free(object);
-  Py_DECREF(type);
+  own_type->tp_free(object);
+  Py_DECREF(own_type);
 }
 
 PyMethodDef front_methods[] = {

@@ -17,12 +17,14 @@ namespace {
 std::string_view cause_of(std::string_view text) noexcept {
   constexpr std::string_view kScript = "@user_script:";
   if (!text.starts_with("ERR ")) return text;
-  const std::size_t place = text.find(kScript);
-  const std::size_t end =
-      place == std::string_view::npos ? place : text.find(": ", place + kScript.size());
-  if (end == std::string_view::npos) return text;
-  text.remove_prefix(end + 2);
-  while (text.starts_with("-") || text.starts_with("@user_script: ")) text.remove_prefix(1);
+  std::size_t place = text.find(kScript);
+  while (place != std::string_view::npos) {
+    const std::size_t end = text.find(": ", place + kScript.size());
+    if (end == std::string_view::npos) break;
+    text.remove_prefix(end + 2);
+    place = text.starts_with(kScript) ? 0 : std::string_view::npos;  // once, or twice
+  }
+  if (text.starts_with("-")) text.remove_prefix(1);
   return text;
 }
 

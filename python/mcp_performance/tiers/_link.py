@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from .. import _core
 from ..errors import CacheError
@@ -120,14 +120,19 @@ class Link:
             except BaseException as failure:
                 error = failure
 
+    @property
+    def _native(self) -> _core.RedisClient:
+        """The client, which is asked so only where it is one server's."""
+        return cast("_core.RedisClient", self.client)
+
     def _take(self, step: Step) -> Any:
         if isinstance(step, Ask):
             return self._call(step)
         if isinstance(step, Pause):
             return time.sleep(step.seconds)
         if isinstance(step, Reads):
-            return self.client.call_reads(step.names, step.codec, step.missing)
-        answers = self.client.call_each([(ask.commands, ask.fill_key) for ask in step.asks])
+            return self._native.call_reads(step.names, step.codec, step.missing)
+        answers = self._native.call_each([(ask.commands, ask.fill_key) for ask in step.asks])
         return [_checked(answer) for answer in answers]
 
     async def _atake(self, step: Step) -> Any:
@@ -136,8 +141,8 @@ class Link:
         if isinstance(step, Pause):
             return await asyncio.sleep(step.seconds)
         if isinstance(step, Reads):
-            return await self.client.start_reads(step.names, step.codec, step.missing)
-        pending = [self.client.start(ask.commands, ask.fill_key) for ask in step.asks]
+            return await self._native.start_reads(step.names, step.codec, step.missing)
+        pending = [self._native.start(ask.commands, ask.fill_key) for ask in step.asks]
         return [_checked(answer) for answer in await asyncio.gather(*pending)]
 
     def _call(self, ask: Ask) -> Answer:
@@ -166,8 +171,9 @@ class Link:
         first = ask.commands[0]
         unknown = [isinstance(reply, CacheError) and "NOSCRIPT" in str(reply) for reply in answer[0]]
         if first[0] == "EVALSHA" and any(unknown):
-            self._known.discard(str(first[1]))  # the other commands run the same script
-            return Ask([in_full(first), *ask.commands[1:]], ask.fill_key, ask.changes)
+            self._known.discard(str(first[1]))
+            commands = [in_full(each) if each[0] == "EVALSHA" else each for each in ask.commands]
+            return Ask(commands, ask.fill_key, ask.changes, ask.beside)
         raise_errors(answer[0])
         if first[0] == "EVAL":
             self._known.add(digest_of(str(first[1])))

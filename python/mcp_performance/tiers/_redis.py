@@ -5,8 +5,7 @@ from __future__ import annotations
 import atexit
 import secrets
 import weakref
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Any, Protocol, TypeVar
 
 from .. import _core, config
@@ -26,6 +25,7 @@ from ._link import Answer, Ask, Link, Steps, raise_errors
 from ._records import FOREVER, MISSING, Value, head_of, holder_of, read_value
 from ._scripts import DROP, END_TAGS, RECLAIM, STORE, Command
 from ._slots import Node
+from ._tier_stats import TierStats
 from ._url import TlsFiles, parse_url
 
 __all__ = ["UNSET", "Commands", "Front", "RedisTier", "TierStats", "raise_errors"]
@@ -41,44 +41,6 @@ _AT_ONCE = 200
 _STEP = 500
 _VALUE = 1
 """_core's word for a value that it could read itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class TierStats:
-    """Figures of a :class:`RedisTier` and of every connection that was made from it."""
-
-    hits: int = 0
-    """Reads that found a value."""
-    misses: int = 0
-    """Reads that found none, or one that could not be read."""
-    hit_rate: float = 0.0
-    """``hits / (hits + misses)``; 0.0 when nothing was asked."""
-    unreadable: int = 0
-    """Values that were truncated, too large, forged, or of another codec. Counted in ``misses`` too."""
-    unavailable: int = 0
-    """Operations that failed because Redis could not serve them."""
-    requests: int = 0
-    """Requests sent."""
-    refused: int = 0
-    """Requests refused at once: the breaker was open, or too many were in flight."""
-    timeouts: int = 0
-    """Connections given up because an answer did not come in time."""
-    connections: int = 0
-    """Connections that were made."""
-    losses: int = 0
-    """Connections that were lost."""
-    protocol_errors: int = 0
-    """Connections dropped because the peer does not speak Redis."""
-    invalidations: int = 0
-    """Keys that the server announced as changed."""
-    flushes: int = 0
-    """Times that everything kept in memory was dropped."""
-    in_flight: int = 0
-    """Requests that wait for their answer now."""
-    connected: bool = False
-    """Whether a connection stands."""
-    error_replies: Mapping[str, int] = field(default_factory=dict)
-    """Error replies by their code, such as ``OOM`` or ``READONLY``."""
 
 
 class Front(Protocol):
@@ -217,7 +179,7 @@ class RedisTier(TierBulk):
             SerializationError: *key* cannot be shared.
         """
         try:
-            read = None if self._plain is None else self._client.call_read(key, self._plain)
+            read = None if self._plain is None else self._link._native.call_read(key, self._plain)
         except (BackendUnavailable, ProtocolError):
             self._unavailable += 1
             raise
@@ -228,7 +190,7 @@ class RedisTier(TierBulk):
 
     async def aget(self, key: Any, default: Any = None) -> Any:
         """:meth:`get` without blocking the event loop."""
-        pending = None if self._plain is None else self._client.start_read(key, self._plain)
+        pending = None if self._plain is None else self._link._native.start_read(key, self._plain)
         read: tuple[int, Any] | None = None
         if pending is not None:
             try:

@@ -115,7 +115,11 @@ TEST(ReplyReader, RefusesDeepNesting) {
 TEST(Reply, TypesTheErrorsOfTheServer) {
   for (const std::string_view text :
        {"LOADING Redis is loading", "NOAUTH Authentication required.", "OOM command not allowed",
-        "READONLY You can't write", "MOVED 3999 127.0.0.1:6381", "ASK 3999 127.0.0.1:6381"}) {
+        "READONLY You can't write", "MOVED 3999 127.0.0.1:6381", "ASK 3999 127.0.0.1:6381",
+        // in a script, before version 7
+        "ERR Error running script (call to f_80): @user_script:63: @user_script: 63: -OOM command "
+        "not allowed when used memory > 'maxmemory'.",
+        "ERR Error running script (call to f_80): @user_script:63: -READONLY You can't write"}) {
     EXPECT_EQ(error_of(text).kind(), ErrorKind::kBackendUnavailable) << text;
   }
   EXPECT_EQ(error_of("WRONGTYPE Operation against a key").kind(), ErrorKind::kProtocol);

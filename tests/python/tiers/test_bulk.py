@@ -117,6 +117,15 @@ def test_single_and_many_are_one_store(both: Called) -> None:
     assert all(both.get(key) == "new" for key in items)
 
 
+def test_a_server_that_has_forgotten_its_scripts_loses_none(both: Called, server: RedisServer) -> None:
+    items = keys_of(60)
+    for tags in ((), ("t",)):
+        both.set_many(dict.fromkeys(items, "old"), tags=tags)
+        server.cli("SCRIPT", "FLUSH")
+        both.set_many(items, tags=tags)
+        same(both.get_many(items), items)
+
+
 def test_equal_keys_are_one_key(both: Called) -> None:
     both.set_many({1: "one"})
     assert both.get_many([1.0, True]) == {1: "one"}

@@ -15,6 +15,7 @@ import pytest
 from clusters import Cluster, cluster
 from mcp_performance import (
     BackendUnavailable,
+    Cache,
     CacheError,
     ConfigurationError,
     IdempotencyStore,
@@ -382,3 +383,21 @@ async def test_from_event_loops_and_threads_together(servers: Cluster, namespace
         await asyncio.gather(*(cache.aset(n, n) for n in range(100)))
         found = await asyncio.gather(*(asyncio.to_thread(cache.get, n) for n in range(100)))
         assert found == list(range(100))
+
+
+@pytest.mark.parametrize("tags", [(), ("t",)], ids=["", "tagged"])
+def test_many_keys_are_read_written_and_dropped_where_they_lie(
+    servers: Cluster, namespace: str, tags: tuple[str, ...]
+) -> None:
+    items = {f"key {i}": [i] if i % 3 else i for i in range(400)}
+    with RedisTier(servers.url, namespace=f"{namespace}{len(tags)}", timeout=PATIENT) as tier:
+        cache = TieredCache(Cache(100), tier)
+        for target in (tier, cache):
+            target.set_many(items, tags=tags)
+            assert target.get_many(items) == items
+            assert asyncio.run(target.aget_many(items)) == items
+            assert target.delete_many(list(items)[:100]) == 100
+            assert len(target.get_many(items)) == 300
+            assert target.invalidate_tags("t") == (300 if tags else 0)
+            assert len(target.get_many(items)) == (0 if tags else 300)
+        cache.close()
