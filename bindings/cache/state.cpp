@@ -125,7 +125,7 @@ bool CacheState::follow(std::shared_ptr<cache::InvalidationFeed> feed, PyObject*
 }
 
 bool CacheState::take_news() {
-  const std::uint64_t arrived = feed_->arrived().load(std::memory_order_acquire);
+  const std::uint64_t arrived = feed_->arrived();
   const Ref handler = Ref::borrow(news_handler_.get());
   const Ref done = Ref::steal(PyObject_CallNoArgs(handler.get()));
   if (!done) return false;

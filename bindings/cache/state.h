@@ -281,7 +281,7 @@ class CacheState {
 
   [[nodiscard]] bool read_python_clock(Instant& now);
   [[nodiscard]] bool has_news() const noexcept {
-    return feed_ != nullptr && feed_->arrived().load(std::memory_order_acquire) != news_seen_;
+    return feed_ != nullptr && feed_->arrived() != news_seen_;
   }
   // Lets the handler take the news. False with an exception set.
   [[nodiscard]] bool take_news();

@@ -272,7 +272,7 @@ class RedisClient {
 
   std::uint64_t arrived() {
     live();
-    return feed_->arrived().load(std::memory_order_acquire);
+    return feed_->arrived();
   }
 
   py::tuple take_news() {

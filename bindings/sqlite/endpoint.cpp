@@ -18,6 +18,7 @@
 #include "bindings/sqlite/lease.h"
 #include "bindings/sqlite/native.h"
 #include "bindings/sqlite/stream.h"
+#include "bindings/sqlite/watch.h"
 #include "sqlite/fork_guard.h"
 #include "sqlite/pool_errors.h"
 
@@ -447,6 +448,7 @@ void bind_sqlite(py::module_& module) {
   bind_lifetime(module);
   bind_stream(module);
   bind_new_connection(module);
+  bind_pool_watch(module);
   module.def(
       "_sqlite_backup",
       [](py::handle self, const std::string& path) {

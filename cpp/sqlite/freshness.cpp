@@ -36,6 +36,7 @@ void Freshness::attach(sqlite3* watch, Mode mode) {
     mode_ = Mode::kNone;
   }
   ++epoch_;
+  has_seen_ = false;
   static_cast<void>(read_token(known_));
 }
 
@@ -44,6 +45,7 @@ void Freshness::detach() { sqlite3_close_v2(release()); }
 sqlite3* Freshness::release() {
   const MutexLock lock(mutex_);
   ++epoch_;
+  has_seen_ = false;
   mode_ = Mode::kNone;
   header_ = nullptr;
   sqlite3_finalize(std::exchange(data_version_, nullptr));
@@ -123,6 +125,21 @@ bool Freshness::unchanged(const Observation& then, std::span<const TableId> tabl
 bool Freshness::newest_state(Token& token) {
   const MutexLock lock(mutex_);
   return mode_ == Mode::kWalIndex && read_token(token);
+}
+
+std::uint64_t Freshness::version() {
+  const MutexLock lock(mutex_);
+  Token token;
+  const bool known = mode_ == Mode::kWalIndex && read_token(token);
+  if (!known || !has_seen_ || token != seen_) ++version_;
+  has_seen_ = known;
+  if (known) seen_ = token;
+  return version_;
+}
+
+void Freshness::forget_version() {
+  const MutexLock lock(mutex_);
+  has_seen_ = false;
 }
 
 void Freshness::begin_write() {

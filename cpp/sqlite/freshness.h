@@ -72,6 +72,12 @@ class Freshness {
   // during a commit.
   [[nodiscard]] bool newest_state(Token& token);
 
+  // A number that has grown since the last call if anybody has committed, or if it cannot be told.
+  // It costs a look at the header, and needs no proof of whose the commit was.
+  [[nodiscard]] std::uint64_t version();
+  // What version() tells from here on is not what it told before.
+  void forget_version();
+
   // REQUIRES: the caller's connection holds the database's write lock.
   void begin_write();
   // Ends what begin_write() began: after COMMIT, with what was written and whether anything of it
@@ -96,6 +102,9 @@ class Freshness {
   const volatile std::uint64_t* header_ GUARDED_BY(mutex_) = nullptr;  // both copies, shared memory
   sqlite3_stmt* data_version_ GUARDED_BY(mutex_) = nullptr;
   Token known_ GUARDED_BY(mutex_){};  // the last token that is explained
+  Token seen_ GUARDED_BY(mutex_){};   // by version(), if has_seen_
+  bool has_seen_ GUARDED_BY(mutex_) = false;
+  std::uint64_t version_ GUARDED_BY(mutex_) = 1;
   bool writing_ GUARDED_BY(mutex_) = false;
   std::uint64_t epoch_ GUARDED_BY(mutex_) = 1;
   std::uint64_t clock_ GUARDED_BY(mutex_) = 1;

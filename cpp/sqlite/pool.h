@@ -161,6 +161,13 @@ class Pool {
   [[nodiscard]] bool file_moved() noexcept { return file_.moved(now_precise()); }
   // The same, at this moment.
   [[nodiscard]] bool file_moved_now() noexcept { return file_.moved(); }
+  // A number that has grown since the last call if anybody has committed to the database, or if
+  // that cannot be told: before it is open, during a commit, once the file was replaced. Takes no
+  // connection and runs no statement.
+  [[nodiscard]] std::uint64_t version() noexcept {
+    if (file_moved()) freshness_.forget_version();
+    return freshness_.version();
+  }
   // The database's file; empty for one in memory.
   [[nodiscard]] const std::string& file() const noexcept { return file_.file(); }
   // Whether a leased connection is in a transaction.

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <thread>
+#include <utility>
 
 #include "fixture.h"
 
@@ -176,6 +177,31 @@ TEST_P(FreshnessTest, NothingProvenFreshIsOlderThanAForeignCommit) {
   const Answer last = run(pool_, "SELECT x FROM a", Access::kRead);
   EXPECT_EQ(last.rows.integer(0), committed);
   EXPECT_TRUE(last.cacheable && fresh(last.seen, a_)) << "nothing at all would be served";
+}
+
+TEST_P(FreshnessTest, TheVersionGrowsWithEveryCommitOfAnybodyAndWhereNothingIsKnown) {
+  Foreign other(directory_.file("test.db"));
+  static_cast<void>(pool_.version());
+  const std::uint64_t before = pool_.version();
+  EXPECT_EQ(pool_.version() == before, wal());
+  std::uint64_t last = pool_.version();
+  const auto grows = [&] {
+    const std::uint64_t now = pool_.version();
+    return now > std::exchange(last, now);
+  };
+  run(pool_, "INSERT INTO a VALUES (1)");
+  EXPECT_TRUE(grows());
+  other.run("INSERT INTO b VALUES (1)");
+  EXPECT_TRUE(grows());
+  pool_.freshness().begin_write();  // what is announced needs no commit
+  EXPECT_EQ(grows(), !wal());
+  pool_.freshness().end_write(nullptr, false);
+  pool_.freshness().forget_version();
+  EXPECT_TRUE(grows());
+  EXPECT_EQ(grows(), !wal());
+  pool_.terminate();
+  EXPECT_TRUE(grows());
+  EXPECT_TRUE(grows());
 }
 
 INSTANTIATE_TEST_SUITE_P(JournalModes, FreshnessTest, testing::Values(true, false),
