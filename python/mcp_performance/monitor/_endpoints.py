@@ -140,7 +140,9 @@ class Endpoints:
         return _JSON, _json(self._monitor.cache_stats())
 
     async def _health(self, scope: Scope, receive: Receive) -> tuple[bytes, bytes]:
-        critical = [one.code for one in self._monitor.recommendations() if one.severity == "critical"]
+        # Index advice takes its time; the loop goes on meanwhile.
+        found = await asyncio.to_thread(self._monitor.recommendations)
+        critical = [one.code for one in found if one.severity == "critical"]
         return _JSON, _json({"status": "critical" if critical else "ok", "critical": critical})
 
     async def _history(self, scope: Scope, receive: Receive) -> tuple[bytes, bytes]:

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import logging
 import sqlite3
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -477,3 +478,19 @@ async def _record(monitor: PerformanceMonitor, status: int) -> None:
 
     scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "scheme": "http"}
     await PerformanceMiddleware(app, monitor=monitor)(scope, None, send)  # type: ignore[arg-type]
+
+
+async def test_health_leaves_the_loop_to_others_while_it_looks_for_indexes() -> None:
+    monitor, looked = PerformanceMonitor(caches=[], pools=[], tiers=[]), threading.Event()
+
+    def slow() -> list[Any]:
+        assert looked.wait(60)  # for what only the loop can do meanwhile
+        return []
+
+    monitor.recommendations = slow  # type: ignore[method-assign]
+    app = performance_app(monitor, expose=True)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        answer = asyncio.ensure_future(client.get("/health"))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_later(0.01, looked.set)
+        assert (await answer).json()["status"] == "ok"
