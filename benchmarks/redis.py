@@ -233,21 +233,23 @@ def measure(url: str, rounds: int, share: int) -> dict[Case, list[float]]:
     """Seconds, by case and by who did it, one figure a round; *share* divides the calls."""
     tier = RedisTier(url, timeout=5)
     tiered = TieredCache(Cache(1000), RedisTier(url, timeout=5))
+    busy = TieredCache(Cache(1000), RedisTier(url, timeout=5))  # many keys push out what is kept
     values = {f"key:{i}": value_of(f"key:{i}") for i in range(KEYS)}
     tier.set_many(values, ttl=None)
     with asyncio.Runner() as runner:
         run = runner.run
         timers = reads(tier, url, values, run, share)
         timers |= kept(tiered, values, run, share)
-        timers |= shared(url, tier, tiered, run, share)
+        timers |= shared(url, tier, busy, run, share)
         figures: dict[Case, list[float]] = {case: [] for case in timers}
         for timer in timers.values():
             timer()  # connections, caches
         for _ in range(rounds):
             for case, timer in timers.items():
                 figures[case].append(timer())
-    tiered.close()
-    tiered.shared.close()
+    for cache in (tiered, busy):
+        cache.close()
+        cache.shared.close()
     tier.close()
     return figures
 
