@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "bindings/base/errors.h"
+#include "bindings/base/ref.h"
 #include "redis/command.h"
 
 namespace py = pybind11;

@@ -111,7 +111,7 @@ from .query import (
 from .sqlite import IndexReport, NamedRow, PoolStats, QueryStats, SlowQuery, SQLitePool
 
 # tiers
-from .tiers import RedisTier, TieredCache, TierStats
+from .tiers import RedisTier, SQLiteTier, TieredCache, TierStats
 
 __all__ = [
     "Advice",
@@ -181,6 +181,7 @@ __all__ = [
     "RequestStats",
     "Rewrite",
     "SQLitePool",
+    "SQLiteTier",
     "Scalability",
     "ScalabilityLevel",
     "SecondStats",

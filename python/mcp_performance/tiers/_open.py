@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from ._redis import UNSET, RedisTier
+from ._sqlite import SQLiteTier
 from ._url import REDIS_SCHEMES, masked, scheme_of
 
 __all__ = ["choose_tier"]
@@ -23,7 +24,7 @@ def choose_tier(shared: RedisTier | None, url: str | None, options: dict[str, An
             raise ConfigurationError("url=None: expected a URL such as redis://host:6379/0, or shared=")
         return _open_tier(url, given)
     if not isinstance(shared, RedisTier):
-        raise TypeError(f"shared={shared!r}: expected a RedisTier")
+        raise TypeError(f"shared={shared!r}: expected a RedisTier or SQLiteTier")
     if url is not None:
         raise ConfigurationError("url: expected none with shared=, which has its own")
     for name in given:
@@ -35,6 +36,10 @@ def _open_tier(url: str, options: dict[str, Any]) -> RedisTier:
     """The tier that *url* names, by its scheme."""
     scheme = scheme_of(url)
     if scheme in REDIS_SCHEMES:
+        if "max_bytes" in options:
+            raise ConfigurationError(f"max_bytes={options['max_bytes']!r}: only a SQLite file has it")
         return RedisTier(url, **options)
-    expected = ", ".join(f"{each}://" for each in REDIS_SCHEMES)
+    if scheme == "sqlite":
+        return SQLiteTier(url, **options)
+    expected = ", ".join(f"{each}://" for each in (*REDIS_SCHEMES, "sqlite"))
     raise ConfigurationError(f"url={masked(url)!r}: scheme: expected one of {expected}")

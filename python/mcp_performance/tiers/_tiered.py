@@ -32,7 +32,8 @@ _UNTAGGED = Value(b"", (), b"")
 
 
 class TieredCache(FrontBulk, _core.FrontBase):
-    """A :class:`Cache` in this process in front of a :class:`RedisTier` that processes share.
+    """A :class:`Cache` in this process in front of a tier that processes share: a :class:`RedisTier`, or a
+    :class:`SQLiteTier`, which does what is said here of Redis.
 
     What is kept in memory stays true: Redis announces each change of a value that was read through here,
     by whatever client, and the entry is dropped before it is served again. When a connection is lost,
@@ -62,14 +63,16 @@ class TieredCache(FrontBulk, _core.FrontBase):
     ::
 
         cache = TieredCache(url="redis://cache.internal/0")
+        cache = TieredCache(url="sqlite:///cache.db")
         cache = TieredCache(Cache(10_000), RedisTier("redis://cache.internal/0", codec="json"))
 
     Args:
         memory: holds the values in this process. What this cache puts there belongs to it. If not given, a
             :class:`Cache` of its own.
         shared: the server, and how values are written. Either this or *url* is given.
-        url: of the server; a tier of this cache alone is made for it, and closed with it.
+        url: of the server, or of a SQLite file; a tier of this cache alone is made, and closed with it.
         namespace, codec, timeout, signing_key: of that tier, as :class:`RedisTier` has them.
+        max_bytes: of that tier, as :class:`SQLiteTier` has it.
         ttl: of values that are stored without one; the tier's own if not given.
         memory_ttl: the longest that a value stays in memory, whatever Redis says.
         name: what reports call it.
@@ -89,6 +92,7 @@ class TieredCache(FrontBulk, _core.FrontBase):
         codec: Codec = UNSET,
         timeout: float = UNSET,
         signing_key: bytes | None = UNSET,
+        max_bytes: int = UNSET,
         ttl: Ttl = UNSET,
         memory_ttl: Ttl = 60.0,
         name: str | None = None,
@@ -99,6 +103,7 @@ class TieredCache(FrontBulk, _core.FrontBase):
             raise TypeError(f"memory={memory!r}: expected a Cache")
         self._owns_shared = shared is None
         options = {"namespace": namespace, "codec": codec, "timeout": timeout, "signing_key": signing_key}
+        options["max_bytes"] = max_bytes
         shared = choose_tier(shared, url, options)
         self._memory = memory
         self._shared = shared
