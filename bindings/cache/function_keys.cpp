@@ -98,11 +98,10 @@ const char refresh_doc[] =
     "cache_refresh(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co\n\n"
     "Call the function now and store its result, whatever is cached.";
 
-PyMethodDef given_methods[] = {
-    keyword_method("cache_key", cache_key, key_doc),
-    keyword_method("cache_contains", cache_contains, contains_doc),
-    keyword_method("cache_invalidate", cache_invalidate, invalidate_doc),
-    keyword_method("cache_refresh", cache_refresh, refresh_doc)};
+PyMethodDef given_methods[] = {keyword_method("cache_key", cache_key, key_doc),
+                               keyword_method("cache_contains", cache_contains, contains_doc),
+                               keyword_method("cache_invalidate", cache_invalidate, invalidate_doc),
+                               keyword_method("cache_refresh", cache_refresh, refresh_doc)};
 
 // ---- the function of a bound method
 
