@@ -91,7 +91,8 @@ def judge(report: dict[str, Any], evidence: Evidence) -> Judgement:
         found.append(("partial", "the run was interrupted"))
     if evidence.aborted:
         found.append(("partial", "a threshold that could not hold any more ended the run"))
-    found += [("partial", lost) for lost in evidence.lost]
+    for lost in evidence.lost:
+        found.append(("partial", lost))
     if not report["successful"]:
         found.append(("failures", _without_success(report)))
     if limit := _limit(report):

@@ -101,6 +101,8 @@ class _Crew:
         context = multiprocessing.get_context("fork")
         ours: list[Connection] = []
         for number in range(self._count):
+            here: Any
+            there: Any
             here, there = context.Pipe()
             ours.append(here)
             part = self._options.part(number, self._count)
