@@ -16,7 +16,7 @@
 #include "batch/tbb_arena.h"
 #include "batch/turns.h"
 #include "bindings/base/errors.h"
-#include "bindings/base/native_operation.h"
+#include "bindings/base/native_work.h"
 #include "bindings/base/rooms.h"
 #include "bindings/base/shared_error.h"
 #include "bindings/base/user_code.h"
@@ -42,7 +42,7 @@ constexpr Duration kLongestRun_ns = 4 * kMillisecond;
 constexpr Duration kTurn_ns = 8 * kMillisecond;
 constexpr Duration kSlice_ns = 2 * kMillisecond;
 constexpr Duration kWakeUp_ns = 50 * kMicrosecond;
-// Items of a native operation that are read, worked on and kept at once.
+// Items of native work that are read, worked on and kept at once.
 constexpr std::size_t kNativeChunk = 256;
 
 // Of all jobs of this process whose threads would only take turns. Leaked on purpose: threads may
@@ -92,7 +92,7 @@ class PyMapWork final : public batch::MapWork {
   // object where there is none yet. Without (None), take() hands them out.
   // Functions run in copies of `context`.
   PyMapWork(py::object function, py::object pending, py::object context)
-      : operation_(native_operation_of(function.ptr())),
+      : native_(native_work_of(function.ptr())),
         function_(std::move(function)),
         context_(std::move(context)),
         collect_(!pending.is_none()),
@@ -114,7 +114,7 @@ class PyMapWork final : public batch::MapWork {
 
   void run(std::size_t begin, std::size_t end, const std::atomic<bool>& stopped,
            RunMeter& meter) override {
-    if (meter.alone() && operation_ == nullptr) {
+    if (meter.alone() && native_ == nullptr) {
       run_alone(begin, end, stopped, meter);
       return;
     }
@@ -123,8 +123,8 @@ class PyMapWork final : public batch::MapWork {
       meter.begin();
       std::size_t done = 0;
       if (gil && !dropped_) {
-        done = operation_ != nullptr ? run_natively(begin, end, stopped)
-                                     : run_slice(begin, end, stopped);
+        done =
+            native_ != nullptr ? run_natively(begin, end, stopped) : run_slice(begin, end, stopped);
       }
       meter.end(done);
     }
@@ -201,9 +201,9 @@ class PyMapWork final : public batch::MapWork {
     }
   };
 
-  // An item of a native operation, and what became of it.
+  // An item of native work, and what became of it.
   struct Step {
-    std::unique_ptr<NativeOperation::Task> task;
+    std::unique_ptr<NativeWork::Task> task;
     py::object error;            // it could not be read
     std::exception_ptr failure;  // it was, and failed
   };
@@ -287,7 +287,7 @@ class PyMapWork final : public batch::MapWork {
     std::vector<Step> steps(std::min(end - begin, kNativeChunk));
     for (std::size_t i = 0; i < steps.size(); ++i) {
       const py::object item = items_[begin + i - first_];
-      steps[i].task = operation_->read(item.ptr());
+      steps[i].task = native_->read(item.ptr());
       if (steps[i].task == nullptr) steps[i].error = take_exception();
       if (dropped_) return i + 1;
     }
@@ -350,7 +350,7 @@ class PyMapWork final : public batch::MapWork {
     }
   }
 
-  const std::shared_ptr<const NativeOperation> operation_;  // empty: the function is Python's
+  const std::shared_ptr<const NativeWork> native_;  // empty: the function is Python's
   py::object function_;
   py::object context_;
   const bool collect_;

@@ -1,4 +1,4 @@
-// client.cpp: single HTTP requests as native operations, so that a batch runs them without the
+// client.cpp: single HTTP requests as native work, so that a batch runs them without the
 // interpreter lock.
 #include "http/client.h"
 
@@ -12,7 +12,7 @@
 
 #include "bindings/base/errors.h"
 #include "bindings/base/gil.h"
-#include "bindings/base/native_operation.h"
+#include "bindings/base/native_work.h"
 #include "bindings/base/ref.h"
 #include "bindings/base/rooms.h"
 #include "bindings/http/reply.h"
@@ -35,7 +35,7 @@ struct Service {
   const http::HeaderList headers;
 };
 
-class RequestTask final : public NativeOperation::Task {
+class RequestTask final : public NativeWork::Task {
  public:
   RequestTask(std::shared_ptr<Service> service, http::Message message)
       : service_(std::move(service)), message_(std::move(message)) {}
@@ -66,9 +66,9 @@ class RequestTask final : public NativeOperation::Task {
   std::exception_ptr failure_;
 };
 
-class RequestOperation : public NativeOperation {
+class RequestWork : public NativeWork {
  public:
-  explicit RequestOperation(std::shared_ptr<Service> service) : service_(std::move(service)) {}
+  explicit RequestWork(std::shared_ptr<Service> service) : service_(std::move(service)) {}
 
  protected:
   [[nodiscard]] std::unique_ptr<Task> task(std::string method, PyObject* path,
@@ -97,18 +97,18 @@ class RequestOperation : public NativeOperation {
   const std::shared_ptr<Service> service_;
 };
 
-class GetOperation final : public RequestOperation {
+class GetWork final : public RequestWork {
  public:
-  using RequestOperation::RequestOperation;
+  using RequestWork::RequestWork;
   [[nodiscard]] std::unique_ptr<Task> read(PyObject* item) const override {
     return task("GET", item, {}, {});
   }
 };
 
 // An item is (method, path), (method, path, body) or (method, path, body, headers).
-class SendOperation final : public RequestOperation {
+class SendWork final : public RequestWork {
  public:
-  using RequestOperation::RequestOperation;
+  using RequestWork::RequestWork;
   [[nodiscard]] std::unique_ptr<Task> read(PyObject* item) const override {
     const Py_ssize_t size = PyTuple_Check(item) ? PyTuple_GET_SIZE(item) : 0;
     if (size < 2 || size > 4) {
@@ -237,13 +237,13 @@ void bind_http_client(py::module_& module) {
       .def(
           "get",
           [](const std::shared_ptr<Service>& self) {
-            return function<GetOperation>("get", "The reply to a GET of one path.", self);
+            return function<GetWork>("get", "The reply to a GET of one path.", self);
           },
           "get() -> Callable[[str], HttpReply]")
       .def(
           "send",
           [](const std::shared_ptr<Service>& self) {
-            return function<SendOperation>("send", "The reply to one request.", self);
+            return function<SendWork>("send", "The reply to one request.", self);
           },
           "send() -> Callable[[Any], HttpReply]")
       .def("close", [](Service& self) { self.client.close(); });

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "bindings/base/errors.h"
-#include "bindings/base/native_operation.h"
+#include "bindings/base/native_work.h"
 #include "bindings/base/rooms.h"
 #include "bindings/base/text.h"
 #include "bindings/sqlite/endpoint.h"
@@ -34,7 +34,7 @@ py::str as_text(const std::string& bytes) {
       PyUnicode_DecodeUTF8(bytes.data(), static_cast<Py_ssize_t>(bytes.size()), "replace"));
 }
 
-class Fingerprint final : public NativeOperation {
+class Fingerprint final : public NativeWork {
  public:
   class Statement final : public Task {
    public:

@@ -433,7 +433,7 @@ void bind_lifetime(py::module_& module) {
 
 void bind_sqlite(py::module_& module) {
   bind_awaitable(module);
-  add_operation_finder(&statement_operation_of);
+  add_native_finder(&statement_work_of);
   bind_query(module);
   endpoint_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&endpoint_spec));
   if (endpoint_type == nullptr) throw py::error_already_set();

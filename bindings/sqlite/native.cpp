@@ -13,7 +13,7 @@ namespace {
 
 constexpr Py_ssize_t kMostArguments = 8;
 
-class StatementTask final : public NativeOperation::Task {
+class StatementTask final : public NativeWork::Task {
  public:
   StatementTask(Endpoint* endpoint, Kind kind, const Arguments& arguments)
       : action_(endpoint, kind, arguments) {}
@@ -39,10 +39,9 @@ class StatementTask final : public NativeOperation::Task {
 };
 
 // A call that lacks its last positional argument.
-class StatementOperation final : public NativeOperation {
+class StatementWork final : public NativeWork {
  public:
-  StatementOperation(Endpoint* endpoint, Kind kind, PyObject* args, PyObject* keywords)
-      : kind_(kind) {
+  StatementWork(Endpoint* endpoint, Kind kind, PyObject* args, PyObject* keywords) : kind_(kind) {
     call_->endpoint = Ref::borrow(reinterpret_cast<PyObject*>(endpoint));
     const Py_ssize_t given = args == nullptr ? 0 : PyTuple_GET_SIZE(args);
     for (Py_ssize_t i = 0; i < given; ++i) {
@@ -57,15 +56,15 @@ class StatementOperation final : public NativeOperation {
   }
 
   // A batch lets go of it wherever it ends.
-  ~StatementOperation() override {
+  ~StatementWork() override {
     if (const GilAcquire gil; gil) {
       call_.reset();
     } else {  // the interpreter is gone, and what it owned with it
       static_cast<void>(call_.release());
     }
   }
-  StatementOperation(const StatementOperation&) = delete;
-  StatementOperation& operator=(const StatementOperation&) = delete;
+  StatementWork(const StatementWork&) = delete;
+  StatementWork& operator=(const StatementWork&) = delete;
 
   [[nodiscard]] std::unique_ptr<Task> read(PyObject* item) const override {
     PyObject* all[kMostArguments];
@@ -122,7 +121,7 @@ std::optional<Callee> callee_of(PyObject* function) {
   return callee;
 }
 
-std::shared_ptr<const NativeOperation> find(PyObject* function) {
+std::shared_ptr<const NativeWork> find(PyObject* function) {
   const std::optional<Callee> callee = callee_of(function);
   if (!callee) return nullptr;
   PyObject* self = PyCFunction_GET_SELF(callee->function.get());
@@ -131,17 +130,17 @@ std::shared_ptr<const NativeOperation> find(PyObject* function) {
   const std::optional<Kind> kind = kind_of_method(PyCFunction_GET_FUNCTION(callee->function.get()));
   const bool on_pool = endpoint->blocking && endpoint->held == nullptr;
   if (!kind || !on_pool || endpoint->pool_state() == nullptr) return nullptr;
-  return std::make_shared<StatementOperation>(endpoint, *kind, callee->args.get(),
-                                              callee->keywords.get());
+  return std::make_shared<StatementWork>(endpoint, *kind, callee->args.get(),
+                                         callee->keywords.get());
 }
 
 }  // namespace
 
-std::shared_ptr<const NativeOperation> statement_operation_of(PyObject* function) noexcept {
+std::shared_ptr<const NativeWork> statement_work_of(PyObject* function) noexcept {
   try {
-    auto operation = find(function);
+    auto work = find(function);
     PyErr_Clear();  // whatever it is, calling it will tell
-    return operation;
+    return work;
   } catch (...) {
     return nullptr;
   }

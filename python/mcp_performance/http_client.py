@@ -33,7 +33,7 @@ class HttpClient:
     """Sends requests to one origin over HTTP/1.1 or HTTP/2 and keeps its connections.
 
     :attr:`get` and :attr:`send` block the thread that calls them, without the interpreter lock. They
-    are native operations: a :class:`BatchProcessor` runs them on its threads and takes the lock for a
+    are native work: a :class:`BatchProcessor` runs them on its threads and takes the lock for a
     whole chunk of replies at a time. Any status is a reply, not an error. Redirects are followed
     within the origin, at most five, and returned where they lead elsewhere. Fields behind a body are the
     reply's ``trailers``, apart from its ``headers``. A request that met a kept

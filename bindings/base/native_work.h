@@ -1,4 +1,4 @@
-// native_operation.h: functions of one item whose work needs nothing of Python.
+// native_work.h: functions of one item whose work needs nothing of Python.
 //
 // A batch runs them a chunk at a time: it reads the items and makes the results with the
 // interpreter lock held, and works on all of them in between without it. Called from Python they
@@ -11,7 +11,7 @@
 
 namespace mcp::python {
 
-class NativeOperation {
+class NativeWork {
  public:
   // One item on its way. Destroyed with the interpreter lock held.
   class Task {
@@ -21,27 +21,27 @@ class NativeOperation {
     virtual PyObject* result() = 0;  // with it; nullptr with an exception set
   };
 
-  virtual ~NativeOperation() = default;
+  virtual ~NativeWork() = default;
   // With the interpreter lock. Empty with an exception set, the item's own error.
   [[nodiscard]] virtual std::unique_ptr<Task> read(PyObject* item) const = 0;
 };
 
-// A new function of one argument that runs `operation`; nullptr with an exception set. The texts
+// A new function of one argument that runs `work`; nullptr with an exception set. The texts
 // live as long as the process.
 PyObject* make_native_function(const char* name, const char* doc,
-                               std::shared_ptr<const NativeOperation> operation);
+                               std::shared_ptr<const NativeWork> work);
 
-// A room's own callables that are native operations: empty when `function` is any other. Never with
+// A room's own callables that are native work: empty when `function` is any other. Never with
 // an exception set.
-using OperationFinder = std::shared_ptr<const NativeOperation> (*)(PyObject* function);
+using NativeFinder = std::shared_ptr<const NativeWork> (*)(PyObject* function);
 // REQUIRES: while the module is being made.
-void add_operation_finder(OperationFinder finder);
+void add_native_finder(NativeFinder finder);
 
 // What `function` runs; empty when it is any other callable.
-std::shared_ptr<const NativeOperation> native_operation_of(PyObject* function) noexcept;
+std::shared_ptr<const NativeWork> native_work_of(PyObject* function) noexcept;
 
 // One item from beginning to end, without the lock in the middle. nullptr with an exception set.
-PyObject* run_natively(const NativeOperation& operation, PyObject* item);
+PyObject* run_natively(const NativeWork& work, PyObject* item);
 
 bool add_native_function_type(PyObject* module);
 

@@ -1,7 +1,7 @@
-// native_operation.cpp: finds the native operation behind a Python function.
+// native_work.cpp: finds the native work behind a Python function.
 #include <Python.h>
 
-#include "bindings/base/native_operation.h"
+#include "bindings/base/native_work.h"
 
 #include <structmember.h>
 
@@ -21,13 +21,13 @@ struct NativeFunction {
   PyObject_HEAD vectorcallfunc vectorcall;
   const char* name;
   const char* doc;
-  std::shared_ptr<const NativeOperation> operation;
+  std::shared_ptr<const NativeWork> work;
 };
 
 PyTypeObject* function_type = nullptr;
 
-std::vector<OperationFinder>& finders() {
-  static std::vector<OperationFinder> list;
+std::vector<NativeFinder>& finders() {
+  static std::vector<NativeFinder> list;
   return list;
 }
 
@@ -40,13 +40,13 @@ PyObject* call(PyObject* object, PyObject* const* args, size_t nargsf, PyObject*
     return PyErr_Format(PyExc_TypeError, "%s() takes one argument by position, got %zd", self->name,
                         given);
   }
-  const std::shared_ptr<const NativeOperation> operation = self->operation;
-  return run_natively(*operation, args[0]);
+  const std::shared_ptr<const NativeWork> work = self->work;
+  return run_natively(*work, args[0]);
 }
 
 void dealloc(PyObject* object) {
   PyTypeObject* type = Py_TYPE(object);
-  as_function(object)->operation.~shared_ptr();
+  as_function(object)->work.~shared_ptr();
   type->tp_free(object);
   Py_DECREF(type);
 }
@@ -97,9 +97,9 @@ PyType_Spec spec = {"mcp_performance._core.NativeFunction", sizeof(NativeFunctio
 
 }  // namespace
 
-PyObject* run_natively(const NativeOperation& operation, PyObject* item) {
+PyObject* run_natively(const NativeWork& work, PyObject* item) {
   try {
-    const std::unique_ptr<NativeOperation::Task> task = operation.read(item);
+    const std::unique_ptr<NativeWork::Task> task = work.read(item);
     if (task == nullptr) return nullptr;
     {
       const GilRelease unlocked;
@@ -113,23 +113,23 @@ PyObject* run_natively(const NativeOperation& operation, PyObject* item) {
 }
 
 PyObject* make_native_function(const char* name, const char* doc,
-                               std::shared_ptr<const NativeOperation> operation) {
+                               std::shared_ptr<const NativeWork> work) {
   PyObject* object = function_type->tp_alloc(function_type, 0);
   if (object == nullptr) return nullptr;
   NativeFunction* self = as_function(object);
   self->vectorcall = call;
   self->name = name;
   self->doc = doc;
-  new (&self->operation) std::shared_ptr<const NativeOperation>(std::move(operation));
+  new (&self->work) std::shared_ptr<const NativeWork>(std::move(work));
   return object;
 }
 
-void add_operation_finder(OperationFinder finder) { finders().push_back(finder); }
+void add_native_finder(NativeFinder finder) { finders().push_back(finder); }
 
-std::shared_ptr<const NativeOperation> native_operation_of(PyObject* function) noexcept {
-  if (Py_TYPE(function) == function_type) return as_function(function)->operation;
-  for (const OperationFinder finder : finders()) {
-    if (auto operation = finder(function)) return operation;
+std::shared_ptr<const NativeWork> native_work_of(PyObject* function) noexcept {
+  if (Py_TYPE(function) == function_type) return as_function(function)->work;
+  for (const NativeFinder finder : finders()) {
+    if (auto work = finder(function)) return work;
   }
   return nullptr;
 }

@@ -30,7 +30,7 @@ async def test_fingerprints_of_a_batch_are_those_of_a_loop(kind, chunk_size) -> 
     assert result.results[1] == ("SELECT * FROM t1 WHERE a = ?", fingerprint("SELECT * FROM t1 WHERE a=9")[1])
 
 
-async def test_a_native_operation_has_errors_of_its_own_items() -> None:
+async def test_native_work_has_errors_of_its_own_items() -> None:
     async with BatchProcessor(4) as batch:
         result = await batch.map(fingerprint, ["select 1", 3, "\ud800", "select 2"])  # type: ignore[list-item]
     assert [type(error) for error in result.errors.values()] == [TypeError, UnicodeEncodeError]
@@ -39,7 +39,7 @@ async def test_a_native_operation_has_errors_of_its_own_items() -> None:
     assert result.results == [fingerprint("select 1"), None, None, fingerprint("select 2")]
 
 
-async def test_native_operations_stream_and_run_on_other_processes() -> None:
+async def test_native_work_streams_and_runs_on_other_processes() -> None:
     async with BatchProcessor(4) as batch:
         outcomes = [item.result() async for item in batch.stream(fingerprint, iter(STATEMENTS), ordered=True)]
     assert outcomes == [fingerprint(sql) for sql in STATEMENTS]
@@ -48,7 +48,7 @@ async def test_native_operations_stream_and_run_on_other_processes() -> None:
     assert result.results == outcomes[:100]
 
 
-async def test_a_cancelled_batch_of_native_operations_stops() -> None:
+async def test_a_cancelled_batch_of_native_work_stops() -> None:
     async with BatchProcessor(2) as batch:
         running = asyncio.ensure_future(batch.map(fingerprint, STATEMENTS * 100, chunk_size=1))
         await asyncio.sleep(0)
