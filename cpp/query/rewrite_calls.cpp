@@ -346,7 +346,8 @@ struct Calls {
     return digits + "-" + two(month) + "-" + two(day);
   }
 
-  // Every value is text that begins with its date: then the text is in the order of its dates.
+  // Every value is text that begins with its date, of a day that there is (without a modifier,
+  // date() takes the 30th of February as it stands): then the text is in the order of its dates.
   [[nodiscard]] bool begins_with_dates(const ColumnFact& fact) const {
     if (!fact || fact.column == nullptr || !fact.is_binary() || !on.input.schema.is_utf8() ||
         (is_numeric(fact.affinity()) && fact.affinity() != Affinity::kNumeric)) {
@@ -354,8 +355,8 @@ struct Calls {
     }
     const std::string name = quoted(fact.column->name);
     return on.no_row(*fact.table, name + " IS NOT NULL AND (typeof(" + name +
-                                      ") <> 'text' OR date(" + name + ") IS NOT substr(" + name +
-                                      ", 1, 10))");
+                                      ") <> 'text' OR date(" + name +
+                                      ", '+0 days') IS NOT substr(" + name + ", 1, 10))");
   }
 
   void day(const Compared& compared) const {

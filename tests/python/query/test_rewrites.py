@@ -405,6 +405,23 @@ def test_paging_by_key_gives_the_same_pages(database: Path, analyzer: QueryAnaly
     connection.close()
 
 
+@pytest.mark.parametrize(
+    "value", ["2024-02-30", "2024-02-01 24:00", "now", 2460000, b"2024-02-01", "2024-2-1"]
+)
+def test_one_value_that_is_no_day_forbids_the_range(tmp_path: Path, value: object) -> None:
+    path = tmp_path / "days.db"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE t (d TEXT)")
+    connection.executemany("INSERT INTO t VALUES (?)", [("2024-02-01",), (None,), ("2024-02-29T10:00",)])
+    connection.commit()
+    sql = "SELECT rowid FROM t WHERE date(d) = '2024-02-29'"
+    assert [one.rule for one in QueryAnalyzer(path).analyze(sql).rewrites] == ["function-to-range"]
+    connection.execute("INSERT INTO t VALUES (?)", (value,))
+    connection.commit()
+    connection.close()
+    assert QueryAnalyzer(path).analyze(sql).rewrites == ()
+
+
 def test_the_reason_names_the_fact(analyzer: QueryAnalyzer) -> None:
     for sql, fact in (
         (
