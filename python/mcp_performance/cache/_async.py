@@ -231,7 +231,7 @@ async def _end(
             took = time.perf_counter() - begun
             spare: Any = None if adapter is None else ...
             instead = owner._settle_failure(flight, error, took, args, kwargs, refreshes, spare)
-            if instead is ...:
+            if instead is ... and adapter is not None:
                 is_there, found = await adapter.alook_again(key, lease)
                 spare = (found,) if is_there else None
                 instead = owner._settle_failure(flight, error, took, args, kwargs, refreshes, spare)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any, Protocol, runtime_checkable
 
 from .._base._stats import CacheStats, Ttl
@@ -52,15 +52,17 @@ class CacheBackend(Protocol):
         """Forget *key*; whether there was something to forget."""
         ...
 
-    async def aget(self, key: Any, default: Any = None) -> Any:
+    def aget(self, key: Any, default: Any = None) -> Coroutine[Any, Any, Any]:
         """:meth:`get` without blocking the event loop."""
         ...
 
-    async def aset(self, key: Any, value: Any, *, ttl: Ttl = ..., tags: Iterable[str] = ()) -> None:
+    def aset(
+        self, key: Any, value: Any, *, ttl: Ttl = ..., tags: Iterable[str] = ()
+    ) -> Coroutine[Any, Any, None]:
         """:meth:`set` without blocking the event loop."""
         ...
 
-    async def adelete(self, key: Any) -> bool:
+    def adelete(self, key: Any) -> Coroutine[Any, Any, bool]:
         """:meth:`delete` without blocking the event loop."""
         ...
 

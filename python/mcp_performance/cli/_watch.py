@@ -79,16 +79,16 @@ def _screen() -> Iterator[bool]:
     import termios
     import tty
 
-    takes_keys = sys.stdin is not None and sys.stdin.isatty()
-    settings = termios.tcgetattr(sys.stdin) if takes_keys else None
+    keys = sys.stdin if sys.stdin is not None and sys.stdin.isatty() else None
+    settings = None if keys is None else termios.tcgetattr(keys)
     sys.stdout.write(_ENTER)
     try:
-        if takes_keys:
-            tty.setcbreak(sys.stdin)
-        yield takes_keys
+        if keys is not None:
+            tty.setcbreak(keys)
+        yield keys is not None
     finally:
-        if settings is not None:
-            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, settings)
+        if keys is not None and settings is not None:
+            termios.tcsetattr(keys, termios.TCSADRAIN, settings)
         sys.stdout.write(_LEAVE)
         sys.stdout.flush()
 

@@ -206,7 +206,7 @@ class _Writing:
 
     def commands(self, link: Any, batch: Sequence[int]) -> list[Command]:
         """What stores the values of *batch*."""
-        names, data, scopes = (_those(some, batch) for some in (self.names, self._data, self.scopes))
+        names, data, scopes = _those(self.names, batch), _those(self._data, batch), _those(self.scopes, batch)
         if self._tier._plain is None or self.tags or any(scopes):
             spelled = self.spell_tags(names[0])
             return [
