@@ -1,7 +1,8 @@
 // error.h: what the core throws. The binding maps each kind to a class of errors.py.
 #pragma once
 
-#include <stdexcept>
+#include <exception>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -27,16 +28,25 @@ enum class ErrorKind {
   kHttpTimeout,
 };
 
-class Error : public std::runtime_error {
+// Copies share their text, on any threads. Not as std::runtime_error shares it: its count is in the
+// standard library's own code, where the thread sanitizer does not see it.
+class Error : public std::exception {
  public:
   Error(ErrorKind kind, const std::string& message, int code = 0)
-      : std::runtime_error(message), kind_(kind), code_(code) {}
+      : message_(std::make_shared<const std::string>(message)), kind_(kind), code_(code) {}
 
+  Error(const Error&) noexcept =
+      default;  // moving copies: what was moved from still says what it was
+  Error& operator=(const Error&) noexcept = default;
+  ~Error() override = default;
+
+  [[nodiscard]] const char* what() const noexcept override { return message_->c_str(); }
   [[nodiscard]] ErrorKind kind() const noexcept { return kind_; }
   // The foreign library's own code (an extended SQLite result code), 0 if there is none.
   [[nodiscard]] int code() const noexcept { return code_; }
 
  private:
+  std::shared_ptr<const std::string> message_;
   ErrorKind kind_;
   int code_;
 };
