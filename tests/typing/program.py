@@ -92,6 +92,8 @@ async def caches() -> None:
     print(len(mapping), cache.stats().hit_rate)
     tier = mp.RedisTier("redis://localhost", codec="msgpack", ttl=60)
     tiered = mp.TieredCache(mp.Cache(), tier)
+    in_a_file = mp.TieredCache(mp.Cache(), mp.SQLiteTier("cache.db", ttl=60))
+    assert_type(in_a_file.delete("a"), bool)
     backend: mp.CacheBackend = tiered
     print(mp.cached(cache=backend)(len), tier.stats().hits)
     stats: mp.TierStats = tier.stats()
