@@ -60,18 +60,18 @@ bool Holder::waits_for_caller(bool blocking) const noexcept {
   return answer.get() == Py_True;
 }
 
-bool caller_has_writer(const PoolState& state, bool blocking) {
+bool caller_has_writer(const PoolState& state, bool blocking, const sqlite::Lease* own) {
   if (state.leases->empty()) return false;
   const Holder me = Holder::caller();
   return std::any_of(state.leases->begin(), state.leases->end(), [&](const HeldLease* held) {
-    return held->lease->has_writer() &&
+    return held->lease.get() != own && held->lease->has_writer() &&
            (held->holder.stops_for(me, blocking) || held->holder.waits_for_caller(blocking));
   });
 }
 
 bool SelfWaitWatch::waits_for_itself() const {
   const GilAcquire gil;
-  return gil && caller_has_writer(state_, true);
+  return gil && caller_has_writer(state_, true, nullptr);
 }
 
 sqlite::Route route_of(const PoolState& state, const sqlite::Lease* lease,
@@ -82,7 +82,7 @@ sqlite::Route route_of(const PoolState& state, const sqlite::Lease* lease,
   const bool may_take_writer =
       state.options.size == 1 || request.profile->access() != sqlite::Profile::Access::kRead;
   return sqlite::route_of(request, standing, state.options.size,
-                          may_take_writer && caller_has_writer(state, blocking));
+                          may_take_writer && caller_has_writer(state, blocking, lease));
 }
 
 }  // namespace mcp::python

@@ -32,8 +32,11 @@ class Holder {
   unsigned long thread_ = 0;
 };
 
-// Whether the caller would wait for itself if it waited for the pool's writer.
-[[nodiscard]] bool caller_has_writer(const PoolState& state, bool blocking);
+// Whether the caller would wait for itself if it waited for the pool's writer. `own`: the lease
+// that asks, or null; another thread may have moved it to the writer meanwhile, where it has
+// nothing to wait for.
+[[nodiscard]] bool caller_has_writer(const PoolState& state, bool blocking,
+                                     const sqlite::Lease* own);
 // The route of a statement of the caller, on the lease if that is not null. Throws Error.
 [[nodiscard]] sqlite::Route route_of(const PoolState& state, const sqlite::Lease* lease,
                                      const sqlite::Request& request, bool blocking);

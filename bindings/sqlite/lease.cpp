@@ -93,7 +93,7 @@ class TaskAction final : public Action {
     PoolState& state = *endpoint_->pool_state();
     state.pool();
     if (task_.waits_for_connection() && sqlite::takes_writer(task_.access(), state.options.size) &&
-        caller_has_writer(state, blocking)) {
+        caller_has_writer(state, blocking, nullptr)) {
       throw sqlite::waits_for_itself();
     }
     return state.current;

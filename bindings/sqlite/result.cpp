@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/slices.h"
+#include "bindings/base/no_collection.h"
 #include "bindings/loop/drop_later.h"
 
 namespace mcp::python {
@@ -56,6 +57,7 @@ Collector::Step Collector::add(const RowBlock& block,
   if (list_ == nullptr && (list_ = PyList_New(0)) == nullptr) return Step::kError;
   const std::size_t stride = slices().look_bytes.load(std::memory_order_relaxed);
   std::size_t looked = builder_->bytes();
+  const NoCollection pause(!builder_->calls_python());
   while (next_ < block.rows()) {
     PyObject* row = builder_->row(block, next_);
     if (row == nullptr) return Step::kError;
@@ -128,6 +130,7 @@ PyObject* KeptCopy::advance() {
   if (size <= kRowsALook) return copy_short(kept_, type_);
   if (list_ == nullptr && (list_ = PyList_New(0)) == nullptr) return nullptr;
   const Instant deadline = end_of_tick();
+  const NoCollection pause;
   for (Py_ssize_t next = PyList_GET_SIZE(list_); next < size;) {
     const Py_ssize_t stop = std::min(size, next + kRowsALook);
     for (; next < stop; ++next) {
