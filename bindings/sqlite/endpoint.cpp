@@ -74,7 +74,7 @@ sqlite::ProfilePtr PoolState::profile_of(PyObject* sql) {
 
 HeldLease::HeldLease(const PoolState& state, bool in_transaction)
     : lease(std::make_shared<sqlite::Lease>(state.current, in_transaction)),
-      holder(Holder::caller()),
+      holder(std::make_shared<const Holder>(Holder::caller())),
       all(state.leases) {
   all->push_back(this);
 }

@@ -75,7 +75,7 @@ struct HeldLease {
   HeldLease& operator=(const HeldLease&) = delete;
 
   const std::shared_ptr<sqlite::Lease> lease;
-  const Holder holder;
+  const std::shared_ptr<const Holder> holder;
   const std::shared_ptr<HeldLeases> all;
 };
 

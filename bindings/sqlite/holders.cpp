@@ -2,6 +2,8 @@
 #include "bindings/sqlite/holders.h"
 
 #include <algorithm>
+#include <memory>
+#include <vector>
 
 #include "bindings/base/gil.h"
 #include "bindings/loop/running.h"
@@ -63,9 +65,13 @@ bool Holder::waits_for_caller(bool blocking) const noexcept {
 bool caller_has_writer(const PoolState& state, bool blocking, const sqlite::Lease* own) {
   if (state.leases->empty()) return false;
   const Holder me = Holder::caller();
-  return std::any_of(state.leases->begin(), state.leases->end(), [&](const HeldLease* held) {
-    return held->lease.get() != own && held->lease->has_writer() &&
-           (held->holder.stops_for(me, blocking) || held->holder.waits_for_caller(blocking));
+  // Gathered first: asking who waits for whom runs Python code, in which leases may come and go.
+  std::vector<std::shared_ptr<const Holder>> writers;
+  for (const HeldLease* held : *state.leases) {
+    if (held->lease.get() != own && held->lease->has_writer()) writers.push_back(held->holder);
+  }
+  return std::any_of(writers.begin(), writers.end(), [&](const auto& writer) {
+    return writer->stops_for(me, blocking) || writer->waits_for_caller(blocking);
   });
 }
 
