@@ -35,8 +35,8 @@ class SQLiteTier(RedisTier):
     a server. Safe from any thread, any event loop and across ``fork``.
 
     Every process sees a change as soon as the call that made it has returned. So a hit in the memory of a
-    :class:`TieredCache` looks at 96 bytes that all processes map, which takes a fraction of a microsecond; the
-    first one after any process has written reads what was changed, which takes 10 us. The file is made when it is
+    :class:`TieredCache` looks at 96 bytes that all processes map, in a fraction of a microsecond; the first
+    one after any process has written reads what was changed, in 10 us. The file is made when it is
     first needed, for its user alone (mode 0600), and outlives the processes; a process that is killed at any
     moment harms nothing. What was stored in the seconds before the machine itself lost power may be gone
     (``synchronous=NORMAL``), deletions included. While the file cannot be written, read or made, operations
