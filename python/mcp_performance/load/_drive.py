@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import os
 import resource
 import signal
 import threading
@@ -113,6 +114,8 @@ def _stop_all() -> None:
 _register_atexit = getattr(threading, "_register_atexit", None)
 if _register_atexit is not None:
     _register_atexit(_stop_all)
+# The runs of the parent end there: a lock of theirs may be held by a thread that a child does not have.
+os.register_at_fork(after_in_child=_running.clear)
 
 
 @contextlib.contextmanager

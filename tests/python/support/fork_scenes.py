@@ -21,6 +21,7 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from mcp_performance import (
@@ -87,7 +88,8 @@ def sqlite(folder: Path, _: str) -> Scene:
         with contextlib.suppress(Error):  # the file was in use when the parent forked
             assert db.fetchval("SELECT count(*) FROM t") == 500
         logger.setLevel(logging.INFO)
-        own = SQLitePool(folder / f"child{os.getpid()}.db", slow_query_threshold=1e-9).blocking
+        # Not named by the process: a long campaign meets the same number again.
+        own = SQLitePool(Path(mkdtemp(dir=folder)) / "own.db", slow_query_threshold=1e-9).blocking
         own.execute("CREATE TABLE t (x)")
         assert own.fetchval("SELECT count(*) FROM t") == 0
         pool.stats()
@@ -199,11 +201,15 @@ def load_tests(_: Path, __: str) -> Scene:
     def plain() -> None:
         pass
 
-    async def run(target: Any) -> None:
-        result = await LoadTester(target).run_load_test(200, 4)
+    async def run(target: Any, rate: float | None = None) -> None:
+        result = await LoadTester(target).run_load_test(200, 4, rate=rate)
         assert result.total_requests == 200
 
-    works = [on_a_loop(lambda: run(nothing)), on_a_loop(lambda: run(plain))]
+    works = [
+        on_a_loop(lambda: run(nothing)),
+        on_a_loop(lambda: run(plain)),
+        on_a_loop(lambda: run(plain, rate=1000)),  # its threads wait between requests
+    ]
     return Scene(works, lambda: [work() for work in works])
 
 
