@@ -9,9 +9,10 @@
             row = await cursor.fetchone()
 
 Each connection is one of Python's own ``sqlite3``, on a thread of its own, as it is there: what it does,
-returns and raises is what ``sqlite3`` does. Beside what ``aiosqlite`` has, it has ``create_aggregate``,
-``create_window_function``, ``create_collation``, ``blobopen``, ``serialize``, ``deserialize``,
-``autocommit`` and ``run``. Connections that are not closed do not keep the process from ending.
+returns and raises is what ``sqlite3`` does. Beside what ``aiosqlite`` has, it has all else that a
+``sqlite3.Connection``, its cursors and its blobs have (``create_aggregate``, ``create_window_function``,
+``create_collation``, ``blobopen``, ``serialize``, ``setlimit``, ``autocommit``, ...), and ``run``.
+Connections that are not closed do not keep the process from ending.
 
 For speed use :class:`mcp_performance.SQLitePool`, whose ``connection()`` gives a connection of this kind
 where one is needed.
@@ -20,9 +21,14 @@ where one is needed.
 from __future__ import annotations
 
 from sqlite3 import (
+    PARSE_COLNAMES,
+    PARSE_DECLTYPES,
     DatabaseError,
+    DataError,
     Error,
     IntegrityError,
+    InterfaceError,
+    InternalError,
     NotSupportedError,
     OperationalError,
     ProgrammingError,
@@ -40,12 +46,17 @@ from .sqlite._connection import Connection, connect
 from .sqlite._cursor import Blob, Cursor
 
 __all__ = [
+    "PARSE_COLNAMES",
+    "PARSE_DECLTYPES",
     "Blob",
     "Connection",
     "Cursor",
+    "DataError",
     "DatabaseError",
     "Error",
     "IntegrityError",
+    "InterfaceError",
+    "InternalError",
     "NotSupportedError",
     "OperationalError",
     "ProgrammingError",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 import mcp_performance
 from mcp_performance import _core
 from mcp_performance.cache._cache import Policy
+from mcp_performance.load._keywords import AnswerKeywords, RequestKeywords, TargetKeywords
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ROOT / "tests/typing"
@@ -57,3 +59,19 @@ def test_the_public_names_of_the_modules_are_those_of_the_package(module: str) -
 
 def test_the_types_of_options_are_what_is_accepted() -> None:
     assert get_args(Policy) == _core.CACHE_POLICIES
+
+
+def keywords_of(function: object) -> set[str]:
+    return {
+        name
+        for name, parameter in inspect.signature(function).parameters.items()  # type: ignore[arg-type]
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+
+
+def test_what_is_passed_on_by_name_has_the_names_of_where_it_goes() -> None:
+    of_a_tester = keywords_of(mcp_performance.LoadTester) - {"url", "scenario", "order"}
+    assert set(TargetKeywords.__annotations__) == of_a_tester
+    assert set(AnswerKeywords.__annotations__) == keywords_of(mcp_performance.User.request)
+    of_a_request = keywords_of(mcp_performance.Request) - {"headers", "body", "json", "name", "json_rpc"}
+    assert set(RequestKeywords.__annotations__) == of_a_request

@@ -247,13 +247,15 @@ async def loads(app: Any) -> None:
     print(mp.mcp_request("search"), mp.ToolFailed, mp.CommandFailed)
 
     async def visit(user: mp.User) -> None:
-        reply: mp.UserReply = await user.get("/orders", name="orders")
+        reply: mp.UserReply = await user.get("/orders", name="orders", expect_status=(200, 204))
         user["first"] = reply.json()[0]
 
     await mp.LoadTester(visit, url="http://127.0.0.1:8000", data=[{"name": "ann"}]).run_load_test(10)
     await mp.LoadTester("http://127.0.0.1", cookies=True, setup=visit, teardown=visit).run_load_test(10)
     await mp.LoadTester.mcp("http://127.0.0.1:8000/mcp", "search", {"q": "x"}).run_load_test(10)
-    await mp.LoadTester.websocket("ws://127.0.0.1:8000/", b"hello", expect="h").run_load_test(10)
+    await mp.LoadTester.mcp(["python", "server.py"], "search", workers=2, seed=1).run_load_test(10)
+    print(mp.mcp_request("search", weight=2, save={"id": "json:result.id"}))
+    await mp.LoadTester.websocket("ws://127.0.0.1:8000/", b"hello", expect="h", threads=2).run_load_test(10)
     await mp.LoadTester.sse("http://127.0.0.1:8000/events", 3).run_load_test(10)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import mcp_performance as mp
+from mcp_performance import aiosqlite
 
 
 @mp.cached
@@ -53,6 +54,14 @@ async def rows(pool: mp.SQLitePool[tuple[Any, ...]]) -> None:
         row.items().missing()  # type: ignore[attr-defined]
 
 
+async def lent(pool: mp.SQLitePool[tuple[Any, ...]]) -> None:
+    pool.connection(time_out=5)  # type: ignore[call-arg]
+    pool.connection(isolation_level="SOMETIMES")  # type: ignore[arg-type]
+    pool.blocking.connection(timeout="5")  # type: ignore[arg-type]
+    aiosqlite.connect("a.db", detect_type=1)  # type: ignore[call-arg]
+    await (await aiosqlite.connect("a.db")).setlimit("columns", 5)  # type: ignore[arg-type]
+
+
 mp.SQLitePool("a.db", row_type="list")  # type: ignore[call-overload]
 mp.SQLitePool("a.db", synchronous="SOMETIMES")  # type: ignore[call-overload]
 mp.SQLitePool("a.db", pages=5)  # type: ignore[call-overload]
@@ -80,4 +89,15 @@ def charge(order: str) -> bool:
 charge(5)  # type: ignore[arg-type]
 mp.HttpClient("http://127.0.0.1").get(5)  # type: ignore[arg-type]
 mp.LoadTester("http://127.0.0.1", order="random")  # type: ignore[arg-type]
+mp.LoadTester.mcp("http://127.0.0.1/mcp", "search", cookie=True)  # type: ignore[call-arg]
+mp.LoadTester.websocket("ws://127.0.0.1", "hello", threads="2")  # type: ignore[arg-type]
+mp.LoadTester.sse("http://127.0.0.1", headers=5)  # type: ignore[arg-type]
+mp.mcp_request("search", weights=2)  # type: ignore[call-arg]
+
+
+async def visit(user: mp.User) -> None:
+    await user.post("/", boby="a")  # type: ignore[call-arg]
+    (await user.get("/", expect_status="200")).json()  # type: ignore[arg-type]
+
+
 mp.PerformanceMiddleware(None)  # type: ignore[arg-type]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from ..errors import LoadTestError
+from ._keywords import RequestKeywords
 from ._scenario import Request
 
 __all__ = ["McpTool", "ToolFailed", "mcp_request"]
@@ -47,7 +48,7 @@ def mcp_request(
     *,
     path: str = "/mcp",
     headers: Mapping[str, str] | None = None,
-    **options: Any,
+    **options: Unpack[RequestKeywords],
 ) -> Request:
     """A ``tools/call`` over MCP's streamable HTTP, for the scenario of a URL.
 
@@ -63,13 +64,12 @@ def mcp_request(
         "params": {"name": name, "arguments": dict(arguments or {})},
     }
     accept = {"Accept": "application/json, text/event-stream"}
-    label = options.pop("name", f"MCP tool {name}")
     return Request(
         "POST",
         path,
         json=message,
         headers={**accept, **(headers or {})},
-        name=label,
+        name=f"MCP tool {name}",
         json_rpc=True,
         **options,
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from .._base._checks import choice, flag, integer, texts
 from ._capacity import Capacity, find_capacity
 from ._circumstances import circumstances
 from ._crowd import Feed, UserStep
 from ._drive import ProgressCallback, Supervision
+from ._keywords import TargetKeywords
 from ._live import shown
 from ._make import make_result
 from ._options import Arrivals, Stage, check_run
@@ -132,7 +133,7 @@ class LoadTester:
         url: str | Sequence[str],
         tool: str,
         arguments: Mapping[str, Any] | None = None,
-        **options: Any,
+        **options: Unpack[TargetKeywords],
     ) -> LoadTester:
         """Calls of one tool of an MCP server.
 
@@ -151,7 +152,7 @@ class LoadTester:
 
     @classmethod
     def websocket(
-        cls, url: str, message: str | bytes, *, expect: str | bytes = b"", **options: Any
+        cls, url: str, message: str | bytes, *, expect: str | bytes = b"", **options: Unpack[TargetKeywords]
     ) -> LoadTester:
         """Messages over WebSockets: each user connects once, before the run; a request is a round trip.
 
@@ -164,7 +165,7 @@ class LoadTester:
         return cls(WebSocketCall(url, message, expect), **options)
 
     @classmethod
-    def sse(cls, url: str, events: int = 1, **options: Any) -> LoadTester:
+    def sse(cls, url: str, events: int = 1, **options: Unpack[TargetKeywords]) -> LoadTester:
         """Streams of server-sent events: a request is over after so many events, and its time is that
         to the last of them.
 

@@ -6,10 +6,13 @@ import asyncio
 import json as jsonlib
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from .._core import Cookies
 from ._wire import Origins, UserReply, Wire
+
+if TYPE_CHECKING:
+    from ._keywords import AnswerKeywords
 
 __all__ = ["Send", "Turns", "User"]
 
@@ -119,27 +122,27 @@ class User:
         label = name if name is not None else f"{method} {_path(url)}"
         return await self._turns.request(self, label, sent)
 
-    async def get(self, url: str, **options: Any) -> UserReply:
+    async def get(self, url: str, **options: Unpack[AnswerKeywords]) -> UserReply:
         """:meth:`request` with GET."""
         return await self.request("GET", url, **options)
 
-    async def head(self, url: str, **options: Any) -> UserReply:
+    async def head(self, url: str, **options: Unpack[AnswerKeywords]) -> UserReply:
         """:meth:`request` with HEAD."""
         return await self.request("HEAD", url, **options)
 
-    async def post(self, url: str, **options: Any) -> UserReply:
+    async def post(self, url: str, **options: Unpack[AnswerKeywords]) -> UserReply:
         """:meth:`request` with POST."""
         return await self.request("POST", url, **options)
 
-    async def put(self, url: str, **options: Any) -> UserReply:
+    async def put(self, url: str, **options: Unpack[AnswerKeywords]) -> UserReply:
         """:meth:`request` with PUT."""
         return await self.request("PUT", url, **options)
 
-    async def patch(self, url: str, **options: Any) -> UserReply:
+    async def patch(self, url: str, **options: Unpack[AnswerKeywords]) -> UserReply:
         """:meth:`request` with PATCH."""
         return await self.request("PATCH", url, **options)
 
-    async def delete(self, url: str, **options: Any) -> UserReply:
+    async def delete(self, url: str, **options: Unpack[AnswerKeywords]) -> UserReply:
         """:meth:`request` with DELETE."""
         return await self.request("DELETE", url, **options)
 

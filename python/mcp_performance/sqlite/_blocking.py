@@ -6,12 +6,13 @@ import os
 import sqlite3
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from .. import _core
 from .._base._checks import file_name
 from ..errors import ConfigurationError, PoolTimeout, QueryError
 from ._borrowed import ANY, READ, READER, WRITE, BlockingConnection
+from ._connection import ConnectOptions
 from ._indexes import LIST_INDEXES, IndexReport, check_index_statement, report_created, report_existing
 from ._library import check_may_lend
 from ._statements import BlockingStatements, Params, Row, RowTypeName
@@ -92,7 +93,7 @@ class BlockingPool(BlockingStatements[Row]):
             _core._sqlite_release(connection)
 
     @contextmanager
-    def connection(self, **options: Any) -> Iterator[sqlite3.Connection]:
+    def connection(self, **options: Unpack[ConnectOptions]) -> Iterator[sqlite3.Connection]:
         """A ``sqlite3.Connection`` to this database, for the length of the block.
 
         See :meth:`SQLitePool.connection`.

@@ -15,16 +15,29 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, Self
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 from .. import _core
 from ._cursor import Blob, Cursor, pending
 from ._worker import STOP, Job, work
 
-__all__ = ["Connection", "connect"]
+__all__ = ["ConnectOptions", "Connection", "connect"]
 
 _SERIALIZED = 3  # a connection may be used from any thread
 _LINES = 256  # of a dump, on their way to the loop together
+
+
+class ConnectOptions(TypedDict, total=False):
+    """Of ``sqlite3.connect()``."""
+
+    timeout: float
+    detect_types: int
+    isolation_level: Literal["DEFERRED", "IMMEDIATE", "EXCLUSIVE"] | None
+    check_same_thread: bool
+    factory: type[sqlite3.Connection]
+    cached_statements: int
+    uri: bool
+    autocommit: bool | int  # Python 3.12 and newer
 
 
 class Connection:
@@ -32,6 +45,18 @@ class Connection:
 
     Made by :func:`connect` or :meth:`SQLitePool.connection`; opened by ``await`` or ``async with``.
     """
+
+    # What it raises, for code that has the connection and not the module.
+    Warning = sqlite3.Warning
+    Error = sqlite3.Error
+    InterfaceError = sqlite3.InterfaceError
+    DatabaseError = sqlite3.DatabaseError
+    DataError = sqlite3.DataError
+    OperationalError = sqlite3.OperationalError
+    IntegrityError = sqlite3.IntegrityError
+    InternalError = sqlite3.InternalError
+    ProgrammingError = sqlite3.ProgrammingError
+    NotSupportedError = sqlite3.NotSupportedError
 
     def __init__(
         self,
@@ -221,14 +246,24 @@ class Connection:
         """Allow :meth:`load_extension`, which is refused otherwise."""
         await self._execute(self._attribute("enable_load_extension"), value)
 
-    async def load_extension(self, path: str, **options: Any) -> None:
-        """Load a shared library with functions for SQL."""
+    async def load_extension(self, path: str, *, entrypoint: str | None = None) -> None:
+        """Load a shared library with functions for SQL.
+
+        Args:
+            entrypoint: its function to call. Python 3.12 and newer have it.
+        """
+        options = {} if entrypoint is None else {"entrypoint": entrypoint}
         await self._execute(self._attribute("load_extension"), path, **options)
 
     # ---- all of the database ----
 
-    async def iterdump(self, **options: Any) -> AsyncIterator[str]:
-        """The database as SQL text, a statement at a time; other work of the connection waits meanwhile."""
+    async def iterdump(self, *, filter: str | None = None) -> AsyncIterator[str]:
+        """The database as SQL text, a statement at a time; other work of the connection waits meanwhile.
+
+        Args:
+            filter: a pattern of LIKE for the names of what is dumped. Python 3.13 and newer have it.
+        """
+        options: Any = {} if filter is None else {"filter": filter}
         loop = asyncio.get_running_loop()
         parts: asyncio.Queue[list[str] | None] = asyncio.Queue()
         left = False
@@ -293,6 +328,25 @@ class Connection:
         await self._execute(self._conn.deserialize, data, name=name)
 
     # ---- settings ----
+
+    async def getlimit(self, category: int, /) -> int:
+        """One of SQLite's limits, by ``sqlite3.SQLITE_LIMIT_...``."""
+        limit: int = await self._execute(self._conn.getlimit, category)
+        return limit
+
+    async def setlimit(self, category: int, limit: int, /) -> int:
+        """Lower one of SQLite's limits, and get what it was; a negative *limit* changes nothing."""
+        former: int = await self._execute(self._conn.setlimit, category, limit)
+        return former
+
+    async def getconfig(self, op: int, /) -> bool:
+        """Whether ``sqlite3.SQLITE_DBCONFIG_...`` is on. Python 3.12 and newer have it."""
+        value: bool = await self._execute(self._attribute("getconfig"), op)
+        return value
+
+    async def setconfig(self, op: int, enable: bool = True, /) -> None:
+        """Turn ``sqlite3.SQLITE_DBCONFIG_...`` on or off. Python 3.12 and newer have it."""
+        await self._execute(self._attribute("setconfig"), op, enable)
 
     @property
     def in_transaction(self) -> bool:
@@ -392,7 +446,7 @@ def connect(
     *,
     iter_chunk_size: int = 64,
     loop: asyncio.AbstractEventLoop | None = None,
-    **options: Any,
+    **options: Unpack[ConnectOptions],
 ) -> Connection:
     """A connection to *database*, to be awaited or entered.
 

@@ -61,6 +61,14 @@ class Cursor:
         rows: list[Any] = await self._run(self._cursor.fetchall)
         return rows
 
+    async def setinputsizes(self, sizes: Any, /) -> None:
+        """Required by the DB-API; does nothing, as in ``sqlite3``."""
+        await self._run(self._cursor.setinputsizes, sizes)
+
+    async def setoutputsize(self, size: Any, column: Any = None, /) -> None:
+        """Required by the DB-API; does nothing, as in ``sqlite3``."""
+        await self._run(self._cursor.setoutputsize, size, column)
+
     async def close(self) -> None:
         """Give up the rows that are left."""
         await self._run(self._cursor.close)

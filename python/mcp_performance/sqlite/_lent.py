@@ -74,7 +74,7 @@ class _NewConnection:
 class LentConnection(Connection):
     """A :class:`Connection` to the database of a pool."""
 
-    def __init__(self, pool: SQLitePool, iter_chunk_size: int, options: dict[str, Any]) -> None:
+    def __init__(self, pool: SQLitePool, iter_chunk_size: int, options: Mapping[str, Any]) -> None:
         super().__init__(self._connect, iter_chunk_size)
         self._pool = pool
         self._options = options

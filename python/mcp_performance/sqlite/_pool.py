@@ -21,6 +21,7 @@ from ..errors import QueryError
 from ._adapters import AdapterName
 from ._blocking import BlockingPool, backup_path, still_held
 from ._borrowed import ANY, READ, READER, WRITE, Connection
+from ._connection import ConnectOptions
 from ._indexes import LIST_INDEXES, IndexReport, check_index_statement, report_created, report_existing
 from ._lent import Lending, LentConnection
 from ._library import keep_apart
@@ -256,7 +257,7 @@ class SQLitePool(AsyncStatements[Row]):
         finally:
             _core._sqlite_release(connection)
 
-    def connection(self, *, iter_chunk_size: int = 64, **options: Any) -> LentConnection:
+    def connection(self, *, iter_chunk_size: int = 64, **options: Unpack[ConnectOptions]) -> LentConnection:
         """A connection of Python's own ``sqlite3`` to this database, on a thread of its own.
 
         It is entered or awaited: ``async with pool.connection() as db``.

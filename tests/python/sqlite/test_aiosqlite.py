@@ -226,6 +226,37 @@ def test_the_public_names_are_those_of_aiosqlite():
         assert mine <= set(dir(getattr(ours, kind)))
 
 
+@pytest.mark.parametrize("kind", ["Connection", "Cursor", "Blob"])
+def test_all_that_sqlite3_has_in_this_python_is_there(kind):
+    here, there = getattr(ours, kind), getattr(sqlite3, kind)
+    names = {name for name in dir(there) if not name.startswith("_")}
+    assert names - set(dir(here)) == set()
+    for name in names:
+        theirs = getattr(there, name)
+        if inspect.isclass(theirs):  # an exception
+            assert getattr(here, name) is theirs is getattr(ours, name)
+
+
+async def test_limits_settings_and_what_the_db_api_requires():
+    async with ours.connect(":memory:") as db:
+        former = await db.setlimit(sqlite3.SQLITE_LIMIT_COLUMN, 2)
+        assert former > 2
+        assert await db.getlimit(sqlite3.SQLITE_LIMIT_COLUMN) == 2
+        with pytest.raises(db.OperationalError, match="too many columns"):
+            await db.execute("SELECT 1, 2, 3")
+        async with db.cursor() as cursor:
+            await cursor.setinputsizes([1])
+            await cursor.setoutputsize(1)
+            await cursor.setoutputsize(1, 0)
+        if sys.version_info >= (3, 12):
+            await db.setconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_FKEY)
+            assert await db.getconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_FKEY)
+            assert await db.execute_fetchall("PRAGMA foreign_keys") == [(1,)]
+        else:
+            with pytest.raises(AttributeError, match="getconfig: the sqlite3 of this Python has no such"):
+                await db.getconfig(1002)
+
+
 async def test_a_path_may_be_bytes_or_a_path(tmp_path):
     for name in (tmp_path / "a.db", str(tmp_path / "a.db").encode()):
         async with ours.connect(name) as db:
