@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
+import re
 import resource
 import sqlite3
 import sys
@@ -27,12 +27,6 @@ __all__ = ["Finding", "add_doctor", "examine"]
 _LOCAL_REDIS = "redis://127.0.0.1:6379"
 _FEW_FILES = 4096
 _MIB = 1 << 20
-# What each extra brings, by the names that are imported.
-_EXTRAS = {
-    "demo": ("starlette", "uvicorn", "httptools", "uvloop"),
-    "notebook": ("matplotlib", "nbclient", "nbformat", "ipykernel"),
-    "rich": ("rich",),
-}
 _NETWORK_FILESYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "ceph", "glusterfs", "lustre"}
 
 
@@ -220,14 +214,36 @@ def _filesystem(path: Path) -> str:
 
 
 def _extras() -> Iterator[Finding]:
-    for extra, modules in _EXTRAS.items():
-        lacking = [module for module in modules if importlib.util.find_spec(module) is None]
+    """What each extra brings, as this installation declares it."""
+    for extra, packages in _declared_extras().items():
+        versions = {package: _version_of(package) for package in packages}
+        lacking = [package for package, version in versions.items() if not version]
         if lacking:
             how = f"pip install 'mcp-performance[{extra}]'"
             yield Finding(f"extra {extra}", "note", f"{', '.join(lacking)} not installed", how)
         else:
-            versions = ", ".join(f"{module} {importlib.metadata.version(module)}" for module in modules)
-            yield Finding(f"extra {extra}", "ok", versions)
+            says = ", ".join(f"{package} {version}" for package, version in versions.items())
+            yield Finding(f"extra {extra}", "ok", says)
+
+
+def _declared_extras() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    try:
+        required = importlib.metadata.requires("mcp-performance") or []
+    except importlib.metadata.PackageNotFoundError:  # on the path, and not installed
+        return found
+    for requirement in required:
+        matched = re.match(r"([\w.-]+).*;.*\bextra == [\"'](\w+)[\"']", requirement)
+        if matched is not None:
+            found.setdefault(matched[2], []).append(matched[1])
+    return found
+
+
+def _version_of(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _settings() -> Iterator[Finding]:

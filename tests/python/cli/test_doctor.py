@@ -1,14 +1,19 @@
 """What the doctor finds, the exit code that scripts rely on, and the completion of shells."""
 
+import importlib.metadata
 import json
 import shutil
 import sqlite3
 import subprocess
+import tomllib
+from pathlib import Path
 
 import pytest
 
 from mcp_performance import __version__
 from mcp_performance.cli import main
+
+PROJECT = Path(__file__).parents[3] / "pyproject.toml"
 
 
 def findings(capsys, *arguments):
@@ -27,6 +32,26 @@ def test_a_sound_installation_has_nothing_wrong(capsys):
         found
     )
     assert all(one["advice"] for one in found.values() if one["state"] != "ok")
+
+
+def test_every_extra_is_looked_at_and_said_how_to_get(capsys, monkeypatch):
+    declared = tomllib.loads(PROJECT.read_text())["project"]["optional-dependencies"]
+    _, found = findings(capsys)
+    assert {name for name in found if name.startswith("extra ")} == {f"extra {name}" for name in declared}
+    assert found["extra flask"]["says"] == f"flask {importlib.metadata.version('flask')}"
+
+    version = importlib.metadata.version
+
+    def without_flask(package):
+        if package == "flask":
+            raise importlib.metadata.PackageNotFoundError(package)
+        return version(package)
+
+    monkeypatch.setattr(importlib.metadata, "version", without_flask)
+    code, found = findings(capsys)
+    lacking = found["extra flask"]
+    assert (code, lacking["state"], lacking["says"]) == (0, "note", "flask not installed")
+    assert lacking["advice"] == "pip install 'mcp-performance[flask]'"
 
 
 def test_it_prints_a_line_for_each_finding(capsys):
