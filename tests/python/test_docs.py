@@ -1,5 +1,6 @@
 """The programs in the documents run: those of a page one after the other, in a fresh folder."""
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -51,3 +52,39 @@ def test_every_public_name_has_a_reference():
     described = set(re.findall(r"^::: mcp_performance\.(?:\w+\.)*(\w+)$", reference, re.MULTILINE))
     described |= set(mcp_performance.errors.__all__) | {"config", "__version__"}
     assert set(mcp_performance.__all__) - described == set()
+
+
+def test_the_comparison_is_of_what_the_benchmarks_recorded():
+    where = importlib.util.spec_from_file_location("recorded", ROOT / "scripts" / "recorded.py")
+    recorded = importlib.util.module_from_spec(where)
+    sys.modules["recorded"] = recorded  # where its dataclass looks for its own names
+    where.loader.exec_module(recorded)
+    table = recorded.table((ROOT / "benchmarks" / "RESULTS.md").read_text())
+    page = (ROOT / "docs" / "comparison.md").read_text()
+
+    def peers(text):
+        return re.findall(
+            r"^\| ([^|]+) \| ([^|]+) \| [^|]*\d[^|]* \| [^|]*\d[^|]* \| [\d.]+ x \|$", text, re.M
+        )
+
+    assert peers(page) == peers(table)
+    assert len(peers(table)) == len(recorded.PEERS)
+    small = """
+<!-- cache:begin -->
+| case | ours | to | theirs | ratio | reach |
+|---|--:|---|--:|--:|--:|
+| hit | 30 ns | one | 60 ns | 0.50 | 0.60 |
+|  | 30 ns | other 1.2.3 15.0 ns | 2.00 | 0.60 |
+
+| case | all, ns |
+|---|---|
+| hit | ours 30, third 0.3, one 60 |
+<!-- cache:end -->
+"""
+    found = [recorded.Peer(name, "cache", "hit", "a hit") for name in ("one", "other", "third")]
+    recorded.PEERS[:] = found
+    assert recorded.table(small).splitlines()[2:] == [
+        "| one | a hit | 30 ns | 60 ns | 2.0 x |",
+        "| other | a hit | 30 ns | 15.0 ns | 0.50 x |",
+        "| third | a hit | 30 ns | 0.3 ns | 0.01 x |",
+    ]
