@@ -54,5 +54,7 @@ set(MCP_SPDLOG spdlog::spdlog_header_only)
 
 set(CMAKE_INSTALL_RPATH "$ORIGIN/_sqlite/bundled:$ORIGIN/_libraries")
 target_compile_options(mcp_options INTERFACE -include "${CMAKE_CURRENT_SOURCE_DIR}/cmake/older_symbols.h"
-                                             "-ffile-prefix-map=${CMAKE_CURRENT_SOURCE_DIR}=.")
-target_link_options(mcp_options INTERFACE -Wl,--exclude-libs,ALL -Wl,--build-id=none)
+                                             "-ffile-prefix-map=${CMAKE_CURRENT_SOURCE_DIR}=."
+                                             -ffunction-sections -fdata-sections)
+# What nothing uses is left out: a wheel has to stay below 6 MB.
+target_link_options(mcp_options INTERFACE -Wl,--exclude-libs,ALL -Wl,--build-id=none -Wl,--gc-sections)

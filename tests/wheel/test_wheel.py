@@ -142,7 +142,7 @@ def test_what_is_inside_is_listed_with_licences():
         assert part["licenses"]
         assert f"{info}licenses/third_party/{name}.txt" in names
         assert f"License-File: third_party/{name}.txt\n" in metadata
-    assert WHEEL.stat().st_size <= 6 << 20
+    assert WHEEL.stat().st_size <= 6_000_000
 
 
 def test_the_times_and_the_order_of_its_files_say_nothing_of_the_build():
