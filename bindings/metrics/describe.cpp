@@ -132,4 +132,10 @@ py::dict snapshot(RequestMetrics& metrics, bool each) {
   return result;
 }
 
+py::tuple request_buckets() {
+  py::list bounds;
+  for (const double bound_s : kBuckets_s) bounds.append(bound_s);
+  return py::tuple(bounds);
+}
+
 }  // namespace mcp::python

@@ -11,4 +11,7 @@ namespace mcp::python {
 // its own figures too where `each` is true. Takes the interpreter lock off while it reads.
 [[nodiscard]] pybind11::dict snapshot(metrics::RequestMetrics& metrics, bool each);
 
+// The upper bounds, in seconds, of the buckets of requests.
+[[nodiscard]] pybind11::tuple request_buckets();
+
 }  // namespace mcp::python

@@ -527,6 +527,7 @@ void bind_metrics(py::module_& module) {
   metrics_type = reinterpret_cast<PyTypeObject*>(py::object(requests).release().ptr());
   module.attr("RequestMetrics") = requests;
   module.attr("SEGMENT_BYTES") = metrics::Segment::kBytes;
+  module.attr("REQUEST_BUCKETS") = request_buckets();
   module.attr("SEGMENT_WORKERS") = metrics::Segment::kWorkers;
   module.def(
       "sweep_segments",

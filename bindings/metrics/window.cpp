@@ -27,9 +27,12 @@ py::dict advance(RequestWindow& window, const py::object& requests) {
     return window.advance(metrics->snapshot(now_precise()));
   }();
   py::dict routes;
-  for (const auto& route : look.routes) routes[py::str(route.route)] = described(route);
+  for (const auto& route : look.routes) routes[py::str(route.name)] = described(route);
+  py::dict operations;
+  for (const auto& one : look.operations) operations[py::str(one.name)] = described(one);
   py::dict result = described(look.all);
   result["routes"] = routes;
+  result["operations"] = operations;
   result["loop_lag"] = figures(look.lag);
   return result;
 }
@@ -42,7 +45,7 @@ void bind_request_window(py::module_& module) {
       .def(py::init<>())
       .def("advance", &advance, py::arg("requests"),
            "advance(self, requests: RequestMetrics) -> dict[str, Any]\n\n"
-           "The figures of the requests that ended since the last call.");
+           "The figures of the requests and operations that ended since the last call.");
 }
 
 }  // namespace mcp::python

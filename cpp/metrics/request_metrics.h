@@ -4,9 +4,9 @@
 //
 // Safe from any thread; one leaf mutex, held for a few dozen nanoseconds. Looks take no lock that a
 // request waits for. A forked child takes a slot of its own in the segment that its parent had
-// joined. Invariants: at most kMaxSeries series of requests and kMaxOperations of operations,
-// whatever is asked for; the sum over the series is the number of requests. active() is the number
-// of begin() without their end().
+// joined. Invariants: at most kMaxSeries series of requests, kMaxStatements of statements and
+// kMaxOperations of other operations, whatever is asked for; the sum over the series is the number
+// of requests. active() is the number of begin() without their end().
 #pragma once
 
 #include <atomic>
@@ -33,6 +33,7 @@ class RequestMetrics {
  public:
   static constexpr std::size_t kMaxSeries = Slot::kDeclared + Slot::kStray;
   static constexpr std::size_t kMaxOperations = Slot::kOperations;
+  static constexpr std::size_t kMaxStatements = Slot::kStatements;
   static constexpr std::string_view kOther = kOtherLabel;
   static constexpr std::string_view kUnmatched = kUnmatchedLabel;
   // The last minute, kept in slices that are dropped one by one.

@@ -7,6 +7,7 @@
 #include "base/error.h"
 
 namespace mcp::metrics {
+
 RequestWindow::Figures RequestWindow::since(const Seen& earlier, const Seen& now) {
   Figures figures{"", now.times, now.errors};
   if (now.times.count() < earlier.times.count() || now.errors < earlier.errors) return figures;
@@ -19,6 +20,38 @@ RequestWindow::Figures RequestWindow::since(const Seen& earlier, const Seen& now
   return figures;
 }
 
+std::vector<RequestWindow::Figures> RequestWindow::Named::advance(std::map<std::string, Seen> now,
+                                                                  std::size_t most) {
+  std::map<std::string, std::uint64_t> counts;
+  std::vector<std::pair<std::uint64_t, std::string>> order;
+  for (const auto& [name, seen] : now) {
+    counts[name] = seen.times.count();
+    order.emplace_back(seen.times.count(), name);
+  }
+  std::ranges::sort(order, [](const auto& a, const auto& b) {
+    return a.first != b.first ? a.first > b.first : a.second < b.second;
+  });
+  if (order.size() > most) order.resize(most);
+
+  std::vector<Figures> found;
+  std::map<std::string, Seen> kept;
+  for (const auto& [count, name] : order) {
+    Seen& seen = now.at(name);
+    const auto earlier = busiest_.find(name);
+    // One that was counted before and only now belongs to the busiest has no earlier figures.
+    if (earlier != busiest_.end() || !counts_.contains(name)) {
+      Figures figures = since(earlier == busiest_.end() ? Seen{} : earlier->second, seen);
+      figures.name = name;
+      if (figures.times.count() > 0) found.push_back(std::move(figures));
+    }
+    kept.emplace(name, std::move(seen));
+  }
+  std::ranges::sort(found, {}, &Figures::name);
+  busiest_ = std::move(kept);
+  counts_ = std::move(counts);
+  return found;
+}
+
 RequestWindow::Look RequestWindow::advance(const RequestMetrics::Snapshot& now) {
   Look look;
   look.lag = now.lag;
@@ -26,38 +59,21 @@ RequestWindow::Look RequestWindow::advance(const RequestMetrics::Snapshot& now) 
   look.all = since(all_, all);
   all_ = std::move(all);
 
-  std::map<std::string, Seen> seen;
+  std::map<std::string, Seen> routes;
   for (const auto& series : now.series) {
-    Seen& route = seen[series.method + " " + series.route];
+    Seen& route = routes[series.method + " " + series.route];
     route.times.merge(series.last_byte);
     if (series.status >= kServerError) route.errors += series.last_byte.count();
   }
-  std::map<std::string, std::uint64_t> counts;
-  std::vector<std::pair<std::uint64_t, std::string>> busiest;
-  for (const auto& [name, route] : seen) {
-    counts[name] = route.times.count();
-    busiest.emplace_back(route.times.count(), name);
+  std::map<std::string, Seen> operations;
+  for (const auto& series : now.operations) {
+    Seen& operation = operations[series.method + " " + series.route];
+    operation.times.merge(series.last_byte);
+    const bool failed = !series.error_type.empty() && series.error_type != kCancelledLabel;
+    if (failed) operation.errors += series.last_byte.count();
   }
-  std::ranges::sort(busiest, [](const auto& a, const auto& b) {
-    return a.first != b.first ? a.first > b.first : a.second < b.second;
-  });
-  if (busiest.size() > kMaxRoutes) busiest.resize(kMaxRoutes);
-
-  std::map<std::string, Seen> kept;
-  for (const auto& [count, name] : busiest) {
-    Seen& route = seen.at(name);
-    const auto earlier = routes_.find(name);
-    // One that was counted before and only now belongs to the busiest has no earlier figures.
-    if (earlier != routes_.end() || !counts_.contains(name)) {
-      Figures figures = since(earlier == routes_.end() ? Seen{} : earlier->second, route);
-      figures.route = name;
-      if (figures.times.count() > 0) look.routes.push_back(std::move(figures));
-    }
-    kept.emplace(name, std::move(route));
-  }
-  std::ranges::sort(look.routes, {}, &Figures::route);
-  routes_ = std::move(kept);
-  counts_ = std::move(counts);
+  look.routes = routes_.advance(std::move(routes), kMaxRoutes);
+  look.operations = operations_.advance(std::move(operations), kMaxOperations);
   return look;
 }
 

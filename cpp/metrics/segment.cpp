@@ -23,7 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint64_t kMagic = 0x314d504d50434d00;  // and the version of the layout
+constexpr std::uint64_t kMagic = 0x324d504d50434d00;  // and the version of the layout
 
 Error unusable(const fs::path& path, const std::string& why) {
   return {ErrorKind::kConfiguration, "workers: " + path.string() + ": " + why};

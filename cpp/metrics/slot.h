@@ -48,6 +48,12 @@ inline constexpr std::size_t kHistogramChunks = kHistogramCells / kChunkCells;
 
 inline constexpr std::string_view kOtherLabel = "_OTHER";
 inline constexpr std::string_view kUnmatchedLabel = "_UNMATCHED";
+inline constexpr std::string_view kCancelledLabel = "CancelledError";
+
+// What operations belong to, in the place of a scheme; those of any other system that make room are
+// told apart no more.
+inline constexpr std::string_view kDatabase = "db";
+inline constexpr std::array<std::string_view, 4> kSystems{"mcp", kDatabase, "task", "websocket"};
 
 enum class SeriesKind : std::uint8_t {
   kRequest,    // over HTTP
@@ -131,10 +137,11 @@ struct Chunk {
 
 struct Slot {
   static constexpr std::size_t kDeclared = 448;
-  static constexpr std::size_t kStray = 64;  // of no declared route, or of no known method
-  static constexpr std::size_t kOperations = 127;
+  static constexpr std::size_t kStray = 64;        // of no declared route, or of no known method
+  static constexpr std::size_t kOperations = 127;  // tools, tasks and the like
+  static constexpr std::size_t kStatements = 96;   // of databases, which are made by programs
   static constexpr std::size_t kSeries =
-      kDeclared + kStray + kOperations + 1;  // a spare for folding
+      kDeclared + kStray + kOperations + kStatements + 1;  // a spare for folding
   static constexpr std::size_t kSlices = 6;
   static constexpr std::size_t kRows = 160;
   static constexpr std::size_t kChunks = 1536;

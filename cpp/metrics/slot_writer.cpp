@@ -39,8 +39,16 @@ void write_text(std::array<char, kSize>& field, std::string_view text) {
   }
 }
 
+// The system of an operation that is one of kSystems, else nothing.
+std::string_view known_system(const SeriesLabels& labels) {
+  const bool known = labels.kind == SeriesKind::kOperation &&
+                     std::ranges::find(kSystems, labels.scheme) != kSystems.end();
+  return known ? labels.scheme : "";
+}
+
 bool is_rest(const SeriesLabels& labels) {
-  return labels.route == kOtherLabel && labels.method == kOtherLabel && labels.scheme.empty();
+  return labels.route == kOtherLabel && labels.method == kOtherLabel &&
+         labels.scheme == known_system(labels);
 }
 
 // Where a series goes that has to make room; its class of status says whether it failed.
@@ -49,7 +57,7 @@ SeriesLabels rest_of(const SeriesLabels& labels) {
   const bool usual = labels.status >= 100 && labels.status <= 599;
   return {kOtherLabel,
           kOtherLabel,
-          "",
+          known_system(labels),
           usual ? labels.status / 100 * 100 : 0,
           failed ? kOtherLabel : "",
           labels.kind};
@@ -93,7 +101,9 @@ SlotWriter::SlotWriter(Slot& slot) : slot_(&slot) {
 }
 
 SlotWriter::Places SlotWriter::places_of(const SeriesLabels& labels) {
-  if (labels.kind == SeriesKind::kOperation) return Places::kOperations;
+  if (labels.kind == SeriesKind::kOperation) {
+    return labels.scheme == kDatabase ? Places::kStatements : Places::kOperations;
+  }
   const bool stray = labels.method == kOtherLabel || labels.route == kUnmatchedLabel ||
                      labels.route == kOtherLabel;
   return stray ? Places::kStray : Places::kDeclared;
@@ -112,7 +122,8 @@ SlotSeries& SlotWriter::series_for(const SeriesLabels& labels, std::uint64_t use
 }
 
 void SlotWriter::make_chunks(std::uint16_t kept) {
-  for (const Places places : {Places::kStray, Places::kOperations, Places::kDeclared}) {
+  for (const Places places :
+       {Places::kStray, Places::kStatements, Places::kOperations, Places::kDeclared}) {
     while (free_chunks_.size() < kSpareChunks && fold_least_used(places, kept)) {
     }
   }
@@ -139,8 +150,8 @@ SlotWriter::Use& SlotWriter::make_series(const SeriesLabels& labels) {
 // Stray places and those of operations keep a few back for the rests of all kinds.
 void SlotWriter::make_room(Places places) {
   constexpr std::size_t kRests = 12;
-  const std::array<std::size_t, 3> limits{Slot::kDeclared, Slot::kStray - kRests,
-                                          Slot::kOperations - kRests};
+  const std::array<std::size_t, 4> limits{Slot::kDeclared, Slot::kStray - kRests,
+                                          Slot::kOperations - kRests, Slot::kStatements - kRests};
   const auto own = static_cast<std::size_t>(places);
   while (taken_[own] >= limits[own] && fold_least_used(places)) {
   }

@@ -1,10 +1,11 @@
 // slot_writer.h: counts into a slot, within its bounds.
 //
 // Thread-compatible: one writer a slot, in one process, under a lock.
-// Invariants: declared routes, stray requests and operations have places of their own, so that none
-// pushes out another's. Where they run out, the series that was used least (of those the one unused
-// for longest) is added to the series kOtherLabel of its kind and class of status, and counted in
-// Slot::folded. The sum over all series is the number of record() calls, always.
+// Invariants: declared routes, stray requests, statements and other operations have places of their
+// own, so that none pushes out another's. Where they run out, the series that was used least (of
+// those the one unused for longest) is added to the series kOtherLabel of its kind, system and
+// class of status, and counted in Slot::folded. The sum over all series is the number of record()
+// calls, always.
 #pragma once
 
 #include <array>
@@ -45,7 +46,7 @@ class SlotWriter {
   void absorb(const SlotFigures& figures);
 
  private:
-  enum class Places : std::uint8_t { kDeclared, kStray, kOperations };
+  enum class Places : std::uint8_t { kDeclared, kStray, kOperations, kStatements };
   struct Use {
     std::uint16_t index = 0;
     Places places{};
@@ -70,7 +71,7 @@ class SlotWriter {
 
   Slot* slot_;
   Uses uses_;
-  std::array<std::size_t, 3> taken_{};  // series by Places
+  std::array<std::size_t, 4> taken_{};  // series by Places
   std::vector<std::uint16_t> free_series_;
   std::vector<std::uint16_t> free_chunks_;
   std::map<std::string, std::size_t, std::less<>> rows_;  // by kind and name

@@ -111,6 +111,7 @@ class RequestMetrics:
     def record_lag(self, seconds: float, /) -> None: ...
     def snapshot(self, each: bool = False, /) -> dict[str, Any]: ...
 
+REQUEST_BUCKETS: tuple[float, ...]
 SEGMENT_BYTES: int
 
 SEGMENT_WORKERS: int

@@ -38,6 +38,9 @@ class Operations:
         """The result of *call*; it is counted under what *declared* says that *name* is."""
         self._monitor.join(self._workers)
         self._monitor.loop_lag.watch()
+        self._monitor.sampler.start()
+        # Asked before: a call that was cancelled can await nothing more.
+        label = self._known.get((method, name)) or await self._declared(method, name, declared)
         error, start = "", time.perf_counter()
         try:
             result = await call()
@@ -51,9 +54,7 @@ class Operations:
             error = type(raised).__name__
             raise
         finally:
-            took = time.perf_counter() - start
-            label = self._known.get((method, name)) or await self._declared(method, name, declared)
-            self._monitor.requests.operation(method, label, "mcp", error, took)
+            self._monitor.requests.operation(method, label, "mcp", error, time.perf_counter() - start)
 
     async def _declared(self, method: str, name: str, declared: Name) -> str:
         try:

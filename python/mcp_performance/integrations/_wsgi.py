@@ -23,6 +23,8 @@ class Exchange:
         self._ended = False
         self.status = 500
         self.route = UNMATCHED
+        self.raised = ""
+        """What the framework made a response of status 500 of."""
         self._first: float | None = None
         self._start = time.perf_counter()
         self._requests.begin()
@@ -37,6 +39,10 @@ class Exchange:
         if self._ended:
             return
         self._ended = True
+        if self.status >= 500:
+            error = error or self.raised
+        if error == "CancelledError" and self._first is None:
+            self.status = 499  # as nginx counts a client that left before
         took = time.perf_counter() - self._start
         first = took if self._first is None else self._first
         self._requests.end(self._method, self.route, self._scheme, self.status, error, first, took, took)

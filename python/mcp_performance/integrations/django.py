@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
 from ..cache import Cache as _NativeCache
@@ -44,9 +44,9 @@ def monitor() -> PerformanceMonitor:
 
 
 class PerformanceMiddleware:
-    """Counts every request by method, route (``/users/<int:id>/``, as it was declared) and status, together
-    with the other workers (``settings.MCP_PERFORMANCE_WORKERS``, see
-    :class:`mcp_performance.PerformanceMiddleware`).
+    """Counts every request by method, route (``/users/<int:id>/``, as it was declared), status, and what a
+    view raised where that became status 500; together with the other workers
+    (``settings.MCP_PERFORMANCE_WORKERS``, see :class:`mcp_performance.PerformanceMiddleware`).
     """
 
     sync_capable = True
@@ -84,24 +84,67 @@ class PerformanceMiddleware:
     def _begin(self, request: Any) -> Exchange:
         self.monitor.join(self._workers)
         self.monitor.sampler.start()
-        return Exchange(self.monitor, request.method or "", request.scheme or "http")
+        exchange = Exchange(self.monitor, request.method or "", request.scheme or "http")
+        request._mcp_performance = exchange
+        return exchange
+
+    def process_exception(self, request: Any, exception: BaseException) -> None:
+        """Django's hook: what a response of status 500 will be made of."""
+        exchange = getattr(request, "_mcp_performance", None)
+        if exchange is not None:
+            exchange.raised = type(exception).__name__
 
 
 def _watched(exchange: Exchange, request: Any, response: Any) -> Any:
     exchange.started(response.status_code)
-    if getattr(response, "streaming", False):  # it ends when the server has taken all of it
-        close = response.close
-
-        def closed() -> None:
-            try:
-                close()
-            finally:
-                _end(exchange, request, response, "")
-
-        response.close = closed
-    else:
+    if not getattr(response, "streaming", False):
         _end(exchange, request, response, "")
+        return response
+
+    def end(error: str = "") -> None:
+        _end(exchange, request, response, error)
+
+    # It ends when the server has taken all of it, or closes it; ASGI's does not close what failed.
+    close = response.close
+
+    def closed() -> None:
+        try:
+            close()
+        finally:
+            end()
+
+    response.close = closed
+    if getattr(response, "file_to_stream", None) is None:  # else the server may send the file by itself
+        parts = _aparts if response.is_async else _parts
+        response.streaming_content = parts(response.streaming_content, end)
     return response
+
+
+def _parts(content: Iterable[bytes], end: Callable[[str], None]) -> Iterator[bytes]:
+    error = ""
+    try:
+        yield from content
+    except GeneratorExit:
+        raise
+    except BaseException as raised:
+        error = type(raised).__name__
+        raise
+    finally:
+        end(error)
+
+
+async def _aparts(content: AsyncIterable[bytes], end: Callable[[str], None]) -> AsyncIterator[bytes]:
+    error = ""
+    try:
+        async for part in content:
+            yield part
+    except GeneratorExit:
+        raise
+    except BaseException as raised:
+        error = type(raised).__name__
+        raise
+    finally:
+        end(error)
 
 
 def _end(exchange: Exchange, request: Any, response: Any, error: str) -> None:

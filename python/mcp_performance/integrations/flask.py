@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..monitor import PerformanceMonitor
 from ..monitor._service import checked_workers
-from ._wsgi import UNMATCHED, Body, Exchange
+from ._wsgi import Body, Exchange
 
 __all__ = ["PerformanceMiddleware"]
+
+_DEPTH = 32  # of applications inside each other
 
 
 class PerformanceMiddleware:
     """Wraps a WSGI application: counts every request by method, route and status, with the other workers.
 
-    A Flask application's routes are named by their rules, ``/users/<id>``, blueprints and static files too.
-    Other applications may name theirs in ``environ["mcp_performance.route"]``; all else is one name.
+    A Flask application's routes are named by their rules, ``/users/<id>``, blueprints, static files and what
+    ``DispatcherMiddleware`` mounts too, whatever middleware is in between; a failure by the exception that
+    became a response of status 500. Other applications may name theirs in
+    ``environ["mcp_performance.route"]``; all else is one name.
 
     Args:
         app: the WSGI application, ``flask_app.wsgi_app`` for Flask.
@@ -44,18 +49,23 @@ class PerformanceMiddleware:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """The WSGI entry."""
+        if not _listening:
+            _listen_to_flask()
         self.monitor.join(self._workers)
         self.monitor.sampler.start()
         exchange = Exchange(
             self.monitor, environ.get("REQUEST_METHOD", ""), environ.get("wsgi.url_scheme", "http")
         )
+        environ[_EXCHANGE] = exchange, self.app, environ.get("SCRIPT_NAME", "")
 
         def started(status: str, headers: Any, *info: Any) -> Any:
             exchange.started(int(status[:3]))
             return start_response(status, headers, *info)
 
         def end(error: str) -> None:
-            exchange.route = _route_of(self.app, environ)
+            named = environ.get("mcp_performance.route")
+            if isinstance(named, str):
+                exchange.route = named
             exchange.end(error)
 
         try:
@@ -65,26 +75,58 @@ class PerformanceMiddleware:
             raise
 
 
-def _route_of(app: Any, environ: dict[str, Any]) -> str:
-    named = environ.get("mcp_performance.route")
-    if isinstance(named, str):
-        return named
-    request = environ.get("werkzeug.request")  # Flask leaves it, and in it the rule that it matched
-    rule = getattr(request, "url_rule", None)
+_EXCHANGE = "mcp_performance.exchange"
+_listening = False
+
+
+def _listen_to_flask() -> None:
+    """Flask says which rule it matched while it has the request; afterwards it has let go of it."""
+    global _listening
+    flask = sys.modules.get("flask")
+    if not _listening and hasattr(flask, "got_request_exception"):
+        _listening = True
+        flask.request_started.connect(_matched, weak=False)
+        flask.got_request_exception.connect(_raised, weak=False)
+
+
+def _matched(flask: Any, **_: Any) -> None:
+    request = sys.modules["flask"].request
+    found = request.environ.get(_EXCHANGE)
+    if found is None:
+        return
+    exchange, app, root = found
+    rule = request.url_rule or _refused_rule(flask, request.environ)
     if rule is not None:
-        return str(rule.rule)
-    flask = getattr(app, "__self__", None)  # a bound wsgi_app; 405 leaves no rule
-    if not hasattr(flask, "url_map"):
-        return UNMATCHED
-    return _refused_rule(flask, environ) or UNMATCHED
+        inner = request.environ.get("SCRIPT_NAME", "")
+        prefix = _declared_prefix(app, inner[len(root) :]) if inner.startswith(root) else ""
+        exchange.route = prefix + str(rule.rule)
 
 
-def _refused_rule(flask: Any, environ: dict[str, Any]) -> str | None:
+def _raised(flask: Any, exception: BaseException, **_: Any) -> None:
+    found = sys.modules["flask"].request.environ.get(_EXCHANGE)
+    if found is not None:
+        found[0].raised = type(exception).__name__
+
+
+def _refused_rule(flask: Any, environ: dict[str, Any]) -> Any:
     """The rule that took the path and refused the method."""
-    adapter = flask.url_map.bind_to_environ(environ)
     try:
+        adapter = flask.url_map.bind_to_environ(environ)
         methods = adapter.allowed_methods()
-        rule, _ = adapter.match(method=next(iter(methods)), return_rule=True) if methods else (None, {})
+        return adapter.match(method=next(iter(methods)), return_rule=True)[0] if methods else None
     except Exception:  # of the application's own converters, or a redirect
         return None
-    return None if rule is None else str(rule.rule)
+
+
+def _declared_prefix(app: Any, prefix: str) -> str:
+    """What of *prefix* Werkzeug's ``DispatcherMiddleware`` has declared; the rest came from a header."""
+    for _ in range(_DEPTH):
+        mounts = getattr(app, "mounts", None)
+        if isinstance(mounts, Mapping):
+            for path, mounted in mounts.items():
+                if path and (prefix == path or prefix.startswith(path + "/")):
+                    return str(path) + _declared_prefix(mounted, prefix[len(path) :])
+        app = getattr(app, "app", None) or getattr(app, "wsgi_app", None) or getattr(app, "__self__", None)
+        if not prefix or app is None:
+            break
+    return ""

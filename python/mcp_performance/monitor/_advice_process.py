@@ -19,6 +19,7 @@ from ._advice import (
 
 __all__ = ["cpu", "descriptors", "errors", "loop", "memory", "operations", "upstream", "workers"]
 
+_OTHER = "_OTHER"
 _MIN_WINDOW = 5.0  # seconds of CPU use
 _LONG_WINDOW = 55.0  # before workers are said to be too many
 _IDLE_SHARE = 0.3  # of the cores that the workers could use
@@ -227,6 +228,8 @@ def operations(metrics: dict[str, Any], _: Thresholds) -> Iterator[Recommendatio
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for one in metrics["operations"]:
         if one["system"] == "websocket" or one["error_type"] == "CancelledError":  # whoever asked went away
+            continue
+        if one["name"] == _OTHER:  # what was never declared, and what made room
             continue
         found.setdefault((one["method"], one["name"]), []).append(one)
     for (method, name), parts in found.items():

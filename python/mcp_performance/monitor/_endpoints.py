@@ -55,7 +55,7 @@ def _wants_prometheus(headers: dict[bytes, bytes]) -> bool:
 
 def _limit(query: bytes) -> int:
     given = dict(parse_qsl(query.decode("latin-1"))).get("limit", "20")
-    if not given.isdecimal() or not 1 <= int(given[:6]) <= 1000:
+    if not given.isascii() or not given.isdecimal() or len(given) > 4 or not 1 <= int(given) <= 1000:
         raise Refusal(422, "limit: expected a whole number from 1 to 1000")
     return int(given)
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 __all__ = ["MAX_SERIES", "STEPS", "Counters", "History", "Key", "Step", "step_of"]
 
-MAX_SERIES = 320
+MAX_SERIES = 448
 
 
 class Step(NamedTuple):
@@ -41,9 +41,9 @@ class Key(NamedTuple):
     """What a series shows."""
 
     group: str
-    """``requests``, ``route``, ``process``, ``loop``, ``cache``, ``pool``."""
+    """``requests``, ``route``, ``operation``, ``process``, ``loop``, ``cache``, ``pool``."""
     name: str
-    """Of the route, the cache, the pool; else empty."""
+    """Of the route, the operation, the cache, the pool; else empty."""
     figure: str
     unit: str
     """``1/s``, ``s``, ``B``, ``1`` (a share from 0 to 1, or a number of things)."""
@@ -121,7 +121,7 @@ class _Ring:
 class History:
     """Keeps what :class:`Sampler` sees. Safe from any thread.
 
-    Memory: 4 bytes a point and series, :data:`MAX_SERIES` series at most: 4 MB at the very most, made as
+    Memory: 4 bytes a point and series, :data:`MAX_SERIES` series at most: 6 MB at the very most, made as
     series come.
     """
 

@@ -70,7 +70,7 @@ class PerformanceMiddleware:
         rate_limit: requests to the endpoints a second on average, ``5 * rate_limit`` at once.
         workers: with whom to count together: ``"auto"`` for the workers that one server started (uvicorn,
             gunicorn, hypercorn, granian), the name of a service for processes that belong together otherwise,
-            ``"off"`` for none. They share one file of 76 MiB in ``/dev/shm``, of which each of at most 32
+            ``"off"`` for none. They share one file of 78 MiB in ``/dev/shm``, of which each of at most 32
             workers takes about 2 MiB of memory; ``?workers=each`` shows them apart.
 
     Raises:

@@ -95,7 +95,7 @@ def _requests(text: _Text, requests: Mapping[str, Any]) -> None:
 def _operations(text: _Text, operations: Iterable[Mapping[str, Any]]) -> None:
     operations = list(operations)
     for system in sorted({one["system"] for one in operations}):
-        name = f"{_OPERATIONS.get(system, f'{system}_operation')}_duration_seconds"
+        name = _OPERATIONS.get(system, f"{system or 'other'}_operation") + "_duration_seconds"
         text.family(name, "histogram", "Time that an operation took.")
         for one in operations:
             if one["system"] != system:

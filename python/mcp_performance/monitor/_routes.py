@@ -6,9 +6,10 @@ A name is made of templates that the application declared, and of nothing that a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
 from typing import Any
-from urllib.parse import unquote_to_bytes
+
+from ._routes_litestar import litestar_route, whole_path
 
 __all__ = ["UNMATCHED", "RouteNames", "declared_route"]
 
@@ -40,9 +41,12 @@ class RouteNames:
     def name(self, scope: MutableMapping[str, Any], root_path: str) -> str:
         """The template, in which *root_path* (the scope's, before the application saw it) has no part."""
         route = scope.get("route")
+        if "path_template" in scope or route is None or _is_mount(route):
+            found = litestar_route(scope, _template_of(route) if route and not _is_mount(route) else "")
+            if found is not None:
+                return self._consumed(scope, root_path) + found
         if route is None:
-            found = next((name for read in _READERS if (name := read(scope))), None)
-            return found or self._declared(scope, root_path)
+            return self._declared(scope, root_path)
         # FastAPI's included routers: the route is the original one, the context knows its prefix.
         included = scope.get("fastapi")
         if included is not None:
@@ -67,6 +71,12 @@ class RouteNames:
                 self._mounted[key] = known
         return known[1]
 
+    def _consumed(self, scope: MutableMapping[str, Any], root_path: str) -> str:
+        """The templates of the mounts that led to an application of another framework."""
+        consumed = scope.get("root_path", "").removeprefix(root_path)
+        routes = _routes_of(scope.get("router")) or _routes_of(self._app)
+        return _prefix(routes, whole_path(scope).removeprefix(root_path), consumed) or ""
+
     def _declared(self, scope: MutableMapping[str, Any], root_path: str, endpoint: object = ...) -> str:
         path = scope.get("path")
         if not isinstance(path, str):
@@ -78,22 +88,6 @@ class RouteNames:
         request = _Request(scope.get("method"), host.decode("latin-1"), endpoint)
         routes = _routes_of(scope.get("router")) or _routes_of(self._app)
         return declared_route(routes, path, request) or UNMATCHED
-
-
-def _litestar(scope: MutableMapping[str, Any]) -> str:
-    """Litestar leaves the template itself; of what it mounts, only the path that is left."""
-    template = scope.get("path_template")
-    if not isinstance(template, str):
-        return ""
-    if template:
-        return template
-    whole = unquote_to_bytes(scope["raw_path"]).decode(errors="replace").rstrip("/")
-    rest: str = scope["path"].strip("/")
-    return whole.removesuffix(rest).rstrip("/") + "/{path}"
-
-
-_READERS: tuple[Callable[[MutableMapping[str, Any]], str], ...] = (_litestar,)
-"""One a framework that leaves no route: the template in a scope that is the framework's, or nothing."""
 
 
 class _Request:

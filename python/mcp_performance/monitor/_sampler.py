@@ -52,6 +52,8 @@ class _Look:
         self._requested("requests", "", asked, seconds, found)
         for route, figures in asked["routes"].items():
             self._requested("route", route, figures, seconds, found)
+        for operation, figures in asked["operations"].items():
+            self._requested("operation", operation, figures, seconds, found)
         if asked["loop_lag"]["count"]:
             found[Key("loop", "", "p99", "s")] = asked["loop_lag"]["p99_seconds"]
         self._process(current["process"], seconds, found)

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -124,6 +125,24 @@ TEST(RequestMetrics, OperationsAreKeptApartFromRequests) {
   std::uint64_t calls = 0;
   for (const auto& one : snapshot.operations) calls += one.last_byte.count();
   EXPECT_EQ(calls, 1'000u);
+}
+
+TEST(RequestMetrics, AFloodOfStatementsPushesOutNoToolAndStaysOfItsSystem) {
+  RequestMetrics metrics(0);
+  const auto ran = [&](std::string_view method, std::string_view name, std::string_view system) {
+    metrics.end({method, name, system, 0, "", SeriesKind::kOperation}, kTwoMilliseconds, 0);
+  };
+  ran("tools/call", "rare", "mcp");
+  for (int i = 0; i < 1'000; ++i) {
+    const std::string name = "SELECT " + std::to_string(i);
+    for (int j = 0; j < 3; ++j) ran("sqlite", name, "db");
+  }
+  const auto snapshot = metrics.snapshot(kSecond);
+  std::map<std::string, std::uint64_t> calls;
+  for (const auto& one : snapshot.operations) calls[one.scheme] += one.last_byte.count();
+  EXPECT_EQ(calls, (std::map<std::string, std::uint64_t>{{"db", 3'000}, {"mcp", 1}}));
+  EXPECT_LE(snapshot.operations.size(), RequestMetrics::kMaxStatements + 1);
+  EXPECT_GT(snapshot.folded, 800u);
 }
 
 TEST(RequestMetrics, FirstByteLastByteAndReturnAreKeptApart) {

@@ -22,7 +22,7 @@ TEST(RequestWindow, TheFirstLookIsOfAllSinceTheStart) {
   EXPECT_EQ(look.all.times.count(), 2u);
   EXPECT_EQ(look.all.errors, 1u);
   ASSERT_EQ(look.routes.size(), 2u);
-  EXPECT_EQ(look.routes[0].route, "GET /a");
+  EXPECT_EQ(look.routes[0].name, "GET /a");
   EXPECT_EQ(look.routes[1].errors, 1u);
 }
 
@@ -78,8 +78,32 @@ TEST(RequestWindow, TheBusiestRoutesAreToldApartAndTheOthersAreInAll) {
   request(metrics, "/rare", kMillisecond);
   look = window.advance(metrics.snapshot(kSecond));
   ASSERT_EQ(look.routes.size(), 1u);
-  EXPECT_EQ(look.routes[0].route, "GET /rare");
+  EXPECT_EQ(look.routes[0].name, "GET /rare");
   EXPECT_EQ(look.routes[0].times.count(), 1u);
+}
+
+TEST(RequestWindow, OperationsHaveFiguresOfTheirOwnAndTheBusiestAreToldApart) {
+  RequestMetrics metrics(0);
+  RequestWindow window;
+  const auto call = [&](const std::string& name, std::string_view error, int times) {
+    const RequestTimes took{kMillisecond, kMillisecond, kMillisecond};
+    for (int i = 0; i < times; ++i) {
+      metrics.end({"tools/call", name, "mcp", 0, error, SeriesKind::kOperation}, took, kSecond);
+    }
+  };
+  for (std::size_t i = 0; i < RequestWindow::kMaxOperations; ++i) {
+    call("tool" + std::to_string(i), "", 9);
+  }
+  call("tool0", "ToolError", 2);
+  call("tool0", "CancelledError", 3);  // who left is no failure
+  call("rare", "", 1);
+  const auto look = window.advance(metrics.snapshot(kSecond));
+  EXPECT_TRUE(look.routes.empty());
+  ASSERT_EQ(look.operations.size(), RequestWindow::kMaxOperations);
+  EXPECT_EQ(look.operations[0].name, "tools/call tool0");
+  EXPECT_EQ(look.operations[0].times.count(), 14u);
+  EXPECT_EQ(look.operations[0].errors, 2u);
+  EXPECT_TRUE(window.advance(metrics.snapshot(kSecond)).operations.empty());
 }
 
 TEST(RequestWindow, FiguresThatWentBackwardsBeganAnew) {

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import sys
 import types
+from collections.abc import AsyncIterator
 from typing import Any
 
 import django
+import httpx
 import pytest
 from django.conf import settings
 from django.http import HttpResponse, StreamingHttpResponse
@@ -35,12 +37,34 @@ def streams(request: Any) -> StreamingHttpResponse:
     return StreamingHttpResponse([b"a", b"b"])
 
 
+def breaks(request: Any) -> StreamingHttpResponse:
+    return StreamingHttpResponse(b"a" if part else {}[part] for part in (1, 0))
+
+
+def breaks_later(request: Any) -> StreamingHttpResponse:
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"a"
+        raise KeyError("no")
+
+    return StreamingHttpResponse(parts())
+
+
+async def waits(request: Any) -> HttpResponse:
+    WAITING.set()
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+WAITING = asyncio.Event()
 urls: Any = types.ModuleType("mcp_performance_test_urls")
 urls.urlpatterns = [
     path("users/<int:number>/", user),
     path("shop/", include([path("later/<slug:slug>/", later)])),
     path("fails/", fails),
     path("streams/", streams),
+    path("breaks/", breaks),
+    path("breaks-later/", breaks_later),
+    path("waits/", waits),
     re_path(r"^old/(?P<number>\d+)/$", user),
 ]
 sys.modules[urls.__name__] = urls
@@ -65,6 +89,7 @@ settings.configure(
 django.setup()
 
 from django.core.cache import cache, caches  # noqa: E402
+from django.core.handlers.asgi import ASGIHandler  # noqa: E402
 from django.test import AsyncClient, Client  # noqa: E402
 
 
@@ -105,6 +130,48 @@ async def test_requests_over_asgi_are_counted_by_the_declared_route() -> None:
         response = await client.get(one)
         response.close()
     assert grown(before) == EXPECTED
+
+
+def failures() -> dict[tuple[str, int, str], int]:
+    routes = MONITOR.metrics()["requests"]["routes"]
+    return {(one["route"], one["status"], one["error_type"]): one["count"] for one in routes}
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "error"),
+    [("/fails/", 500, "KeyError"), ("/breaks/", 200, "KeyError"), ("/breaks-later/", 200, "KeyError")],
+)
+async def test_what_a_view_or_a_stream_raises_is_counted_once_and_ends_the_request(
+    path: str, status: int, error: str
+) -> None:
+    before = failures().get((path, status, error), 0)
+    transport = httpx.ASGITransport(ASGIHandler(), raise_app_exceptions=False)  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+        await http.get(path)
+    assert failures()[path, status, error] == before + 1
+    assert MONITOR.metrics()["requests"]["active"] == 0
+
+
+async def test_a_client_that_leaves_before_the_answer_is_no_error_of_the_server() -> None:
+    before = failures().get(("/waits/", 499, "CancelledError"), 0)
+    scope = {
+        **{"type": "http", "method": "GET", "path": "/waits/", "headers": [], "query_string": b""},
+        **{"scheme": "http", "root_path": "", "server": ("localhost", 80), "client": ("localhost", 1)},
+    }
+    messages = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+    async def receive() -> Any:
+        if (message := next(messages, None)) is not None:
+            return message
+        await WAITING.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        raise AssertionError(message)
+
+    await ASGIHandler()(scope, receive, send)
+    assert failures()["/waits/", 499, "CancelledError"] == before + 1
+    assert MONITOR.metrics()["requests"]["active"] == 0
 
 
 def test_the_cache_does_what_djangos_own_do() -> None:

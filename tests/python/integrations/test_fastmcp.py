@@ -340,6 +340,29 @@ async def test_calls_errors_and_times_are_counted_by_declared_names() -> None:
     )
 
 
+async def test_a_call_that_its_client_gave_up_is_counted_as_one() -> None:
+    seen, begun, ended = monitor(), asyncio.Event(), asyncio.Event()
+    server = fastmcp.FastMCP("tools")
+    server.add_middleware(PerformanceMiddleware(seen))
+
+    @server.tool
+    async def waits() -> int:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return 1
+
+    async with fastmcp.Client(server) as client:
+        call = asyncio.ensure_future(client.call_tool("waits", {}))
+        await begun.wait()
+        call.cancel()
+        await ended.wait()
+        await client.list_tools()
+    assert counts(seen) == {("tools/call", "waits", "CancelledError"): 1}
+
+
 async def test_resources_and_chosen_tools_are_cached_and_errors_never() -> None:
     seen, calls = monitor(), list[str]()
     server = make_server(seen, calls, cache_tools=["slow", "fails", "refuses"])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import flask
 import pytest
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.test import Client
 
 from mcp_performance import ConfigurationError, PerformanceMonitor
 from mcp_performance.integrations.flask import PerformanceMiddleware
@@ -76,6 +80,55 @@ def test_requests_are_counted_by_the_rule_that_took_them() -> None:
         ("_OTHER", "/users/<int:number>", 405): 1,
         ("GET", "_UNMATCHED", 404): 2,
     }
+    assert monitor.metrics()["requests"]["active"] == 0
+
+
+def shop() -> flask.Flask:
+    app = flask.Flask("shop")
+
+    @app.get("/items/<item>")
+    def item(item: str) -> str:
+        if item == "broken":
+            raise KeyError(item)
+        if item == "halfway":
+            raise_later: Iterator[str] = (part if part == "a" else {}[part] for part in "ab")
+            return flask.Response(raise_later)  # type: ignore[return-value]
+        return item
+
+    return app
+
+
+def mounted() -> Any:
+    inner = DispatcherMiddleware(shop().wsgi_app, {"/inner": ProxyFix(shop().wsgi_app)})
+    return DispatcherMiddleware(flask.Flask("none").wsgi_app, {"/outer": inner, "/alone": shop()})
+
+
+@pytest.mark.parametrize(
+    ("make", "method", "path", "route", "status", "error"),
+    [
+        (lambda: ProxyFix(shop().wsgi_app, x_prefix=1), "GET", "/items/a", "/items/<item>", 200, ""),
+        (lambda: ProxyFix(shop().wsgi_app, x_prefix=1), "PUT", "/items/a", "/items/<item>", 405, ""),
+        (lambda: ProxyFix(shop().wsgi_app), "GET", "/none", "_UNMATCHED", 404, ""),
+        (shop, "GET", "/items/broken", "/items/<item>", 500, "KeyError"),
+        (shop, "GET", "/items/halfway", "/items/<item>", 200, "KeyError"),
+        (mounted, "GET", "/alone/items/a", "/alone/items/<item>", 200, ""),
+        (mounted, "GET", "/outer/items/a", "/outer/items/<item>", 200, ""),
+        (mounted, "GET", "/outer/inner/items/a", "/outer/inner/items/<item>", 200, ""),
+        (mounted, "PUT", "/outer/inner/items/a", "/outer/inner/items/<item>", 405, ""),
+        (mounted, "GET", "/outer/inner/items/broken", "/outer/inner/items/<item>", 500, "KeyError"),
+        (mounted, "GET", "/outer/none", "_UNMATCHED", 404, ""),
+    ],
+)
+def test_whatever_is_in_between_the_rule_and_the_exception_are_flasks(
+    make: Any, method: str, path: str, route: str, status: int, error: str
+) -> None:
+    monitor = PerformanceMonitor(caches=(), pools=(), tiers=())
+    client = Client(PerformanceMiddleware(make(), monitor=monitor))
+    with contextlib.suppress(KeyError):  # the server's, of a stream that breaks
+        # A prefix that a client says of itself is no part of a name.
+        client.open(path, method=method, buffered=True, headers={"X-Forwarded-Prefix": "/evil"})
+    (one,) = monitor.metrics()["requests"]["routes"]
+    assert (one["route"], one["status"], one["error_type"]) == (route, status, error)
     assert monitor.metrics()["requests"]["active"] == 0
 
 

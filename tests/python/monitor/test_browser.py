@@ -63,6 +63,8 @@ def past(monitor: PerformanceMonitor) -> None:
                 Key("route", "GET /hello", "rate", "1/s"): 100 * wave,
                 Key("route", "GET /fails", "rate", "1/s"): 20 * wave,
                 Key("route", "GET /hello", "p95", "s"): 0.008,
+                Key("operation", "tools/call search", "rate", "1/s"): 7 * wave,
+                Key("operation", "tools/call search", "p95", "s"): 0.05 * wave,
                 Key("cache", "users", "hit ratio", "1"): 0.9,
                 Key("pool", "shop.db", "in use", "1"): 2.0,
                 Key("pool", "shop.db", "waiting", "1"): 0.0,
@@ -90,6 +92,7 @@ def service() -> Iterator[Service]:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         for path in ("/hello", "/hello", "/fails"):
             httpx.get(url + path, timeout=60)
+        monitor.requests.operation("tools/call", "<i>search</i>", "mcp", "ToolError", 0.02)
         yield Service(url, monitor)
         server.should_exit = True
         thread.join()
@@ -165,6 +168,15 @@ async def test_charts_have_units_legends_and_what_came_before_the_page_was_opene
         assert shown > 250
         legend = page.locator("figure", has_text="By route").locator(".legend button")
         assert "GET /hello" in " ".join(await legend.all_inner_texts())
+
+
+async def test_tools_are_drawn_and_listed_by_name_and_no_name_is_markup(service: Service) -> None:
+    async with opened(service) as page:
+        chart = page.get_by_role("img", name="By tool, task and statement")
+        assert "tools/call search" in (await chart.get_attribute("aria-label") or "")
+        table = page.get_by_role("region", name="Table of tools, tasks and statements")
+        await table.get_by_text("tools/call <i>search</i>").wait_for()
+        await table.get_by_text("ToolError").wait_for()
 
 
 async def test_seconds_without_figures_are_a_gap(service: Service) -> None:

@@ -207,6 +207,9 @@ async def test_guessing_tokens_is_held_off_and_locks_nobody_out() -> None:
         ("DELETE", "/report", 405),
         ("GET", "/slow-queries?limit=0", 422),
         ("GET", "/slow-queries?limit=many", 422),
+        ("GET", "/slow-queries?limit=1001", 422),
+        ("GET", "/slow-queries?limit=00000199999", 422),
+        ("GET", "/slow-queries?limit=%D9%A3", 422),  # a three, in Arabic
         ("GET", "/slow-queries?limit=99999999999999999999999999", 422),
     ],
 )

@@ -167,6 +167,20 @@ async def test_the_first_rate_is_that_of_the_time_watched() -> None:
     assert history.read(SECOND)["time"] == [1000]
 
 
+async def test_tools_and_statements_have_their_rates_times_and_errors() -> None:
+    service = Service()
+    sampler, history, clock = sampling(service)
+    for name, error in (("add", ""), ("add", ""), ("add", "ToolError"), ("add", "CancelledError")):
+        service.requests.operation("tools/call", name, "mcp", error, 0.25)
+    clock.now = 1001.25
+    sampler.sample()
+    found = history.read(SECOND)
+    figures = {one["figure"]: one["values"][-1] for one in found["series"] if one["group"] == "operation"}
+    assert {one["name"] for one in found["series"] if one["group"] == "operation"} == {"tools/call add"}
+    assert (figures["rate"], figures["errors"]) == (4.0, 1.0)
+    assert figures["p95"] == pytest.approx(0.25, rel=0.02)
+
+
 async def test_without_requests_the_rate_is_zero_and_response_times_are_a_gap() -> None:
     service = Service()
     sampler, history, clock = sampling(service)

@@ -30,13 +30,14 @@ function fixed(group, figures) {
   });
 }
 
-function busiest(store, figure) {
-  const rates = named(store, "route", "rate").map((s) => [total(s.values), s.name]).sort((a, b) => b[0] - a[0]).slice(0, 8);
+const busiest = (group) => (store, figure) => {
+  const rates = named(store, group, "rate").map((s) => [total(s.values), s.name]).sort((a, b) => b[0] - a[0]).slice(0, 8);
   return rates.flatMap(([, name]) => {
-    const values = series(store, "route", name, figure);
+    const values = series(store, group, name, figure);
     return values ? [{ label: name, values }] : [];
   });
-}
+};
+const figures = (errors) => [["rate", "throughput"], ["p50", "P50"], ["p95", "P95"], ["p99", "P99"], ["errors", errors]];
 
 const ratios = (store) => ["cache", "pool"].flatMap((group) => named(store, group, "hit ratio").map((s) => (
   { label: group === "pool" ? `results of ${s.name}` : s.name, values: s.values })));
@@ -47,7 +48,8 @@ const waits = (store) => named(store, "pool", "waited").map((s) => ({ label: s.n
 page.charts = [
   { title: "Throughput and errors", unit: "1/s", lines: fixed("requests", [["rate", "requests"], ["errors", "server errors"]]) },
   { title: "Response times", unit: "s", lines: fixed("requests", [["p50", "P50"], ["p95", "P95"], ["p99", "P99"]]) },
-  { title: "By route", lines: busiest, choices: [["rate", "throughput"], ["p50", "P50"], ["p95", "P95"], ["p99", "P99"], ["errors", "server errors"]] },
+  { title: "By route", lines: busiest("route"), choices: figures("server errors") },
+  { title: "By tool, task and statement", lines: busiest("operation"), choices: figures("errors") },
   { title: "Cache hit ratio", unit: "%", lines: ratios },
   { title: "Database pools", unit: "1", lines: pools },
   { title: "Waits for a connection, seconds a second", unit: "1", lines: waits },
@@ -177,6 +179,10 @@ function show(report) {
   const routes = [...requests.routes].sort((a, b) => b.count - a.count).slice(0, 30);
   byId("routes").replaceChildren(...routes.map((r) => row([`${r.method} ${r.route}`, String(r.status), count(r.count),
     time(r.mean_seconds), time(r.p50_seconds), time(r.p95_seconds), time(r.p99_seconds)])));
+  const operations = [...report.operations].sort((a, b) => b.count - a.count).slice(0, 30);
+  byId("operations").replaceChildren(...operations.map((o) => row([`${o.method} ${o.name}`, o.error_type || "ok", count(o.count),
+    time(o.mean_seconds), time(o.p50_seconds), time(o.p95_seconds), time(o.p99_seconds)])));
+  byId("by-operation").parentElement.hidden = !operations.length;
   byId("queries").replaceChildren(...report.slow_queries.slice(0, 20).map(statement));
   const items = report.recommendations.map(advice);
   if (!items.length) items.push(Object.assign(document.createElement("li"), { textContent: "nothing to change" }));
