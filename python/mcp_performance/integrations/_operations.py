@@ -1,15 +1,15 @@
-"""Counts the operations of an MCP server by the names that the server declared."""
+"""Counts operations: tools of an MCP server by the names that the server declared, tasks."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from .. import monitor as _monitor
 
-__all__ = ["OTHER", "Operations", "is_error"]
+__all__ = ["OTHER", "Operations", "counted", "is_error"]
 
 OTHER = "_OTHER"
 """The one name of everything that the server has not declared."""
@@ -24,6 +24,31 @@ def is_error(result: Any) -> bool:
     if isinstance(result, dict):
         return result.get("isError") is True
     return any(getattr(result, name, False) is True for name in ("is_error", "isError"))
+
+
+@contextmanager
+def counted(
+    monitor: _monitor.PerformanceMonitor, method: str, name: str, system: str
+) -> Iterator[Callable[[str], None]]:
+    """Time what is inside, and count it with what it raised, or with the failure that it is given."""
+    errors: list[str] = []
+    spans = monitor.spans
+    with nullcontext() if spans is None else spans.operation(method, name, system) as fail:
+        start = time.perf_counter()
+
+        def failed(error: str) -> None:
+            errors.append(error)
+            if fail is not None:
+                fail(error)
+
+        try:
+            yield failed
+        except BaseException as raised:
+            errors.append(type(raised).__name__)
+            raise
+        finally:
+            took = time.perf_counter() - start
+            monitor.requests.operation(method, name, system, errors[-1] if errors else "", took)
 
 
 class Operations:
@@ -41,20 +66,11 @@ class Operations:
         self._monitor.sampler.start()
         # Asked before: a call that was cancelled can await nothing more.
         label = self._known.get((method, name)) or await self._declared(method, name, declared)
-        error, start = "", time.perf_counter()
-        try:
+        with counted(self._monitor, method, label, "mcp") as fail:
             result = await call()
             if is_error(result):
-                error = "tool_error"
+                fail("tool_error")
             return result
-        except asyncio.CancelledError:
-            error = "CancelledError"
-            raise
-        except BaseException as raised:
-            error = type(raised).__name__
-            raise
-        finally:
-            self._monitor.requests.operation(method, label, "mcp", error, time.perf_counter() - start)
 
     async def _declared(self, method: str, name: str, declared: Name) -> str:
         try:

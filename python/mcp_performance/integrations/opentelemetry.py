@@ -1,7 +1,7 @@
-"""Hands the figures of a monitor to OpenTelemetry: ``instrument(monitor)``.
+"""Hands the figures of a monitor to OpenTelemetry, and makes spans: ``instrument(monitor)``.
 
-Names and units are those of the semantic conventions. Whatever the application exports its metrics with
-exports these too.
+Names and units are those of the semantic conventions. Whatever the application exports its metrics and
+traces with exports these too.
 """
 
 from __future__ import annotations
@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from .._base._checks import flag
 from ..monitor import PerformanceMonitor
 from ._extras import missing
 
 try:
-    from opentelemetry import metrics
+    from opentelemetry import metrics, trace
     from opentelemetry.metrics import CallbackOptions, Observation
 except ModuleNotFoundError as error:
     raise missing(error, "opentelemetry", "opentelemetry") from None
+
+from ._spans import TracerSpans, operation_attributes
 
 __all__ = ["instrument"]
 
@@ -24,17 +27,27 @@ _Read = Callable[[Mapping[str, Any]], Iterable[Observation]]
 
 
 def instrument(
-    monitor: PerformanceMonitor | None = None, *, meter_provider: metrics.MeterProvider | None = None
+    monitor: PerformanceMonitor | None = None,
+    *,
+    meter_provider: metrics.MeterProvider | None = None,
+    tracer_provider: trace.TracerProvider | None = None,
+    spans: bool = True,
 ) -> PerformanceMonitor:
-    """Observe the figures of *monitor* whenever metrics are collected.
+    """Observe the figures of *monitor* whenever metrics are collected, and make spans of what it counts.
 
-    Counts and sums of times of requests and operations, requests in progress, lookups of caches, connections
-    of pools, CPU and memory of the process. Percentiles stay with the monitor: OpenTelemetry's API takes no
-    histogram that is there already.
+    Metrics: counts and sums of times of requests and operations, requests in progress, lookups of caches,
+    connections of pools, CPU and memory of the process. OpenTelemetry's API takes no histogram that is there
+    already, so ``http.server.request.duration`` is recorded again, with each span.
+
+    Spans: of requests that pass :class:`~mcp_performance.PerformanceMiddleware` (below the one that
+    ``traceparent`` names), of tools, resources and prompts, of tasks, and of statements of SQLAlchemy. Those
+    that are sampled are the exemplars of the monitor's OpenMetrics text.
 
     Args:
         monitor: whose figures; ``None`` makes one.
         meter_provider: the global one unless given.
+        tracer_provider: the global one unless given.
+        spans: ``False`` where another instrumentation makes them.
 
     Returns:
         The monitor.
@@ -44,6 +57,7 @@ def instrument(
     """
     if monitor is not None and not isinstance(monitor, PerformanceMonitor):
         raise TypeError(f"monitor={monitor!r}: expected a PerformanceMonitor or None")
+    flag("spans", spans)
     chosen = PerformanceMonitor() if monitor is None else monitor
     meter = metrics.get_meter("mcp_performance", meter_provider=meter_provider)
 
@@ -54,6 +68,9 @@ def instrument(
         meter.create_observable_counter(name, [observed(read)], unit=unit, description=text)
     for name, unit, text, read in _GAUGES:
         meter.create_observable_up_down_counter(name, [observed(read)], unit=unit, description=text)
+    if spans:
+        tracer = trace.get_tracer("mcp_performance", tracer_provider=tracer_provider)
+        chosen.spans = TracerSpans(tracer, meter, chosen.exemplars)
     return chosen
 
 
@@ -69,9 +86,7 @@ def _route(one: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _operation(one: Mapping[str, Any]) -> dict[str, Any]:
-    named = {"mcp": ("mcp.method.name", "gen_ai.tool.name"), "db": ("db.system.name", "db.query.summary")}
-    method, name = named.get(one["system"], ("operation.method", "operation.name"))
-    attributes = {method: one["method"], name: one["name"], "system": one["system"]}
+    attributes = {**operation_attributes(one["method"], one["name"], one["system"]), "system": one["system"]}
     return {**attributes, "error.type": one["error_type"]} if one["error_type"] else attributes
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from ..monitor import PerformanceMonitor
@@ -50,8 +49,12 @@ def instrument(engine: Any, monitor: PerformanceMonitor | None = None) -> Perfor
 
 def _listen(engine: Engine, monitor: PerformanceMonitor) -> None:
     dialect = engine.dialect.name
-    record: Callable[..., None] = monitor.requests.operation
     start = f"_mcp_performance_start_{id(monitor):x}"
+
+    def record(name: str, error: str, took: float) -> None:
+        monitor.requests.operation(dialect, name, "db", error, took)
+        if monitor.spans is not None:
+            monitor.spans.statement(dialect, name, error, took)
 
     def before(
         connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
@@ -61,14 +64,14 @@ def _listen(engine: Engine, monitor: PerformanceMonitor) -> None:
     def after(
         connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
     ) -> None:
-        record(dialect, _name(statement), "db", "", time.perf_counter() - getattr(context, start))
+        record(_name(statement), "", time.perf_counter() - getattr(context, start))
 
     def failed(context: Any) -> None:
         began = getattr(context.execution_context, start, None)
         if began is None or context.statement is None:
             return
         kind = type(context.original_exception).__name__
-        record(dialect, _name(context.statement), "db", kind, time.perf_counter() - began)
+        record(_name(context.statement), kind, time.perf_counter() - began)
 
     event.listen(engine, "before_cursor_execute", before)
     event.listen(engine, "after_cursor_execute", after)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from .._base._checks import text
 from ..monitor import PerformanceMonitor
 from ..monitor._service import checked_workers
+from ._operations import counted
 
 __all__ = ["timed"]
 
@@ -54,30 +54,22 @@ def timed(
         named = getattr(function, "__qualname__", type(function).__qualname__)
         label = chosen or f"{getattr(function, '__module__', '')}.{named}"
 
-        @contextmanager
-        def counted() -> Iterator[None]:
+        def run() -> AbstractContextManager[Any]:
             monitor.join(service)
-            error, start = "", time.perf_counter()
-            try:
-                yield
-            except BaseException as raised:
-                error = type(raised).__name__
-                raise
-            finally:
-                monitor.requests.operation("run", label, "task", error, time.perf_counter() - start)
+            return counted(monitor, "run", label, "task")
 
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)
             async def awaited(*args: Any, **kwargs: Any) -> Any:
-                with counted():
+                with run():
                     return await function(*args, **kwargs)
 
             return awaited  # type: ignore[return-value]
 
         @functools.wraps(function)
         def called(*args: Any, **kwargs: Any) -> Any:
-            with counted():
+            with run():
                 return function(*args, **kwargs)
 
         return called  # type: ignore[return-value]

@@ -16,7 +16,7 @@ from ._analyses import Analyses
 from ._live import Events, read_history
 from ._monitor import PerformanceMonitor
 from ._page import page
-from ._prometheus import CONTENT_TYPE
+from ._prometheus import CONTENT_TYPE, OPENMETRICS
 
 __all__ = ["ENDPOINTS", "Endpoints"]
 
@@ -47,10 +47,13 @@ def _quality(accept: str, *types: str) -> float:
     return best
 
 
-def _wants_prometheus(headers: dict[bytes, bytes]) -> bool:
+def _format(headers: dict[bytes, bytes]) -> str:
+    """The type of content that ``Accept`` wants figures in."""
     accept = headers.get(b"accept", b"").decode("latin-1")
-    text = _quality(accept, "text/plain", "application/openmetrics-text")
-    return text > 0 and text >= _quality(accept, "application/json")
+    text, metrics = _quality(accept, "text/plain"), _quality(accept, "application/openmetrics-text")
+    if max(text, metrics) == 0 or max(text, metrics) < _quality(accept, "application/json"):
+        return _JSON.decode()
+    return OPENMETRICS if metrics >= text else CONTENT_TYPE
 
 
 def _limit(query: bytes) -> int:
@@ -121,8 +124,10 @@ class Endpoints:
 
     async def _metrics(self, scope: Scope, receive: Receive) -> tuple[bytes, bytes]:
         each = _each(scope.get("query_string", b""))
-        if _wants_prometheus(dict(scope["headers"])):
-            return CONTENT_TYPE.encode(), self._monitor.prometheus(each=each).encode()
+        wanted = _format(dict(scope["headers"]))
+        if wanted != _JSON.decode():
+            text = self._monitor.prometheus(each=each, openmetrics=wanted == OPENMETRICS)
+            return wanted.encode(), text.encode()
         return _JSON, _json(self._monitor.metrics(each=each))
 
     async def _report(self, scope: Scope, receive: Receive) -> tuple[bytes, bytes]:
@@ -188,7 +193,9 @@ _GET = ("GET", "HEAD")
 
 ENDPOINTS: dict[str, Endpoint | Stream] = {
     "/metrics": Endpoint(
-        _GET, Endpoints._metrics, "all figures: JSON, or Prometheus text if Accept asks; ?workers=each"
+        _GET,
+        Endpoints._metrics,
+        "all figures: JSON, or Prometheus text or OpenMetrics if Accept asks; ?workers=each",
     ),
     "/report": Endpoint(_GET, Endpoints._report, "figures, slow queries with advice, recommendations"),
     "/slow-queries": Endpoint(_GET, Endpoints._slow_queries, "the slowest statements; ?limit=20"),

@@ -14,6 +14,7 @@ from ._endpoints import Endpoints
 from ._monitor import PerformanceMonitor
 from ._routes import RouteNames
 from ._service import checked_workers
+from ._spans import Spans
 
 __all__ = ["PerformanceMiddleware", "performance_app"]
 
@@ -132,6 +133,9 @@ class PerformanceMiddleware:
             self.monitor.join(self._workers)
             self.monitor.loop_lag.watch()
             self.monitor.sampler.start()
+        if self.monitor.spans is not None:
+            await self._traced(self.monitor.spans, scope, receive, send)
+            return
         root_path = scope.get("root_path", "")
         watch = self._watch(send)
         error = ""
@@ -142,6 +146,21 @@ class PerformanceMiddleware:
             raise
         finally:
             watch.finish(scope, root_path, error, self._known, self._resolve)
+
+    async def _traced(self, spans: Spans, scope: Scope, receive: Receive, send: Send) -> None:
+        """The same inside of a span."""
+        with spans.request(scope) as ended:
+            root_path, watch, error = scope.get("root_path", ""), self._watch(send), ""
+            start = time.perf_counter()
+            try:
+                await self.app(scope, receive, watch)
+            except BaseException as raised:
+                error = type(raised).__name__
+                raise
+            finally:
+                took = time.perf_counter() - start
+                watch.finish(scope, root_path, error, self._known, self._resolve)
+                ended(self._resolve(scope, root_path), watch.status, error, took)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

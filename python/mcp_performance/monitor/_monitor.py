@@ -13,6 +13,7 @@ from typing import Any
 from .. import _core, config
 from .._base import _registry
 from .._base._checks import file_name, integer, number
+from ._exemplars import Exemplars
 from ._history import History
 from ._loop_lag import LoopLag
 from ._observed import observe, observe_pools, queries_of
@@ -21,6 +22,7 @@ from ._prometheus import exposition
 from ._recommend import Recommendation, Thresholds, recommend
 from ._sampler import Sampler
 from ._service import Service
+from ._spans import Spans
 from ._workers import add_up, queries_of_rows, rows_of
 
 __all__ = ["PerformanceMonitor"]
@@ -93,6 +95,10 @@ class PerformanceMonitor:
         self._sampler = Sampler(self, self._history)
         self._service = Service(self._requests)
         self._advice: tuple[float, list[Any]] = (-math.inf, [])
+        self.exemplars = Exemplars(_core.REQUEST_BUCKETS)
+        """Traces of single requests, where there are :attr:`spans`."""
+        self.spans: Spans | None = None
+        """What makes spans of requests and operations, see :func:`integrations.opentelemetry.instrument`."""
 
     def _tick(self, lag_seconds: float) -> None:
         self._requests.record_lag(lag_seconds)
@@ -281,6 +287,9 @@ class PerformanceMonitor:
             "thresholds": dataclasses.asdict(self.thresholds),
         }
 
-    def prometheus(self, *, each: bool = False) -> str:
-        """:meth:`metrics` as Prometheus text (exposition format 0.0.4); with *each*, by ``worker``."""
-        return exposition(self.metrics(each=each), each=each)
+    def prometheus(self, *, each: bool = False, openmetrics: bool = False) -> str:
+        """:meth:`metrics` as Prometheus text (exposition format 0.0.4); with *each*, by ``worker``; with
+        *openmetrics* in the format of OpenMetrics 1.0, which has exemplars: the trace of a request for each
+        bucket, of those that this process answered (:attr:`spans`)."""
+        exemplars = self.exemplars if openmetrics else None
+        return exposition(self.metrics(each=each), each=each, exemplars=exemplars)

@@ -1,4 +1,7 @@
-"""Figures as Prometheus text (exposition format 0.0.4).
+"""Figures as Prometheus text (exposition format 0.0.4, or OpenMetrics 1.0).
+
+Native histograms are in neither: Prometheus takes them by protobuf alone, and makes some itself of what is
+here (``convert_classic_histograms_to_nhcb: true``), with the same bounds.
 
 Names and units follow OpenTelemetry's semantic conventions in Prometheus' spelling; caches, for which
 there is no convention, follow Micrometer.
@@ -9,9 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["CONTENT_TYPE", "exposition"]
+from ._exemplars import Exemplar, Exemplars
+
+__all__ = ["CONTENT_TYPE", "OPENMETRICS", "exposition"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 _OPERATIONS = {"mcp": "mcp_server_operation", "db": "db_client_operation"}
 
@@ -21,16 +27,26 @@ _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 class _Text:
     """Collects families; each is written once, its samples together."""
 
-    def __init__(self) -> None:
+    def __init__(self, exemplars: Exemplars | None) -> None:
+        self.exemplars = exemplars
+        """In OpenMetrics alone."""
         self._families: dict[str, list[str]] = {}
         self._samples: list[str] = []
         self.common: dict[str, object] = {}
         """Labels of every sample that follows."""
 
     def family(self, name: str, kind: str, text: str) -> None:
+        if self.exemplars is not None and kind == "counter":
+            name = name.removesuffix("_total")  # which is the sample's name, there
         self._samples = self._families.setdefault(name, [f"# HELP {name} {text}", f"# TYPE {name} {kind}"])
 
-    def sample(self, name: str, value: float, labels: Mapping[str, object] | None = None) -> None:
+    def sample(
+        self,
+        name: str,
+        value: float,
+        labels: Mapping[str, object] | None = None,
+        exemplar: Exemplar | None = None,
+    ) -> None:
         number = repr(float(value)) if isinstance(value, float) else str(int(value))
         all_labels = {**(labels or {}), **self.common}
         if all_labels:
@@ -38,20 +54,28 @@ class _Text:
                 f'{key}="{str(label).translate(_ESCAPES)}"' for key, label in all_labels.items()
             )
             name = f"{name}{{{inside}}}"
-        self._samples.append(f"{name} {number}")
+        traced = ""
+        if exemplar is not None:
+            traced = (
+                f' # {{trace_id="{exemplar.trace_id}",span_id="{exemplar.span_id}"}}'
+                f" {exemplar.seconds!r} {exemplar.time:.3f}"
+            )
+        self._samples.append(f"{name} {number}{traced}")
 
     def single(self, name: str, kind: str, text: str, value: float) -> None:
         self.family(name, kind, text)
         self.sample(name, value)
 
     def __str__(self) -> str:
-        return "\n".join(line for lines in self._families.values() for line in lines) + "\n"
+        end = "" if self.exemplars is None else "# EOF\n"
+        return "\n".join(line for lines in self._families.values() for line in lines) + "\n" + end
 
 
-def exposition(metrics: Mapping[str, Any], *, each: bool = False) -> str:
+def exposition(metrics: Mapping[str, Any], *, each: bool = False, exemplars: Exemplars | None = None) -> str:
     """The figures of :meth:`PerformanceMonitor.metrics` as text for a Prometheus scrape; with *each*, those
-    of each worker, of which the one that is called ``ended`` is all that have."""
-    text = _Text()
+    of each worker, of which the one that is called ``ended`` is all that have; with *exemplars* as
+    OpenMetrics."""
+    text = _Text(exemplars)
     for part in metrics["workers"] if each else (metrics,):
         if each:
             text.common = {"worker": "ended" if part["number"] < 0 else part["number"]}
@@ -82,9 +106,12 @@ def _requests(text: _Text, requests: Mapping[str, Any]) -> None:
     text.family(name, "histogram", "Time from a request's arrival to the last piece of its response.")
     for route in requests["routes"]:
         labels = _route_labels(route)
-        for bound, count in route["buckets"]:
-            text.sample(f"{name}_bucket", count, {**labels, "le": repr(bound)})
-        text.sample(f"{name}_bucket", route["count"], {**labels, "le": "+Inf"})
+        bounds = [*((repr(bound), count) for bound, count in route["buckets"]), ("+Inf", route["count"])]
+        for at, (bound, count) in enumerate(bounds):
+            exemplar = (
+                text.exemplars.of(route, at) if text.exemplars is not None and not text.common else None
+            )
+            text.sample(f"{name}_bucket", count, {**labels, "le": bound}, exemplar)
         text.sample(f"{name}_sum", route["sum_seconds"], labels)
         text.sample(f"{name}_count", route["count"], labels)
     folded = "Series that made room for others and are counted together as _OTHER."

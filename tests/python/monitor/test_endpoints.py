@@ -14,6 +14,8 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import parser as prometheus
+from prometheus_client.openmetrics import parser as openmetrics
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -95,6 +97,11 @@ async def test_asking_the_endpoints_does_not_count_as_traffic() -> None:
         ("text/plain", "text/plain; version=0.0.4; charset=utf-8"),
         (
             "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        ),
+        ("application/openmetrics-text", "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        (
+            "application/openmetrics-text;q=0.2,text/plain;q=0.5",
             "text/plain; version=0.0.4; charset=utf-8",
         ),
     ],
@@ -102,6 +109,42 @@ async def test_asking_the_endpoints_does_not_count_as_traffic() -> None:
 async def test_metrics_are_prometheus_text_where_it_is_asked_for(accept: str, content: str) -> None:
     answer = await ask(service(expose=True), f"{PREFIX}/metrics", headers={"Accept": accept})
     assert answer.headers["content-type"] == content
+
+
+HOSTILE = '</script>"\\\n{}\r\u2028#é'
+
+
+@pytest.mark.parametrize("query", ["", "?workers=each"])
+@pytest.mark.parametrize(
+    ("accept", "parse"),
+    [
+        ("text/plain", prometheus.text_string_to_metric_families),
+        ("application/openmetrics-text", openmetrics.text_string_to_metric_families),
+    ],
+)
+async def test_prometheus_own_parsers_read_every_figure_whatever_things_are_called(
+    accept: str, parse: Any, query: str
+) -> None:
+    monitor = PerformanceMonitor(caches=[FakeCache(HOSTILE)], pools=(), tiers=())
+    application = Starlette(routes=[Route("/hello", hello)])
+    app = PerformanceMiddleware(application, monitor=monitor, expose=True)
+    for _ in range(3):
+        await ask(app, "/hello")
+    for system in ("mcp", "db", "task", "websocket"):
+        monitor.requests.operation("call", HOSTILE, system, HOSTILE, 0.1)
+    text = (await ask(app, f"{PREFIX}/metrics{query}", headers={"Accept": accept})).text
+    families = {family.name: family for family in parse(text)}
+    counted = {
+        (sample.name, sample.labels.get("http_route")): sample.value
+        for sample in families["http_server_request_duration_seconds"].samples
+    }
+    assert counted["http_server_request_duration_seconds_count", "/hello"] == 3
+    for system in ("mcp_server", "db_client", "task", "websocket"):
+        (one,) = {
+            sample.labels["name"] for sample in families[f"{system}_operation_duration_seconds"].samples
+        }
+        assert one == HOSTILE
+    assert HOSTILE in {sample.labels["cache"] for sample in families["cache_gets"].samples}
 
 
 async def test_a_histogram_of_the_exposition_is_cumulative_and_complete() -> None:
