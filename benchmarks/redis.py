@@ -67,6 +67,8 @@ def each(what: str, get: Callable[[Any], Any], answers: dict[Any, Any], count: i
 
 
 async def aeach(what: str, get: Callable[[Any], Any], answers: dict[Any, Any], count: int) -> float:
+    """The same of awaited calls. As in each(), the loop around them is part of the figure."""
+
     async def work(part: Sequence[Any]) -> list[Any]:
         return [await get(key) for key in part]
 
@@ -88,25 +90,6 @@ async def at_once(what: str, get: Callable[[Any], Any], answers: dict[Any, Any],
     ]
     same(what, found, expected)
     return took / (count // IN_FLIGHT * IN_FLIGHT)
-
-
-async def ahits(what: str, get: Callable[[Any], Any], answers: dict[Any, Any], count: int) -> float:
-    """Seconds for one awaited answer from memory, without what the loop around it takes."""
-
-    class Ready:
-        def __await__(self) -> Any:
-            return iter(())
-
-    async def bare(part: Sequence[Any]) -> list[Any]:
-        ready = Ready()
-        return [await ready for _ in part]
-
-    async def work(part: Sequence[Any]) -> list[Any]:
-        return [await get(key) for key in part]
-
-    keys = (list(answers) * count)[:count]
-    loop = await aseconds_each("the loop", bare, keys, lambda _: None)
-    return max(0.0, await aseconds_each(what, work, keys, answers.__getitem__) - loop)
 
 
 def many(tier: Any, items: dict[str, int]) -> float:
@@ -205,7 +188,7 @@ def kept(tiered: TieredCache, values: dict[str, str], run: Any, share: int) -> d
     return {
         (get, OURS): lambda: each(get, tiered.get, values, lots),
         (get, "Cache.get"): lambda: each("Cache.get", memory.get, values, lots),
-        (aget, OURS): lambda: run(ahits(aget, tiered.aget, values, lots)),
+        (aget, OURS): lambda: run(aeach(aget, tiered.aget, values, lots)),
         (aget, "Cache.get"): lambda: each("Cache.get", memory.get, values, lots),
         (function, OURS): lambda: each(function, behind, values, lots),
         (function, "@cached"): lambda: each("@cached", alone, values, lots),

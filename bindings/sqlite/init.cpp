@@ -12,6 +12,7 @@
 #include "bindings/base/text.h"
 #include "bindings/sqlite/arguments.h"
 #include "bindings/sqlite/pack_params.h"
+#include "bindings/sqlite/pack_value.h"
 #include "bindings/sqlite/rows.h"
 #include "bindings/sqlite/stream.h"
 #include "sqlite/sqlite_error.h"
@@ -55,40 +56,23 @@ PyObject* python_value(sqlite3_value* value) {
   }
 }
 
-// Reports the Python exception that is set as the function's error.
-void report_exception(sqlite3_context* context) {
+// Takes the Python exception that is set, in words.
+std::string what_raised(const char* who) {
   const Ref error = take_error();
-  std::string message = "a user function raised ";
-  message += error ? Py_TYPE(error.get())->tp_name : "an exception";
+  std::string message = who;
+  message.append(" raised ").append(error ? Py_TYPE(error.get())->tp_name : "an exception");
   const Ref text = Ref::steal(error ? PyObject_Str(error.get()) : nullptr);
   const char* utf8 = text ? PyUnicode_AsUTF8(text.get()) : nullptr;
   if (utf8 != nullptr && *utf8 != '\0') message.append(": ").append(utf8);
   PyErr_Clear();
-  sqlite3_result_error(context, message.c_str(), -1);
+  return message;
 }
 
+// False with an exception set.
 bool set_result(sqlite3_context* context, PyObject* value) {
-  if (value == Py_None) {
-    sqlite3_result_null(context);
-  } else if (PyLong_Check(value)) {
-    const long long number = PyLong_AsLongLong(value);
-    if (number == -1 && PyErr_Occurred() != nullptr) return false;
-    sqlite3_result_int64(context, number);
-  } else if (PyFloat_Check(value)) {
-    sqlite3_result_double(context, PyFloat_AS_DOUBLE(value));
-  } else if (PyUnicode_Check(value)) {
-    Py_ssize_t size = 0;
-    const char* text = PyUnicode_AsUTF8AndSize(value, &size);
-    if (text == nullptr) return false;
-    sqlite3_result_text64(context, text, static_cast<sqlite3_uint64>(size), SQLITE_TRANSIENT,
-                          SQLITE_UTF8);
-  } else if (PyBytes_Check(value)) {
-    sqlite3_result_blob64(context, PyBytes_AS_STRING(value),
-                          static_cast<sqlite3_uint64>(PyBytes_GET_SIZE(value)), SQLITE_TRANSIENT);
-  } else {
-    PyErr_Format(PyExc_TypeError, "a user function returned %.200s", Py_TYPE(value)->tp_name);
-    return false;
-  }
+  sqlite::Params packed;
+  if (!pack_plain(value, {kNoRow, ParameterPlace::kResult}, false, packed)) return false;
+  packed.return_from(context);
   return true;
 }
 
@@ -112,31 +96,63 @@ void call_function(sqlite3_context* context, int count, sqlite3_value** values) 
           ? PyObject_Call(static_cast<PyObject*>(sqlite3_user_data(context)), arguments, nullptr)
           : nullptr;
   Py_XDECREF(arguments);
-  if (result == nullptr || !set_result(context, result)) report_exception(context);
+  if (result == nullptr || !set_result(context, result)) {
+    sqlite3_result_error(context, what_raised("a user function").c_str(), -1);
+  }
   Py_XDECREF(result);
 }
 
-// An order cannot fail: what raises sorts as equal, and is reported as unraisable.
-int call_collation(void* callable, int size_a, const void* a, int size_b, const void* b) {
+// A collation that was made on a connection.
+struct Collation {
+  sqlite::Connection& connection;
+  PyObject* order;
+};
+
+// Negative, 0 or positive, as `order` says of both texts; 0 with an exception set.
+int order_of(PyObject* order, std::string_view a, std::string_view b) {
+  const auto text = [](std::string_view utf8) {
+    return PyUnicode_DecodeUTF8(utf8.data(), static_cast<Py_ssize_t>(utf8.size()), nullptr);
+  };
+  const Ref one = Ref::steal(text(a));
+  const Ref other = Ref::steal(one ? text(b) : nullptr);
+  if (!other) return 0;
+  PyObject* texts[] = {one.get(), other.get()};
+  const Ref result = Ref::steal(PyObject_Vectorcall(order, texts, 2, nullptr));
+  if (!result) return 0;
+  int overflow = 0;
+  const long number = PyLong_AsLongAndOverflow(result.get(), &overflow);
+  if (overflow != 0) return overflow;
+  if (number == -1 && PyErr_Occurred() != nullptr) return 0;
+  return number < 0 ? -1 : number > 0 ? 1 : 0;
+}
+
+// SQLite has no way for an order to fail: the connection fails what it runs.
+int call_collation(void* data, int size_a, const void* a, int size_b, const void* b) {
+  const auto& collation = *static_cast<const Collation*>(data);
+  if (collation.connection.user_code_failed()) return 0;
   const ApplicationSignals signals;
   const GilAcquire gil;
-  if (!gil) return 0;
-  PyObject* texts[] = {PyUnicode_DecodeUTF8(static_cast<const char*>(a), size_a, "replace"),
-                       PyUnicode_DecodeUTF8(static_cast<const char*>(b), size_b, "replace")};
-  PyObject* result = texts[0] != nullptr && texts[1] != nullptr
-                         ? PyObject_Vectorcall(static_cast<PyObject*>(callable), texts, 2, nullptr)
-                         : nullptr;
-  Py_XDECREF(texts[0]);
-  Py_XDECREF(texts[1]);
-  const long order = result != nullptr ? PyLong_AsLong(result) : 0;
-  if (PyErr_Occurred() != nullptr) PyErr_WriteUnraisable(static_cast<PyObject*>(callable));
-  Py_XDECREF(result);
-  return order < 0 ? -1 : order > 0 ? 1 : 0;
+  if (!gil) {
+    collation.connection.fail_user_code("the interpreter is shutting down");
+    return 0;
+  }
+  const int order =
+      order_of(collation.order, {static_cast<const char*>(a), static_cast<std::size_t>(size_a)},
+               {static_cast<const char*>(b), static_cast<std::size_t>(size_b)});
+  if (PyErr_Occurred() != nullptr) {
+    collation.connection.fail_user_code(what_raised("a user collation"));
+  }
+  return order;
 }
 
 void drop_callable(void* callable) {
   const GilAcquire gil;
   if (gil) Py_DECREF(static_cast<PyObject*>(callable));
+}
+
+void drop_collation(void* data) {
+  const std::unique_ptr<Collation> collation(static_cast<Collation*>(data));
+  drop_callable(collation->order);
 }
 
 void check(sqlite::Connection& connection, int code) {
@@ -168,11 +184,11 @@ void create_function(NewConnection& self, const py::object& called, int argument
 void create_collation(NewConnection& self, const py::object& called, const py::object& order) {
   sqlite::Connection& connection = self.get();
   const std::string name = name_of(called);
-  PyObject* callable = py::object(order).release().ptr();
+  auto collation = std::make_unique<Collation>(connection, order.ptr());
   const int code = sqlite3_create_collation_v2(connection.handle(), name.c_str(), SQLITE_UTF8,
-                                               callable, call_collation, drop_callable);
-  if (code != SQLITE_OK) Py_DECREF(callable);  // unlike functions, it is left to the caller
-  check(connection, code);
+                                               collation.get(), call_collation, drop_collation);
+  check(connection, code);  // unlike functions, what was refused is left to the caller
+  Py_INCREF(collation.release()->order);
 }
 
 py::list execute(NewConnection& self, const py::object& sql, const py::object& params) {
@@ -198,6 +214,7 @@ py::list execute(NewConnection& self, const py::object& sql, const py::object& p
     const GilRelease unlocked;
     while ((code = sqlite3_step(handle)) == SQLITE_ROW) block.append_row(handle);
   }
+  connection.check_user_code();
   if (code != SQLITE_DONE) throw sqlite::sqlite_error(connection.handle(), code);
   RowBuilder builder(RowType::kTuple, nullptr, nullptr);
   py::list rows;

@@ -137,6 +137,14 @@ Ref float_equal_to(PyObject* value) {
   return {};
 }
 
+// 1: an array of NumPy's with masked values; 0: anything else; -1: an exception is set.
+int is_masked(PyObject* value) {
+  if (!is_instance_if_loaded(value, "numpy.ma", "MaskedArray")) return 0;
+  const Ref ask = attribute_if_loaded("numpy.ma", "is_masked");
+  const Ref answer = Ref::steal(ask ? PyObject_CallOneArg(ask.get(), value) : nullptr);
+  return answer ? PyObject_IsTrue(answer.get()) : -1;
+}
+
 bool pack_numpy(PyObject* value, const ParameterPlace& place, bool names_file, Params& out) {
   Ref item = Ref::steal(PyObject_CallMethod(value, "item", nullptr));
   if (!item) return false;
@@ -149,21 +157,6 @@ bool pack_numpy(PyObject* value, const ParameterPlace& place, bool names_file, P
   if (PyUnicode_Check(item.get())) return pack_text(item.get(), place, names_file, out);
   if (PyBytes_Check(item.get())) return pack_buffer(item.get(), place, names_file, out);
   return refuse(place, value, "expected a scalar that is a number, a text or bytes");
-}
-
-// What is left when adapters were asked.
-bool pack_plain(PyObject* value, const ParameterPlace& place, bool names_file, Params& out) {
-  if (value == Py_None) return out.add_null(), true;
-  if (PyLong_Check(value)) return pack_int(value, place, out);  // bool, IntEnum
-  if (PyFloat_Check(value)) return out.add_double(PyFloat_AS_DOUBLE(value)), true;
-  if (PyUnicode_Check(value)) return pack_text(value, place, names_file, out);
-  if (PyObject_CheckBuffer(value)) {
-    if (is_numpy_scalar(value)) return pack_numpy(value, place, names_file, out);
-    return pack_buffer(value, place, names_file, out);
-  }
-  return refuse(place, value,
-                "expected None, int, float, str, bytes, or a type that the pool or sqlite3 has an "
-                "adapter for");
 }
 
 // sqlite3.adapt(value, PrepareProtocol, value): its registry, then __conform__().
@@ -195,7 +188,26 @@ bool pack_other(PyObject* value, PyObject* adapters, const ParameterPlace& place
 
 }  // namespace
 
+bool pack_plain(PyObject* value, const ParameterPlace& place, bool names_file, Params& out) {
+  if (value == Py_None) return out.add_null(), true;
+  if (PyLong_Check(value)) return pack_int(value, place, out);  // bool, IntEnum
+  if (PyFloat_Check(value)) return out.add_double(PyFloat_AS_DOUBLE(value)), true;
+  if (PyUnicode_Check(value)) return pack_text(value, place, names_file, out);
+  if (PyBytes_Check(value)) return pack_buffer(value, place, names_file, out);
+  if (PyObject_CheckBuffer(value)) {
+    const int masked = is_masked(value);
+    if (masked > 0) return refuse(place, value, "it is masked; None is bound as NULL");
+    if (masked < 0) return name_exception(place, true), false;
+    if (is_numpy_scalar(value)) return pack_numpy(value, place, names_file, out);
+    return pack_buffer(value, place, names_file, out);
+  }
+  return refuse(place, value,
+                "expected None, int, float, str, bytes, or a type that the pool or sqlite3 has an "
+                "adapter for");
+}
+
 std::string ParameterPlace::text() const {
+  if (number == kResult) return "the result of a user function";
   std::string out;
   if (row != kNoRow) out = "params[" + std::to_string(row) + "], ";
   return out.append("parameter ").append(name != nullptr ? *name : std::to_string(number));

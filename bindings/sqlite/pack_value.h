@@ -10,6 +10,8 @@ namespace mcp::python {
 
 // Which parameter it is, for messages.
 struct ParameterPlace {
+  static constexpr int kResult = -1;  // as a number: none, but what a user function returned
+
   Py_ssize_t row;                     // of executemany, or kNoRow
   int number = 0;                     // from 1
   const std::string* name = nullptr;  // as written; null: by its number
@@ -20,5 +22,8 @@ struct ParameterPlace {
 // `names_file`: SQLite will cut a text at a NUL. False with an exception set.
 [[nodiscard]] bool pack_value(PyObject* value, PyObject* adapters, const ParameterPlace& place,
                               bool names_file, sqlite::Params& out);
+// The same without adapters, whose result it may be.
+[[nodiscard]] bool pack_plain(PyObject* value, const ParameterPlace& place, bool names_file,
+                              sqlite::Params& out);
 
 }  // namespace mcp::python

@@ -5,6 +5,9 @@
 #include <cstring>
 #include <utility>
 
+#include "bindings/base/ref.h"
+#include "bindings/base/saved_error.h"
+
 namespace mcp::python {
 namespace {
 
@@ -89,6 +92,27 @@ bool RowBuilder::prepare_names() {
   return row_class_ != nullptr;
 }
 
+// SQLite keeps any bytes as a text.
+PyObject* RowBuilder::text(std::string_view utf8, std::size_t column) {
+  PyObject* text = PyUnicode_DecodeUTF8(utf8.data(), static_cast<Py_ssize_t>(utf8.size()), nullptr);
+  if (text != nullptr || PyErr_ExceptionMatches(PyExc_UnicodeDecodeError) == 0) return text;
+  const Ref error = take_error();
+  const Ref errors = Ref::steal(PyImport_ImportModule("mcp_performance.errors"));
+  const Ref type = Ref::steal(errors ? PyObject_GetAttrString(errors.get(), "TextError") : nullptr);
+  const Ref arguments = Ref::steal(PyObject_GetAttrString(error.get(), "args"));
+  Ref named =
+      Ref::steal(type && arguments ? PyObject_CallObject(type.get(), arguments.get()) : nullptr);
+  if (!named) return nullptr;
+  if (names_ != nullptr) {
+    const std::string& name = names_->names[column];
+    const Ref key = Ref::steal(
+        PyUnicode_DecodeUTF8(name.data(), static_cast<Py_ssize_t>(name.size()), "replace"));
+    if (!key || PyObject_SetAttrString(named.get(), "column", key.get()) != 0) return nullptr;
+  }
+  set_error(std::move(named));
+  return nullptr;
+}
+
 PyObject* RowBuilder::cell(const RowBlock& block, std::size_t cell) {
   switch (block.type(cell)) {
     case CellType::kNull:
@@ -107,7 +131,7 @@ PyObject* RowBuilder::cell(const RowBlock& block, std::size_t cell) {
     case CellType::kText: {
       const std::string_view text = block.bytes(cell);
       bytes_ += 80 + 2 * text.size();
-      return PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), nullptr);
+      return this->text(text, cell % static_cast<std::size_t>(block.columns()));
     }
     case CellType::kBlob: {
       const std::string_view blob = block.bytes(cell);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "bindings/base/gil.h"
@@ -33,6 +34,7 @@ class RowBuilder {
 
  private:
   [[nodiscard]] PyObject* cell(const sqlite::RowBlock& block, std::size_t cell);
+  [[nodiscard]] PyObject* text(std::string_view utf8, std::size_t column);
   [[nodiscard]] bool prepare_names();
   [[nodiscard]] bool find_converters();
   [[nodiscard]] PyObject* tuple_row(PyTypeObject* type, const sqlite::RowBlock& block,

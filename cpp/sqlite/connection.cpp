@@ -107,6 +107,7 @@ Connection::Scope::Scope(Connection& connection, const Operation& operation, Dur
   if (budget == 0) connection.drop_snapshot();
   connection.operation_ = &operation;
   connection.stop_ = Stop::kNone;
+  connection.user_failure_.clear();
   connection.busy_since_ = 0;
   const bool inline_run = budget > 0;
   const Instant now = now_precise();
@@ -120,6 +121,7 @@ Connection::Scope::Scope(Connection& connection, const Operation& operation, Dur
 Connection::Scope::~Scope() { connection_.operation_ = nullptr; }
 
 bool Connection::should_stop() noexcept {
+  if (user_code_failed()) return true;
   if (operation_ == nullptr) return false;
   if (stop_ != Stop::kNone) return true;
   if (operation_->cancelled()) {
@@ -213,7 +215,13 @@ void Connection::refuse(Profile& profile) const {
   throw Error(ErrorKind::kQuery, refused_.what + rest, SQLITE_AUTH);
 }
 
+void Connection::check_user_code() {
+  if (!user_code_failed()) return;
+  throw Error(ErrorKind::kQuery, std::exchange(user_failure_, {}), SQLITE_ERROR);
+}
+
 void Connection::fail(int code) {
+  check_user_code();
   if (stop_ != Stop::kNone) throw Stopped{stop_};
   if (breaks_connection(code)) broken_ = true;
   if (is_corruption(code)) corrupt_ = true;
@@ -262,12 +270,20 @@ void Connection::release(std::unique_ptr<Statement> statement) noexcept {
   }
 }
 
+bool Connection::more_after(Statement& statement, int code) {
+  if (user_code_failed() && !statement.readonly()) {
+    statement.reset();
+    rollback();  // it wrote by an order that does not hold
+  }
+  check_user_code();
+  if (code == SQLITE_ROW) return true;
+  if (code == SQLITE_DONE) return false;
+  fail(code);
+}
+
 bool Connection::step(Statement& statement) {
   if (sqlite3_stmt_busy(statement.handle()) != 0) {
-    const int code = sqlite3_step(statement.handle());
-    if (code == SQLITE_ROW) return true;
-    if (code == SQLITE_DONE) return false;
-    fail(code);
+    return more_after(statement, sqlite3_step(statement.handle()));
   }
   // A changed schema makes SQLite prepare the statement again in here, with new facts.
   Analysis analysis(freshness_, user_functions_);
@@ -279,9 +295,7 @@ bool Connection::step(Statement& statement) {
     statement.set_dependencies(facts);
     statement.profile().set_dependencies(std::move(facts));
   }
-  if (code == SQLITE_ROW) return true;
-  if (code == SQLITE_DONE) return false;
-  fail(code);
+  return more_after(statement, code);
 }
 
 void Connection::run_prepared(sqlite3_stmt*& handle, const char* sql) {

@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "sqlite/borrowed_state.h"
@@ -138,6 +139,11 @@ class Connection {
 
   // Functions that are not SQLite's own make a result uncacheable.
   void note_user_function(const std::string& name);
+  // User code that SQLite called failed and had no way to say so: what runs fails with `why`, and
+  // leaves nothing behind.
+  void fail_user_code(std::string why) { user_failure_ = std::move(why); }
+  [[nodiscard]] bool user_code_failed() const noexcept { return !user_failure_.empty(); }
+  void check_user_code();  // throws Error
   // Called when a statement has run for longer than a moment, once for each Scope.
   void set_slow_hook(void (*hook)(void*), void* argument) noexcept {
     slow_hook_ = hook;
@@ -163,6 +169,7 @@ class Connection {
   void run_prepared(sqlite3_stmt*& handle, const char* sql);
   void set_pragmas(const DatabaseOptions& options);
   [[noreturn]] void fail(int code);
+  [[nodiscard]] bool more_after(Statement& statement, int code);
   [[nodiscard]] bool should_stop() noexcept;
   static int on_progress(void* self) noexcept;
   static int on_busy(void* self, int attempt) noexcept;
@@ -206,6 +213,7 @@ class Connection {
   Instant next_poll_ = 0;
   Instant slow_at_ = kNever;
   Stop stop_ = Stop::kNone;
+  std::string user_failure_;
   void (*slow_hook_)(void*) = nullptr;
   void* slow_argument_ = nullptr;
 };

@@ -93,6 +93,27 @@ std::string Params::types() const {
 
 void Params::bind(sqlite3_stmt* statement) const { bind_packed(statement, bytes_.view(), count_); }
 
+void Params::return_from(sqlite3_context* context) const {
+  Reader reader(bytes());
+  switch (reader.value<char>()) {
+    case 'I':
+      return sqlite3_result_int64(context, reader.value<std::int64_t>());
+    case 'F':
+      return sqlite3_result_double(context, reader.value<double>());
+    case 'T': {
+      const std::string_view text = reader.bytes(reader.value<std::uint64_t>());
+      return sqlite3_result_text64(context, text.data(), text.size(), SQLITE_TRANSIENT,
+                                   SQLITE_UTF8);
+    }
+    case 'B': {
+      const std::string_view blob = reader.bytes(reader.value<std::uint64_t>());
+      return sqlite3_result_blob64(context, blob.data(), blob.size(), SQLITE_TRANSIENT);
+    }
+    default:
+      return sqlite3_result_null(context);
+  }
+}
+
 void ParamRows::end_row() {
   rows_.push_back({begin_, packed_.count_});
   begin_ = packed_.bytes_.size();

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "sqlite/byte_buffer.h"
 
+struct sqlite3_context;
 struct sqlite3_stmt;
 
 namespace mcp::sqlite {
@@ -40,6 +41,8 @@ class Params {
   // Binds everything. Texts and blobs are not copied: this object outlives the execution.
   // Throws Error when the number does not fit the statement.
   void bind(sqlite3_stmt* statement) const;
+  // Gives the one value as what a user function returns. REQUIRES: count() == 1.
+  void return_from(sqlite3_context* context) const;
 
  private:
   friend class ParamRows;

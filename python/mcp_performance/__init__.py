@@ -46,6 +46,7 @@ from .errors import (
     QueryError,
     SerializationError,
     TargetRefused,
+    TextError,
 )
 
 # HTTP
@@ -191,6 +192,7 @@ __all__ = [
     "StatementEffect",
     "StatisticsAdvice",
     "TargetRefused",
+    "TextError",
     "TierStats",
     "TieredCache",
     "ToolFailed",

@@ -11,6 +11,7 @@
     │   └── ProtocolError
     ├── DatabaseError (sqlite3.DatabaseError)
     │   ├── QueryError (sqlite3.OperationalError)
+    │   │   └── TextError (UnicodeDecodeError)
     │   ├── IntegrityError (sqlite3.IntegrityError)
     │   ├── PoolTimeout (TimeoutError)
     │   ├── PoolClosed
@@ -51,6 +52,7 @@ __all__ = [
     "QueryError",
     "SerializationError",
     "TargetRefused",
+    "TextError",
 ]
 
 
@@ -91,6 +93,16 @@ class DatabaseError(Error, sqlite3.DatabaseError):
 
 class QueryError(DatabaseError, sqlite3.OperationalError):
     """SQLite refused a statement."""
+
+
+class TextError(QueryError, UnicodeDecodeError):
+    """A text of the database is not UTF-8. ``CAST(column AS BLOB)`` reads its bytes."""
+
+    column: str = ""
+    """The name of the column in the result."""
+
+    def __str__(self) -> str:
+        return f"column {self.column!r} is not UTF-8: {UnicodeDecodeError.__str__(self)}"
 
 
 class IntegrityError(DatabaseError, sqlite3.IntegrityError):

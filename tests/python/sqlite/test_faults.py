@@ -11,7 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from mcp_performance import DatabaseCorrupt, PoolClosed, PoolTimeout, QueryError, SQLitePool, cached
+from mcp_performance import (
+    DatabaseCorrupt,
+    PoolClosed,
+    PoolTimeout,
+    QueryError,
+    SQLitePool,
+    cached,
+)
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 KILLS = int(os.environ.get("MCP_PERFORMANCE_TEST_KILLS", "15"))
@@ -387,14 +394,6 @@ async def test_a_file_that_may_only_be_read(tmp_path: Path) -> None:
         with pytest.raises(QueryError, match="readonly"):
             await pool.execute("INSERT INTO t VALUES (1)")
         assert await pool.fetch("SELECT * FROM t") == []
-
-
-async def test_invalid_utf8_is_a_decode_error(tmp_path: Path) -> None:
-    async with SQLitePool(tmp_path / "a.db") as pool:
-        for _ in range(3):
-            with pytest.raises(UnicodeDecodeError):
-                await pool.fetchval("SELECT CAST(x'ff41' AS TEXT)")
-            assert await pool.fetchval("SELECT CAST(CAST(x'ff41' AS TEXT) AS BLOB)") == b"\xffA"
 
 
 # ---- loops, threads, signals, fork, exit ----

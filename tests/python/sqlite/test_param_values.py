@@ -225,7 +225,11 @@ NUMPY: list[tuple[Any, Any]] = [
     (np.array([1.5]).sum(), 1.5),
     (np.str_("é"), "é"),
     (np.bytes_(b"x"), b"x"),
+    (np.bytes_(b"x\0"), b"x\0"),
+    (np.str_("x\0"), "x\0"),
     (np.void(b"abc"), b"abc"),
+    (np.ma.array(5, mask=False), 5),
+    (np.ma.array([1, 2], mask=[True, False])[1], 2),
 ]
 
 
@@ -247,6 +251,10 @@ async def test_a_scalar_of_numpy_is_bound_as_its_number(pool: SQLitePool, entry:
         (np.longdouble(1) / 3, TypeError),
         (np.array([object()]), TypeError),
         (np.array(["a"], dtype=object), TypeError),
+        (np.ma.masked, TypeError),
+        (np.ma.array(5, mask=True), TypeError),
+        (np.ma.array([1, 2], mask=[True, False]), TypeError),
+        (np.ma.array([1, 2], mask=[True, False])[0], TypeError),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -1,11 +1,12 @@
-"""Named rows outside the process that read them."""
+"""Named rows outside the process that read them, and texts that are none."""
 
 import pickle
+import sqlite3
 from pathlib import Path
 
 import pytest
 
-from mcp_performance import NamedRow, SQLitePool
+from mcp_performance import NamedRow, SQLitePool, TextError
 
 MADE_BY_0_1_0 = {
     2: b"\x80\x02cmcp_performance._sqlite_rows\n_restore\nq\x00"
@@ -39,3 +40,17 @@ def test_a_row_survives_pickling_and_its_pickle_names_no_private_module(
     assert isinstance(back, NamedRow)
     assert back == row
     assert back["name"] == "seven"
+
+
+async def test_invalid_utf8_is_a_decode_error(tmp_path: Path) -> None:
+    sql = "SELECT CAST(x'ff41' AS TEXT) AS name"
+    async with SQLitePool(tmp_path / "a.db") as pool:
+        for _ in range(3):
+            with pytest.raises(UnicodeDecodeError):
+                await pool.fetchval("SELECT CAST(x'ff41' AS TEXT)")
+            for row_type in ("tuple", "named", "dict"):
+                with pytest.raises(TextError, match="column 'name' is not UTF-8") as caught:
+                    await pool.fetch(sql, row_type=row_type)  # type: ignore[call-overload]
+                assert (caught.value.column, caught.value.object) == ("name", b"\xffA")
+                assert isinstance(caught.value, sqlite3.OperationalError)  # as sqlite3 raises
+            assert await pool.fetchval("SELECT CAST(CAST(x'ff41' AS TEXT) AS BLOB)") == b"\xffA"

@@ -191,8 +191,7 @@ class Reference:
     @property
     def error_type(self) -> type[Exception]:
         """What a caller of the pool gets for :attr:`error`."""
-        undecodable = str(self.error).startswith("Could not decode to UTF-8")
-        return UnicodeDecodeError if undecodable else type(self.error)  # type: ignore[return-value]
+        return type(self.error)  # type: ignore[return-value]
 
     def shaped(self, row_type: str) -> list[Any]:
         if row_type == "dict":
