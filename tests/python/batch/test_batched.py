@@ -4,7 +4,9 @@ import asyncio
 import contextvars
 import gc
 import math
+import threading
 import weakref
+from typing import Any
 
 import pytest
 
@@ -231,6 +233,32 @@ def test_each_loop_has_a_queue_of_its_own() -> None:
         del loop
     gc.collect()
     assert [reference() for reference in loops] == [None] * 3
+
+
+def test_the_time_of_one_loop_is_up_while_another_loop_starts_its_call() -> None:
+    """Two loops on two threads: neither waits for, or loses, what the other one is about to start."""
+    double = batched(max_wait=0)(Calls())
+    answered = threading.Event()
+
+    async def slow_to_start() -> int:
+        loop = asyncio.get_running_loop()
+
+        def make_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+            other.start()  # in the middle of what the timer does
+            assert answered.wait(60)
+            loop.set_task_factory(None)
+            return asyncio.Task(coroutine, loop=loop, **options)
+
+        loop.set_task_factory(make_task)
+        return await double(1)
+
+    async def ask() -> None:
+        assert await asyncio.wait_for(double(2), 50) == 4
+        answered.set()
+
+    other = threading.Thread(target=lambda: asyncio.run(ask()))
+    assert asyncio.run(slow_to_start()) == 2
+    other.join()
 
 
 def test_a_loop_that_ends_with_items_waiting_leaves_the_next_one_usable() -> None:
