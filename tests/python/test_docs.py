@@ -40,6 +40,39 @@ def test_the_programs_of_a_page_run(page, tmp_path):
     assert run.stderr == ""
 
 
+def anchors_of(page):
+    """Of its headings, as MkDocs makes them."""
+    return {
+        re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
+        for heading in re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    }
+
+
+def broken_links(page):
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)|(?:src|srcset)=\"([^\"]+)\"", text):
+        target, _, anchor = (link[0] or link[1]).partition("#")
+        if not target.startswith(("http://", "https://")):
+            file = page.parent / target if target else page
+            if not file.is_file() or (anchor and anchor not in anchors_of(file)):
+                yield link[0] or link[1]
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *PAGES]
+)
+def test_no_link_leads_nowhere(page):
+    assert list(broken_links(page)) == []
+
+
+def test_a_link_to_nowhere_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# One title\n[a](#one-title) [b](#two) [c](page.md#one-title) [d](none.md) [e](https://e)\n"
+    )
+    assert list(broken_links(page)) == ["#two", "none.md"]
+
+
 def test_every_page_is_in_the_table_of_contents():
     contents = (ROOT / "mkdocs.yml").read_text()
     assert [page for page in PAGES if f" {page.relative_to(ROOT / 'docs')}\n" not in contents] == []
