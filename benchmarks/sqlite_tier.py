@@ -11,12 +11,13 @@ its key, and each that was written is read back, while the clock stands.
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from _check import same, seconds_each
@@ -63,10 +64,11 @@ def reading(what: str, get: Callable[[Any], Any], values: dict[str, str], count:
 
 
 def writing(
-    what: str, put: Callable[[str, str], Any], get: Callable[[str], Any], values: dict[str, str], count: int
+    what: str, put: Callable[[str, str], Any], get: Callable[[str], Any], count: int, number: Iterator[int]
 ) -> float:
-    """Seconds for one call; what was written is read back when the clock has stopped."""
-    some = dict(list(values.items())[:count])
+    """Seconds for one call; what was written, each time another value, is read back afterwards."""
+    turn = next(number)
+    some = {f"written:{i}": value_of(f"{i}, in turn {turn}") for i in range(count)}
     begin = time.perf_counter()
     for key, value in some.items():
         put(key, value)
@@ -86,12 +88,12 @@ def measure(folder: str, rounds: int, share: int) -> dict[Case, list[float]]:
     function = cached(cache=tiered)(value_of)
     few, some, lots = KEYS // share, 5000 // share, 100_000 // share
     warm, first, write = "warm hit", "hit of what another process wrote", "write"
-    ours = "TieredCache, SQLiteTier"
+    ours, turns = "TieredCache, SQLiteTier", itertools.count()
     timers: dict[Case, Timer] = {
         (f"{warm}, get", ours): lambda: reading("TieredCache", tiered.get, values, lots),
         (f"{warm}, @cached", ours): lambda: reading("@cached", function, values, lots),
         (first, ours): lambda: reading("SQLiteTier.get", tier.get, values, some),
-        (write, ours): lambda: writing("SQLiteTier.set", tier.set, tier.get, values, few),
+        (write, ours): lambda: writing("SQLiteTier.set", tier.set, tier.get, few, turns),
     }
     if has("diskcache"):
         import diskcache
@@ -100,7 +102,7 @@ def measure(folder: str, rounds: int, share: int) -> dict[Case, list[float]]:
         timers |= {
             (f"{warm}, get", "diskcache"): lambda: reading("diskcache", peer.get, values, some),
             (first, "diskcache"): lambda: reading("diskcache", peer.get, values, some),
-            (write, "diskcache"): lambda: writing("diskcache.set", peer.set, peer.get, values, few),
+            (write, "diskcache"): lambda: writing("diskcache.set", peer.set, peer.get, few, turns),
         }
     figures: dict[Case, list[float]] = {case: [] for case in timers}
     for timer in timers.values():
