@@ -40,7 +40,9 @@ struct ClientOptions {
   Duration ping_interval = kSecond;
   // Channels that are listened to besides, with tracking: each message on `news_channel` says who
   // changed a key, in eight letters, and names it; what `ident` changed is known here.
-  // `life_channel` is this process's own, and says by its subscriber that it lives.
+  // `life_channel` is this process's own, and says by its subscriber that it lives. A script that
+  // this client has run says "<" and ">" there, before and after what it changed, to a server that
+  // announces such changes to whom made them (NOLOOP or not, before version 7).
   std::string news_channel;
   std::string life_channel;
   std::string ident;

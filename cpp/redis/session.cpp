@@ -219,24 +219,43 @@ bool Session::may_go_on_without(const std::string& asked, const std::string& ref
   return true;
 }
 
-void Session::take_invalidation(const Reply& reply, SessionNews& news) const {
-  // ["message", "__redis__:invalidate", [key, ...] or null], or ["message", news_channel, key];
-  // pongs and the rest say nothing.
-  if (reply.items.size() != 3 || reply.items[0].text != "message") return;
-  if (reply.items[1].text == options_.news_channel) {
+void Session::take_invalidation(const Reply& reply, SessionNews& news) {
+  // ["message", "__redis__:invalidate", [key, ...] or null], ["message", news_channel, key] or
+  // ["message", life_channel, "<" or ">"]; pongs and the rest say nothing.
+  const bool is_message = reply.items.size() == 3 && reply.items[0].text == "message";
+  const std::string_view channel = is_message ? reply.items[1].text : std::string_view();
+  if (is_message && channel == options_.life_channel) {
+    const std::string& said = reply.items[2].text;
+    end_own_change(news, said == ">");
+    in_own_change_ = said == "<";
+    return;
+  }
+  if (!is_message || channel != kInvalidationChannel) {
+    end_own_change(news, false);  // nothing else comes in between, unless the change was broken off
+    if (!is_message || channel != options_.news_channel) return;
     const std::string& said = reply.items[2].text;
     if (said.size() > kIdentBytes && !said.starts_with(options_.ident)) {
       news.invalidated.push_back(said.substr(kIdentBytes));
     }
     return;
   }
-  if (reply.items[1].text != kInvalidationChannel) return;
   const Reply& keys = reply.items[2];
   if (keys.kind != Reply::Kind::kArray) {
     news.invalidated_all = true;
     return;
   }
-  for (const Reply& key : keys.items) news.invalidated.push_back(key.text);
+  std::vector<std::string>& named = in_own_change_ ? own_ : news.invalidated;
+  for (const Reply& key : keys.items) named.push_back(key.text);
+}
+
+// What was announced in a change of our own is told by the change's reply, unless it was broken
+// off.
+void Session::end_own_change(SessionNews& news, bool is_known) {
+  if (!is_known) {
+    news.invalidated.insert(news.invalidated.end(), own_.begin(), own_.end());
+  }
+  own_.clear();
+  in_own_change_ = false;
 }
 
 }  // namespace mcp::redis

@@ -76,7 +76,8 @@ class Session {
   void step(std::span<const pollfd> polls, Channel& channel, SessionNews& news);
   void take(Channel& channel, Reply reply, SessionNews& news);
   void take_start(Channel& channel, const Reply& reply, SessionNews& news);
-  void take_invalidation(const Reply& reply, SessionNews& news) const;
+  void take_invalidation(const Reply& reply, SessionNews& news);
+  void end_own_change(SessionNews& news, bool is_known);
   [[nodiscard]] bool may_go_on_without(const std::string& asked, const std::string& refusal);
 
   const ClientOptions& options_;
@@ -86,7 +87,9 @@ class Session {
   Phase phase_ = Phase::kReachData;
   bool tracks_ = false;
   bool shows_life_ = true;
-  std::string invalidation_id_;  // CLIENT ID of I
+  std::string invalidation_id_;   // CLIENT ID of I
+  bool in_own_change_ = false;    // between its two messages on life_channel
+  std::vector<std::string> own_;  // what was announced since the first of them
   Channel data_;
   Channel news_;
 };

@@ -11,6 +11,7 @@ from typing import Any
 from .. import _core
 from ..errors import BackendUnavailable, CacheError
 from ._layout import slot_of
+from ._resharding import Split, split
 from ._scripts import Command
 from ._slots import Node, SlotMap, redirection_in
 
@@ -39,6 +40,8 @@ _BETWEEN_LOOKS = 0.5
 """Between looks at who has which slot, seconds."""
 _PAUSE = 0.005
 """Before what was refused because keys are on their way is tried again, seconds."""
+_PATIENCE = 0.25
+"""For as long it is tried again, seconds; or for the timeout."""
 
 
 class ClusterClient:
@@ -50,8 +53,8 @@ class ClusterClient:
     lost touch with the others, who may have replaced it.
 
     A node that is asked for what it has not says who has it (MOVED), or will have it (ASK). While keys of
-    a slot are on their way, scripts of several keys are refused there (TRYAGAIN): they are tried again until
-    the timeout, and fail then.
+    a slot are on their way, scripts of several keys are refused there (TRYAGAIN). What can be done key by
+    key is done so then (``_resharding.py``); the rest is tried again for a while, and fails.
     """
 
     def __init__(
@@ -232,6 +235,7 @@ class ClusterClient:
     # -- Serving
 
     def _serving(self, commands: list[Command], fill_key: bytes | None, changes: Sequence[bytes]) -> _Steps:
+        """What is answered to *commands*; with a *fill_key* they name no other key, or are one command."""
         name = _name_in(commands, fill_key, changes)
         slot = None if name is None else slot_of(name)
         gives_up_at = time.monotonic() + self._timeout
@@ -254,6 +258,8 @@ class ClusterClient:
             refused = redirection_in(replies, node[0])
             if refused is None or time.monotonic() >= gives_up_at:
                 return replies, fill, age
+            if len(commands) > 1 and fill_key is None:
+                return (yield from self._serving_refused(commands, changes, replies, age, node))
             refusals += 1
             if refused.kind == "ASK":
                 asked = refused.node
@@ -263,8 +269,45 @@ class ClusterClient:
                 yield from self._look_up()
             if refused.kind == "CLUSTERDOWN":
                 return replies, fill, age
+            if refused.kind == "TRYAGAIN":
+                parts = split(commands[0])
+                if parts is not None:
+                    return (yield from self._serving_parts(parts, fill_key, changes))
+                gives_up_at = min(gives_up_at, time.monotonic() + _PATIENCE)
             if refused.kind == "TRYAGAIN" or refusals > _REDIRECTIONS:
                 yield _PAUSE
+
+    def _serving_refused(
+        self,
+        commands: list[Command],
+        changes: Sequence[bytes],
+        replies: list[Any],
+        age: float,
+        node: Node,
+    ) -> _Steps:
+        """Serve those of *commands* that *node* has refused in *replies*, each where its key is; no other a
+        second time, and none where its key is not."""
+        answers = list(replies)
+        for place, reply in enumerate(replies):
+            if redirection_in([reply], node[0]) is not None:
+                again, _, longer = yield from self._serving([commands[place]], None, changes)
+                answers[place], age = again[0], age + longer
+        return answers, None, age
+
+    def _serving_parts(self, whole: Split, fill_key: bytes | None, changes: Sequence[bytes]) -> _Steps:
+        """Serve a command part by part; if one fails, its error is the reply."""
+        answers: list[list[Any]] = []
+        fill, longest = None, 0.0
+        for name, commands in whole.parts:
+            own = name if name == fill_key else None
+            changed = [name] if name in changes else []
+            replies, made, age = yield from self._serving(commands, own, changed)
+            failed = next((reply for reply in replies if isinstance(reply, Exception)), None)
+            if failed is not None:
+                return [failed], None, age
+            fill, longest = made if own is not None else fill, longest + age
+            answers.append(replies)
+        return [whole.join(answers)], fill, longest
 
     def _owner(self, slot: int | None) -> Generator[_Call | float, Any, Node]:
         """Who has *slot*, or anybody."""
@@ -288,12 +331,12 @@ def _name_in(commands: list[Command], fill_key: bytes | None, changes: Sequence[
     """A name of which the slot is that of all."""
     if fill_key is not None:
         return fill_key
-    if changes:
-        return changes[0]
     first = commands[0]
     place = 3 if first[0] in ("EVAL", "EVALSHA") else 1
     name = first[place] if len(first) > place else None
-    return name if isinstance(name, bytes) else None
+    if isinstance(name, bytes):
+        return name
+    return changes[0] if changes else None
 
 
 Client = _core.RedisClient | ClusterClient

@@ -73,15 +73,21 @@ with."""
 
 
 class Link:
-    """A connection to one server, and what the server is known to know."""
+    """A connection to one server, and what the server is known to know.
 
-    def __init__(self, client: Client) -> None:
+    Args:
+        own: what scripts take as their last argument, see ``_scripts.py``: the channel that only this client
+            listens to, or ``""``. ``None`` for what runs no scripts.
+    """
+
+    def __init__(self, client: Client, own: str | None = None) -> None:
         self.client = client
+        self._last: tuple[str, ...] = () if own is None else (own,)
         self._known: set[str] = set()  # digests of scripts that the server has run
 
     def script(self, script: Script, names: tuple[bytes, ...], *arguments: bytes | str | int) -> Command:
         """The command that runs *script*."""
-        command = script.by_digest(names, *arguments)
+        command = script.by_digest(names, *arguments, *self._last)
         return command if script.digest in self._known else in_full(command)
 
     def run(self, steps: Steps[_R]) -> _R:

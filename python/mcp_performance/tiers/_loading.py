@@ -154,6 +154,8 @@ def store(cache: TieredCache, key: Any, value: Any, terms: Terms, lease: Lease, 
             fill = answer.fill if stored else None
     lease.used()
     if fill is not None:
+        if stamp is not None:
+            yield from cache._learn_ends(spelled + scopes)
         life = (lifetime, stale, load)
         cache._kept.keep(key, name, value, fill, life=life, tags=spelled + scopes, stamp=stamp)
 

@@ -80,7 +80,8 @@ class RedisTier(TierBulk):
             - ``redis+cluster://[[user]:password@]host[:port],host[:port],...``, and ``rediss+cluster://``.
               Any nodes that are up will do; the others are learned from them. Values lie in 16 slots, evenly
               over the cluster, each with its tags beside it; ending a tag takes a step in each. While keys of
-              a slot are on their way to another node, what needs several of them at once fails.
+              a slot are on their way to another node, they are read, set and deleted, and tags end, as ever;
+              but values with tags, or under keys of cached functions, are refused.
 
             What is special in a user, password, path or value is percent-encoded.
         namespace: stands in front of every key; in a cluster it has no ``{``.
@@ -153,7 +154,7 @@ class RedisTier(TierBulk):
         self._news_channel = f"{namespace}:{KEY_VERSION}:news"
         self._life_channel = f"{namespace}:{KEY_VERSION}:life:"
         self._client = self._connect(None)
-        self._link = Link(self._client)
+        self._link = self._link_to(self._client, None)
         register_tier(self)
         _tiers.add(self)
 
@@ -303,6 +304,13 @@ class RedisTier(TierBulk):
             self._timeout,
             [slot_of(part) for part in parts],
         )
+
+    def _link_to(self, client: Client, holder: Holder | None) -> Link:
+        """What works over *client*, which :meth:`_connect` made for *holder*."""
+        # In a cluster every node hears what is published at one: no channel is a client's own.
+        if holder is None or self._address.kind == "cluster":
+            return Link(client, "")
+        return Link(client, holder.life_channel)
 
     def _connect_to(
         self, nodes: list[Node], holder: Holder | None, feeder: _core.RedisClient | None
@@ -462,7 +470,8 @@ class RedisTier(TierBulk):
         """:meth:`_storing` what the codec has written."""
         milliseconds = 0 if lifetime is None else max(1, round(lifetime * 1000))
         head = head_of(tags + scope) + data
-        names = (name, renewal_of(name), *tags, *scope)
+        beside = tags + scope
+        names = (name, renewal_of(name), *beside) if token or beside else (name,)
         return link.script(STORE, names, token, stamp, milliseconds, head, len(tags), _RECORD_LIFE_MS)
 
     def _dropping(self, link: Link, stamps: dict[bytes, bytes], ident: str) -> Command:
@@ -471,8 +480,9 @@ class RedisTier(TierBulk):
 
     def _ending(self, link: Link, records: tuple[bytes, ...], stamp: bytes, ident: str) -> Command:
         """The command by which *ident* ends tags as of *stamp*, or as of now."""
-        names = (self._layout.last_end(records[0]), *records)
-        return link.script(END_TAGS, names, self._news_channel, ident, stamp, _RECORD_LIFE_MS, _AT_ONCE)
+        last = self._layout.last_end(records[0])
+        how = (self._news_channel, ident, stamp, _RECORD_LIFE_MS, _AT_ONCE, last)
+        return link.script(END_TAGS, (last, *records), *how)
 
     def _reclaiming(self, link: Link, records: tuple[bytes, ...], answer: Answer) -> Steps[int]:
         """Delete the values of ended tags that are too many for one step; how many all were."""

@@ -66,12 +66,24 @@ def digest_of(text: str) -> str:
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def _script(text: str) -> Script:
+def _script(body: str) -> Script:
+    text = f"local function run()\n{body}\nend\n{_APART}"
     digest = digest_of(text)
     _texts[digest] = text
     return Script(text, digest)
 
 
+# Before version 7 servers announce what a script changes to its own client too, NOLOOP or not. What stands
+# between these two messages on a channel of the client's own, named last, is known to it.
+_APART = """
+local own = ARGV[#ARGV]
+if own == '' or redis.REDIS_VERSION_NUM then return run() end
+redis.pcall('PUBLISH', own, '<')
+local done, answer = pcall(run)
+redis.pcall('PUBLISH', own, '>')
+if not done then error(answer, 0) end
+return answer
+"""
 _NOW = """
 local function now()
   local time = redis.call('TIME')
@@ -100,7 +112,10 @@ end
 local function reclaim(names, tag, stamp)
   local count = 0
   for _, name in ipairs(names) do
-    if bears(name, tag, stamp) then count = count + redis.call('UNLINK', name) end
+    if bears(name, tag, stamp) then
+      local gone = redis.pcall('UNLINK', name)
+      if type(gone) == 'number' then count = count + gone end
+    end
   end
   return count
 end
@@ -147,9 +162,10 @@ return {'N', held, -2, time, set.err}
 """
 )
 
-# KEYS: the key, its lease of renewal, the tags' records. ARGV: the load's token, or '' for a value that was
-# set by hand; its stamp; milliseconds to live, 0 for ever; the head behind the stamp, and the body; how many
-# of the tags have an index; the least life of a tag's record.
+# KEYS: the key, its lease of renewal, the tags' records; the key alone for a value that is set by hand and
+# has no tags. ARGV: the load's token, or '' for a value that was set by hand; its stamp; milliseconds to
+# live, 0 for ever; the head behind the stamp, and the body; how many of the tags have an index; the least
+# life of a tag's record.
 # Answers whether it was stored, the time, the stamp, and the records that were made or given longer life.
 STORE = _script(
     _NOW
@@ -250,41 +266,47 @@ return count
 """
 )
 
-# KEYS: the record of the last tag that ended, the tags' records. ARGV: a channel; who asks; a stamp, or ''
-# for now; the least life of a record; how many values are deleted here, and not in steps. Answers how many
-# values were, the time, then for each tag an index to go on with, or ''.
+# KEYS: the record of the last tag that ended, the tags' records; or one of them. ARGV: a channel; who asks; a
+# stamp, or '' for now; the least life of a record; how many values are deleted here, and not in steps; which
+# key is of the last tag that ended. Answers how many values were, the time, then for each tag an index to go
+# on with, or ''. Values of an index that is on its way to another node are dead all the same.
 END_TAGS = _script(
     _NOW
     + _BEARS
     + """
 local time = now()
 local answer = {0, time}
-redis.pcall('SET', KEYS[1], time, 'PX', ARGV[4])
-for i = 2, #KEYS do
-  local tag = KEYS[i]
-  local dead = redis.call('GET', tag)
-  local stamp = ARGV[3] == '' and time or ARGV[3]
-  if dead and dead >= stamp then stamp = ARGV[3] == '' and shift(dead, 1) or dead end
-  local left = redis.call('PTTL', tag)
-  local set
-  if left == -1 then
-    set = redis.pcall('SET', tag, stamp)
-  else
-    set = redis.pcall('SET', tag, stamp, 'PX', string.format('%.0f', math.max(left, tonumber(ARGV[4]))))
-  end
-  if type(set) == 'table' and set.err then
-    if redis.call('DEL', tag) == 0 then redis.pcall('PUBLISH', ARGV[1], ARGV[2] .. tag) end
-    return set
-  end
+local function finish(tag, stamp)
   local index = tag .. '#'
-  local size = redis.call('ZCARD', index)
-  answer[i + 1] = ''
+  local size = redis.pcall('ZCARD', index)
+  if type(size) ~= 'number' or size == 0 then return '' end
   if size > tonumber(ARGV[5]) then
-    answer[i + 1] = index .. stamp
-    redis.call('RENAME', index, answer[i + 1])
-  elseif size > 0 then
-    answer[1] = answer[1] + reclaim(redis.call('ZRANGE', index, 0, -1), tag, stamp)
-    redis.call('UNLINK', index)
+    local renamed = redis.pcall('RENAME', index, index .. stamp)
+    return renamed.ok and index .. stamp or ''
+  end
+  answer[1] = answer[1] + reclaim(redis.call('ZRANGE', index, 0, -1), tag, stamp)
+  redis.call('UNLINK', index)
+  return ''
+end
+for _, tag in ipairs(KEYS) do
+  if tag == ARGV[6] then
+    redis.pcall('SET', tag, time, 'PX', ARGV[4])
+  else
+    local dead = redis.call('GET', tag)
+    local stamp = ARGV[3] == '' and time or ARGV[3]
+    if dead and dead >= stamp then stamp = ARGV[3] == '' and shift(dead, 1) or dead end
+    local left = redis.call('PTTL', tag)
+    local set
+    if left == -1 then
+      set = redis.pcall('SET', tag, stamp)
+    else
+      set = redis.pcall('SET', tag, stamp, 'PX', string.format('%.0f', math.max(left, tonumber(ARGV[4]))))
+    end
+    if type(set) == 'table' and set.err then
+      if redis.call('DEL', tag) == 0 then redis.pcall('PUBLISH', ARGV[1], ARGV[2] .. tag) end
+      return set
+    end
+    answer[#answer + 1] = finish(tag, stamp)
   end
 end
 return answer

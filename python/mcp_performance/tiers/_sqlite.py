@@ -148,6 +148,9 @@ class SQLiteTier(RedisTier):
         self._clients.add(client)  # type: ignore[arg-type]
         return client
 
+    def _link_to(self, client: Any, holder: Holder | None) -> Link:
+        return Link(client)
+
     async def aclose(self) -> None:
         """:meth:`close` without blocking the event loop."""
         await asyncio.to_thread(self.close)

@@ -171,7 +171,7 @@ class Transaction:
         indexed: int,
         least_ms: int,
     ) -> list[Any]:
-        name, renewal, *tags = names
+        name, tags = names[0], names[2:]
         time = _stamp(self.now)
         refused = [0, time, stamp]
         if token:
@@ -184,7 +184,7 @@ class Transaction:
         for tag in tags:
             if not self._lives(tag, stamp, ttl_ms, least_ms, touched):
                 self._remove(name)
-                self._remove(renewal)
+                self._remove(names[1])
                 self._log(name)
                 return refused
         self._remove(name)
@@ -194,7 +194,7 @@ class Transaction:
         for tag in tags[:indexed]:
             self._db.execute("INSERT INTO tagged (tag, id) VALUES (?, ?)", (tag, ident))
         if token:
-            self._remove(renewal)
+            self._remove(names[1])
         self._log(name)
         return [1, time, stamp, *touched]
 
@@ -229,10 +229,17 @@ class Transaction:
         return count
 
     def _end_tags(
-        self, names: tuple[bytes, ...], channel: str, ident: str, asked: bytes, least_ms: int, at_once: int
+        self,
+        names: tuple[bytes, ...],
+        channel: str,
+        ident: str,
+        asked: bytes,
+        least_ms: int,
+        at_once: int,
+        last_end: bytes,
     ) -> list[Any]:
         time = _stamp(self.now)
-        last_end, *tags = names
+        tags = names[1:]
         answer: list[Any] = [0, time]
         self._put(last_end, _OF_TAG, time, self.now + least_ms * 1000)
         for tag in tags:

@@ -20,7 +20,7 @@ from ._debts import Debts
 from ._front import Memory
 from ._keys import note_scope
 from ._lease import Holder, Lease
-from ._link import Answer, Ask, Link, Steps
+from ._link import Answer, Ask, Asks, Steps
 from ._loading import Found, Terms, look, look_again, store, take_back
 from ._open import choose_tier
 from ._records import FOREVER, MISSING, Value, stamp_of
@@ -112,7 +112,7 @@ class TieredCache(FrontBulk, _core.FrontBase):
         self._name = name
         self._holder = Holder(shared._life_channel)
         self._client = shared._connect(self._holder)
-        self._link = Link(self._client)
+        self._link = shared._link_to(self._client, self._holder)
         self._kept = Memory(memory, self._client, seconds("memory_ttl", memory_ttl))
         self._debts = Debts(shared, self._link, self._holder.ident, self._LONGEST_DEBT)
         self._misses = self._shared_hits = 0
@@ -334,6 +334,25 @@ class TieredCache(FrontBulk, _core.FrontBase):
             if end is None or end >= value.stamp:
                 return None
         return value
+
+    def _learn_ends(self, records: tuple[bytes, ...]) -> Steps[None]:
+        """Ask for the *records* of tags that are not known: memory keeps no value without them."""
+        asks = [Ask([("GET", record)], record) for record in records if self._kept.end_of(record) is None]
+        if not asks:
+            return
+        try:
+            answers: list[Any] = []
+            if self._shared._plain is None:
+                for ask in asks:
+                    answers.append((yield ask))
+            else:
+                answers = yield Asks(asks)
+        except CacheError as error:
+            self._warn(error)
+            return
+        for ask, answer in zip(asks, answers, strict=True):
+            if isinstance(answer, Answer) and ask.fill_key is not None:
+                self._kept.note_end(ask.fill_key, answer.replies[0], answer.fill)
 
     def _keep(
         self,

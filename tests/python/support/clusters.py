@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterator
 
-from redis_server import RedisServer, eventually, free_port
+from redis_server import RedisServer, eventually
 
 SLOTS = 16384
+BUS = 10000  # a node's bus is so far from its port; other distances are of version 7
 
 
 class Cluster:
@@ -19,12 +21,10 @@ class Cluster:
             self.nodes = [self._node() for _ in range(masters + replicas)]
             self.masters, self.replicas = self.nodes[:masters], self.nodes[masters:]
             for place, node in enumerate(self.masters):
-                first, last = SLOTS * place // masters, SLOTS * (place + 1) // masters - 1
-                assert node.cli("CLUSTER", "ADDSLOTSRANGE", str(first), str(last)) == "OK"
+                slots = range(SLOTS * place // masters, SLOTS * (place + 1) // masters)
+                assert node.cli("CLUSTER", "ADDSLOTS", *map(str, slots)) == "OK"
             for node in self.nodes[1:]:
-                assert (
-                    node.cli("CLUSTER", "MEET", "127.0.0.1", str(self.nodes[0].port), self._buses[0]) == "OK"
-                )
+                assert node.cli("CLUSTER", "MEET", "127.0.0.1", str(self.nodes[0].port)) == "OK"
             assert eventually(lambda: all(self._is_ready(node) for node in self.nodes))
             for node in self.replicas:
                 assert node.cli("CLUSTER", "REPLICATE", id_of(self.masters[0])) == "OK"
@@ -35,14 +35,10 @@ class Cluster:
             self.running.close()
             raise
 
-    _buses: list[str]
-
     def _node(self) -> RedisServer:
-        bus = str(free_port())
-        self._buses = [*getattr(self, "_buses", []), bus]
         node = RedisServer(
-            "--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", "1000",
-            "--repl-diskless-sync-delay", "0",
+            "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0",
+            port=_port_of_a_node(),
         )  # fmt: skip
         self.running.callback(node.stop)
         return node
@@ -81,6 +77,17 @@ class Cluster:
         self.begin_move(slot, source, target)
         self.move_keys(slot, source, target)
         self.end_move(slot, source, target)
+
+
+def _port_of_a_node() -> int:
+    """A free port whose bus is free too."""
+    while True:
+        with socket.socket() as bus:
+            bus.bind(("127.0.0.1", 0))
+            port: int = bus.getsockname()[1] - BUS
+            with socket.socket() as probe, contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
 
 
 def id_of(node: RedisServer) -> str:

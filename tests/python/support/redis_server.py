@@ -34,8 +34,8 @@ def eventually(holds: Callable[[], object]) -> bool:
 class RedisServer:
     """Without persistence; ends with the test, however that ends."""
 
-    def __init__(self, *options: str) -> None:
-        self.port = free_port()
+    def __init__(self, *options: str, port: int | None = None) -> None:
+        self.port = free_port() if port is None else port
         self.url = f"redis://127.0.0.1:{self.port}"
         self.folder = tempfile.mkdtemp(prefix="mcp_redis_")
         self.options = options

@@ -58,7 +58,7 @@ class Deployment:
         options = ("--requirepass", secret, "--masterauth", secret) if secret else ()
         lines: tuple[str, ...] = (f"sentinel auth-pass {SERVICE} {secret}",) if secret else ()
         if sentinel_secret:
-            lines += (f"requirepass {sentinel_secret}", f"sentinel sentinel-pass {sentinel_secret}")
+            lines += (f"requirepass {sentinel_secret}",)  # which they use among themselves too
         self._secret = ("--no-auth-warning", "-a", secret) if secret else ()
         self.running = contextlib.ExitStack()
         try:

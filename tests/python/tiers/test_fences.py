@@ -326,6 +326,34 @@ def test_cache_clear_ends_what_was_set_by_hand(
     assert other.cache.get(("no function", "k")) == "stays"
 
 
+def test_a_change_between_own_marks_is_known_unless_it_was_broken_off(redis: RedisServer) -> None:
+    """Servers before version 7 announce what a script changed to its own client, which says so around it."""
+    one = Process(redis.url)
+    one.cache.set("k", "old")
+    assert eventually(lambda: _kept(one.cache, "k"))
+    own, name = one.cache._holder.life_channel, one.tier._spell("k")
+    script = "redis.call('PUBLISH', KEYS[1], '<') redis.call('DEL', KEYS[2])"
+    redis.cli("EVAL", f"{script} redis.call('PUBLISH', KEYS[1], '>')", "2", own, name)
+    one.cache.delete("another")  # its announcement is behind
+    assert one.cache.get("k") == "old"
+    one.cache.set("k", "old")
+    assert eventually(lambda: _kept(one.cache, "k"))
+    redis.cli("EVAL", script, "2", own, name)
+    assert eventually(lambda: one.cache.get("k") is None)
+    one.close()
+
+
+def test_what_a_process_has_loaded_it_does_not_ask_for(processes: tuple[Process, Process]) -> None:
+    one, _ = processes
+    assert eventually(lambda: one.f("first") and one.cache.memory.get(one.f.cache_key("first")))
+    asked, loads = one.tier.stats().requests, one.loads
+    one.f("k")
+    assert one.cache.memory.get(one.f.cache_key("k")) == "old"
+    assert one.f("k") == "old"
+    assert one.loads == loads + 1
+    assert one.tier.stats().requests - asked <= 3  # a look, a store, and a tag that is new
+
+
 def test_memory_notices_that_the_databases_were_swapped(
     server: Store, processes: tuple[Process, Process]
 ) -> None:
