@@ -6,7 +6,10 @@ import inspect
 import pickle
 from typing import Any
 
+import dramatiq
 import pytest
+from dramatiq.brokers.stub import StubBroker
+from dramatiq.middleware import AsyncIO, Retries
 
 from mcp_performance import ConfigurationError, PerformanceMonitor
 from mcp_performance.integrations.tasks import timed
@@ -46,6 +49,42 @@ def test_queues_see_the_function() -> None:
     assert inspect.isfunction(send)
     assert inspect.iscoroutinefunction(asend)
     assert pickle.loads(pickle.dumps(send)) is send  # RQ finds a task by its name
+
+
+def test_a_real_queue_runs_them_and_each_message_is_counted_once() -> None:
+    broker = StubBroker(middleware=[Retries(min_backoff=1, max_backoff=1, max_retries=2), AsyncIO()])
+    broker.emit_after("process_boot")  # as its own workers do, for the loop of coroutines
+    own = PerformanceMonitor(caches=[], pools=[], tiers=[])
+
+    @dramatiq.actor(broker=broker)
+    @timed(own, name="double")
+    def double(number: int) -> int:
+        return 2 * number
+
+    @dramatiq.actor(broker=broker)
+    @timed(own, name="later")
+    async def later(number: int) -> int:
+        return number
+
+    @dramatiq.actor(broker=broker)
+    @timed(own, name="broken")
+    def broken() -> None:
+        raise LookupError("no")
+
+    worker = dramatiq.Worker(broker, worker_threads=2)
+    worker.start()
+    try:
+        for number in range(20):
+            double.send(number)
+            later.send(number)
+        broken.send()
+        broker.join("default", fail_fast=False)
+        worker.join()
+    finally:
+        worker.stop()
+        broker.close()
+    found = {(one["name"], one["error_type"]): one["count"] for one in own.metrics()["operations"]}
+    assert found == {("double", ""): 20, ("later", ""): 20, ("broken", "LookupError"): 3}
 
 
 @pytest.mark.parametrize(
