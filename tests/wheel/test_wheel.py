@@ -49,6 +49,43 @@ def test_the_first_command_of_the_readme_runs(environment, tmp_path):
     assert "p99" in ran.stdout.lower()
 
 
+def test_the_programs_of_the_readme_run_that_need_no_more_than_the_wheel(environment, tmp_path):
+    readme = (ROOT / "README.md").read_text()
+    programs = re.findall(r"^```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    alone = [one for one in programs if "starlette" not in one and "await LoadTester" not in one]
+    assert len(alone) >= 2
+    for one in alone:
+        ran = program(environment, tmp_path, one)
+        assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_the_helper_process_and_the_shared_files_are_inside(environment, tmp_path):
+    ran = program(
+        environment,
+        tmp_path,
+        """
+        import asyncio
+        from mcp_performance import SQLitePool, TieredCache, aiosqlite, analyze_untrusted
+
+        async def main():
+            async with aiosqlite.connect("app.db") as db:
+                await db.executescript("CREATE TABLE t (a); INSERT INTO t VALUES (1), (2);")
+            async with SQLitePool("app.db") as pool:
+                print(await pool.fetch("SELECT a FROM t"))
+            print([issue.code for issue in (await analyze_untrusted("app.db", "SELECT * FROM t")).issues])
+            cache = TieredCache(url="sqlite:///cache.db")
+            cache.set("key", "value")
+            print(cache.get("key"))
+            cache.close()
+
+        asyncio.run(main())
+        """,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[::2] == ["[(1,), (2,)]", "value"]
+    assert "select-star" in ran.stdout
+
+
 def test_the_doctor_finds_nothing_wrong_and_one_copy_of_sqlite(environment, tmp_path):
     ran = run(environment, tmp_path, "mcp-performance", "doctor", "--json")
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -27,6 +28,7 @@ __all__ = ["Finding", "add_doctor", "examine"]
 _LOCAL_REDIS = "redis://127.0.0.1:6379"
 _FEW_FILES = 4096
 _MIB = 1 << 20
+_WITH_SQLITE = ("apsw", "pysqlite3", "pysqlcipher3", "sqlean")
 _NETWORK_FILESYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "ceph", "glusterfs", "lustre"}
 
 
@@ -52,6 +54,7 @@ def examine(*, redis: str | None = None, database: Path | None = None) -> Iterat
     yield _python()
     yield _system()
     yield _sqlite()
+    yield from _more_sqlite()
     yield from _built_in()
     yield _redis(redis)
     yield from _limits()
@@ -93,6 +96,18 @@ def _sqlite() -> Finding:
         "one file is never open through both in one process: pools and sqlite3 refuse it. A Python whose "
         "sqlite3 uses a shared libsqlite3 of 3.37 or newer has one copy",
     )
+
+
+def _more_sqlite() -> Iterator[Finding]:
+    for module in _WITH_SQLITE:
+        if importlib.util.find_spec(module) is not None:
+            yield Finding(
+                f"SQLite of {module}",
+                "note",
+                f"{module} has a copy of SQLite of its own",
+                "never open the file of a pool with it in the same process: the one that closes it drops the "
+                "locks of the other",
+            )
 
 
 def _built_in() -> Iterator[Finding]:

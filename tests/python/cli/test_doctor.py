@@ -54,6 +54,15 @@ def test_every_extra_is_looked_at_and_said_how_to_get(capsys, monkeypatch):
     assert lacking["advice"] == "pip install 'mcp-performance[flask]'"
 
 
+def test_a_module_with_a_sqlite_of_its_own_is_named(capsys, monkeypatch, tmp_path):
+    assert "SQLite of sqlean" not in findings(capsys)[1]
+    (tmp_path / "sqlean.py").write_text("raise SystemExit('is not imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    code, found = findings(capsys)
+    assert (code, found["SQLite of sqlean"]["state"]) == (0, "note")
+    assert "same process" in found["SQLite of sqlean"]["advice"]
+
+
 def test_it_prints_a_line_for_each_finding(capsys):
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
