@@ -50,7 +50,8 @@ void CacheState::configure(const CacheSettings& settings) {
   const std::uint64_t capacity = settings.is_unbounded ? kUnbounded : settings.capacity;
   const cache::CacheOptions options{.capacity = capacity, .idle_ttl = settings.idle_ttl};
   // Without a bound nothing is ever chosen, and the plainest order serves.
-  const std::string_view policy = settings.is_unbounded ? cache::LruPolicy::kName : settings.policy;
+  std::string_view policy = settings.policy;
+  if (settings.is_unbounded) policy = cache::LruPolicy::kName;
   cache::Policies::with_name(policy, [&]<class Policy>(std::type_identity<Policy>) {
     core_ = std::make_unique<CoreOf<Policy>>(options);
   });
