@@ -211,8 +211,21 @@ class PyMapWork final : public batch::MapWork {
   static PyObject* call(PyObject* function, PyObject* item) {
     PyObject* arguments[] = {nullptr, item};
     const UserCall guard;
-    return PyObject_Vectorcall(function, arguments + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET,
-                               nullptr);
+    PyObject* const result =
+        PyObject_Vectorcall(function, arguments + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
+    return result != nullptr && PyCoro_CheckExact(result) ? refuse_coroutine(result) : result;
+  }
+
+  // Nobody would await it.
+  static PyObject* refuse_coroutine(PyObject* coroutine) {
+    const py::object owned = py::reinterpret_steal<py::object>(coroutine);
+    const py::object closed =
+        py::reinterpret_steal<py::object>(PyObject_CallMethod(coroutine, "close", nullptr));
+    if (closed) {
+      PyErr_SetString(PyExc_TypeError,
+                      "the function returned a coroutine: map an `async def` function");
+    }
+    return nullptr;
   }
 
   // Threads would only hand the lock to each other, and whoever else asks for it, the loop above

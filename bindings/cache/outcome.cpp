@@ -2,6 +2,7 @@
 #include "bindings/cache/outcome.h"
 
 #include <algorithm>
+#include <string_view>
 
 #include "bindings/base/shared_error.h"
 #include "bindings/cache/arguments.h"
@@ -15,15 +16,30 @@ bool is_awaitable(PyObject* value) noexcept {
   return methods != nullptr && methods->am_await != nullptr;
 }
 
+// A generator, or one of the iterators that built-in functions and `itertools` make of something
+// else. Not one that never ends: that may be shared on purpose.
+bool is_spent_once(PyObject* value) noexcept {
+  const PyTypeObject* const type = Py_TYPE(value);
+  if (PyAsyncGen_CheckExact(value)) return true;
+  if (type->tp_iternext == nullptr || (type->tp_flags & Py_TPFLAGS_HEAPTYPE) != 0) return false;
+  const std::string_view name = type->tp_name;
+  if (!name.starts_with("itertools.")) return name.find('.') == std::string_view::npos;
+  return name != "itertools.count" && name != "itertools.cycle" && name != "itertools.repeat";
+}
+
+void close_coroutine(PyObject* value) {
+  if (!PyCoro_CheckExact(value)) return;
+  // So that nobody is told that it was never awaited.
+  const Ref closed = Ref::steal(PyObject_CallMethod(value, "close", nullptr));
+  if (!closed) PyErr_WriteUnraisable(value);
+}
+
 // Refuses what can be used only once. False with an exception set.
 bool is_reusable(PyObject* value) {
   const bool awaitable = is_awaitable(value);
-  if (!awaitable && !PyGen_CheckExact(value) && !PyAsyncGen_CheckExact(value)) [[likely]]
+  if (!awaitable && !is_spent_once(value)) [[likely]]
     return true;
-  if (PyCoro_CheckExact(value)) {  // so that nobody is told that it was never awaited
-    const Ref closed = Ref::steal(PyObject_CallMethod(value, "close", nullptr));
-    if (!closed) PyErr_WriteUnraisable(value);
-  }
+  close_coroutine(value);
   if (awaitable) {
     PyErr_Format(PyExc_TypeError,
                  "a result to be cached is awaitable, and so of use only once: '%.200s'. Decorate "
@@ -31,8 +47,8 @@ bool is_reusable(PyObject* value) {
                  Py_TYPE(value)->tp_name);
   } else {
     PyErr_Format(PyExc_TypeError,
-                 "a result to be cached is a generator, and so of use only once: '%.200s'. Return "
-                 "a list or a tuple of what it yields",
+                 "a result to be cached is a generator or an iterator, and so of use only once: "
+                 "'%.200s'. Return a list or a tuple of what it yields",
                  Py_TYPE(value)->tp_name);
   }
   return false;
@@ -68,6 +84,11 @@ Settled plan_store(const Ending& ending, PyObject* value, StoreTerms& store) {
   if (terms.is_plain) return Settled::kStore;
   if (terms.condition != nullptr) {
     const Ref answer = Ref::steal(PyObject_CallOneArg(terms.condition, value));
+    if (answer && is_awaitable(answer.get())) {  // it would be true
+      close_coroutine(answer.get());
+      PyErr_SetString(PyExc_TypeError, "condition= returned an awaitable");
+      return Settled::kError;
+    }
     const int wanted = answer ? PyObject_IsTrue(answer.get()) : -1;
     if (wanted <= 0) return wanted < 0 ? Settled::kError : Settled::kDone;
   }

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn, TypeAlias
 
-from ._base._async_functions import is_async
+from ._base._async_functions import is_async, refuse_awaitable
 from ._base._checks import integer, number
 from .batch import BatchProcessor
 from .batch._processor import Kind
@@ -379,14 +379,18 @@ class _TooLate(Exception):
 
 def _call_plain(settle: _Settle, call: _Call) -> _Outcome:
     try:
-        return _Outcome(call.method.function(*call.args, **call.kwargs), None)
+        value = call.method.function(*call.args, **call.kwargs)
+        refuse_awaitable(value)
+        return _Outcome(value, None)
     except BaseException as error:
         return settle(error)
 
 
 async def _call_async(settle: _Settle, call: _Call) -> _Outcome:
     try:
-        return _Outcome(await call.method.function(*call.args, **call.kwargs), None)
+        value = await call.method.function(*call.args, **call.kwargs)
+        refuse_awaitable(value)
+        return _Outcome(value, None)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():  # it is the message that was cancelled

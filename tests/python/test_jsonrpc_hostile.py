@@ -207,6 +207,11 @@ def deep() -> list[Any]:
     return nested
 
 
+class Later:
+    def __await__(self) -> Any:
+        yield
+
+
 def raising(failure: Callable[[], BaseException]) -> Callable[[], Any]:
     def fail() -> None:
         raise failure()
@@ -229,6 +234,8 @@ FAILURES: dict[str, Callable[[], Any]] = {
     "a result that holds itself": lambda: [holding := [], holding.append(holding)],
     "a result that fails when it is read": lambda: Unwritable(a=1),
     "names that are not strings": lambda: {(1, 2): 3},
+    "a coroutine of a plain function": lambda: echo(1),
+    "something else to be awaited": lambda: Later(),
 }
 
 

@@ -4,6 +4,7 @@ both name the option and show the value."""
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -208,3 +209,31 @@ def test_nothing_is_left_behind_by_a_constructor_that_refuses(tmp_path: Path) ->
                 with pytest.raises(TypeError):
                     make(**{option: value})
     assert not [cache for cache in m.PerformanceMonitor().metrics()["tiers"] if "127.0.0.1:1" in str(cache)]
+
+
+# Functions that are called where their value is needed at once.
+HOOKS: list[tuple[Callable[..., Any], str]] = [
+    *((lambda **o: m.Cache(**o), option) for option in ("weigher", "on_evict", "clock")),
+    *((lambda **o: m.cached(**o)(len), option) for option in ("key", "condition", "copy", "tags", "ttl")),
+    *((lambda **o: m.idempotent(**{"key": "x", **o}), option) for option in ("key", "payload")),
+    (lambda **o: m.cached(vary=(o["vary"],))(len), "vary"),
+    (lambda **o: m.batched(**o), "key"),
+    (lambda **o: m.SQLitePool("options.db", **o), "init"),
+    (lambda **o: m.IdempotencyMiddleware(_app, **o), "principal"),
+]
+
+
+async def _waits(*_: Any) -> Any: ...
+
+
+class _Waits:
+    async def __call__(self, *_: Any) -> Any: ...
+
+
+@pytest.mark.parametrize(("make", "option"), HOOKS, ids=[option for _, option in HOOKS])
+def test_a_function_that_has_to_be_awaited_is_refused_where_its_value_is_needed(
+    make: Callable[..., Any], option: str
+) -> None:
+    for function in (_waits, functools.partial(_waits, 1), _Waits(), m.cached(_waits)):
+        with pytest.raises(TypeError, match=f"{option}=.*must return its value, not an awaitable"):
+            make(**{option: function})

@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import _core
 
-__all__ = ["is_async"]
+__all__ = ["is_async", "refuse_awaitable", "refuse_single_use"]
 
 
 def is_async(fn: Callable[..., Any], *, wrapped: bool = False) -> bool:
@@ -27,3 +27,20 @@ def is_async(fn: Callable[..., Any], *, wrapped: bool = False) -> bool:
     if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__):
         return True
     return wrapped and inspect.iscoroutinefunction(getattr(fn, "__wrapped__", None))
+
+
+def refuse_awaitable(value: object) -> None:
+    """Refuse what a function returned in place of its value."""
+    if not inspect.isawaitable(value):
+        return
+    if inspect.iscoroutine(value):
+        value.close()  # so that nobody is told that it was never awaited
+    kind = type(value).__name__
+    raise TypeError(f"the function returned an awaitable, {kind}: make it `async def`, and await that in it")
+
+
+def refuse_single_use(value: object) -> None:
+    """Refuse a result that is to be given out more than once, and cannot be."""
+    refuse_awaitable(value)
+    if inspect.isgenerator(value) or inspect.isasyncgen(value):
+        raise TypeError(f"a result to be repeated is of use only once: {type(value).__name__}; return a list")

@@ -7,12 +7,14 @@ returns the value, so that it stands where the value is used.
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeVar
 
 from ..errors import ConfigurationError
+from ._async_functions import is_async
 
 __all__ = [
     "MAX_DURATION",
@@ -132,10 +134,16 @@ def choice(name: str, value: Any, choices: Collection[str]) -> str:
     return text(name, value, expected, fits=lambda one: one in choices)
 
 
-def function(name: str, value: _F) -> _F:
-    """*value* if it can be called."""
+def function(name: str, value: _F, *, makes_many: bool = False) -> _F:
+    """*value* if it can be called, and its calls need not be awaited.
+
+    Args:
+        makes_many: what it returns is iterated, so that it may be a generator function.
+    """
     if not callable(value):
         raise TypeError(f"{name}={value!r}: expected a function")
+    if is_async(value) or (not makes_many and inspect.isgeneratorfunction(value)):
+        raise TypeError(f"{name}={value!r}: must return its value, not an awaitable or a generator")
     return value
 
 

@@ -27,6 +27,7 @@ from typing import Any, TypeVar, cast, overload
 
 from .. import _core
 from .._base._async_functions import is_async
+from .._base._checks import function as check_function
 from .._base._checks import integer
 from .._core import Batched, BatchedFuture
 from ..errors import BatchError, ConfigurationError
@@ -234,6 +235,8 @@ def batched(
     integer("max_size", max_size, 1, 1_000_000)
     if max_concurrency is not None:
         integer("max_concurrency", max_concurrency, 1, 1_000_000)
+    if key is not None:
+        check_function("key", key)
     if isinstance(max_wait, bool) or not isinstance(max_wait, int | float):
         raise TypeError(f"max_wait={max_wait!r}: expected seconds")
     if not 0 <= max_wait < math.inf:

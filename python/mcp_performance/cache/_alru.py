@@ -12,6 +12,7 @@ from functools import _make_key
 from types import CoroutineType
 from typing import Any, Generic, TypedDict, TypeVar, overload
 
+from .._base._checks import function
 from .._base._durations import nanoseconds
 from .._base._stats import CacheInfo
 from .._core import CachedFunction
@@ -279,6 +280,8 @@ def alru_cache(
         raise ValueError(f"jitter must be non-negative: jitter={jitter!r}")
     if key is not None and not callable(key):
         raise TypeError(f"key={key!r}: must be callable")
+    if key is not None:
+        function("key", key)
     if key is not None and typed:
         raise ValueError("typed=True: is ignored when a key is given")
     if maxsize is None or isinstance(maxsize, int):

@@ -17,7 +17,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from .. import _core
 from .._base import _registry
-from .._base._checks import choice
+from .._base._checks import choice, function
 from .._base._durations import nanoseconds, seconds
 from .._base._stats import CacheStats, Ttl
 from ..errors import ConfigurationError
@@ -105,8 +105,8 @@ class Cache(_core.CacheBase[K, V], MutableMapping[K, V], Generic[K, V]):
     ) -> None:
         choice("policy", policy, _core.CACHE_POLICIES)
         for option, hook in (("weigher", weigher), ("on_evict", on_evict), ("clock", clock)):
-            if hook is not None and not callable(hook):
-                raise TypeError(f"{option}={hook!r}: expected a callable or None")
+            if hook is not None:
+                function(option, hook)
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name={name!r}: expected a str or None")
         self._name = name

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import _core
 from .._base._async_functions import is_async
+from .._base._checks import function
 from ..errors import ConfigurationError
 
 __all__ = ["compile_plan", "functools_plan", "signature_of"]
@@ -66,8 +67,7 @@ def compile_plan(
     ignored = _ignored(ignore)
     varying = _varying(vary)
     if key is not None:
-        if not callable(key):
-            raise TypeError(f"key={key!r}: expected a callable or None")
+        function("key", key)
         if ignored:
             raise ConfigurationError(f"ignore={ignored!r}: expected nothing when key= makes the key")
         return _from_signature(name, signature, typed, (), prefix, key, varying)

@@ -92,7 +92,7 @@ class Options:
 
     def _set_ttl(self, ttl: Any) -> None:
         if callable(ttl):
-            self.ttl_of = functools.partial(_ttl_of_result, ttl)
+            self.ttl_of = functools.partial(_ttl_of_result, function("ttl", ttl))
         elif ttl is not ...:
             self.ttl_ns = nanoseconds("ttl", ttl)
         elif isinstance(self.cache, Cache):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from string import Formatter
 from typing import Any
 
+from .._base._checks import function
 from ..errors import ConfigurationError
 
 __all__ = ["tag_maker"]
@@ -25,7 +26,7 @@ def tag_maker(
         TypeError: a tag is no str.
     """
     if callable(tags):
-        made = tags
+        made = function("tags", tags, makes_many=True)
         return (lambda args, kwargs: made(*args, **kwargs)), False
     if isinstance(tags, str):
         raise TypeError(f"tags={tags!r}: expected a sequence of str, not one str")

@@ -7,7 +7,8 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
-from .._base._async_functions import is_async
+from .._base._async_functions import is_async, refuse_single_use
+from .._base._checks import function as check_function
 from .._base._templates import check_template
 from ..tiers._keys import encode_key
 from ._store import IdempotencyStore, Replay, fingerprint_of
@@ -50,6 +51,9 @@ def idempotent(
         raise TypeError(f"store={store!r}: expected an IdempotencyStore or None")
     if not (isinstance(key, str) or callable(key)):
         raise TypeError(f"key={key!r}: expected a template or a callable")
+    for option, maker in (("key", key), ("payload", payload)):
+        if maker is not None and not isinstance(maker, str):
+            check_function(option, maker)
 
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
         inside = f"{function.__module__}.{function.__qualname__}" if scope is None else scope
@@ -77,6 +81,7 @@ def idempotent(
                     return kept.unpack(found.result)
                 try:
                     result = await coroutine_function(*args, **kwargs)
+                    refuse_single_use(result)
                     packed = kept.pack(result)
                 except BaseException:
                     await found.arelease()
@@ -94,6 +99,7 @@ def idempotent(
                 return cast(_R, kept.unpack(found.result))
             try:
                 result = function(*args, **kwargs)
+                refuse_single_use(result)
                 packed = kept.pack(result)
             except BaseException:
                 found.release()

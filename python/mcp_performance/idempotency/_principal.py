@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from .._base._asgi import Scope
-from .._base._checks import texts
+from .._base._checks import function, texts
 from ..errors import ConfigurationError
 from ._store import fingerprint_of
 
@@ -23,7 +23,7 @@ def principal_of(option: Any) -> Principal:
     What it returns tells callers apart and says nothing about their credentials.
     """
     if callable(option):
-        return cast(Principal, option)
+        return cast(Principal, function("principal", option))
     if option is None:
         return _Credentials(None)
     names = (option,) if isinstance(option, str) else tuple(texts("principal", option))

@@ -60,6 +60,17 @@ async def test_an_item_that_fails_keeps_its_own_error() -> None:
     assert caught.value.exceptions == (result.errors[1], result.errors[3])
 
 
+@pytest.mark.parametrize("kind", [None, "cpu", "blocking"])
+async def test_a_coroutine_of_a_plain_function_is_its_items_error(kind) -> None:
+    async def double(item: int) -> int:
+        return 2 * item
+
+    async with BatchProcessor(2) as batch:
+        result = await batch.map(lambda item: double(item) if item else "plain", range(3), kind=kind)
+    assert result.results == ["plain", None, None]
+    assert {index: type(error) for index, error in result.errors.items()} == {1: TypeError, 2: TypeError}
+
+
 async def test_none_is_a_result() -> None:
     async with BatchProcessor() as batch:
         result = await batch.map(lambda _: None, [1, 2])

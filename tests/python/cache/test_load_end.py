@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -151,7 +152,17 @@ def test_a_functions_own_error_counts_more_than_that_of_its_tags(make: Make) -> 
     assert calls == [1, 1]  # not remembered: it would escape its tags
 
 
-@pytest.mark.parametrize("value", ["coroutine", "generator", "future"])
+USED_ONCE: dict[str, Callable[[], Any]] = {
+    "generator": lambda: (i for i in range(2)),
+    "map": lambda: map(str, (1, 2)),
+    "reversed": lambda: reversed((1, 2)),
+    "list iterator": lambda: iter([1, 2]),
+    "items of a dict": lambda: iter({1: 2}.items()),
+    "chain": lambda: itertools.chain((1,), (2,)),
+}
+
+
+@pytest.mark.parametrize("value", ["coroutine", "future", *USED_ONCE])
 def test_a_result_that_can_be_used_only_once_is_refused(
     make: Make, runner: asyncio.Runner, value: str
 ) -> None:
@@ -160,12 +171,29 @@ def test_a_result_that_can_be_used_only_once_is_refused(
     def load(x: int) -> Any:
         if value == "coroutine":
             return nothing()
-        if value == "generator":
-            return (i for i in range(x))
+        if value in USED_ONCE:
+            return USED_ONCE[value]()
         return runner.get_loop().create_future()
 
     f = make()(load)
     with pytest.raises(TypeError, match=r"awaitable|generator"):
+        f(1)
+    assert not f.function.cache_contains(1)
+
+
+@pytest.mark.parametrize("value", [{1: 2}.items(), range(3), memoryview(b"a"), itertools.count()])
+def test_what_can_be_used_again_and_what_never_ends_is_kept(value: Any) -> None:
+    f = cached(lambda: value)
+    assert f() is f() is value
+    assert f.cache_info().hits == 1
+
+
+def test_a_condition_that_returns_an_awaitable_is_an_error_and_nothing_is_stored(make: Make) -> None:
+    async def later() -> bool:
+        return True
+
+    f = make(condition=lambda _: later())(lambda x: x)
+    with pytest.raises(TypeError, match="condition= returned an awaitable"):
         f(1)
     assert not f.function.cache_contains(1)
 
