@@ -296,15 +296,31 @@ def _find_and_keep(cache: TieredCache, keys: list[Any], names: list[bytes]) -> S
     else:
         answers = yield Asks(asks)
     values: list[Any] = []
+    plain: list[tuple[Any, bytes, Any, Any, float | None]] = []
     for key, name, answer in zip(keys, names, answers, strict=True):
         if isinstance(answer, CacheError):  # of this key alone
             cache._warn(answer)
             values.append(MISSING)
         elif payments != cache._debts.payments or cache._debts:
             values.append((yield from cache._find_behind(key, name)))
+        elif (read := _read_plain(cache, answer)) is not None:
+            values.append(read[0])
+            left = None if answer.replies[1] == -1 else answer.replies[1] / 1000 - answer.age
+            if answer.fill is not None and (left is None or left > 0):
+                plain.append((key, name, read[0], answer.fill, left))
         else:
             values.append((yield from cache._take_in(key, name, answer)))
+    cache._kept.keep_plain(plain)
     return values
+
+
+def _read_plain(cache: TieredCache, answer: Answer) -> tuple[Any] | None:
+    """The value in *answer* that has no tags, in a tuple, if it is read natively."""
+    codec, record = cache._shared._plain, answer.replies[0]
+    read = None if codec is None or record is None else codec.read(record)
+    if read is not None:
+        cache._shared._hits += 1
+    return read
 
 
 def _find_only(cache: TieredCache, keys: list[Any], names: list[bytes]) -> Steps[list[Any]]:

@@ -138,6 +138,24 @@ class Memory:
         if len(self._keys) > self._limit:
             self._prune()
 
+    def keep_plain(self, entries: Iterable[tuple[Any, bytes, Any, _core.RedisFill, float | None]]) -> None:
+        """:meth:`keep` for many: key, name, value, fill and seconds that are left of values without tags."""
+        self.catch_up()
+        keys, put = self._keys, self._cache._fill
+        bound = None if self._longest is None else round(self._longest * 1e9)
+        for key, name, value, fill, left in entries:
+            fresh = None if left is None else round(left * 1e9)
+            longest = fresh if bound is None or (fresh is not None and fresh < bound) else bound
+            keys[name] = key
+            try:
+                put(key, value, fresh, 0, longest, 0, fill.holds)
+            finally:
+                keys[name] = key
+                if not fill.keep():
+                    self.forget(key, name)
+        if len(keys) > self._limit:
+            self._prune()
+
     def start_anew(self) -> None:
         """In a forked child, which nobody told what changed: nothing kept is true."""
         self._lock = threading.RLock()

@@ -26,7 +26,7 @@ PRAGMA user_version = {_VERSION};
 BEGIN;
 CREATE TABLE meta (identity BLOB NOT NULL, stamp INTEGER NOT NULL);
 CREATE TABLE record (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, name BLOB NOT NULL UNIQUE, kind INTEGER NOT NULL,
+    id INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE, kind INTEGER NOT NULL,
     data BLOB NOT NULL, expires INTEGER
 );
 CREATE INDEX record_age ON record (kind, id);
@@ -36,7 +36,7 @@ CREATE INDEX tagged_record ON tagged (id);
 CREATE TRIGGER record_gone AFTER DELETE ON record WHEN old.kind = 0 BEGIN
     DELETE FROM tagged WHERE id = old.id;
 END;
-CREATE TABLE change (seq INTEGER PRIMARY KEY AUTOINCREMENT, writer BLOB NOT NULL, name BLOB NOT NULL);
+CREATE TABLE change (seq INTEGER PRIMARY KEY, writer BLOB NOT NULL, name BLOB NOT NULL);
 INSERT INTO change (writer, name) VALUES (x'', x'');
 CREATE TABLE holder (
     ident TEXT PRIMARY KEY, pid INTEGER NOT NULL, began INTEGER NOT NULL, space TEXT NOT NULL

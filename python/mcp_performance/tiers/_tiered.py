@@ -28,8 +28,6 @@ from ._redis import UNSET, RedisTier
 
 __all__ = ["TieredCache"]
 
-_UNTAGGED = Value(b"", (), b"")
-
 
 class TieredCache(FrontBulk, _core.FrontBase):
     """A :class:`Cache` in this process in front of a tier that processes share: a :class:`RedisTier`, or a
@@ -308,17 +306,11 @@ class TieredCache(FrontBulk, _core.FrontBase):
     def _take_in(self, key: Any, name: bytes, answer: Answer) -> Steps[Any]:
         """The value in *answer*, to ``GET`` and ``PTTL`` of *name*, put into memory; nothing is owed."""
         record, left_ms = answer.replies
-        plain = self._shared._plain
-        read = None if plain is None or record is None else plain.read(record)
-        if read is None:
-            value = yield from self._admit(name, self._shared._open(record))
-            made = self._shared._read(name, None if value is None else value.data, MISSING)
-            if value is not None and made is not MISSING:
-                self._keep(key, name, made, value, answer, left_ms, 0.0, 0.0)
-            return made
-        self._shared._hits += 1
-        self._keep(key, name, read[0], _UNTAGGED, answer, left_ms, 0.0, 0.0)
-        return read[0]
+        value = yield from self._admit(name, self._shared._open(record))
+        made = self._shared._read(name, None if value is None else value.data, MISSING)
+        if value is not None and made is not MISSING:
+            self._keep(key, name, made, value, answer, left_ms, 0.0, 0.0)
+        return made
 
     def _admit(self, name: bytes, value: Value | None) -> Steps[Value | None]:
         """*value*, if it is not one whose end is owed, or whose tags have ended."""
