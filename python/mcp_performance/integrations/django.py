@@ -16,15 +16,17 @@ from ..cache import Cache as _NativeCache
 from ..monitor import PerformanceMonitor
 from ..monitor._service import checked_workers
 from ._extras import missing
+from ._served import MOST_BYTES, Served, headers_of
 from ._wsgi import UNMATCHED, Exchange
 
 try:
-    from asgiref.sync import markcoroutinefunction
+    from asgiref.sync import async_to_sync, markcoroutinefunction
     from django.conf import settings  # type: ignore[import-untyped]
     from django.core.cache.backends.base import (  # type: ignore[import-untyped]
         DEFAULT_TIMEOUT,
         BaseCache,
     )
+    from django.http import HttpResponse  # type: ignore[import-untyped]
 except ModuleNotFoundError as error:
     raise missing(error, "django", "django") from None
 
@@ -47,6 +49,9 @@ class PerformanceMiddleware:
     """Counts every request by method, route (``/users/<int:id>/``, as it was declared), status, and what a
     view raised where that became status 500; together with the other workers
     (``settings.MCP_PERFORMANCE_WORKERS``, see :class:`mcp_performance.PerformanceMiddleware`).
+
+    ``settings.MCP_PERFORMANCE_ENDPOINTS = {"token": "..."}`` serves the endpoints and the page, as there;
+    ``prefix``, ``expose``, ``allow_hosts``, ``allow_origins`` and ``rate_limit`` too.
     """
 
     sync_capable = True
@@ -56,6 +61,7 @@ class PerformanceMiddleware:
         self.get_response = get_response
         self.monitor = monitor()
         self._workers = checked_workers(getattr(settings, "MCP_PERFORMANCE_WORKERS", "auto"))
+        self._served = Served(self.monitor, **getattr(settings, "MCP_PERFORMANCE_ENDPOINTS", {}))
         self._is_async = inspect.iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
@@ -64,6 +70,8 @@ class PerformanceMiddleware:
         """Django's entry."""
         if self._is_async:
             return self._respond(request)
+        if self._served.takes(request.path_info):
+            return async_to_sync(self._serve)(request)
         exchange = self._begin(request)
         try:
             response = self.get_response(request)
@@ -72,7 +80,19 @@ class PerformanceMiddleware:
             raise
         return _watched(exchange, request, response)
 
+    async def _serve(self, request: Any) -> HttpResponse:
+        self.monitor.join(self._workers)
+        self.monitor.sampler.start()
+        body = request.read(MOST_BYTES) if request.method == "POST" else b""
+        query = request.META.get("QUERY_STRING", "")
+        answer = await self._served.answer(
+            request.method, request.path_info, query, headers_of(request.META), body
+        )
+        return HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
+
     async def _respond(self, request: Any) -> Any:
+        if self._served.takes(request.path_info):
+            return await self._serve(request)
         exchange = self._begin(request)
         try:
             response = await self.get_response(request)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import http.client
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..monitor import PerformanceMonitor
 from ..monitor._service import checked_workers
+from ._served import MOST_BYTES, Served, headers_of
 from ._wsgi import Body, Exchange
 
 __all__ = ["PerformanceMiddleware"]
@@ -27,6 +30,8 @@ class PerformanceMiddleware:
         app: the WSGI application, ``flask_app.wsgi_app`` for Flask.
         monitor: where requests are counted; ``None`` makes one.
         workers: see :class:`mcp_performance.PerformanceMiddleware`.
+        endpoints: ``token`` or ``expose`` serve the endpoints and the page, as there; ``prefix``,
+            ``allow_hosts``, ``allow_origins`` and ``rate_limit`` too.
 
     Raises:
         ConfigurationError: a bad argument, by name.
@@ -38,6 +43,7 @@ class PerformanceMiddleware:
         *,
         monitor: PerformanceMonitor | None = None,
         workers: str = "auto",
+        **endpoints: Any,
     ) -> None:
         if not callable(app):
             raise TypeError(f"app={app!r}: expected a WSGI application")
@@ -46,6 +52,7 @@ class PerformanceMiddleware:
         self.app = app
         self.monitor = PerformanceMonitor() if monitor is None else monitor
         self._workers = checked_workers(workers)
+        self._served = Served(self.monitor, **endpoints)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """The WSGI entry."""
@@ -53,6 +60,9 @@ class PerformanceMiddleware:
             _listen_to_flask()
         self.monitor.join(self._workers)
         self.monitor.sampler.start()
+        path = environ.get("PATH_INFO", "").encode("latin-1", "replace").decode(errors="replace")
+        if self._served.takes(path):
+            return self._serve(path, environ, start_response)
         exchange = Exchange(
             self.monitor, environ.get("REQUEST_METHOD", ""), environ.get("wsgi.url_scheme", "http")
         )
@@ -74,6 +84,16 @@ class PerformanceMiddleware:
             end(type(raised).__name__)
             raise
 
+    def _serve(self, path: str, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        length = str(environ.get("CONTENT_LENGTH") or "0")
+        most = min(int(length[:20]), MOST_BYTES) if length.isascii() and length.isdecimal() else 0
+        body = environ["wsgi.input"].read(most) if most else b""
+        method, query = environ["REQUEST_METHOD"], environ.get("QUERY_STRING", "")
+        answer = asyncio.run(self._served.answer(method, path, query, headers_of(environ), body))
+        phrase = http.client.responses.get(answer.status, "")
+        start_response(f"{answer.status} {phrase}", answer.headers)
+        return [answer.body]
+
 
 _EXCHANGE = "mcp_performance.exchange"
 _listening = False
@@ -82,7 +102,7 @@ _listening = False
 def _listen_to_flask() -> None:
     """Flask says which rule it matched while it has the request; afterwards it has let go of it."""
     global _listening
-    flask = sys.modules.get("flask")
+    flask: Any = sys.modules.get("flask")
     if not _listening and hasattr(flask, "got_request_exception"):
         _listening = True
         flask.request_started.connect(_matched, weak=False)

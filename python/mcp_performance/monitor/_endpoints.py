@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from .._base._asgi import Receive, Scope, Send
-from .._base._checks import flag
+from .._base._checks import flag, text
 from ._admission import Admission, Refusal
 from ._analyses import Analyses
 from ._live import Events, read_history
@@ -18,7 +18,9 @@ from ._monitor import PerformanceMonitor
 from ._page import page
 from ._prometheus import CONTENT_TYPE, OPENMETRICS
 
-__all__ = ["ENDPOINTS", "Endpoints"]
+__all__ = ["ENDPOINTS", "PREFIX", "Endpoints", "checked_prefix"]
+
+PREFIX = "/api/mcp/performance"
 
 _JSON = b"application/json"
 _SAFE = [
@@ -27,6 +29,16 @@ _SAFE = [
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"referrer-policy", b"no-referrer"),
 ]
+
+
+def _is_path(path: str) -> bool:
+    return path.startswith("/") and path.strip("/") != ""
+
+
+def checked_prefix(prefix: str) -> str:
+    """*prefix* without a slash at its end."""
+    path = text("prefix", prefix, "a path such as '/performance'", fits=_is_path)
+    return path.rstrip("/")
 
 
 def _quality(accept: str, *types: str) -> float:

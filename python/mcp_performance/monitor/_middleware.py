@@ -9,8 +9,7 @@ from collections.abc import Iterable, MutableMapping
 from typing import Any
 
 from .._base._asgi import ASGIApp, Receive, Scope, Send
-from .._base._checks import text
-from ._endpoints import Endpoints
+from ._endpoints import PREFIX, Endpoints, checked_prefix
 from ._monitor import PerformanceMonitor
 from ._routes import RouteNames
 from ._service import checked_workers
@@ -24,15 +23,6 @@ _METHODS = frozenset(
 )
 _OTHER = "_OTHER"
 _REQUESTS_A_CHECK = 64  # whether the loop's timer runs
-
-
-def _is_path(path: str) -> bool:
-    return path.startswith("/") and path.strip("/") != ""
-
-
-def _checked_prefix(prefix: str) -> str:
-    path = text("prefix", prefix, "a path such as '/performance'", fits=_is_path)
-    return path.rstrip("/")
 
 
 def _route_path(scope: Scope) -> str:
@@ -83,7 +73,7 @@ class PerformanceMiddleware:
         app: ASGIApp,
         *,
         monitor: PerformanceMonitor | None = None,
-        prefix: str = "/api/mcp/performance",
+        prefix: str = PREFIX,
         token: str | None = None,
         expose: bool = False,
         resources: Iterable[Any] = (),
@@ -95,7 +85,7 @@ class PerformanceMiddleware:
         self.app = app
         self.monitor = PerformanceMonitor() if monitor is None else monitor
         self._workers = checked_workers(workers)
-        self._prefix = _checked_prefix(prefix)
+        self._prefix = checked_prefix(prefix)
         self._below = self._prefix + "/"
         self._resources = list(resources)
         for resource in self._resources:

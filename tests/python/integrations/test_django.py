@@ -75,6 +75,7 @@ settings.configure(
     ROOT_URLCONF=urls.__name__,
     MIDDLEWARE=["mcp_performance.integrations.django.PerformanceMiddleware"],
     MCP_PERFORMANCE_MONITOR=MONITOR,
+    MCP_PERFORMANCE_ENDPOINTS={"token": "secret", "rate_limit": 1000},
     CACHES={
         "default": {"BACKEND": "mcp_performance.integrations.django.Cache", "LOCATION": "one"},
         "same": {"BACKEND": "mcp_performance.integrations.django.Cache", "LOCATION": "one"},
@@ -172,6 +173,32 @@ async def test_a_client_that_leaves_before_the_answer_is_no_error_of_the_server(
     await ASGIHandler()(scope, receive, send)
     assert failures()["/waits/", 499, "CancelledError"] == before + 1
     assert MONITOR.metrics()["requests"]["active"] == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status", "words"),
+    [
+        ("metrics", {"Authorization": "Bearer secret"}, 200, b'"requests"'),
+        ("metrics", {"Authorization": "Bearer secret", "Accept": "text/plain"}, 200, b"# TYPE"),
+        ("metrics", {}, 401, b"token"),
+        ("dashboard", {}, 200, b"<!doctype html>"),
+        ("events", {"Authorization": "Bearer secret"}, 200, b"event: report"),
+    ],
+)
+async def test_the_endpoints_are_served_over_wsgi_and_asgi_and_count_as_no_traffic(
+    path: str, headers: dict[str, str], status: int, words: bytes
+) -> None:
+    before = counts()
+    asked = {"Host": "localhost", **headers}
+    over_wsgi = await asyncio.to_thread(Client().get, f"/api/mcp/performance/{path}", headers=asked)
+    transport = httpx.ASGITransport(ASGIHandler())  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+        over_asgi = await http.get(f"/api/mcp/performance/{path}", headers=headers)
+    assert (over_wsgi.status_code, over_asgi.status_code) == (status, status)
+    assert over_wsgi.headers["Content-Type"] == over_asgi.headers["Content-Type"]
+    assert words in over_wsgi.content
+    assert words in over_asgi.content
+    assert counts() == before
 
 
 def test_the_cache_does_what_djangos_own_do() -> None:

@@ -161,12 +161,64 @@ def test_any_application_of_wsgi_is_counted_and_its_errors_are_its_own() -> None
     assert (failed["error_type"], failed["scheme"]) == ("LookupError", "https")
 
 
+PREFIX = "/api/mcp/performance"
+TOKEN = {"Authorization": "Bearer secret"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status", "content", "words"),
+    [
+        ("GET", "/metrics", TOKEN, 200, "application/json", b'"/items/<item>"'),
+        ("GET", "/metrics", {**TOKEN, "Accept": "text/plain"}, 200, "text/plain; version=0.0.4", b"# TYPE"),
+        ("GET", "/metrics?workers=none", TOKEN, 422, "application/json", b"workers"),
+        ("HEAD", "/metrics", TOKEN, 200, "application/json", b""),
+        ("POST", "/metrics", TOKEN, 405, "application/json", b"method not allowed"),
+        ("GET", "/report", TOKEN, 200, "application/json", b"recommendations"),
+        ("GET", "/metrics", {}, 401, "application/json", b"token"),
+        ("GET", "/metrics", {**TOKEN, "Host": "evil.example.org"}, 403, "application/json", b"allow_hosts"),
+        ("GET", "/dashboard", {}, 200, "text/html", b"<!doctype html>"),
+        ("GET", "/none", TOKEN, 404, "application/json", b"not found"),
+        ("POST", "/analyze", TOKEN, 404, "application/json", b"no database"),
+    ],
+)
+def test_the_endpoints_and_the_page_are_served_over_wsgi_and_count_as_no_traffic(
+    method: str, path: str, headers: dict[str, str], status: int, content: str, words: bytes
+) -> None:
+    monitor = PerformanceMonitor(caches=(), pools=(), tiers=())
+    client = Client(PerformanceMiddleware(shop().wsgi_app, monitor=monitor, token="secret"))
+    client.get("/items/a", buffered=True)
+    body = {"sql": "SELECT 1"} if method == "POST" else None
+    answer = client.open(PREFIX + path, method=method, headers=headers, json=body)
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"].startswith(content)
+    assert words in answer.data
+    assert bool(answer.data) == (method != "HEAD")
+    assert counts(monitor) == {("GET", "/items/<item>", 200): 1}
+
+
+def test_a_stream_over_wsgi_says_what_there_is_and_ends() -> None:
+    client = Client(PerformanceMiddleware(shop().wsgi_app, token="secret"))
+    text = client.get(f"{PREFIX}/events?step=1", headers=TOKEN).text
+    assert [part.partition("\n")[0] for part in text.strip().split("\n\n")] == [
+        "event: history",
+        "event: report",
+    ]
+
+
+def test_nothing_is_served_until_it_is_enabled() -> None:
+    client = Client(PerformanceMiddleware(shop().wsgi_app))
+    assert client.get(f"{PREFIX}/dashboard").status_code == 404
+
+
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
         ({"monitor": 3}, TypeError, "monitor=3"),
         ({"workers": "a/b"}, ConfigurationError, "workers='a/b'"),
         ({"app": None}, TypeError, "app=None"),
+        ({"prefix": "none"}, ConfigurationError, "prefix='none'"),
+        ({"expose": 3}, TypeError, "expose=3"),
+        ({"tokens": "x"}, TypeError, "tokens"),
     ],
 )
 def test_a_bad_argument_is_an_error_that_names_it(

@@ -236,9 +236,12 @@ async function run() {
   const mine = page.stream = new AbortController();
   let wait = 0.5;
   while (page.stream === mine && !page.paused) {
+    const begun = performance.now();
     try {
       await follow(mine.signal);
       wait = 0.5;
+      // Behind WSGI a stream says what there is, and ends.
+      await sleep(Math.max(0, 1 - (performance.now() - begun) / 1e3));
     } catch (error) {
       if (page.stream !== mine) return;
       say(`not connected (${error.message}); trying again`, true);
