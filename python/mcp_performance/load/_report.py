@@ -19,11 +19,13 @@ __all__ = ["html_fragment", "html_page"]
 _STYLE = """
 .mcp-load { font: 14px/1.45 system-ui, sans-serif; max-width: 60rem }
 .mcp-load table { border-collapse: collapse; margin: .6rem 0 }
-.mcp-load td, .mcp-load th { padding: .15rem .7rem; border-bottom: 1px solid #8884; text-align: left;
+.mcp-load td, .mcp-load th { padding: .15rem .6rem; border-bottom: 1px solid #8884; text-align: left;
   vertical-align: top; overflow-wrap: anywhere }
-.mcp-load td.n, .mcp-load th.n { text-align: right; font-variant-numeric: tabular-nums }
 .mcp-load th { white-space: nowrap; font-weight: 600 }
-.mcp-load .bad { color: #c62828 } .mcp-load .good { color: #2e7d32 }
+.mcp-load td.n, .mcp-load th.n { text-align: right; font-variant-numeric: tabular-nums }
+.mcp-load td.n { white-space: nowrap } .mcp-load th.n { white-space: normal }
+.mcp-load .bad { color: #c62828; color: light-dark(#c62828, #ff8a80) }
+.mcp-load .good { color: #2e7d32; color: light-dark(#2e7d32, #81c784) }
 .mcp-load svg { display: block; max-width: 100%; height: auto; margin: .8rem 0; font-size: 12px }
 .mcp-load svg text { fill: currentColor }
 .mcp-load h2 { font-size: 16px; margin: 1.2rem 0 .2rem }
@@ -57,7 +59,7 @@ _QUANTILES = (
 def html_fragment(result: LoadTestResult) -> str:
     """What a notebook shows."""
     rows = "".join(
-        f"<tr><th>{escape(name)}</th><td{_mark(name, result)}>{escape(value)}</td></tr>"
+        f"<tr><th>{escape(name)}</th><td{_mark(name, result)}>{escape(value.replace('  ', ', '))}</td></tr>"
         for name, value in result._rows()
     )
     parts = [f"<style>{_STYLE}</style><div class='mcp-load'><table>{rows}</table>"]
@@ -225,11 +227,15 @@ _COMPARED = (
 )
 
 
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def _comparison(before: LoadTestResult, after: LoadTestResult) -> str:
     lines = []
     for label, name, is_time in _COMPARED:
         old, new = float(getattr(before, name)), float(getattr(after, name))
-        texts = (short(old), short(new)) if is_time else (f"{old:,.4g}", f"{new:,.4g}")
+        texts = (short(old), short(new)) if is_time else (_plain(old), _plain(new))
         change = f"{new / old - 1:+.1%}" if old and not math.isnan(new / old) else ""
         cells = "".join(f"<td class='n'>{text}</td>" for text in (*texts, change))
         lines.append(f"<tr><th>{escape(label)}</th>{cells}</tr>")
