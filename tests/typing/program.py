@@ -169,7 +169,7 @@ async def statements(pool: SQLitePool[tuple[Any, ...]]) -> None:
     statistics: mp.WorkloadStatistics = analyzer.statistics()
     form, digest = mp.fingerprint("SELECT 1")
     print(issues, plan, rewrites, advice, statistics, form.upper(), digest.upper())
-    untrusted: mp.QueryReport = await mp.analyze_untrusted("a.db", "SELECT 1", timeout=1)
+    untrusted: dict[str, object] = await mp.analyze_untrusted("a.db", "SELECT 1", timeout=1)
     print(untrusted)
 
 
