@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TypeAlias
 
-from ._base._authorities import authorities
+from ._base._authorities import authorities, checked_verify
 from ._base._checks import flag, integer, request_timeout
-from ._base._headers import header_line
+from ._base._headers import header_line, headers_of
 from ._base._url import PRODUCT, HttpUrl
 from ._core import HttpReply, HttpService
 from .errors import ConfigurationError
@@ -112,15 +112,15 @@ class HttpClient:
             unix_socket=parts.unix_socket,
             prefix=parts.path.rstrip("/"),
             tls=parts.tls,
-            verify=verify is not False,
+            verify=checked_verify(verify) is not False,
             ca_file=authorities(verify, tls=parts.tls),
-            http2=bool(http2),
+            http2=flag("http2", http2),
             timeout_ns=int(request_timeout(timeout) * 1e9),
             body_limit=integer("max_body", max_body, 1, 2**62),
             follow_redirects=flag("follow_redirects", follow_redirects),
             headers=[
                 header_line(name, value)
-                for name, value in {**_DEFAULT_HEADERS, **_lower_case(headers or {})}.items()
+                for name, value in {**_DEFAULT_HEADERS, **_lower_case(headers_of(headers))}.items()
             ],
         )
         self.get = self._service.get()

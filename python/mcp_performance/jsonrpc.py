@@ -27,7 +27,8 @@ from types import TracebackType
 from typing import Any, NoReturn, TypeAlias
 
 from ._base._async_functions import is_async, refuse_awaitable
-from ._base._checks import integer, number
+from ._base._checks import flag, integer, mapping, number, text
+from ._base._checks import function as checked_function
 from .batch import BatchProcessor
 from .batch._processor import Kind
 from .errors import BatchError
@@ -148,13 +149,14 @@ class JsonRpcDispatcher:
         if timeout is not None:
             number("timeout", timeout, unit="seconds")
         self._methods: dict[str, _Method] = {}
-        for name, function in (methods or {}).items():
-            self.add(name, function)
+        for name, method in mapping("methods", methods, "a mapping of names to functions").items():
+            text("methods", name, "names as texts", fits=lambda _: True)
+            self._add(f"methods[{name!r}]", name, method)
         self._concurrency = concurrency
         self._max_calls = max_calls
         self._max_bytes = max_bytes
         self._timeout = timeout
-        self._expose_errors = expose_errors
+        self._expose_errors = flag("expose_errors", expose_errors)
         self._batch = BatchProcessor(concurrency)
 
     def add(self, name: str, function: Method) -> None:
@@ -163,11 +165,10 @@ class JsonRpcDispatcher:
         Raises:
             TypeError: *name* is not a string, or *function* not callable.
         """
-        if not isinstance(name, str):
-            raise TypeError(f"name={name!r}: expected a string")
-        if not callable(function):
-            raise TypeError(f"methods[{name!r}]={function!r}: expected a callable")
-        self._methods[name] = _Method.of(function)
+        self._add("function", text("name", name, "a string", fits=lambda _: True), function)
+
+    def _add(self, option: str, name: str, function: Method) -> None:
+        self._methods[name] = _Method.of(checked_function(option, function))
 
     async def handle(self, message: bytes | str) -> bytes | None:
         """Answer the JSON text *message* with JSON text.

@@ -82,13 +82,13 @@ class EngineUser(_locust.User):  # type: ignore[misc, name-defined]
         number = next(_numbers)
         target = HttpTarget(
             self.host,
-            TargetOptions(
-                headers=dict(self.headers),
+            TargetOptions.checked(
+                headers=self.headers,
                 scenario=self.scenario,
                 order=self.order,
                 verify=self.verify,
                 unix_socket=self.unix_socket,
-                allow_hosts=tuple(self.allow_hosts),
+                allow_hosts=self.allow_hosts,
                 http2=self.http2,
                 streams=self.streams,
                 follow_redirects=self.follow_redirects,

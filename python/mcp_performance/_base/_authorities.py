@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["authorities"]
+from ._checks import file_name
+
+__all__ = ["authorities", "checked_verify"]
 
 _IN_WHEEL = Path(__file__).parents[1].joinpath("_sqlite").is_dir()
+
+
+def checked_verify(value: bool | str) -> bool | str:
+    """*value* if it is what an option ``verify`` may be."""
+    if isinstance(value, bool):
+        return value
+    return file_name("verify", value)
 
 
 def authorities(verify: bool | str, *, tls: bool = True) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 from ..errors import ConfigurationError
@@ -19,12 +19,17 @@ from ._async_functions import is_async
 __all__ = [
     "MAX_DURATION",
     "choice",
+    "content",
     "file_name",
     "flag",
     "function",
+    "instance",
     "integer",
+    "mapping",
     "number",
+    "optional_text",
     "request_timeout",
+    "several",
     "text",
     "texts",
 ]
@@ -33,6 +38,7 @@ MAX_DURATION = 86_400.0
 """The longest that a request or a load test may take, seconds."""
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_T = TypeVar("_T")
 
 
 def integer(name: str, value: Any, low: int = 0, high: int = 2**63 - 1) -> int:
@@ -63,7 +69,7 @@ def number(
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name}={value!r}: expected a number{of}")
     inside = (low < value if above else low <= value) and (value < high if below else value <= high)
-    if math.isnan(value) or not inside:
+    if value != value or not inside:  # math.isnan() takes no whole number beyond any float
         if high == math.inf:
             span = f"above {low:g}" if above else f"{low:g} or more"
         else:
@@ -90,13 +96,24 @@ def file_name(name: str, value: Any) -> str:
         cut = path.find("%00")
     if cut >= 0:
         raise ConfigurationError(f"{name}={value!r}: expected a name without the NUL at position {cut}")
+    _refuse_surrogates(name, path)
+    return path
+
+
+def _refuse_surrogates(name: str, value: str) -> None:
     try:
-        path.encode()
+        value.encode()
     except UnicodeEncodeError as error:
         raise ConfigurationError(
-            f"{name}={value!r}: expected a name in UTF-8, without the surrogate at position {error.start}"
+            f"{name}={value!r}: expected UTF-8, without the surrogate at position {error.start}"
         ) from None
-    return path
+
+
+def content(name: str, value: Any) -> bytes:
+    """*value* as bytes if it is such, or text that UTF-8 can carry; ``None`` is empty."""
+    if value is None or isinstance(value, bytes):
+        return value or b""
+    return text(name, value, "bytes, text or None", fits=lambda _: True).encode()
 
 
 def flag(name: str, value: Any) -> bool:
@@ -109,23 +126,50 @@ def flag(name: str, value: Any) -> bool:
 def text(
     name: str, value: Any, expected: str = "text, not empty", *, fits: Callable[[str], bool] = bool
 ) -> str:
-    """*value* if it is a ``str`` that *fits*; *expected* says what would."""
+    """*value* if it is a ``str`` that *fits* and UTF-8 can carry; *expected* says what would."""
     if not isinstance(value, str):
         raise TypeError(f"{name}={value!r}: expected {expected}")
+    _refuse_surrogates(name, value)
     if not fits(value):
         raise ConfigurationError(f"{name}={value!r}: expected {expected}")
     return value
 
 
+def optional_text(name: str, value: Any) -> str | None:
+    """*value* if it is a ``str`` or ``None``."""
+    return None if value is None else text(name, value, "text or None", fits=lambda _: True)
+
+
+def several(name: str, value: Iterable[_T], expected: str = "several values") -> Iterable[_T]:
+    """*value* if it can be walked through and is no text; *expected* says of what."""
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise TypeError(f"{name}={value!r}: expected {expected}")
+    return value
+
+
 def texts(name: str, value: Any) -> list[str]:
     """*value* as a list if it is an iterable of ``str`` and not one ``str``."""
-    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-        raise TypeError(f"{name}={value!r}: expected a list of texts")
-    items = list(value)
-    for item in items:
+    found = list(several(name, value, "a list of texts"))
+    for item in found:
         if not isinstance(item, str):
-            raise TypeError(f"{name}: {item!r}: expected a text")
-    return items
+            raise TypeError(f"{name}={found!r}: expected a list of texts, not {item!r}")
+    return found
+
+
+def mapping(name: str, value: Any, expected: str = "a mapping", *, none: bool = True) -> Mapping[Any, Any]:
+    """*value* if it is a mapping; an empty one for ``None``, if *none* is one."""
+    if value is None and none:
+        return {}
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name}={value!r}: expected {expected}")
+    return value
+
+
+def instance(name: str, value: Any, kind: type[_T], expected: str) -> _T:
+    """*value* if it is a *kind*; *expected* says what that is."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name}={value!r}: expected {expected}")
+    return value
 
 
 def choice(name: str, value: Any, choices: Collection[str]) -> str:

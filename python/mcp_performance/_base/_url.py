@@ -7,6 +7,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from .._core import __version__
 from ..errors import ConfigurationError
+from ._checks import file_name, text
 
 __all__ = ["PRODUCT", "HttpUrl"]
 
@@ -36,7 +37,11 @@ class HttpUrl:
 
         Raises:
             ConfigurationError: it is no such URL, or holds credentials.
+            TypeError: it is no text, or *unix_socket* is none.
         """
+        text(name, url, "an http:// or https:// URL")
+        if unix_socket:
+            file_name("unix_socket", unix_socket)
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https", "http+unix"):
             raise ConfigurationError(f"{name}={url!r}: expected an http:// or https:// URL")

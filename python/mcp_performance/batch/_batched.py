@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import math
+import sys
 from asyncio import AbstractEventLoop, Task
 from collections.abc import (
     AsyncIterable,
@@ -27,10 +27,10 @@ from typing import Any, TypeVar, cast, overload
 
 from .. import _core
 from .._base._async_functions import is_async
-from .._base._checks import function as check_function
-from .._base._checks import integer
+from .._base._checks import function as checked_function
+from .._base._checks import integer, number
 from .._core import Batched, BatchedFuture
-from ..errors import BatchError, ConfigurationError
+from ..errors import BatchError
 from ._nesting import NO_LEVELS, Levels, deepest, levels
 
 __all__ = ["Batched", "BatchedFuture", "batched"]
@@ -235,12 +235,9 @@ def batched(
     integer("max_size", max_size, 1, 1_000_000)
     if max_concurrency is not None:
         integer("max_concurrency", max_concurrency, 1, 1_000_000)
+    number("max_wait", max_wait, 0, sys.float_info.max, unit="seconds")
     if key is not None:
-        check_function("key", key)
-    if isinstance(max_wait, bool) or not isinstance(max_wait, int | float):
-        raise TypeError(f"max_wait={max_wait!r}: expected seconds")
-    if not 0 <= max_wait < math.inf:
-        raise ConfigurationError(f"max_wait={max_wait!r}: expected seconds, 0 or more")
+        checked_function("key", key)
 
     def decorate(target: _Function) -> Batched[Any, Any]:
         if not (callable(target) and (is_async(target) or is_async(inspect.unwrap(target)))):

@@ -147,6 +147,12 @@ def known_size(items: Items[Any]) -> int | None:
     return len(items) if isinstance(items, Collection) else None
 
 
+def check_items(items: Any) -> None:
+    """Raise ``TypeError`` for what cannot be fed."""
+    if not isinstance(items, Iterable | AsyncIterable):
+        raise TypeError(f"items={items!r}: expected an iterable or an asynchronous iterable")
+
+
 async def feed(run: Input, items: Items[Any], window: Window) -> None:
     """Add all *items* to *run* as room comes free, and close its input."""
     if isinstance(items, list | tuple) and not isinstance(run, Consumer):

@@ -12,9 +12,9 @@ from typing import Any, Literal, TypeAlias, TypeVar, cast, overload
 
 from .. import _core
 from .._base._async_functions import is_async
-from .._base._checks import integer, number
+from .._base._checks import choice, flag, function, instance, integer, number
 from ..errors import BatchError, ConfigurationError
-from ._feed import Consumer, Items, Run, Window, feed, known_size
+from ._feed import Consumer, Items, Run, Window, check_items, feed, known_size
 from ._gil import ThreadUse, warn_if_gil_bound
 from ._nesting import Nesting
 from ._progress import ProgressCallback, ProgressReport
@@ -72,8 +72,8 @@ class BatchProcessor:
     def __init__(self, max_workers: int | None = None, *, executor: Executor | None = None) -> None:
         if max_workers is not None:
             integer("max_workers", max_workers, 1, _MOST_WORKERS)
-        if executor is not None and not isinstance(executor, Executor):
-            raise TypeError(f"executor={executor!r}: expected a concurrent.futures.Executor")
+        if executor is not None:
+            instance("executor", executor, Executor, "a concurrent.futures.Executor")
         self._given_workers = max_workers
         self._max_workers = max_workers or min(32, len(os.sched_getaffinity(0)) + 4)
         self._executor = executor
@@ -159,9 +159,10 @@ class BatchProcessor:
             BaseException: whatever reading *items* raised; nothing more is started then.
         """
         if timeout is not None:
-            number("timeout", timeout, unit="seconds")
+            timeout = number("timeout", timeout, unit="seconds")
         if not isinstance(progress, bool) and (not callable(progress) or is_async(progress)):
             raise TypeError(f"progress={progress!r}: expected True, False or a function that is not async")
+        check_items(items)
         started = perf_counter()
         run, window = self._start(fn, kind, concurrency, chunk_size, _PENDING)
         if size := known_size(items):
@@ -234,6 +235,8 @@ class BatchProcessor:
         """
         if buffer is not None:
             integer("buffer", buffer, 1, 1_000_000)
+        flag("ordered", ordered)
+        check_items(items)
         run, window = self._start(fn, kind, concurrency, chunk_size, None)
         window.limit = buffer or window.limit
         window.size = min(window.size, window.limit)
@@ -289,10 +292,9 @@ class BatchProcessor:
     ) -> tuple[Run, Window]:
         if self._closed:
             raise BatchError("the batch processor is closed")
-        if not callable(fn):
-            raise TypeError(f"fn={fn!r}: expected a callable")
-        if kind not in {None, "cpu", "blocking", "async"}:
-            raise ConfigurationError(f'kind={kind!r}: expected "cpu", "blocking", "async" or None')
+        function("fn", fn)
+        if kind is not None:
+            choice("kind", kind, ("cpu", "blocking", "async"))
         if chunk_size is not None:
             integer("chunk_size", chunk_size, 1, 1_000_000_000)
         if concurrency is not None:

@@ -17,7 +17,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from .. import _core
 from .._base import _registry
-from .._base._checks import choice, function
+from .._base._checks import choice, function, mapping, optional_text, several, texts
 from .._base._durations import nanoseconds, seconds
 from .._base._stats import CacheStats, Ttl
 from ..errors import ConfigurationError
@@ -107,9 +107,7 @@ class Cache(_core.CacheBase[K, V], MutableMapping[K, V], Generic[K, V]):
         for option, hook in (("weigher", weigher), ("on_evict", on_evict), ("clock", clock)):
             if hook is not None:
                 function(option, hook)
-        if name is not None and not isinstance(name, str):
-            raise TypeError(f"name={name!r}: expected a str or None")
-        self._name = name
+        self._name = optional_text("name", name)
         self._policy: Policy = policy
         self._configure(
             check_maxsize(maxsize),
@@ -158,6 +156,7 @@ class Cache(_core.CacheBase[K, V], MutableMapping[K, V], Generic[K, V]):
         Who waits longer than *wait_timeout* for the load of another gets :class:`LoadTimeout`.
         """
         limit = seconds("wait_timeout", wait_timeout)
+        function("loader", loader)
         value: Any = self.get(key, _MISSING)
         if value is _MISSING:
             value = await _async.load_key(self, key, loader, ttl, limit)
@@ -187,7 +186,7 @@ class Cache(_core.CacheBase[K, V], MutableMapping[K, V], Generic[K, V]):
     def get_many(self, keys: Iterable[K]) -> dict[K, V]:
         """The keys among *keys* that are here, with their values."""
         found: dict[K, V] = {}
-        for key in keys:
+        for key in several("keys", keys, "several keys"):
             value: Any = self.get(key, _MISSING)
             if value is not _MISSING:
                 found[key] = value
@@ -197,13 +196,15 @@ class Cache(_core.CacheBase[K, V], MutableMapping[K, V], Generic[K, V]):
         self, items: Mapping[K, V], *, ttl: Ttl | EllipsisType = ..., tags: Iterable[str] = ()
     ) -> None:
         """:meth:`set` for each of *items*."""
-        labels = tuple(tags) if not isinstance(tags, str) else tags
-        for key, value in items.items():
+        if ttl is not ...:
+            nanoseconds("ttl", ttl)
+        labels = tuple(texts("tags", tags))
+        for key, value in mapping("items", items).items():
             self.set(key, value, ttl=ttl, tags=labels)
 
     def delete_many(self, keys: Iterable[K]) -> int:
         """:meth:`delete` for each of *keys*; how many were here."""
-        return sum(self.delete(key) for key in keys)
+        return sum(self.delete(key) for key in several("keys", keys, "several keys"))
 
     def resize(self, maxsize: int | None) -> None:
         """Change the capacity; entries that no longer fit are evicted."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import _core
 from .._base._async_functions import is_async
-from .._base._checks import function
+from .._base._checks import function, texts
 from ..errors import ConfigurationError
 
 __all__ = ["compile_plan", "functools_plan", "signature_of"]
@@ -101,13 +101,7 @@ def _varying(vary: Any) -> tuple[Callable[[], Any], ...]:
 
 
 def _ignored(ignore: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(ignore, str):
-        raise TypeError(f"ignore={ignore!r}: expected a sequence of parameter names, not one str")
-    ignored = tuple(ignore)
-    for item in ignored:
-        if not isinstance(item, str):
-            raise TypeError(f"ignore={ignored!r}: expected parameter names, not {item!r}")
-    return ignored
+    return tuple(texts("ignore", ignore))
 
 
 def _from_signature(

@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import _core, config
 from .._base import _registry
-from .._base._checks import choice, flag, function, number
+from .._base._checks import choice, flag, function, number, optional_text
 from .._base._durations import nanoseconds
 from .._core import CachedFunction
 from . import _backend, _pydantic  # noqa: F401  (pydantic finds what the latter sets)
@@ -61,8 +61,6 @@ class Options:
         for option, hook in (("condition", condition), ("copy", copy)):
             if hook is not None:
                 function(option, hook)
-        if name is not None and not isinstance(name, str):
-            raise TypeError(f"name={name!r}: expected a str or None")
         choice("policy", policy, _core.CACHE_POLICIES)
         if cache is not None and not isinstance(cache, (Cache, CacheBackend)):
             raise TypeError(f"cache={cache!r}: expected a Cache, a CacheBackend such as TieredCache, or None")
@@ -77,7 +75,7 @@ class Options:
         self.vary = vary
         self.wait_ns = nanoseconds("wait_timeout", wait_timeout)
         self.cache: Cache[Any, Any] | CacheBackend | None = cache
-        self.name = name
+        self.name = optional_text("name", name)
         self.as_function = as_function
         self.ttl_of: Callable[[Any], int | None] | None = None
         self.ttl_ns: int | None = None

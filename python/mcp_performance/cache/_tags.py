@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from string import Formatter
 from typing import Any
 
-from .._base._checks import function
+from .._base._checks import function, several
 from ..errors import ConfigurationError
 
 __all__ = ["tag_maker"]
@@ -28,9 +28,7 @@ def tag_maker(
     if callable(tags):
         made = function("tags", tags, makes_many=True)
         return (lambda args, kwargs: made(*args, **kwargs)), False
-    if isinstance(tags, str):
-        raise TypeError(f"tags={tags!r}: expected a sequence of str, not one str")
-    templates = tuple(tags)
+    templates = tuple(several("tags", tags, "a sequence of str, or a function of the arguments"))
     fields = [field for template in templates for field in _fields(templates, template)]
     if not templates:
         return None, True

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
 from .._base._async_functions import is_async, refuse_single_use
-from .._base._checks import function as check_function
+from .._base._checks import flag, instance, optional_text
+from .._base._checks import function as checked_function
 from .._base._templates import check_template
 from ..tiers._keys import encode_key
 from ._store import IdempotencyStore, Replay, fingerprint_of
@@ -47,13 +48,16 @@ def idempotent(
             may be anything.
         ConfigurationError: a template that names no parameter.
     """
-    if store is not None and not isinstance(store, IdempotencyStore):
-        raise TypeError(f"store={store!r}: expected an IdempotencyStore or None")
+    if store is not None:
+        instance("store", store, IdempotencyStore, "an IdempotencyStore or None")
     if not (isinstance(key, str) or callable(key)):
         raise TypeError(f"key={key!r}: expected a template or a callable")
-    for option, maker in (("key", key), ("payload", payload)):
-        if maker is not None and not isinstance(maker, str):
-            check_function(option, maker)
+    if not isinstance(key, str):
+        checked_function("key", key)
+    optional_text("scope", scope)
+    if payload is not None:
+        checked_function("payload", payload)
+    flag("wait", wait)
 
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
         inside = f"{function.__module__}.{function.__qualname__}" if scope is None else scope

@@ -29,7 +29,10 @@ def principal_of(option: Any) -> Principal:
     names = (option,) if isinstance(option, str) else tuple(texts("principal", option))
     if not names or not all(names):
         raise ConfigurationError(f"principal={option!r}: expected the name of a cookie, names, or a callable")
-    return _Credentials(frozenset(name.encode("latin-1") for name in names))
+    try:
+        return _Credentials(frozenset(name.encode("latin-1") for name in names))
+    except UnicodeEncodeError:
+        raise ConfigurationError(f"principal={option!r}: expected names of cookies, in Latin-1") from None
 
 
 class _Credentials:

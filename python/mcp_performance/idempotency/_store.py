@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import config
-from .._base._checks import integer
+from .._base._checks import file_name, flag, function, integer, text
 from .._base._durations import seconds
 from .._base._stats import Ttl
 from ..errors import BackendUnavailable, ConfigurationError, Error, IdempotencyError, InProgress, KeyReused
@@ -120,6 +120,8 @@ class IdempotencyStore:
             raise ConfigurationError(f"ttl={ttl!r}, lease={lease!r}: expected a number of seconds, not None")
         integer("max_entries", max_entries, 1)
         integer("max_bytes", max_bytes, 1)
+        if clock is not None:
+            function("clock", clock)
         self._ttl = lifetime
         self._lease = held
         self._storage: Storage = _make_storage(storage, clock, max_entries, max_bytes)
@@ -154,6 +156,7 @@ class IdempotencyStore:
             InProgress: an execution is under way elsewhere, in this thread, or (unless *wait*) at all.
             Error: the storage cannot be used; nothing must be executed.
         """
+        _check_call(key, fingerprint, wait)
         while True:
             reservation = Reservation(self, key, fingerprint, threading.current_thread())
             rival = self._enter(reservation, wait)
@@ -174,6 +177,7 @@ class IdempotencyStore:
 
     async def abegin(self, key: str, fingerprint: str, *, wait: bool = True) -> Reservation | Replay:
         """:meth:`begin` without blocking the event loop."""
+        _check_call(key, fingerprint, wait)
         while True:
             reservation = Reservation(self, key, fingerprint, asyncio.current_task())
             rival = self._enter(reservation, wait)
@@ -454,6 +458,12 @@ def _finish(step: Any) -> asyncio.Task[None]:
     return task
 
 
+def _check_call(key: str, fingerprint: str, wait: bool) -> None:
+    text("key", key)
+    text("fingerprint", fingerprint)
+    flag("wait", wait)
+
+
 def _make_storage(storage: Any, clock: Any, max_entries: int, max_bytes: int) -> Storage:
     if storage is None:
         return MemoryStorage(clock or time.monotonic, max_entries, max_bytes)
@@ -461,7 +471,9 @@ def _make_storage(storage: Any, clock: Any, max_entries: int, max_bytes: int) ->
         if clock is not None:
             raise ConfigurationError("clock: expected None with a RedisTier, whose server has the clock")
         return RedisStorage(storage)
-    if isinstance(storage, (str, os.PathLike)) or hasattr(storage, "blocking"):
+    if isinstance(storage, (str, os.PathLike)):
+        return SQLiteStorage(file_name("storage", storage), clock or time.time, max_entries)
+    if hasattr(storage, "blocking"):
         return SQLiteStorage(storage, clock or time.time, max_entries)
     raise TypeError(f"storage={storage!r}: expected a path, a SQLitePool, a RedisTier or None")
 

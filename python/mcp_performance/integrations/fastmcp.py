@@ -16,6 +16,7 @@ from .._base._durations import nanoseconds
 from .._base._stats import Ttl
 from ..cache import Cache
 from ..monitor import PerformanceMonitor
+from ..monitor._monitor import monitor_or_new
 from ..monitor._service import checked_workers
 from ._extras import missing
 from ._operations import Operations, is_error
@@ -106,9 +107,7 @@ class PerformanceMiddleware(Middleware):
         maxsize: int = 1024,
         workers: str = "auto",
     ) -> None:
-        if monitor is not None and not isinstance(monitor, PerformanceMonitor):
-            raise TypeError(f"monitor={monitor!r}: expected a PerformanceMonitor or None")
-        self.monitor = PerformanceMonitor() if monitor is None else monitor
+        self.monitor = monitor_or_new(monitor)
         self._tools = _ttls(cache_tools)
         self._keeps_resources = nanoseconds("resource_ttl", resource_ttl, zero=True) != 0
         self._resource_ttl = resource_ttl

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..monitor import PerformanceMonitor
+from ..monitor._monitor import monitor_or_new
 from ..monitor._service import checked_workers
 from ._served import MOST_BYTES, Served, headers_of
 from ._wsgi import Body, Exchange
@@ -47,10 +48,8 @@ class PerformanceMiddleware:
     ) -> None:
         if not callable(app):
             raise TypeError(f"app={app!r}: expected a WSGI application")
-        if monitor is not None and not isinstance(monitor, PerformanceMonitor):
-            raise TypeError(f"monitor={monitor!r}: expected a PerformanceMonitor or None")
         self.app = app
-        self.monitor = PerformanceMonitor() if monitor is None else monitor
+        self.monitor = monitor_or_new(monitor)
         self._workers = checked_workers(workers)
         self._served = Served(self.monitor, **endpoints)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..monitor import PerformanceMonitor
+from ..monitor._monitor import monitor_or_new
 from ..monitor._service import checked_workers
 from ._extras import missing
 from ._operations import Operations
@@ -34,9 +35,7 @@ class PerformanceMiddleware:
     def __init__(
         self, server: Any = None, monitor: PerformanceMonitor | None = None, *, workers: str = "auto"
     ) -> None:
-        if monitor is not None and not isinstance(monitor, PerformanceMonitor):
-            raise TypeError(f"monitor={monitor!r}: expected a PerformanceMonitor or None")
-        self.monitor = PerformanceMonitor() if monitor is None else monitor
+        self.monitor = monitor_or_new(monitor)
         self.server = server
         self._operations = Operations(self.monitor, checked_workers(workers))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from .._base._checks import flag
 from ..monitor import PerformanceMonitor
+from ..monitor._monitor import monitor_or_new
 from ._extras import missing
 
 try:
@@ -55,10 +56,10 @@ def instrument(
     Raises:
         TypeError: a bad argument, by name.
     """
-    if monitor is not None and not isinstance(monitor, PerformanceMonitor):
-        raise TypeError(f"monitor={monitor!r}: expected a PerformanceMonitor or None")
     flag("spans", spans)
-    chosen = PerformanceMonitor() if monitor is None else monitor
+    chosen = monitor_or_new(monitor)
+    if meter_provider is not None and not callable(getattr(meter_provider, "get_meter", None)):
+        raise TypeError(f"meter_provider={meter_provider!r}: expected a MeterProvider or None")
     meter = metrics.get_meter("mcp_performance", meter_provider=meter_provider)
 
     def observed(read: _Read) -> Callable[[CallbackOptions], Iterable[Observation]]:

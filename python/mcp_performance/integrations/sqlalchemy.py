@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from ..monitor import PerformanceMonitor
+from ..monitor._monitor import monitor_or_new
 from ..query import fingerprint
 from ._extras import missing
 
@@ -37,9 +38,7 @@ def instrument(engine: Any, monitor: PerformanceMonitor | None = None) -> Perfor
     target = getattr(engine, "sync_engine", engine)
     if not isinstance(target, Engine):
         raise TypeError(f"engine={engine!r}: expected an Engine or an AsyncEngine of SQLAlchemy")
-    if monitor is not None and not isinstance(monitor, PerformanceMonitor):
-        raise TypeError(f"monitor={monitor!r}: expected a PerformanceMonitor or None")
-    chosen = PerformanceMonitor() if monitor is None else monitor
+    chosen = monitor_or_new(monitor)
     instrumented: list[PerformanceMonitor] = target.__dict__.setdefault("_mcp_performance_monitors", [])
     if chosen not in instrumented:
         instrumented.append(chosen)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from .._base._checks import text
 from ..monitor import PerformanceMonitor
+from ..monitor._monitor import checked_monitor
 from ..monitor._service import checked_workers
 from ._operations import counted
 
@@ -43,8 +44,7 @@ def timed(
         ConfigurationError: *name* is empty, or *workers* is no name.
         TypeError: a wrong type, or what is decorated is no function.
     """
-    if not isinstance(monitor, PerformanceMonitor):
-        raise TypeError(f"monitor={monitor!r}: expected a PerformanceMonitor")
+    checked_monitor(monitor)
     chosen = None if name is None else text("name", name, "a name that is not empty", fits=bool)
     service = checked_workers(workers)
 

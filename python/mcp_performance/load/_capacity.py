@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._base._checks import number
+from .._base._checks import integer, number, texts
 from .._base._durations import short
 from ..errors import ConfigurationError, LoadTestError
-from ._options import MAX_RATE
+from ._options import MAX_RATE, MAX_USERS
 from ._result import LoadTestResult
 from ._thresholds import check_thresholds
 
@@ -144,15 +144,16 @@ async def find_capacity(
     timeout: float | None,  # noqa: ASYNC109 - of each request
 ) -> Capacity:
     """The highest rate at which *slo* holds, to a relative *tolerance*."""
-    conditions = (slo,) if isinstance(slo, str) else tuple(slo)
-    check_thresholds(conditions)
+    conditions = (slo,) if isinstance(slo, str) else tuple(texts("slo", slo))
+    check_thresholds(conditions, option="slo")
     if not conditions:
         raise ConfigurationError("slo=(): expected at least one condition, such as 'p99<50ms'")
     number("tolerance", tolerance, 0.001, 1)
     number("duration", duration, 0.05, 3600)
+    integer("max_in_flight", max_in_flight, 1, MAX_USERS)
     if start is None:
         alone = await run(None, 1, duration=min(duration, 0.5), timeout=timeout)
-        start = alone.requests_per_second
+        start = min(alone.requests_per_second, MAX_RATE)
         if not start:
             raise LoadTestError("no request succeeded: " + (", ".join(alone.errors) or alone.reason))
     number("start", start, 0, MAX_RATE, above=True)

@@ -7,6 +7,7 @@ import os
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Sequence
 
+from .._base._checks import content, file_name
 from ..errors import ConfigurationError, LoadTestError
 
 __all__ = ["Command", "CommandFailed"]
@@ -46,11 +47,12 @@ class Command:
             raise TypeError(f"arguments={arguments!r}: expected a sequence of strings")
         if not arguments:
             raise ConfigurationError(f"arguments={arguments!r}: expected a program")
-        if input is not None and not isinstance(input, bytes | str):
-            raise TypeError(f"input={input!r}: expected bytes, a string or None")
+        for argument in arguments:
+            if not isinstance(argument, str | os.PathLike):
+                raise TypeError(f"arguments: {argument!r}: expected text or a path")
         self._arguments = [os.fspath(argument) for argument in arguments]
-        self._input = input.encode() if isinstance(input, str) else input
-        self._cwd = cwd
+        self._input = None if input is None else content("input", input)
+        self._cwd = None if cwd is None else file_name("cwd", cwd)
         self.__qualname__ = f"command {os.path.basename(self._arguments[0])}"
 
     async def __call__(self) -> None:

@@ -56,8 +56,7 @@ def compare(
     """
     for name, value in (("min_effect", min_effect), ("alpha", alpha)):
         number(name, value, 0, 1, below=True)
-    first = list(baseline) if isinstance(baseline, Sequence) else [baseline]
-    second = list(candidate) if isinstance(candidate, Sequence) else [candidate]
+    first, second = _runs("baseline", baseline), _runs("candidate", candidate)
     if not first or not second:
         raise ConfigurationError("baseline, candidate: expected at least one run of each")
     if not all(run.histogram.count for run in (*first, *second)):
@@ -76,6 +75,14 @@ def compare(
     else:
         verdict = f"no difference that chance would not make (p = {p_value:.2g}, {method})"
     return Comparison(before, after, change, p_value, significant, regression, method, verdict)
+
+
+def _runs(name: str, given: LoadTestResult | Sequence[LoadTestResult]) -> list[LoadTestResult]:
+    runs = list(given) if isinstance(given, Sequence) else [given]
+    for run in runs:
+        if not hasattr(run, "histogram"):
+            raise TypeError(f"{name}={run!r}: expected a LoadTestResult, or several")
+    return runs
 
 
 def _pooled_median(runs: Sequence[LoadTestResult]) -> float:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from .._base._checks import several
 from ..errors import ConfigurationError, LoadTestError
 from ._options import RunOptions
 from ._scenario import read_rows
@@ -27,13 +28,18 @@ _CANCELLED = 0.2
 _MOST_ROWS = 1_000_000
 
 
+def checked_feed(data: Any) -> Any:
+    """*data* if it can be a feed."""
+    if data is None or isinstance(data, str | Path):
+        return data
+    return several("data", data, "rows, or the path of a CSV or JSON file")
+
+
 def _rows(feed: Feed) -> Sequence[Mapping[str, Any]]:
     if feed is None:
         return ()
     if isinstance(feed, str | Path | Sequence):
         return read_rows(feed)
-    if not isinstance(feed, Iterable):
-        raise TypeError(f"data={feed!r}: expected rows, or the path of a CSV or JSON file")
     return read_rows(list(itertools.islice(feed, _MOST_ROWS)))
 
 
@@ -57,9 +63,6 @@ class Crowd:
         teardown: UserStep | None = None,
         seed: int = 0,
     ) -> None:
-        for name, step in (("setup", setup), ("teardown", teardown)):
-            if step is not None and not callable(step):
-                raise TypeError(f"{name}={step!r}: expected an async function of a user")
         self._origins = origins
         self._rows = _rows(feed)
         self._setup = setup

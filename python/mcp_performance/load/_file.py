@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._base._checks import file_name
 from .._core import LoadHistogram
 from ..errors import LoadTestError
 from ._stats import Percentiles, RequestStats, SecondStats
@@ -74,13 +75,14 @@ def save_result(result: LoadTestResult, path: str | Path) -> None:
             "service": _histogram_to_plain(result.service_histogram),
         },
     }
-    Path(path).write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
+    Path(file_name("path", path)).write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
 
 
 def load_result(kind: type[LoadTestResult], path: str | Path) -> LoadTestResult:
     """The *kind* that :func:`save_result` wrote. Raises :class:`LoadTestError` for anything else."""
+    file = Path(file_name("path", path))
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        document = json.loads(file.read_text(encoding="utf-8"))
         if document["format"] != FORMAT or document["version"] != VERSION:
             raise LoadTestError(f"{path}: not a load test result of version {VERSION}")
         return _from_document(kind, document)

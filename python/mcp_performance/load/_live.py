@@ -8,7 +8,7 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 
-from ..errors import ConfigurationError
+from .._base._checks import function
 from ._drive import Progress, ProgressCallback
 
 __all__ = ["shown"]
@@ -21,9 +21,7 @@ def shown(progress: ProgressCallback | bool | None, title: str) -> Iterator[Prog
         yield None
         return
     if progress is not True:
-        if not callable(progress):
-            raise ConfigurationError(f"progress={progress!r}: expected a function, or True")
-        yield progress
+        yield function("progress", progress)
         return
     with _rich(title) if _has_rich() else _plain(title) as callback:
         yield callback

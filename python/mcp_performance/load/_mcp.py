@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Unpack
 
+from .._base._checks import mapping, text
+from .._base._headers import headers_of
 from ..errors import LoadTestError
 from ._keywords import RequestKeywords
 from ._scenario import Request
@@ -32,8 +34,8 @@ class McpTool:
         if not callable(getattr(session, "call_tool", None)):
             raise TypeError(f"session={session!r}: expected something with call_tool(name, arguments)")
         self._session = session
-        self._name = name
-        self._arguments = dict(arguments or {})
+        self._name = text("name", name)
+        self._arguments = dict(mapping("arguments", arguments))
         self.__qualname__ = f"MCP tool {name}"
 
     async def __call__(self) -> None:
@@ -61,14 +63,14 @@ def mcp_request(
         "jsonrpc": "2.0",
         "id": "{seq}",
         "method": "tools/call",
-        "params": {"name": name, "arguments": dict(arguments or {})},
+        "params": {"name": text("name", name), "arguments": dict(mapping("arguments", arguments))},
     }
     accept = {"Accept": "application/json, text/event-stream"}
     return Request(
         "POST",
-        path,
+        text("path", path, "a path that begins with /"),
         json=message,
-        headers={**accept, **(headers or {})},
+        headers={**accept, **headers_of(headers)},
         name=f"MCP tool {name}",
         json_rpc=True,
         **options,

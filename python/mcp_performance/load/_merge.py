@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .._base._checks import several
 from .._core import LoadHistogram
 from ..errors import ConfigurationError
 from ._make import times_of
@@ -22,6 +23,14 @@ _ADD_UP_TOO = ("reconnects", "warmup_requests", "bytes_received", "bytes_sent", 
 _TIMES = ("p50", "p95", "p99", "max")
 
 
+def _result_of(item: LoadTestResult | str | Path) -> LoadTestResult:
+    if isinstance(item, LoadTestResult):
+        return item
+    if not isinstance(item, str | Path):
+        raise TypeError(f"results: {item!r}: expected a LoadTestResult, or the file of one")
+    return LoadTestResult.load(item)
+
+
 def merge_results(results: Sequence[LoadTestResult | str | Path]) -> LoadTestResult:
     """One result from runs, or files of runs, that several generators made at the same time.
 
@@ -33,7 +42,8 @@ def merge_results(results: Sequence[LoadTestResult | str | Path]) -> LoadTestRes
         ConfigurationError: no results, or an open and a closed model among them.
         LoadTestError: a file is not a result.
     """
-    runs = [item if isinstance(item, LoadTestResult) else LoadTestResult.load(item) for item in results]
+    given = several("results", results, "several results, or the files of some")
+    runs = [_result_of(item) for item in given]
     if not runs:
         raise ConfigurationError("results=[]: expected at least one")
     if len({run.model for run in runs}) > 1:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from .._base._checks import MAX_DURATION, integer, number, request_timeout
+from .._base._checks import MAX_DURATION, choice, integer, number, request_timeout, several
 from ..errors import ConfigurationError
 
 Arrivals: TypeAlias = Literal["uniform", "poisson"]
 
-__all__ = ["MAX_RATE", "MAX_USERS", "RunOptions", "Stage", "check_run"]
+__all__ = ["MAX_RATE", "MAX_USERS", "RunOptions", "Stage", "check_run", "think_times"]
 
 _LONGEST_SETUP, _SHORTEST_SETUP = 60.0, 2.0
 _LAST_WORDS = 0.3
@@ -123,10 +123,13 @@ class RunOptions:
         }
 
 
-def _think(value: float | tuple[float, float] | None) -> tuple[float, float]:
+def think_times(value: float | tuple[float, float] | None) -> tuple[float, float]:
     if value is None:
         return (0.0, 0.0)
-    low, high = value if isinstance(value, tuple) else (value, value)
+    pair = value if isinstance(value, tuple) else (value, value)
+    if len(pair) != 2:
+        raise ConfigurationError(f"think_time={value!r}: expected one time, or the shortest and the longest")
+    low, high = pair
     low = number("think_time", low, 0, MAX_DURATION)
     high = number("think_time", high, 0, MAX_DURATION)
     if high < low:
@@ -140,12 +143,15 @@ def _stages(
     """The stages as (seconds, target), and whether they are rates."""
     if stages is None:
         return None, rate is not None
+    stages = list(several("stages", stages, "stages, or pairs of seconds and a target"))
     if not stages:
         raise ConfigurationError("stages=[]: expected at least one stage")
     pieces: list[tuple[float, float]] = []
     kinds = set()
     for stage in stages:
         if not isinstance(stage, Stage):
+            if not isinstance(stage, tuple | list) or len(stage) != 2:
+                raise TypeError(f"stages: {stage!r}: expected a Stage, or a pair of seconds and a target")
             seconds, target = stage
             stage = Stage(seconds, rate=target) if rate is not None else Stage(seconds, users=target)
         if (stage.users is None) == (stage.rate is None):
@@ -199,8 +205,7 @@ def check_run(
         )
     if users * batch > MAX_USERS:
         raise ConfigurationError(f"batch_size={batch}: expected at most {MAX_USERS} requests in flight")
-    if arrivals not in ("uniform", "poisson"):
-        raise ConfigurationError(f"arrivals={arrivals!r}: expected 'uniform' or 'poisson'")
+    choice("arrivals", arrivals, ("uniform", "poisson"))
     if think_time and open_model:
         raise ConfigurationError(f"think_time={think_time!r}: expected none with rate=, which sets the pace")
     if num_requests is None and duration is None and pieces is None:
@@ -216,7 +221,7 @@ def check_run(
         warmup=0.0 if warmup is None else number("warmup", warmup, 0, MAX_DURATION),
         timeout=request_timeout(timeout),
         drain=number("drain", drain, 0, MAX_DURATION),
-        think=_think(think_time),
+        think=think_times(think_time),
         poisson=arrivals == "poisson",
         seed=integer("seed", seed, 0, 2**63 - 1),
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
-from .._base._checks import number
+from .._base._checks import file_name, instance, integer, number
 from .._base._durations import short
 from .._core import LoadHistogram
 from ..errors import ConfigurationError
@@ -182,6 +182,8 @@ class LoadTestResult:
 
     def to_json(self, path: str | Path | None = None, *, indent: int | None = 2) -> str:
         """:meth:`to_dict` as JSON text, also written to *path* if one is given."""
+        if indent is not None:
+            integer("indent", indent, 0, 100)
         return _written(json.dumps(self.to_dict(), indent=indent, ensure_ascii=False), path)
 
     def to_csv(self, path: str | Path | None = None) -> str:
@@ -193,6 +195,8 @@ class LoadTestResult:
 
         With a *baseline*, it says how this run differs from that one, and whether by more than chance.
         """
+        if baseline is not None:
+            instance("baseline", baseline, LoadTestResult, "a LoadTestResult or None")
         return _written(html_page(self, baseline), path)
 
     def to_junit(self, path: str | Path | None = None) -> str:
@@ -213,6 +217,7 @@ class LoadTestResult:
 
         See :class:`Comparison` for the test that is used.
         """
+        instance("other", other, LoadTestResult, "a LoadTestResult")
         return compare(self, other, min_effect=min_effect, alpha=alpha)
 
     def plot(self) -> Any:
@@ -304,5 +309,5 @@ class LoadTestResult:
 
 def _written(text: str, path: str | Path | None) -> str:
     if path is not None:
-        Path(path).write_text(text, encoding="utf-8")
+        Path(file_name("path", path)).write_text(text, encoding="utf-8")
     return text

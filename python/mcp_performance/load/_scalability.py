@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._base._checks import integer, number
+from .._base._checks import function, integer, number, several
 from .._base._durations import short
 from .._core import LoadHistogram
 from ..errors import ConfigurationError, LoadTestError
@@ -126,7 +126,9 @@ async def measure_scalability(
     progress: Callable[[str], None] | None,
 ) -> Scalability:
     """Run every level *rounds* times, in turns so that drift hits all alike, and fit the law."""
-    levels = [integer("users", n, 1, MAX_USERS) for n in users]
+    levels = [integer("users", n, 1, MAX_USERS) for n in several("users", users, "several numbers")]
+    if progress is not None:
+        function("progress", progress)
     if len(set(levels)) < _FEWEST_LEVELS:
         raise ConfigurationError(
             f"users={tuple(users)!r}: expected at least four different numbers; six or more fit well"

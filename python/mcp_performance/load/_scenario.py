@@ -11,10 +11,21 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 from urllib.parse import quote
 
-from .._base._checks import flag, integer, number, texts
-from .._base._headers import header_line
+from .._base._checks import (
+    content,
+    flag,
+    instance,
+    integer,
+    mapping,
+    number,
+    optional_text,
+    several,
+    text,
+    texts,
+)
+from .._base._headers import header_line, headers_of
 from ..errors import ConfigurationError
-from ._values import NativeSource, Variables, native_checks, source
+from ._values import NativeSource, Variables, native_checks, source, statuses
 
 __all__ = ["Request"]
 
@@ -148,17 +159,45 @@ class Plan:
     """Names under which users keep values."""
 
 
+def checked_scenario(scenario: Sequence[Request] | None) -> list[Request] | None:
+    """*scenario* if it is requests, whose fields are of the types that they should be."""
+    if scenario is None:
+        return None
+    requests = list(several("scenario", scenario, "Request objects"))
+    for request in requests:
+        _check_types(instance("scenario", request, Request, "Request objects"))
+    return requests
+
+
+def _check_types(request: Request) -> None:
+    text("method", request.method, "the method of a request")
+    text("path", request.path, "a path that begins with /")
+    for name in ("headers", "save", "check"):
+        mapping(name, getattr(request, name), none=False)
+    headers_of(request.headers)
+    content("body", request.body)
+    content("expect_body", request.expect_body)
+    if request.data is not None and not isinstance(request.data, str | Path):
+        several("data", request.data, "rows, or the path of a CSV or JSON file")
+    number("weight", request.weight, 0, 1e12, above=True)
+    optional_text("name", request.name)
+    texts("tags", request.tags)
+    statuses(request.expect_status)
+    flag("json_rpc", request.json_rpc)
+    integer("events", request.events, 0, 1_000_000)
+
+
 def tags_of(scenario: Sequence[Request]) -> dict[str, list[str]]:
     """The tags of the requests of *scenario*, by their names; those that share a name share their tags."""
     found: dict[str, list[str]] = {}
     for request in scenario:
-        found.setdefault(request.label, []).extend(texts("tags", request.tags))
+        found.setdefault(request.label, []).extend(request.tags)
     return {name: list(dict.fromkeys(tags)) for name, tags in found.items() if tags}
 
 
 def saved_names(scenario: Sequence[Request]) -> list[str]:
     """The names under which the requests of *scenario* save values."""
-    return [name for request in scenario for name in getattr(request, "save", ())]
+    return [name for request in scenario for name in request.save]
 
 
 def expand(
@@ -182,9 +221,6 @@ def expand(
     kinds: dict[tuple[str, Check, float], int] = {}
     plan = Plan([], [])
     for request in scenario:
-        if not isinstance(request, Request):
-            raise TypeError(f"scenario: expected Request objects, not {type(request).__name__}")
-        _positive_weight(request.weight)
         check = _check(request, known)
         messages = [
             _message(request, _Values(row, known), prefix, headers) for row in read_rows(request.data)
@@ -206,31 +242,16 @@ def expand(
     return plan
 
 
-def _positive_weight(weight: float) -> None:
-    number("weight", weight, 0, 1e12, above=True)
-
-
 def _check(request: Request, known: Variables) -> Check:
-    expected = request.expect_status
-    if expected is None:
-        low, high = 100, 399
-    elif isinstance(expected, int) and not isinstance(expected, bool):
-        low = high = expected
-    elif isinstance(expected, tuple) and len(expected) == 2:
-        low, high = expected
-    else:
-        raise ConfigurationError(f"expect_status={expected!r}: expected a status or a pair of them")
-    if not 100 <= low <= high <= 599:
-        raise ConfigurationError(f"expect_status={expected!r}: expected statuses from 100 to 599")
-    contains = request.expect_body or b""
+    low, high = statuses(request.expect_status)
     return Check(
         low=low,
         high=high,
-        contains=contains.encode() if isinstance(contains, str) else contains,
+        contains=content("expect_body", request.expect_body),
         checks=native_checks(request.check),
         saves=tuple((known.number(name), source("save", place)) for name, place in request.save.items()),
-        events=integer("events", request.events, 0, 1_000_000),
-        json_rpc=flag("json_rpc", request.json_rpc),
+        events=request.events,
+        json_rpc=request.json_rpc,
     )
 
 
@@ -343,6 +364,8 @@ def _body(request: Request, values: _Values) -> bytes:
             text = jsonlib.dumps(_fill_json(request.json, values), allow_nan=False, separators=(",", ":"))
         except ValueError as error:
             raise ConfigurationError(f"json={request.json!r}: {error}") from None
+        except TypeError as error:
+            raise TypeError(f"json={request.json!r}: {error}") from None
         # json escapes the markers' control character.
         return _WHOLE_VALUE.sub("\x01\\1\x01", text).replace("\\u0001", "\x01").encode()
     if request.body is None:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Unpack
 
-from .._base._checks import choice, flag, integer, texts
+from .._base._checks import flag, integer, mapping, text
 from ._capacity import Capacity, find_capacity
 from ._circumstances import circumstances
 from ._crowd import Feed, UserStep
@@ -14,7 +14,7 @@ from ._drive import ProgressCallback, Supervision
 from ._keywords import TargetKeywords
 from ._live import shown
 from ._make import make_result
-from ._options import Arrivals, Stage, check_run
+from ._options import Arrivals, Stage, check_run, think_times
 from ._result import LoadTestResult
 from ._scalability import Scalability, measure_scalability
 from ._scenario import Order, Request
@@ -95,34 +95,31 @@ class LoadTester:
         workers: int = 1,
         seed: int | None = None,
     ) -> None:
-        if order is not None:
-            choice("order", order, ("weighted", "sequential"))
-        self._seed = 0 if seed is None else integer("seed", seed, 0, 2**63 - 1)
-        self._threads = integer("threads", threads, 1, 256)
-        self._workers = integer("workers", workers, 1, 256)
-        self._think_time = think_time
-        self._target: Target = make_target(
-            target,
-            TargetOptions(
-                headers=dict(headers or {}),
-                scenario=scenario,
-                order=order,
-                url=url,
-                cookies=flag("cookies", cookies),
-                data=data,
-                setup=setup,
-                teardown=teardown,
-                verify=verify,
-                unix_socket=unix_socket,
-                allow_hosts=tuple(texts("allow_hosts", allow_hosts)),
-                http2=flag("http2", http2),
-                streams=integer("streams", streams, 1, 100_000),
-                follow_redirects=flag("follow_redirects", follow_redirects),
-                max_body=integer("max_body", max_body, 1, 2**62),
-                threads=self._threads,
-                seed=seed,
-            ),
+        options = TargetOptions.checked(
+            headers=headers,
+            scenario=scenario,
+            order=order,
+            url=url,
+            cookies=cookies,
+            data=data,
+            setup=setup,
+            teardown=teardown,
+            verify=verify,
+            unix_socket=unix_socket,
+            allow_hosts=allow_hosts,
+            http2=http2,
+            streams=streams,
+            follow_redirects=follow_redirects,
+            max_body=max_body,
+            threads=threads,
+            seed=seed,
         )
+        self._seed = options.seed_number
+        self._threads = options.threads
+        self._workers = integer("workers", workers, 1, 256)
+        think_times(think_time)
+        self._think_time = think_time
+        self._target: Target = make_target(target, options)
         self._stop: Callable[[], None] | None = None
         self.last_result: LoadTestResult | None = None
         """Of the latest run, also of one that was cancelled."""
@@ -148,7 +145,7 @@ class LoadTester:
             arguments: of every call. Over HTTP they may have the placeholders of :class:`Request`.
             options: those of :class:`LoadTester`.
         """
-        return cls(McpCall(url, tool, dict(arguments or {})), **options)
+        return cls(McpCall(url, text("tool", tool), dict(mapping("arguments", arguments))), **options)
 
     @classmethod
     def websocket(

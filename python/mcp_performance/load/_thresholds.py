@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .._base._checks import texts
 from .._base._durations import seconds
 from ..errors import ConfigurationError
 
@@ -141,29 +142,31 @@ def _order(value: float) -> float:
 
 
 def check_thresholds(
-    expressions: Sequence[str], kinds: Collection[str] | None = None, tags: Collection[str] | None = None
+    expressions: Sequence[str],
+    kinds: Collection[str] | None = None,
+    tags: Collection[str] | None = None,
+    *,
+    option: str = "thresholds",
 ) -> list[Threshold]:
     """The conditions that *expressions* say. Raises :class:`ConfigurationError`.
 
     *kinds* are the names of the requests of the target, *tags* what they are tagged with; None where that is
     not known.
     """
-    if isinstance(expressions, str):
-        raise TypeError(f"thresholds={expressions!r}: expected a sequence of conditions")
-    found = [_parse(expression) for expression in expressions]
+    found = [_parse(option, expression) for expression in texts(option, expressions)]
     for threshold in found:
         known, what = (tags, "a tag") if threshold.by_tag else (kinds, "the name of a request")
         if known is not None and threshold.kind not in (None, *known):
             raise ConfigurationError(
-                f"thresholds={threshold.expression!r}: expected {what}, one of {', '.join(map(repr, known))}"
+                f"{option}={threshold.expression!r}: expected {what}, one of {', '.join(map(repr, known))}"
             )
     return found
 
 
-def _parse(expression: str) -> Threshold:
+def _parse(option: str, expression: str) -> Threshold:
     match = _PATTERN.fullmatch(expression)
     if match is None:
-        raise ConfigurationError(f"thresholds={expression!r}: expected a condition such as 'p99<50ms'")
+        raise ConfigurationError(f"{option}={expression!r}: expected a condition such as 'p99<50ms'")
     name, sign, digits, unit = match["metric"], match["sign"], match["limit"], match["unit"] or ""
     compare, limit = _OPERATORS[sign], float(digits)
     if name in _TIMES and unit in _UNITS:
@@ -171,7 +174,7 @@ def _parse(expression: str) -> Threshold:
     elif name in _TIMES and not unit:
         suggestion = expression.rstrip() + "ms"
         raise ConfigurationError(
-            f"thresholds={expression!r}: expected a unit, us, ms or s, such as {suggestion!r}"
+            f"{option}={expression!r}: expected a unit, us, ms or s, such as {suggestion!r}"
         )
     elif name in _RATIOS and unit in ("", "%"):
         found = Threshold(expression, _RATIOS[name], compare, limit / (100 if unit else 1))
@@ -179,23 +182,25 @@ def _parse(expression: str) -> Threshold:
         found = Threshold(expression, _NUMBERS[name], compare, limit)
     else:
         known = ", ".join(sorted({*_TIMES, *_RATIOS, *_NUMBERS}))
-        raise ConfigurationError(f"thresholds={expression!r}: expected one of {known} and a fitting unit")
-    return _selected(found, match["kind"], match["window"], by_tag=match["by"] == "tag")
+        raise ConfigurationError(f"{option}={expression!r}: expected one of {known} and a fitting unit")
+    return _selected(option, found, match["kind"], match["window"], by_tag=match["by"] == "tag")
 
 
-def _selected(found: Threshold, kind: str | None, window: str | None, *, by_tag: bool) -> Threshold:
+def _selected(
+    option: str, found: Threshold, kind: str | None, window: str | None, *, by_tag: bool
+) -> Threshold:
     if kind is None and window is None:
         return found
     if kind is not None and window is not None:
-        raise ConfigurationError(f"thresholds={found.expression!r}: expected a name or a window, not both")
+        raise ConfigurationError(f"{option}={found.expression!r}: expected a name or a window, not both")
     known = _OF_A_WINDOW if kind is None else _OF_A_KIND
     if found.field not in known:
-        raise ConfigurationError(f"thresholds={found.expression!r}: expected one of {', '.join(known)} there")
-    part = None if window is None else _window(found.expression, window)
+        raise ConfigurationError(f"{option}={found.expression!r}: expected one of {', '.join(known)} there")
+    part = None if window is None else _window(option, found.expression, window)
     return Threshold(found.expression, found.field, found.compare, found.limit, kind, by_tag, part)
 
 
-def _window(expression: str, text: str) -> tuple[float, float]:
+def _window(option: str, expression: str, text: str) -> tuple[float, float]:
     low, dots, high = text.partition("..")
     try:
         first = float(_seconds(low)) if low.strip() else 0.0
@@ -204,7 +209,7 @@ def _window(expression: str, text: str) -> tuple[float, float]:
         dots = ""
         first = last = 0.0
     if not dots or not first < last:
-        raise ConfigurationError(f"thresholds={expression!r}: expected a window such as [10s..30s]")
+        raise ConfigurationError(f"{option}={expression!r}: expected a window such as [10s..30s]")
     return first, last
 
 

@@ -8,7 +8,10 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
+from .._base._checks import content, text
+from .._base._headers import headers_of
 from .._core import Cookies
+from ._values import statuses
 from ._wire import Origins, UserReply, Wire
 
 if TYPE_CHECKING:
@@ -95,22 +98,22 @@ class User:
             HttpError: there was no answer (no connection, one that broke, no HTTP).
             HttpTimeout: the answer did not come in time.
         """
-        method = method.upper()
-        fields = dict(headers or {})
-        data = body.encode() if isinstance(body, str) else body or b""
+        method = text("method", method, "the method of a request").upper()
+        fields = headers_of(headers)
+        data = content("body", body)
         if json is not None:
             data = jsonlib.dumps(json, separators=(",", ":")).encode()
             if not any(field.lower() == "content-type" for field in fields):
                 fields["Content-Type"] = "application/json"
-        low, high = _statuses(expect_status)
-        wanted = expect_body.encode() if isinstance(expect_body, str) else expect_body
+        low, high = statuses(expect_status)
+        wanted = content("expect_body", expect_body)
 
         async def sent() -> tuple[UserReply, float]:
             answer, began = await self._wire.send(method, url, fields, data, self.cookies)
             failure = None
             if not low <= answer.status <= high:
                 failure = f"status {answer.status}"
-            elif wanted is not None and wanted not in answer.body:
+            elif wanted not in answer.body:
                 failure = "check failed: body"
             line = self._wire.line
             took = 0.0 if line is None else line.last_byte_at - began
@@ -153,12 +156,6 @@ class User:
     def close(self) -> None:
         """Close the user's connections."""
         self._wire.close()
-
-
-def _statuses(expected: int | tuple[int, int] | None) -> tuple[int, int]:
-    if expected is None:
-        return 100, 399
-    return (expected, expected) if isinstance(expected, int) else expected
 
 
 def _path(url: str) -> str:

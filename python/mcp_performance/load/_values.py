@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
+from .._base._checks import integer
 from ..errors import ConfigurationError
 
-__all__ = ["NativeSource", "Variables", "native_checks", "native_value", "source"]
+__all__ = ["NativeSource", "Variables", "native_checks", "native_value", "source", "statuses"]
 
 NativeSource: TypeAlias = tuple[str, str, tuple[str, ...]]
 NativeValue: TypeAlias = tuple[str, str]
@@ -36,6 +37,19 @@ def source(option: str, text: str) -> NativeSource:
     else:
         path = rest.split(".")
     return (text, kind, tuple(path))
+
+
+def statuses(expected: int | tuple[int, int] | None) -> tuple[int, int]:
+    """The lowest and the highest status of a success."""
+    if expected is None:
+        return 100, 399
+    pair = expected if isinstance(expected, tuple) else (expected, expected)
+    if len(pair) != 2:
+        raise ConfigurationError(f"expect_status={expected!r}: expected a status or a pair of them")
+    low, high = (integer("expect_status", status, 100, 599) for status in pair)
+    if low > high:
+        raise ConfigurationError(f"expect_status={expected!r}: expected the lower one first")
+    return low, high
 
 
 def native_value(value: Any) -> NativeValue:

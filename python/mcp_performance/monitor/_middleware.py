@@ -9,8 +9,9 @@ from collections.abc import Iterable, MutableMapping
 from typing import Any
 
 from .._base._asgi import ASGIApp, Receive, Scope, Send
+from .._base._checks import function, several
 from ._endpoints import PREFIX, Endpoints, checked_prefix
-from ._monitor import PerformanceMonitor
+from ._monitor import PerformanceMonitor, checked_monitor, monitor_or_new
 from ._routes import RouteNames
 from ._service import checked_workers
 from ._spans import Spans
@@ -82,12 +83,12 @@ class PerformanceMiddleware:
         rate_limit: float = 20.0,
         workers: str = "auto",
     ) -> None:
-        self.app = app
-        self.monitor = PerformanceMonitor() if monitor is None else monitor
+        self.app = function("app", app)
+        self.monitor = monitor_or_new(monitor)
         self._workers = checked_workers(workers)
         self._prefix = checked_prefix(prefix)
         self._below = self._prefix + "/"
-        self._resources = list(resources)
+        self._resources = list(several("resources", resources, "several objects"))
         for resource in self._resources:
             if not callable(getattr(resource, "aclose", None) or getattr(resource, "close", None)):
                 raise TypeError(f"resources: {resource!r} has neither aclose() nor close()")
@@ -263,7 +264,7 @@ def performance_app(
         ConfigurationError: a bad argument, by name.
     """
     endpoints = Endpoints(
-        monitor,
+        checked_monitor(monitor),
         token=token,
         expose=expose,
         allow_hosts=allow_hosts,

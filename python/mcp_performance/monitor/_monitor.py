@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import _core, config
 from .._base import _registry
-from .._base._checks import file_name, integer, number
+from .._base._checks import file_name, flag, instance, integer, number, several
 from ._exemplars import Exemplars
 from ._history import History
 from ._loop_lag import LoopLag
@@ -25,7 +25,7 @@ from ._service import Service
 from ._spans import Spans
 from ._workers import add_up, queries_of_rows, rows_of
 
-__all__ = ["PerformanceMonitor"]
+__all__ = ["PerformanceMonitor", "checked_monitor", "monitor_or_new"]
 
 _ADVICE_SECONDS = 60.0
 _DAY = 86_400.0
@@ -73,9 +73,11 @@ class PerformanceMonitor:
         low_cache_hit: float | None = None,
         slow_query: float | None = None,
     ) -> None:
-        self._caches = None if caches is None else list(caches)
-        self._pools = None if pools is None else list(pools)
-        self._tiers = None if tiers is None else list(tiers)
+        self._caches = None if caches is None else list(several("caches", caches))
+        self._pools = None if pools is None else list(several("pools", pools))
+        self._tiers = None if tiers is None else list(several("tiers", tiers))
+        if analyzer is not None and not callable(getattr(analyzer, "analyze", None)):
+            raise TypeError(f"analyzer={analyzer!r}: expected something with analyze(sql)")
         self._analyzer = analyzer
         self._database = None if database is None else file_name("database", database)
 
@@ -139,6 +141,7 @@ class PerformanceMonitor:
 
     def _look(self, each: bool) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
         """The requests of all workers, their other figures, and what is known of each worker."""
+        flag("each", each)
         own = self._own()
         if self._service.joined:
             self._publish(own)
@@ -291,5 +294,15 @@ class PerformanceMonitor:
         """:meth:`metrics` as Prometheus text (exposition format 0.0.4); with *each*, by ``worker``; with
         *openmetrics* in the format of OpenMetrics 1.0, which has exemplars: the trace of a request for each
         bucket, of those that this process answered (:attr:`spans`)."""
-        exemplars = self.exemplars if openmetrics else None
+        exemplars = self.exemplars if flag("openmetrics", openmetrics) else None
         return exposition(self.metrics(each=each), each=each, exemplars=exemplars)
+
+
+def checked_monitor(monitor: Any) -> PerformanceMonitor:
+    """*monitor* if it is one."""
+    return instance("monitor", monitor, PerformanceMonitor, "a PerformanceMonitor")
+
+
+def monitor_or_new(monitor: Any) -> PerformanceMonitor:
+    """*monitor*, or a new one for ``None``."""
+    return PerformanceMonitor() if monitor is None else checked_monitor(monitor)

@@ -89,6 +89,7 @@ class Service:
         """Join, unless this has been asked for in this process before. Cheap to call again."""
         if self._asked:
             return
+        checked_workers(workers)
         self._asked = True
         if self._workers is None:
             self._workers = workers

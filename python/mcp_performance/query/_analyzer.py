@@ -58,7 +58,7 @@ class QueryAnalyzer:
             path = getattr(pool_or_path, "path", None)
             self._pool = pool_or_path
         if not isinstance(path, str) or not path:
-            raise ConfigurationError(f"pool_or_path={pool_or_path!r}: expected a SQLitePool or a file's name")
+            raise TypeError(f"pool_or_path={pool_or_path!r}: expected a SQLitePool or a file's name")
         if path == ":memory:" and self._pool is None:
             raise ConfigurationError("pool_or_path=':memory:': expected a database that others can open")
         self._path = path

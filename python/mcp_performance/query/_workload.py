@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from .. import _core
-from .._base._checks import file_name
+from .._base._checks import file_name, several
 from ..errors import ConfigurationError, QueryError
 
 __all__ = ["Workload", "entries_of", "read_workload"]
@@ -41,7 +41,7 @@ def read_workload(path: str | os.PathLike[str]) -> list[Entry]:
         statement;
             the message names the path and the line.
     """
-    name = file_name("workload", path)
+    name = file_name("path", path)
     try:
         text = Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -117,7 +117,7 @@ def entries_of(workload: Workload) -> list[Entry]:
         raise ConfigurationError(
             f"workload={workload!r}: expected a list of statements, or the Path of a log"
         )
-    return [_entry(item) for item in workload]
+    return [_entry(item) for item in several("workload", workload, "statements, or the Path of a log")]
 
 
 def _can_be_read(sql: str) -> bool:

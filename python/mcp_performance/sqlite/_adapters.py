@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
+from .._base._checks import texts
 from ..errors import ConfigurationError, QueryError
 
 __all__ = ["AdapterName", "chosen_adapters"]
@@ -84,7 +85,7 @@ def chosen_adapters(names: Iterable[str]) -> dict[str, Any]:
     """
     adapters: dict[type, Callable[[Any], Any]] = {}
     converters: dict[str, Callable[[Any], Any]] = {}
-    chosen = [names] if isinstance(names, str) else list(names)
+    chosen = [names] if isinstance(names, str) else texts("adapters", names)
     for name in chosen:
         if name not in _KNOWN:
             raise ConfigurationError(f"adapters={name!r}: expected some of {', '.join(sorted(_KNOWN))}")

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, Unpack, overload
 
 from .. import _core, config
 from .._base import _logging
-from .._base._checks import file_name, integer
+from .._base._checks import file_name, flag, integer, optional_text, several
 from .._base._registry import register_pool
 from .._base._stats import CacheStats
 from ..errors import QueryError
@@ -162,7 +162,7 @@ class SQLitePool(AsyncStatements[Row]):
         self._lending = Lending(
             synchronous, config.DB_CACHE_SIZE if cache_pages is None else cache_pages, busy_timeout, init
         )
-        self.name = text if name is None else name
+        self.name = optional_text("name", name) or text
         self.path = text
         _logging.deliver_native_logs()
         keep_apart(self)
@@ -245,6 +245,7 @@ class SQLitePool(AsyncStatements[Row]):
         Raises:
             PoolTimeout: the connection or the database's lock was not had in time.
         """
+        flag("readonly", readonly)
         connection: Connection[Row] = Connection(self)
         try:
             await _core._sqlite_begin(connection, READ if readonly else WRITE, timeout)
@@ -318,7 +319,7 @@ class SQLitePool(AsyncStatements[Row]):
             QueryError: SQLite refused a statement for another reason than that the index is there.
         """
         reports = []
-        for statement in statements:
+        for statement in several("statements", statements, "CREATE INDEX statements"):
             check_index_statement(statement)
             async with self.transaction() as connection:
                 before = await connection.fetch(LIST_INDEXES, row_type="tuple")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._base._checks import instance
 from ..errors import ConfigurationError
 from ._redis import UNSET, RedisTier
 from ._sqlite import SQLiteTier
@@ -23,8 +24,7 @@ def choose_tier(shared: RedisTier | None, url: str | None, options: dict[str, An
         if url is None:
             raise ConfigurationError("url=None: expected a URL such as redis://host:6379/0, or shared=")
         return _open_tier(url, given)
-    if not isinstance(shared, RedisTier):
-        raise TypeError(f"shared={shared!r}: expected a RedisTier or SQLiteTier")
+    instance("shared", shared, RedisTier, "a RedisTier or SQLiteTier")
     if url is not None:
         raise ConfigurationError("url: expected none with shared=, which has its own")
     for name in given:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from .. import _core, config
 from .._base._authorities import authorities
-from .._base._checks import integer, number, text
+from .._base._checks import integer, number, optional_text, text, texts
 from .._base._durations import seconds
 from .._base._registry import register_tier
 from .._base._stats import Ttl
@@ -143,7 +143,7 @@ class RedisTier(TierBulk):
                 self._max_value_bytes,
                 compress_above,
             )
-        self._name = name if name is not None else str(self._address)
+        self._name = optional_text("name", name) or str(self._address)
         self._hits = self._misses = self._unreadable = self._unavailable = 0
         self._closed = False
         self._clients: weakref.WeakSet[_core.RedisClient] = weakref.WeakSet()
@@ -525,10 +525,7 @@ class RedisTier(TierBulk):
         return [self._records_in(part, named) for part in self._layout.parts]
 
     def _records_in(self, part: bytes, tags: Iterable[str]) -> tuple[bytes, ...]:
-        for tag in tags:
-            if not isinstance(tag, str):
-                raise TypeError(f"tag {tag!r}: expected str")
-        return tuple(dict.fromkeys(self._layout.tag(part, tag) for tag in tags))
+        return tuple(dict.fromkeys(self._layout.tag(part, tag) for tag in texts("tags", tags)))
 
     def _spell_scope(self, scope: str, name: bytes) -> bytes:
         return self._layout.scope(self._layout.part_of(name), scope)

@@ -7,7 +7,7 @@ import weakref
 from typing import Any
 
 from .. import config
-from .._base._checks import integer, number, text
+from .._base._checks import integer, number, optional_text, text
 from .._base._durations import seconds
 from .._base._registry import register_tier
 from .._base._stats import Ttl
@@ -98,7 +98,7 @@ class SQLiteTier(RedisTier):
             max_value_bytes=self._max_value_bytes,
             compress_above=compress_above,
         )
-        self._name = path if name is None else name
+        self._name = optional_text("name", name) or path
         self._hits = self._misses = self._unreadable = self._unavailable = 0
         self._closed = False
         self._database = Database(path, self._timeout, self._max_bytes)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .. import _core
+from .._base._checks import instance, optional_text
 from .._base._durations import seconds
 from .._base._registry import register_cache
 from .._base._stats import CacheStats, Ttl
@@ -97,8 +98,7 @@ class TieredCache(FrontBulk, _core.FrontBase):
     ) -> None:
         if memory is None:
             memory = Cache()
-        elif not isinstance(memory, Cache):
-            raise TypeError(f"memory={memory!r}: expected a Cache")
+        instance("memory", memory, Cache, "a Cache")
         self._owns_shared = shared is None
         options = {"namespace": namespace, "codec": codec, "timeout": timeout, "signing_key": signing_key}
         options["max_bytes"] = max_bytes
@@ -107,7 +107,7 @@ class TieredCache(FrontBulk, _core.FrontBase):
         self._shared = shared
         self._serve(memory, _get_behind, _aget_behind)
         self._ttl = shared._ttl if ttl is UNSET else seconds("ttl", ttl)
-        self._name = name
+        self._name = optional_text("name", name)
         self._holder = Holder(shared._life_channel)
         self._client = shared._connect(self._holder)
         self._link = shared._link_to(self._client, self._holder)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..._base._checks import content, text, texts
 from ..._base._url import HttpUrl
 from ..._core import CallRun
 from ...errors import ConfigurationError
@@ -31,6 +32,7 @@ _STDIO = "stdio:"
 
 def split_url(url: str) -> tuple[str, str]:
     """The origin of *url*, and its path and query."""
+    HttpUrl.parse(url, name="url")
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}", (parts.path or "/") + (
         f"?{parts.query}" if parts.query else ""
@@ -53,7 +55,7 @@ class McpCall:
         if isinstance(self.server, str) and not self.server.startswith(_STDIO):
             return McpHttpTarget(self, options)
         server = self.server
-        command = shlex.split(server[len(_STDIO) :]) if isinstance(server, str) else list(server)
+        command = shlex.split(server[len(_STDIO) :]) if isinstance(server, str) else texts("url", server)
         if not command:
             raise ConfigurationError(f"url={server!r}: expected a command")
         name = f"MCP tool {self.tool} of {shlex.join(command)}"
@@ -72,15 +74,14 @@ class WebSocketCall:
 
     def target(self, options: TargetOptions) -> Target:
         """What a load test is pointed at."""
-        scheme, _, rest = self.url.partition("://")
+        content("message", self.message)
+        expect = content("expect", self.expect)
+        scheme, _, rest = text("url", self.url, "a ws:// or wss:// URL").partition("://")
         if scheme not in ("ws", "wss"):
             raise ConfigurationError(f"url={self.url!r}: expected a ws:// or wss:// URL")
         base = f"{'https' if scheme == 'wss' else 'http'}://{rest}"
         url = HttpUrl.parse(base, name="url", unix_socket=options.unix_socket)
         origins = options.origins(base.partition("?")[0])
-        expect = self.expect.encode() if isinstance(self.expect, str) else self.expect
-        if not isinstance(self.message, str | bytes):
-            raise TypeError(f"message={self.message!r}: expected a str or bytes")
 
         def make() -> WebSocket:
             return WebSocket(

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from ..._base._authorities import checked_verify
+from ..._base._checks import choice, file_name, flag, function, integer, optional_text, texts
+from ..._base._headers import headers_of
 from ..._base._url import PRODUCT
 from ...errors import LoadTestError
-from .._crowd import Crowd, Feed, UserStep
+from .._crowd import Crowd, Feed, UserStep, checked_feed
 from .._drive import Driven, Supervision
 from .._options import RunOptions
-from .._scenario import Order, Plan, Request, expand, saved_names
+from .._scenario import Order, Plan, Request, checked_scenario, expand, saved_names
 from .._values import Variables
 from .._wire import Origins
 
@@ -43,6 +46,11 @@ class TargetOptions:
     max_body: int = 64 << 20
     threads: int = 1
     seed: int | None = None
+
+    @classmethod
+    def checked(cls, **given: Any) -> TargetOptions:
+        """The options as a caller gave them. Raises ``TypeError`` or :class:`ConfigurationError`."""
+        return cls(**{name: _CHECKS[name](value) for name, value in given.items()})
 
     @property
     def of_users(self) -> dict[str, Any]:
@@ -84,6 +92,31 @@ class TargetOptions:
     def salt(self) -> int:
         """What UUIDs start from: the seed if one was given, chance otherwise."""
         return 0 if self.seed is not None else secrets.randbits(63)
+
+
+def _step(name: str, value: Any) -> Any:
+    return None if value is None else function(name, value)
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "url": lambda value: optional_text("url", value),
+    "headers": headers_of,
+    "scenario": checked_scenario,
+    "order": lambda value: None if value is None else choice("order", value, ("weighted", "sequential")),
+    "cookies": lambda value: flag("cookies", value),
+    "data": checked_feed,
+    "setup": lambda value: _step("setup", value),
+    "teardown": lambda value: _step("teardown", value),
+    "verify": checked_verify,
+    "unix_socket": lambda value: None if value is None else file_name("unix_socket", value),
+    "allow_hosts": lambda value: tuple(texts("allow_hosts", value)),
+    "http2": lambda value: flag("http2", value),
+    "streams": lambda value: integer("streams", value, 1, 100_000),
+    "follow_redirects": lambda value: flag("follow_redirects", value),
+    "max_body": lambda value: integer("max_body", value, 1, 2**62),
+    "threads": lambda value: integer("threads", value, 1, 256),
+    "seed": lambda value: None if value is None else integer("seed", value),
+}
 
 
 class Target:
