@@ -43,7 +43,8 @@ bool add_cache_policies(PyObject* module) {
   const Ref names = Ref::steal(PyList_New(0));
   bool added = static_cast<bool>(names);
   cache::Policies::for_each([&]<class Policy>(std::type_identity<Policy>) {
-    const Ref name = Ref::steal(PyUnicode_FromString(Policy::kName));
+    const Ref name =
+        Ref::steal(PyUnicode_FromStringAndSize(Policy::kName.data(), Policy::kName.size()));
     added = added && name && PyList_Append(names.get(), name.get()) == 0;
   });
   const Ref tuple = Ref::steal(added ? PyList_AsTuple(names.get()) : nullptr);

@@ -45,10 +45,10 @@ struct CacheFigures {
 struct CacheSettings {
   std::uint64_t capacity = 1024;
   bool is_unbounded = false;
-  std::string policy = cache::AdaptivePolicy::kName;  // one of cache::Policies
-  Duration ttl = kNever;                              // of entries that bring none of their own
-  Duration idle_ttl = 0;                              // 0: none
-  PyObject* weigher = nullptr;                        // borrowed; nullptr for none
+  std::string_view policy = cache::AdaptivePolicy::kName;  // borrowed; one of cache::Policies
+  Duration ttl = kNever;        // of entries that bring none of their own
+  Duration idle_ttl = 0;        // 0: none
+  PyObject* weigher = nullptr;  // borrowed; nullptr for none
   PyObject* on_evict = nullptr;
   PyObject* clock = nullptr;
 };

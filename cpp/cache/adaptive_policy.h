@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string_view>
 
 #include "cache/types.h"
 #include "cache/window_clock.h"
@@ -21,7 +22,7 @@ namespace mcp::cache {
 
 class AdaptivePolicy {
  public:
-  static constexpr const char* kName = "adaptive";
+  static constexpr std::string_view kName = "adaptive";
   using Node = WindowClock::Node;
   using Placement = WindowClock::Queue;
 

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include "cache/entry_list.h"
 #include "cache/types.h"
@@ -12,7 +13,7 @@ namespace mcp::cache {
 
 class LruPolicy {
  public:
-  static constexpr const char* kName = "lru";
+  static constexpr std::string_view kName = "lru";
   struct Node {
     Index prev = kNone;
     Index next = kNone;

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <stdexcept>
+#include <string_view>
 
 #include "cache/entry_list.h"
 #include "cache/types.h"
@@ -17,7 +18,7 @@ namespace mcp::cache {
 
 class SievePolicy {
  public:
-  static constexpr const char* kName = "sieve";
+  static constexpr std::string_view kName = "sieve";
 
   struct Node {
     Index prev = kNone;
