@@ -15,6 +15,7 @@
 #include "batch/map_job.h"
 #include "batch/tbb_arena.h"
 #include "batch/turns.h"
+#include "bindings/base/collected.h"
 #include "bindings/base/errors.h"
 #include "bindings/base/native_work.h"
 #include "bindings/base/rooms.h"
@@ -184,6 +185,19 @@ class PyMapWork final : public batch::MapWork {
     py::object pending = std::exchange(pending_, {});
     py::object results = std::exchange(results_, {});
     py::object errors = std::exchange(errors_, {});
+  }
+
+  // REQUIRES: no item is being run.
+  int traverse(visitproc visit, void* arg) const {
+    for (const py::object* held : {&function_, &context_, &pending_, &results_, &errors_}) {
+      Py_VISIT(held->ptr());
+    }
+    for (const py::object& item : items_) Py_VISIT(item.ptr());
+    for (const Outcome& outcome : ready_) {
+      Py_VISIT(outcome.value.ptr());
+      Py_VISIT(outcome.error.ptr());
+    }
+    return 0;
   }
 
   // None once the references are dropped.
@@ -420,6 +434,12 @@ class BatchJob {
     job_->notify_at(finished);
     return future;
   }
+  // Threads may use what a job holds until it has ended.
+  int traverse(visitproc visit, void* arg) const {
+    const bool ended = job_ != nullptr && generation_ == process_generation() && job_->ended();
+    return ended ? work_->traverse(visit, arg) : 0;
+  }
+  void clear() { finish(); }
   py::list take() { return work_->take(); }
   [[nodiscard]] py::object results() const { return work_->results(); }
   [[nodiscard]] py::object errors() const { return work_->errors(); }
@@ -472,7 +492,7 @@ bool prepare_fork() {
 
 void bind_batch(py::module_& module) {
   if (!add_native_function_type(module.ptr())) throw py::error_already_set();
-  py::class_<BatchJob>(module, "BatchJob")
+  py::class_<BatchJob>(module, "BatchJob", collected<BatchJob>())
       .def("add", &BatchJob::add, py::arg("items"))
       .def("close_input", &BatchJob::close_input)
       .def("stop", &BatchJob::stop)

@@ -34,7 +34,7 @@ sqlite::Pool& PoolState::pool() {
   if (current != nullptr && generation == process_generation()) return *current;
   if (current != nullptr) {
     // The parent's threads and connections are not here: nothing of them may be touched or closed.
-    static_cast<void>(new std::shared_ptr<sqlite::Pool>(std::move(current)));
+    leave_to_parent(current);
     cache.clear();
     flights.clear();
     drop_profiles();
@@ -48,6 +48,13 @@ sqlite::Pool& PoolState::pool() {
   }
   current = std::make_shared<sqlite::Pool>(std::move(chosen));
   return *current;
+}
+
+bool PoolState::is_quiet() const {
+  if (current == nullptr) return true;
+  if (generation != process_generation()) return false;  // the parent's, and its lock may be held
+  const sqlite::PoolCounts counts = current->counts();
+  return counts.in_use == 0 && counts.waiting == 0;
 }
 
 void PoolState::drop_profiles() {
@@ -117,7 +124,7 @@ void end_endpoint(Endpoint* self) {
       const GilRelease unlocked;
       state->current->terminate();
     } else {
-      static_cast<void>(new std::shared_ptr<sqlite::Pool>(std::move(state->current)));
+      leave_to_parent(state->current);
     }
   }
   state->drop_profiles();
@@ -134,7 +141,10 @@ int endpoint_traverse(Endpoint* self, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(self));
   Py_VISIT(self->owner);
   if (self->state != nullptr) {
-    Py_VISIT(self->state->init);
+    if (self->state->is_quiet()) {
+      Py_VISIT(self->state->init);
+      for (PyObject* const callable : *self->state->callables) Py_VISIT(callable);
+    }
     Py_VISIT(self->state->adapters);
     Py_VISIT(self->state->converters);
   }
@@ -188,14 +198,18 @@ void configure(py::handle self, const py::dict& settings) {
   options.inline_budget_ns = from_seconds(settings["inline_budget"].cast<double>());
   options.slow_ns = from_seconds(settings["slow_query_threshold"].cast<double>());
   options.tracking = settings["tracking"].cast<bool>();
+  const auto callables = std::make_shared<UserCallables>();
   const py::object init = settings["init"];
   if (!init.is_none()) {
     PyObject* callable = init.ptr();
-    options.init = [callable](sqlite::Connection& connection) { run_init(callable, connection); };
+    options.init = [callable, callables](sqlite::Connection& connection) {
+      run_init(callable, callables, connection);
+    };
   }
   endpoint.state =
       new PoolState(std::move(options), settings["query_cache_bytes"].cast<std::size_t>(),
                     from_seconds(settings["query_cache_ttl"].cast<double>()));
+  endpoint.state->callables = callables;
   endpoint.state->row_type = static_cast<RowType>(settings["row_type"].cast<int>());
   if (!init.is_none()) endpoint.state->init = init.inc_ref().ptr();
   const py::object adapters = settings["adapters"];

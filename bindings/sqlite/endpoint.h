@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "base/completion_queue.h"
@@ -27,6 +28,9 @@ namespace mcp::python {
 
 struct HeldLease;
 using HeldLeases = std::vector<const HeldLease*>;  // of one pool, those that exist
+
+// The functions and collations that the connections of one pool hold, once for each reference.
+using UserCallables = std::unordered_multiset<PyObject*>;
 
 // What a pool is for Python: the native pool of this process, its results, its settings.
 struct PoolState {
@@ -47,6 +51,11 @@ struct PoolState {
   };
   std::unordered_map<std::string, std::vector<Follower>> flights;
   const std::shared_ptr<HeldLeases> leases = std::make_shared<HeldLeases>();
+  std::shared_ptr<UserCallables> callables;
+
+  // Whether no thread can be calling what `init` is or has made. Only then is that shown to the
+  // garbage collector, which would clear a function while it runs.
+  [[nodiscard]] bool is_quiet() const;
 
   sqlite::PoolOptions options;
   ResultCache cache;

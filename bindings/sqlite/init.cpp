@@ -22,10 +22,32 @@ namespace py = pybind11;
 namespace mcp::python {
 namespace {
 
+// What a connection holds of Python.
+struct Held {
+  Held(const py::object& callable, sqlite::Connection& by, std::shared_ptr<UserCallables> of_pool)
+      : function(Ref::borrow(callable.ptr())), connection(by), all(std::move(of_pool)) {
+    all->insert(function.get());
+  }
+  ~Held() { all->erase(all->find(function.get())); }
+  Held(const Held&) = delete;
+  Held& operator=(const Held&) = delete;
+
+  const Ref function;
+  sqlite::Connection& connection;
+  const std::shared_ptr<UserCallables> all;
+};
+
+PyObject* function_of(void* held) { return static_cast<Held*>(held)->function.get(); }
+
 // Valid while init runs.
 class NewConnection {
  public:
-  explicit NewConnection(sqlite::Connection* connection) : connection_(connection) {}
+  NewConnection(sqlite::Connection* connection, std::shared_ptr<UserCallables> callables)
+      : connection_(connection), callables_(std::move(callables)) {}
+  // For SQLite, which gives it to drop_callable().
+  [[nodiscard]] std::unique_ptr<Held> hold(const py::object& callable) const {
+    return std::make_unique<Held>(callable, get(), callables_);
+  }
   void expire() noexcept { connection_ = nullptr; }
 
   [[nodiscard]] sqlite::Connection& get() const {
@@ -37,6 +59,7 @@ class NewConnection {
 
  private:
   sqlite::Connection* connection_;
+  const std::shared_ptr<UserCallables> callables_;
 };
 
 PyObject* python_value(sqlite3_value* value) {
@@ -91,22 +114,15 @@ void call_function(sqlite3_context* context, int count, sqlite3_value** values) 
     else
       PyTuple_SET_ITEM(arguments, i, value);
   }
-  PyObject* result =
-      arguments != nullptr
-          ? PyObject_Call(static_cast<PyObject*>(sqlite3_user_data(context)), arguments, nullptr)
-          : nullptr;
+  PyObject* result = arguments != nullptr ? PyObject_Call(function_of(sqlite3_user_data(context)),
+                                                          arguments, nullptr)
+                                          : nullptr;
   Py_XDECREF(arguments);
   if (result == nullptr || !set_result(context, result)) {
     sqlite3_result_error(context, what_raised("a user function").c_str(), -1);
   }
   Py_XDECREF(result);
 }
-
-// A collation that was made on a connection.
-struct Collation {
-  sqlite::Connection& connection;
-  PyObject* order;
-};
 
 // Negative, 0 or positive, as `order` says of both texts; 0 with an exception set.
 int order_of(PyObject* order, std::string_view a, std::string_view b) {
@@ -128,7 +144,7 @@ int order_of(PyObject* order, std::string_view a, std::string_view b) {
 
 // SQLite has no way for an order to fail: the connection fails what it runs.
 int call_collation(void* data, int size_a, const void* a, int size_b, const void* b) {
-  const auto& collation = *static_cast<const Collation*>(data);
+  const auto& collation = *static_cast<const Held*>(data);
   if (collation.connection.user_code_failed()) return 0;
   const ApplicationSignals signals;
   const GilAcquire gil;
@@ -136,23 +152,18 @@ int call_collation(void* data, int size_a, const void* a, int size_b, const void
     collation.connection.fail_user_code("the interpreter is shutting down");
     return 0;
   }
-  const int order =
-      order_of(collation.order, {static_cast<const char*>(a), static_cast<std::size_t>(size_a)},
-               {static_cast<const char*>(b), static_cast<std::size_t>(size_b)});
+  const int order = order_of(collation.function.get(),
+                             {static_cast<const char*>(a), static_cast<std::size_t>(size_a)},
+                             {static_cast<const char*>(b), static_cast<std::size_t>(size_b)});
   if (PyErr_Occurred() != nullptr) {
     collation.connection.fail_user_code(what_raised("a user collation"));
   }
   return order;
 }
 
-void drop_callable(void* callable) {
+void drop_callable(void* held) {
   const GilAcquire gil;
-  if (gil) Py_DECREF(static_cast<PyObject*>(callable));
-}
-
-void drop_collation(void* data) {
-  const std::unique_ptr<Collation> collation(static_cast<Collation*>(data));
-  drop_callable(collation->order);
+  if (gil) delete static_cast<Held*>(held);
 }
 
 void check(sqlite::Connection& connection, int code) {
@@ -177,18 +188,18 @@ void create_function(NewConnection& self, const py::object& called, int argument
   const int flags = SQLITE_UTF8 | (deterministic ? SQLITE_DETERMINISTIC : 0);
   connection.note_user_function(name);
   check(connection, sqlite3_create_function_v2(connection.handle(), name.c_str(), arguments, flags,
-                                               py::object(function).release().ptr(), call_function,
+                                               self.hold(function).release(), call_function,
                                                nullptr, nullptr, drop_callable));
 }
 
 void create_collation(NewConnection& self, const py::object& called, const py::object& order) {
   sqlite::Connection& connection = self.get();
   const std::string name = name_of(called);
-  auto collation = std::make_unique<Collation>(connection, order.ptr());
+  std::unique_ptr<Held> held = self.hold(order);
   const int code = sqlite3_create_collation_v2(connection.handle(), name.c_str(), SQLITE_UTF8,
-                                               collation.get(), call_collation, drop_collation);
-  check(connection, code);  // unlike functions, what was refused is left to the caller
-  Py_INCREF(collation.release()->order);
+                                               held.get(), call_collation, drop_callable);
+  check(connection, code);  // unlike functions, it is left to the caller where that fails
+  static_cast<void>(held.release());
 }
 
 py::list execute(NewConnection& self, const py::object& sql, const py::object& params) {
@@ -228,11 +239,12 @@ py::list execute(NewConnection& self, const py::object& sql, const py::object& p
 
 }  // namespace
 
-void run_init(PyObject* init, sqlite::Connection& connection) {
+void run_init(PyObject* init, const std::shared_ptr<UserCallables>& callables,
+              sqlite::Connection& connection) {
   const ApplicationSignals signals;
   const GilAcquire gil;
   if (!gil) throw Error(ErrorKind::kPoolClosed, "the interpreter is shutting down");
-  const auto fresh = std::make_shared<NewConnection>(&connection);
+  const auto fresh = std::make_shared<NewConnection>(&connection, callables);
   py::object handle = py::cast(fresh);
   PyObject* result = PyObject_CallOneArg(init, handle.ptr());
   fresh->expire();

@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "bindings/base/collected.h"
 #include "bindings/base/errors.h"
 #include "bindings/sqlite/action.h"
 #include "bindings/sqlite/arguments.h"
@@ -26,6 +27,12 @@ struct Stream {
   py::object endpoint;
   std::shared_ptr<Cursor> cursor;
   RowType row_type;
+
+  int traverse(visitproc visit, void* arg) const {
+    Py_VISIT(endpoint.ptr());
+    return 0;
+  }
+  void clear() {}  // what is behind the endpoint is cleared there
 };
 
 PyObject* converters_of(const Stream& stream) {
@@ -152,7 +159,8 @@ py::object next_portion(const Stream& stream) {
 }  // namespace
 
 void bind_stream(py::module_& module) {
-  py::class_<Stream>(module, "SQLiteStream").def("next", &next_portion, "next() -> Any");
+  py::class_<Stream>(module, "SQLiteStream", collected<Stream>())
+      .def("next", &next_portion, "next() -> Any");
   module.def("_sqlite_stream", &open_stream,
              "_sqlite_stream(endpoint: SQLiteEndpoint, sql: str, params: Sequence[Any] | "
              "Mapping[str, Any], row_type: str | None, /) -> SQLiteStream");

@@ -10,7 +10,9 @@ namespace mcp::python {
 void bind_stream(pybind11::module_& module);
 void bind_new_connection(pybind11::module_& module);
 
-// Calls `init` with a new connection, on the thread that opened it. Throws what it raises.
-void run_init(PyObject* init, sqlite::Connection& connection);
+// Calls `init` with a new connection, on the thread that opened it. Throws what it raises. What the
+// connection holds from then on is among `callables` for as long.
+void run_init(PyObject* init, const std::shared_ptr<UserCallables>& callables,
+              sqlite::Connection& connection);
 
 }  // namespace mcp::python

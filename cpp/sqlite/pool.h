@@ -237,6 +237,9 @@ class Pool {
   };
   using Failed = std::vector<std::pair<std::unique_ptr<Job>, std::exception_ptr>>;
 
+  // Hands out nothing more, and takes the connections that are not in use. False when something
+  // still was at `deadline`.
+  [[nodiscard]] bool pause(Instant deadline, std::vector<std::unique_ptr<Connection>>& unused);
   void close_unused(const Operation& operation);
   void renew(Slot& slot, const Operation& operation);
   void let_go_of_file(const Operation& operation);

@@ -9,6 +9,22 @@
 namespace mcp::sqlite {
 
 bool Pool::pause_for_fork(Instant deadline) {
+  // Closed without the lock: what init= has put on a connection may be anything.
+  std::vector<std::unique_ptr<Connection>> unused;
+  const bool all_unused = pause(deadline, unused);
+  if (options_.database.memory) return true;  // in no file, and a copy in the child
+  for (std::unique_ptr<Connection>& connection : unused) {
+    connection = nullptr;
+    open_count_.fetch_sub(1);
+  }
+  if (all_unused && opened_.exchange(false)) {
+    freshness_.detach();
+    file_.end();
+  }
+  return all_unused;
+}
+
+bool Pool::pause(Instant deadline, std::vector<std::unique_ptr<Connection>>& unused) {
   const MutexLock lock(mutex_);
   paused_ = true;
   const auto busy = [this]() REQUIRES(mutex_) {
@@ -19,22 +35,17 @@ bool Pool::pause_for_fork(Instant deadline) {
   for (Instant now = now_precise(); busy() && now < deadline; now = now_precise()) {
     changed_.wait_for(mutex_, deadline - now);
   }
-  if (options_.database.memory) return true;  // in no file, and a copy in the child
-  bool all_closed = true;
+  if (options_.database.memory) return true;
+  bool all_unused = true;
   for (const auto& slot : slots_) {
     if (slot->connection == nullptr) continue;
     if (slot->held_) {
-      all_closed = false;
-      continue;
+      all_unused = false;
+    } else {
+      unused.push_back(std::move(slot->connection));
     }
-    slot->connection = nullptr;
-    open_count_.fetch_sub(1);
   }
-  if (all_closed && opened_.exchange(false)) {
-    freshness_.detach();
-    file_.end();
-  }
-  return all_closed;
+  return all_unused;
 }
 
 void Pool::resume_after_fork() {
