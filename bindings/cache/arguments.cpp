@@ -67,12 +67,16 @@ bool parse_tags(PyObject* iterable, std::vector<std::string>& names) {
     PyErr_Format(PyExc_TypeError, "tags=%R: expected an iterable of str, not one str", iterable);
     return false;
   }
+  if (Py_TYPE(iterable)->tp_iter == nullptr && PySequence_Check(iterable) == 0) {
+    PyErr_Format(PyExc_TypeError, "tags=%R: expected an iterable of str", iterable);
+    return false;
+  }
   const Ref items = Ref::steal(PySequence_Tuple(iterable));
   if (!items) return false;
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(items.get()); ++i) {
     PyObject* item = PyTuple_GET_ITEM(items.get(), i);
     if (!PyUnicode_Check(item)) {
-      PyErr_Format(PyExc_TypeError, "a tag must be a str, not %R", item);
+      PyErr_Format(PyExc_TypeError, "tags=%R: a tag must be a str, not %R", items.get(), item);
       return false;
     }
     const Ref bytes = Ref::steal(PyUnicode_AsEncodedString(item, "utf-8", "surrogatepass"));

@@ -65,6 +65,9 @@ PyObject* cache_get_or_load(PyObject* object, PyObject* const* args, Py_ssize_t 
     ++state.figures.hits;
     return lookup.value.release();
   }
+  if (PyCallable_Check(args[1]) == 0) {
+    return PyErr_Format(PyExc_TypeError, "loader=%R: expected a function", args[1]);
+  }
   state.count_miss(view, lookup);
   CallSteps steps(object, args[0], args[1]);
   const std::uint64_t absent_at = lookup.absent_at;

@@ -139,8 +139,6 @@ class Line {
   bool resent_ = false;
 };
 
-double to_seconds(Instant at) { return static_cast<double>(at) / 1e9; }
-
 }  // namespace
 
 void bind_http_line(py::module_& module) {

@@ -206,13 +206,6 @@ std::shared_ptr<CallRun> make_call_run(const py::kwargs& arguments) {
       arguments["relays"].cast<bool>());
 }
 
-Instant to_instant(double seconds) {
-  return seconds >= static_cast<double>(kNever) / 1e9 ? kNever
-                                                      : static_cast<Instant>(seconds * 1e9);
-}
-
-double to_seconds(Instant at) { return static_cast<double>(at) / 1e9; }
-
 // What a user does now: "start", "wait", "blocked" or "done", until or since when (seconds of the
 // monotonic clock), and whether a request that starts now counts in the budget.
 py::tuple next_turn(CallRun& run, std::uint32_t lane) {
@@ -227,9 +220,9 @@ py::tuple next_turn(CallRun& run, std::uint32_t lane) {
 void end_turn(CallRun& run, std::uint32_t lane, std::uint32_t kind, double intended, double sent,
               double done, double first_byte, std::uint64_t bytes,
               const std::optional<std::string>& error, bool timed_out) {
-  loadtest::Sample sample{kind, to_instant(intended), to_instant(sent), to_instant(done), -1,
+  loadtest::Sample sample{kind, from_seconds(intended), from_seconds(sent), from_seconds(done), -1,
                           bytes};
-  if (first_byte >= 0) sample.first_byte_ns = static_cast<Duration>(first_byte * 1e9);
+  if (first_byte >= 0) sample.first_byte_ns = from_seconds(first_byte);
   if (error) {
     run.failed(lane, sample, *error, timed_out);
   } else {
@@ -265,7 +258,7 @@ void bind_call_run(py::module_& module) {
            py::arg("error"), py::arg("timed_out"))
       .def("abandon", &CallRun::abandon, py::arg("count"))
       .def(
-          "wake_at", [](CallRun& run, double at) { run.wake_at(to_instant(at)); }, py::arg("at"))
+          "wake_at", [](CallRun& run, double at) { run.wake_at(from_seconds(at)); }, py::arg("at"))
       .def("report", [](const CallRun& self) { return report_to_dict(self.report()); })
       .def(
           "take", [](CallRun& self) { return taken_from(self.totals()); }, kTakeSignature)

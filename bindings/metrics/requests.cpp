@@ -526,6 +526,8 @@ void bind_metrics(py::module_& module) {
   const py::object requests = make_type(metrics_spec);
   metrics_type = reinterpret_cast<PyTypeObject*>(py::object(requests).release().ptr());
   module.attr("RequestMetrics") = requests;
+  module.attr("LABEL_OTHER") = py::str(std::string(metrics::kOtherLabel));
+  module.attr("LABEL_UNMATCHED") = py::str(std::string(metrics::kUnmatchedLabel));
   module.attr("SEGMENT_BYTES") = metrics::Segment::kBytes;
   module.attr("REQUEST_BUCKETS") = request_buckets();
   module.attr("SEGMENT_WORKERS") = metrics::Segment::kWorkers;

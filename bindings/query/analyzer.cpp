@@ -1,4 +1,4 @@
-// analyzer.cpp: the analyzer for python/mcp_performance/query.py. Reports cross as JSON text, the
+// analyzer.cpp: the analyzer for python/mcp_performance/query. Reports cross as JSON text, the
 // form in which the helper process hands them over too; nothing here is called once a statement.
 #include "query/analyzer.h"
 

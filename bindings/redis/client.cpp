@@ -45,7 +45,7 @@ class Fill {
         generation_(other.generation_) {}
   ~Fill() {
     if (generation_ != process_generation()) {
-      new std::shared_ptr<Client>(std::move(client_));  // the parent's: left alone for good
+      leave_to_parent(client_);
     } else if (id_ != redis::kNoFill) {
       client_->abandon(id_);
     }
@@ -336,7 +336,7 @@ class RedisClient {
     return feed_;
   }
   // Never destroyed: its locks may be held by threads that do not exist here.
-  void abandon() { new std::shared_ptr<Client>(std::move(client_)); }
+  void abandon() { leave_to_parent(client_); }
 
   using Held = std::vector<std::unique_ptr<HeldOutcome>>;
 

@@ -20,7 +20,7 @@ class PoolCommits final : public cache::ChangeSource {
  public:
   explicit PoolCommits(std::shared_ptr<sqlite::Pool> pool) : pool_(std::move(pool)) {}
   ~PoolCommits() override {
-    if (is_inherited()) static_cast<void>(new std::shared_ptr<sqlite::Pool>(std::move(pool_)));
+    if (is_inherited()) leave_to_parent(pool_);
   }
 
   [[nodiscard]] std::uint64_t changes() noexcept override {

@@ -57,7 +57,7 @@ BlockingPool::BlockingPool(unsigned max_threads) : state_(std::make_shared<State
 
 BlockingPool::~BlockingPool() {
   if (state_->generation != process_generation()) {
-    new std::shared_ptr<State>(std::move(state_));  // the parent's: its lock may be held for ever
+    leave_to_parent(state_);
     return;
   }
   const MutexLock lock(state_->mutex);

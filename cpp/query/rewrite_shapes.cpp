@@ -18,11 +18,6 @@ struct Shapes {
 
   [[nodiscard]] const Core& core_of(int number) const { return on.tree.core_of(number); }
 
-  static std::size_t tail_of(const Select& select, const Core& core) {
-    if (select.order_at != kNowhere) return select.order_at;
-    return select.limit_at != kNowhere ? select.limit_at : core.last + 1;
-  }
-
   [[nodiscard]] std::vector<int> results_of(const Core& core) const {
     std::vector<int> exprs;
     for (const ResultColumn& one : core.results) {

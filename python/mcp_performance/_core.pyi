@@ -112,6 +112,8 @@ class RequestMetrics:
     def snapshot(self, each: bool = False, /) -> dict[str, Any]: ...
 
 REQUEST_BUCKETS: tuple[float, ...]
+LABEL_OTHER: str
+LABEL_UNMATCHED: str
 SEGMENT_BYTES: int
 
 SEGMENT_WORKERS: int

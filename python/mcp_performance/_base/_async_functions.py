@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 from collections.abc import Callable
@@ -9,7 +10,10 @@ from typing import Any
 
 from .. import _core
 
-__all__ = ["is_async", "refuse_awaitable", "refuse_single_use"]
+__all__ = ["COROUTINE_MARK", "is_async", "refuse_awaitable", "refuse_single_use"]
+
+# What asyncio.iscoroutinefunction() looks for, where it does.
+COROUTINE_MARK = getattr(asyncio.coroutines, "_is_coroutine", None)
 
 
 def is_async(fn: Callable[..., Any], *, wrapped: bool = False) -> bool:
@@ -25,6 +29,8 @@ def is_async(fn: Callable[..., Any], *, wrapped: bool = False) -> bool:
     if isinstance(fn, _core.Batched) or (isinstance(fn, _core.CachedFunction) and fn._is_async):
         return True
     if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__):
+        return True
+    if COROUTINE_MARK is not None and getattr(fn, "_is_coroutine", None) is COROUTINE_MARK:
         return True
     return wrapped and inspect.iscoroutinefunction(getattr(fn, "__wrapped__", None))
 

@@ -10,7 +10,7 @@ from typing import Any
 from .. import _core
 from ..errors import ConfigurationError
 
-__all__ = ["nanoseconds", "seconds", "short"]
+__all__ = ["fixed", "nanoseconds", "seconds", "short"]
 
 LONGEST = 3.2e9
 """The longest lifetime, seconds: a hundred years."""
@@ -62,6 +62,13 @@ def short(value: float) -> str:
         if value * scale >= 1:
             return f"{value * scale:.3g} {unit}"
     return f"{value * 1e6:.3g} us"
+
+
+def fixed(value: float) -> str:
+    """*value*, seconds, for sentences: two digits of a second, one of a millisecond."""
+    if value >= 1:
+        return f"{value:.2f} s"
+    return f"{value * 1e3:.1f} ms" if value >= 1e-3 else f"{value * 1e6:.0f} us"
 
 
 _core._set_ttl_parser(nanoseconds)

@@ -12,12 +12,13 @@ from functools import _make_key
 from types import CoroutineType
 from typing import Any, Generic, TypedDict, TypeVar, overload
 
+from .._base._async_functions import COROUTINE_MARK
 from .._base._checks import function
 from .._base._durations import nanoseconds
 from .._base._stats import CacheInfo
 from .._core import CachedFunction
 from ._key import compile_plan, functools_plan
-from ._options import COROUTINE_MARK, finish, name_of, private_cache
+from ._options import finish, name_of, private_cache
 
 __all__ = ["AlruCacheLoopResetWarning", "alru_cache"]
 

@@ -156,9 +156,9 @@ class Cache(_core.CacheBase[K, V], MutableMapping[K, V], Generic[K, V]):
         Who waits longer than *wait_timeout* for the load of another gets :class:`LoadTimeout`.
         """
         limit = seconds("wait_timeout", wait_timeout)
-        function("loader", loader)
         value: Any = self.get(key, _MISSING)
         if value is _MISSING:
+            function("loader", loader)
             value = await _async.load_key(self, key, loader, ttl, limit)
         result: V = value
         return result

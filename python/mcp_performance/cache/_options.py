@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import math
@@ -12,6 +11,7 @@ from typing import Any
 
 from .. import _core, config
 from .._base import _registry
+from .._base._async_functions import COROUTINE_MARK, is_async
 from .._base._checks import choice, flag, function, number, optional_text
 from .._base._durations import nanoseconds
 from .._core import CachedFunction
@@ -22,13 +22,10 @@ from ._key import Plan, compile_plan, signature_of
 from ._registered import has_frameworks, refuse_registered, says_error
 from ._tags import tag_maker
 
-__all__ = ["COROUTINE_MARK", "DESCRIPTORS", "Options", "finish", "name_of", "private_cache"]
+__all__ = ["DESCRIPTORS", "Options", "finish", "name_of", "private_cache"]
 
 # What becomes a function only when it is looked up on a class.
 DESCRIPTORS = (classmethod, staticmethod, property, functools.cached_property, functools.partialmethod)
-
-# What asyncio.iscoroutinefunction() looks for, where it does.
-COROUTINE_MARK = getattr(asyncio.coroutines, "_is_coroutine", None)
 
 
 class Options:
@@ -207,11 +204,7 @@ def _check_function(function: Any) -> bool:
     for candidate in (target, call):
         if inspect.isgeneratorfunction(candidate) or inspect.isasyncgenfunction(candidate):
             raise TypeError(f"{function!r} is a generator: what it yields can be consumed only once")
-    return any(
-        inspect.iscoroutinefunction(candidate)
-        or (COROUTINE_MARK is not None and getattr(candidate, "_is_coroutine", None) is COROUTINE_MARK)
-        for candidate in (target, call)
-    )
+    return is_async(target)
 
 
 def name_of(function: Any) -> str:

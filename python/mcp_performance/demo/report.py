@@ -8,6 +8,8 @@ from html import escape
 from importlib import resources
 from string import Template
 
+from .._base._durations import fixed
+
 __all__ = ["Advice", "Figures", "Findings", "Slow", "as_html", "as_text"]
 
 
@@ -64,12 +66,6 @@ class Findings:
     recommendations: Sequence[str]
 
 
-def _seconds(value: float) -> str:
-    if value >= 1:
-        return f"{value:.2f} s"
-    return f"{value * 1e3:.1f} ms" if value >= 1e-3 else f"{value * 1e6:.0f} us"
-
-
 def _percent(value: float | None) -> str:
     return "none" if value is None else f"{value * 100:.1f} %"
 
@@ -77,12 +73,12 @@ def _percent(value: float | None) -> str:
 _ROWS: tuple[tuple[str, Callable[[Figures], str]], ...] = (
     ("requests", lambda figures: f"{figures.requests:,}"),
     ("throughput", lambda figures: f"{figures.throughput:,.0f} /s"),
-    ("mean", lambda figures: _seconds(figures.mean)),
-    ("P95", lambda figures: _seconds(figures.p95)),
-    ("P99", lambda figures: _seconds(figures.p99)),
+    ("mean", lambda figures: fixed(figures.mean)),
+    ("P95", lambda figures: fixed(figures.p95)),
+    ("P99", lambda figures: fixed(figures.p99)),
     ("success rate", lambda figures: _percent(figures.success_rate)),
     ("cache hit rate", lambda figures: _percent(figures.cache_hit_rate)),
-    ("database time", lambda figures: _seconds(figures.database_seconds)),
+    ("database time", lambda figures: fixed(figures.database_seconds)),
     ("trust in the numbers", lambda figures: "valid" if figures.valid else figures.reason),
 )
 
@@ -128,7 +124,7 @@ def as_text(findings: Findings) -> str:
             lines.append("-" * (sum(widths) + 6))
     lines += ["", "Slow queries without indexes"] + ([] if findings.slow else ["  none"])
     for slow in findings.slow:
-        lines.append(f"  {slow.calls:,} calls, mean {_seconds(slow.mean)}, P95 {_seconds(slow.p95)}")
+        lines.append(f"  {slow.calls:,} calls, mean {fixed(slow.mean)}, P95 {fixed(slow.p95)}")
         lines.append(f"    {slow.sql}")
         lines += [f"    - {cause}" for cause in slow.causes]
     lines += ["", "Index advice, created for the second half"] + ([] if findings.advice else ["  none"])
@@ -146,7 +142,7 @@ def _bars(findings: Findings) -> str:
             cells.append(
                 f"<span>{name}, {escape(figures.label)}</span>"
                 f'<div class="{kind}" style="width:{value / longest * 100:.2f}%"></div>'
-                f"<span>{_seconds(value)}</span>"
+                f"<span>{fixed(value)}</span>"
             )
     return "".join(cells)
 
@@ -165,7 +161,7 @@ def as_html(findings: Findings) -> str:
         for row in _table(findings)
     ]
     slow = [
-        f"<p>{item.calls:,} calls, mean {_seconds(item.mean)}, P95 {_seconds(item.p95)}</p>"
+        f"<p>{item.calls:,} calls, mean {fixed(item.mean)}, P95 {fixed(item.p95)}</p>"
         f"<pre>{escape(item.sql)}</pre><ul>{_items(item.causes)}</ul>"
         for item in findings.slow
     ]

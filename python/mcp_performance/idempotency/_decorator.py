@@ -48,16 +48,7 @@ def idempotent(
             may be anything.
         ConfigurationError: a template that names no parameter.
     """
-    if store is not None:
-        instance("store", store, IdempotencyStore, "an IdempotencyStore or None")
-    if not (isinstance(key, str) or callable(key)):
-        raise TypeError(f"key={key!r}: expected a template or a callable")
-    if not isinstance(key, str):
-        checked_function("key", key)
-    optional_text("scope", scope)
-    if payload is not None:
-        checked_function("payload", payload)
-    flag("wait", wait)
+    _check_options(key, store, scope, payload, wait)
 
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
         inside = f"{function.__module__}.{function.__qualname__}" if scope is None else scope
@@ -114,6 +105,19 @@ def idempotent(
         return run
 
     return decorate
+
+
+def _check_options(key: Any, store: Any, scope: Any, payload: Any, wait: Any) -> None:
+    if store is not None:
+        instance("store", store, IdempotencyStore, "an IdempotencyStore or None")
+    if not (isinstance(key, str) or callable(key)):
+        raise TypeError(f"key={key!r}: expected a template or a callable")
+    if not isinstance(key, str):
+        checked_function("key", key)
+    optional_text("scope", scope)
+    if payload is not None:
+        checked_function("payload", payload)
+    flag("wait", wait)
 
 
 def _shared_store() -> IdempotencyStore:

@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from .. import _core
 from .. import monitor as _monitor
 
 __all__ = ["OTHER", "Operations", "counted", "is_error"]
 
-OTHER = "_OTHER"
+OTHER = _core.LABEL_OTHER
 """The one name of everything that the server has not declared."""
 
 _REMEMBERED = 1024

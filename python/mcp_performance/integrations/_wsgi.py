@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ..monitor import PerformanceMonitor
+from ..monitor._routes import UNMATCHED
 
 __all__ = ["UNMATCHED", "Body", "Exchange"]
-
-UNMATCHED = "_UNMATCHED"
 
 
 class Exchange:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
+from .._base._async_functions import is_async
 from .._base._checks import text
 from ..monitor import PerformanceMonitor
 from ..monitor._monitor import checked_monitor
@@ -58,7 +59,7 @@ def timed(
             monitor.join(service)
             return counted(monitor, "run", label, "task")
 
-        if inspect.iscoroutinefunction(function):
+        if is_async(function):
 
             @functools.wraps(function)
             async def awaited(*args: Any, **kwargs: Any) -> Any:

@@ -13,7 +13,6 @@ __all__ = [
     "Thresholds",
     "as_bytes",
     "as_percent",
-    "as_seconds",
     "make",
 ]
 
@@ -86,11 +85,6 @@ def make(
 def as_percent(share: float) -> str:
     """*share* (0 to 1) as text."""
     return f"{share * 100:.0f} %"
-
-
-def as_seconds(value: float) -> str:
-    """*value* seconds as text."""
-    return f"{value:.2f} s" if value >= 1 else f"{value * 1e3:.1f} ms"
 
 
 def as_bytes(count: float) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ._advice import MIN_CALLS, MIN_REQUESTS, Recommendation, Thresholds, as_percent, as_seconds, make
+from .._base._durations import fixed
+from ._advice import MIN_CALLS, MIN_REQUESTS, Recommendation, Thresholds, as_percent, make
 
 __all__ = ["caches", "pools", "repeated_queries", "slow_queries"]
 
@@ -25,7 +26,7 @@ def _gain(cache: dict[str, Any], more: int) -> str:
     lookups, loads = cache["hits"] + cache["misses"], cache.get("loads", 0)
     gain = f"up to {as_percent((cache['hits'] + more) / lookups)} hits"
     if loads and cache.get("load_seconds"):
-        gain += f", {as_seconds(min(more / loads, 1.0) * cache['load_seconds'])} of loading so far"
+        gain += f", {fixed(min(more / loads, 1.0) * cache['load_seconds'])} of loading so far"
     return gain
 
 
@@ -107,8 +108,8 @@ def pools(metrics: dict[str, Any], _: Thresholds) -> Iterator[Recommendation]:
             continue
         writer = pool.get("writer_wait_seconds", 0.0) > pool.get("reader_wait_seconds", 0.0)
         evidence = (
-            f"statements of pool {pool['name']!r} waited {as_seconds(queued)} for "
-            f"{'its one writer' if writer else 'a connection'} and ran {as_seconds(worked)}"
+            f"statements of pool {pool['name']!r} waited {fixed(queued)} for "
+            f"{'its one writer' if writer else 'a connection'} and ran {fixed(worked)}"
         )
         if pool["timeouts"]:
             evidence += f", and {pool['timeouts']:,} gave up waiting or running"
@@ -215,8 +216,8 @@ def slow_queries(
         yield make(
             "slow-query",
             query.hash,
-            f"{query.sample} took {as_seconds(query.mean_seconds)} on average, "
-            f"{as_seconds(query.p95_seconds)} at P95 and {as_seconds(query.max_seconds)} at most "
+            f"{query.sample} took {fixed(query.mean_seconds)} on average, "
+            f"{fixed(query.p95_seconds)} at P95 and {fixed(query.max_seconds)} at most "
             f"in {query.calls:,} calls",
             query.calls,
             remedy.action,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from .._base._durations import fixed
 from ._advice import (
     MIN_CALLS,
     MIN_REQUESTS,
@@ -13,7 +14,6 @@ from ._advice import (
     Thresholds,
     as_bytes,
     as_percent,
-    as_seconds,
     make,
 )
 
@@ -126,7 +126,7 @@ def _costliest(metrics: dict[str, Any]) -> str:
     if not routes:
         return "profile it"
     top = routes[0]
-    total = as_seconds(top["sum_seconds"])
+    total = fixed(top["sum_seconds"])
     return f"{top['method']} {top['route']} took {total} in total, the most of all routes"
 
 
@@ -190,7 +190,7 @@ def loop(metrics: dict[str, Any], _: Thresholds) -> Iterator[Recommendation]:
     yield make(
         "loop-blocked",
         "event loop",
-        f"timers of the event loop ran {as_seconds(lag['p99_seconds'])} late at the 99th percentile",
+        f"timers of the event loop ran {fixed(lag['p99_seconds'])} late at the 99th percentile",
         lag["count"],
         action,
         "every other request stops waiting for it",
@@ -273,7 +273,7 @@ def upstream(metrics: dict[str, Any], _: Thresholds) -> Iterator[Recommendation]
     yield make(
         "waits-elsewhere",
         name,
-        f"{name} took {as_seconds(top['first_byte_mean_seconds'])} to its first byte on average, and no more "
+        f"{name} took {fixed(top['first_byte_mean_seconds'])} to its first byte on average, and no more "
         f"than {as_percent(known / total)} of the time of requests went into computing and the database",
         top["count"],
         "keep, join or batch the calls that it waits for",

@@ -19,10 +19,6 @@ from ._spans import Spans
 __all__ = ["PerformanceMiddleware", "performance_app"]
 
 _logger = logging.getLogger("mcp_performance.middleware")
-_METHODS = frozenset(
-    {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"}
-)
-_OTHER = "_OTHER"
 _REQUESTS_A_CHECK = 64  # whether the loop's timer runs
 
 

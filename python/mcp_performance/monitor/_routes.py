@@ -9,11 +9,12 @@ import re
 from collections.abc import Iterable, Iterator, MutableMapping
 from typing import Any
 
+from .. import _core
 from ._routes_litestar import litestar_route, whole_path
 
 __all__ = ["UNMATCHED", "RouteNames", "declared_route"]
 
-UNMATCHED = "_UNMATCHED"
+UNMATCHED = _core.LABEL_UNMATCHED
 """The one name of all requests that no route took."""
 
 _REMEMBERED = 4096

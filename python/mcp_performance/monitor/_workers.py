@@ -10,13 +10,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from .. import _core
 from .._base._stats import CacheStats
 from ..sqlite import PoolStats, QueryStats
 
 __all__ = ["add_up", "queries_of_rows", "rows_of"]
 
 _ROWS_A_KIND = 40
-_OTHER = "_OTHER"
+_OTHER = _core.LABEL_OTHER
 
 _GAUGES = frozenset(
     (
