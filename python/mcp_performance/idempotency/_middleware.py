@@ -20,7 +20,7 @@ __all__ = ["IdempotencyMiddleware"]
 
 _logger = logging.getLogger("mcp_performance.idempotency")
 _LONGEST_KEY = 255
-_PASSING = frozenset((401, 403, 408, 429))
+_PASSING = frozenset((401, 403, 407, 408, 421, 425, 429))
 """Statuses below 500 of requests that may be answered otherwise when they are repeated."""
 
 
@@ -30,7 +30,8 @@ class IdempotencyMiddleware:
     Requests of *methods* that carry the header are identified by their key, their route (method, path and
     query) and their principal. What the application answers is stored before its last byte goes out, and
     replayed for the store's time to live, with ``idempotency-replayed: true``. An error of the server's, a
-    401, 403, 408 or 429, an exception or a disconnect before the end leaves no record: the repeat runs.
+    401, 403, 407, 408, 421, 425 or 429, an exception or a disconnect before the end leaves no record: the
+    repeat runs.
 
     The principal is the ``Authorization`` header, where there is one, together with what *principal* names. A
     request without that header is told apart by what *principal* names, or by all its cookies, which are

@@ -178,7 +178,7 @@ async def post(app: Any, **headers: str) -> str:
         return (await client.post("/orders", headers=sent)).text
 
 
-@pytest.mark.parametrize("status", [401, 403, 408, 429, 500, 503])
+@pytest.mark.parametrize("status", [401, 403, 407, 408, 421, 425, 429, 500, 503])
 async def test_what_may_be_answered_otherwise_is_not_stored(status: int) -> None:
     shop = Shop()
     app = IdempotencyMiddleware(shop)
