@@ -120,6 +120,16 @@ std::string analyze(const std::string& path, const py::object& sql, const py::ob
   return query::to_json(query::analyze(path, text, bound, query::Trust::kTrusted));
 }
 
+// Whether they are what the statement takes: those in a log may be anything.
+bool params_fit(const std::string& sql, const py::object& params) {
+  try {
+    static_cast<void>(packed_params(sql, params, py::none()));
+    return true;
+  } catch (const py::error_already_set&) {
+    return false;
+  }
+}
+
 // (statement, weight, params or None): what checked_sql() has taken.
 std::vector<query::WorkloadEntry> entries_of(const py::list& workload, const py::object& pool) {
   std::vector<query::WorkloadEntry> entries;
@@ -183,6 +193,7 @@ void bind_analyzer(py::module_& module) {
   module.def("analyze", &analyze, py::arg("path"), py::arg("sql"), py::arg("params"),
              py::arg("pool"));
   module.def("checked_sql", &checked_sql, py::arg("sql"));
+  module.def("params_fit", &params_fit, py::arg("sql"), py::arg("params"));
   module.def("advise", &advise, py::arg("path"), py::arg("workload"), py::arg("pool"),
              py::arg("budget_s"), py::arg("most_indexes"), py::arg("most_bytes"),
              py::arg("progress"));

@@ -18,6 +18,25 @@
 namespace mcp::query {
 namespace {
 
+// An index of the table has the same columns in other directions: what that spares is little.
+bool differs_in_direction_only(const Schema& schema, const CandidateIndex& candidate) {
+  const Table* table = schema.find(candidate.table);
+  const std::vector<IndexColumn>& columns = candidate.columns;
+  const bool mixed = std::any_of(columns.begin(), columns.end(),
+                                 [](const IndexColumn& column) { return column.descending; });
+  if (table == nullptr || mixed || !candidate.where.empty()) return false;
+  const auto is_same = [table](const IndexColumn& wanted, const IndexColumn& there) {
+    const Column* column = table->find_column(wanted.name);
+    return column != nullptr && same_name(wanted.name, there.name) &&
+           same_name(wanted.collation.empty() ? column->collation : wanted.collation,
+                     there.collation);
+  };
+  return std::any_of(table->indexes.begin(), table->indexes.end(), [&](const Index& index) {
+    return !index.partial && index.columns.size() >= columns.size() &&
+           std::equal(columns.begin(), columns.end(), index.columns.begin(), is_same);
+  });
+}
+
 // What a second of the budget is worth: SQLite does more on any machine, so the clock hardly ever
 // decides.
 constexpr double kUnitsASecond = 15e6;
@@ -39,10 +58,10 @@ class Advisor {
   Advisor(const std::string& path, const std::vector<WorkloadEntry>& entries,
           const AdviceOptions& options)
       : options_(options),
-        end_(now_precise() + options.budget_ns),
-        deadline_(end_ -
-                  static_cast<Duration>(kShareOfProof * static_cast<double>(options.budget_ns))),
-        meter_(static_cast<double>(options.budget_ns) / kSecond * kUnitsASecond, deadline_),
+        end_(TimeLimit::after(options.budget_ns)),
+        choosing_(TimeLimit::after(
+            static_cast<Duration>((1 - kShareOfProof) * static_cast<double>(options.budget_ns)))),
+        meter_(static_cast<double>(options.budget_ns) / kSecond * kUnitsASecond, choosing_),
         source_(opened(path)),
         workload_(prepare_workload(source(), entries)),
         schema_(source(), workload_.tables) {}
@@ -85,9 +104,9 @@ class Advisor {
   bool start_trial() {
     try {
       tell("copying", 0.05);
-      trial_.emplace(source(), schema_, options_.copy, deadline_);
+      trial_.emplace(source(), schema_, options_.copy, choosing_);
     } catch (const Error& error) {
-      logger("query").info("index advice is planned only: {}", error.what());
+      advice_.notes.push_back(std::string("nothing was run: ") + error.what());
       return false;
     }
     advice_.sampled = trial_->sampled();
@@ -97,7 +116,11 @@ class Advisor {
     const auto count = static_cast<double>(std::max<std::size_t>(workload_.queries.size(), 1));
     before_steps_ = std::max(meter_.left() / (4 * count), kLeastBefore_steps);
     for (std::size_t i = 0; i < workload_.queries.size(); ++i) {
-      if (meter_.is_spent()) return false;
+      if (meter_.is_spent()) {
+        advice_.notes.emplace_back(
+            "nothing was tried: the statements as they are took the whole budget");
+        return false;
+      }
       run_before(i);
     }
     return !costed_.empty();
@@ -228,10 +251,15 @@ class Advisor {
     } else {
       trial_->use(Statistics::kAsTheyAre);
     }
+    is_cut_ = meter_.is_spent();
     tell("proving", 0.9);
     trial_->stop_at(end_);
     Proof proof({*trial_, *costs_, workload_, schema_, costed_, numbers_, options_made_}, end_);
     proof.add_to(advice_, before_, chosen);
+    if (is_cut_) {
+      advice_.notes.emplace_back(
+          "the budget was spent before all was tried: a larger one may find more");
+    }
   }
 
   // Whether the workload is better off after ANALYZE, with the indexes that are chosen then.
@@ -265,8 +293,8 @@ class Advisor {
   }
 
   const AdviceOptions& options_;
-  const Instant end_;
-  const Instant deadline_;  // of choosing: the proof comes after it
+  const TimeLimit end_;
+  const TimeLimit choosing_;  // the proof comes after it
   Meter meter_;
   const Database source_;
   Workload workload_;
@@ -279,6 +307,7 @@ class Advisor {
   std::vector<std::size_t> numbers_;  // in the workload, of those that are run
   std::optional<WorkloadCosts> costs_;
   double before_steps_ = 0;
+  bool is_cut_ = false;
   ChoiceState before_;
   std::vector<IndexOption> options_made_;
   std::map<std::size_t, OptionSet> groups_;  // by statement: for its triggers and foreign keys
@@ -295,7 +324,9 @@ std::vector<IndexAdvice> planned_advice(sqlite3* source, const Schema& schema,
                                         std::string_view sql) {
   std::vector<CandidateIndex> indexes =
       candidates_for(schema, lookup_requests(source, schema, sql), {});
-  std::erase_if(indexes, [](const CandidateIndex& index) { return index.covering; });
+  std::erase_if(indexes, [&schema](const CandidateIndex& index) {
+    return index.covering || differs_in_direction_only(schema, index);
+  });
   if (indexes.empty()) return {};
   const Database clone = clone_schema(source);
   for (const CandidateIndex& index : indexes) {

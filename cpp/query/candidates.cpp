@@ -96,6 +96,19 @@ class Generator {
     if (!equal.empty()) offer(table, request, equal, {});
   }
 
+  static bool is_rowid(const Table& table, const RequestedColumn& column) {
+    return table.rowid_alias() == &table.columns[static_cast<std::size_t>(column.column)];
+  }
+
+  // Every index ends with the rowid, ascending, by itself.
+  static void without_rowid_behind(const Table& table, std::vector<RequestedColumn>& key) {
+    if (key.empty() || !is_rowid(table, key.back())) return;
+    if (key.back().descending) {
+      for (RequestedColumn& column : key) column.descending = !column.descending;
+    }
+    key.pop_back();
+  }
+
   // The key, and the key with the columns behind it that make the index cover the query.
   void offer(const Table& table, const LookupRequest& request, std::vector<RequestedColumn> key,
              const std::vector<RequestedColumn>& tail) {
@@ -107,14 +120,15 @@ class Generator {
     if (!mixed) {
       for (RequestedColumn& column : key) column.descending = false;
     }
-    if (key.empty() || key.size() > kMostKeyColumns) return;
+    without_rowid_behind(table, key);
+    if (key.empty() || key.size() > kMostKeyColumns || is_rowid(table, key.front())) return;
     keep(table, key, false);
     if (!request.all_used_known) return;
     std::vector<RequestedColumn> covering = key;
     for (const int used : request.used) {
-      const Column& column = table.columns[static_cast<std::size_t>(used)];
-      const bool is_rowid = table.rowid_alias() == &column;
-      if (!holds(covering, used) && !is_rowid) covering.push_back({used, column.collation, false});
+      const RequestedColumn column{used, table.columns[static_cast<std::size_t>(used)].collation,
+                                   false};
+      if (!holds(covering, used) && !is_rowid(table, column)) covering.push_back(column);
     }
     if (covering.size() > key.size() && covering.size() <= kMostColumns) {
       keep(table, covering, true);

@@ -17,6 +17,7 @@ constexpr double kNegligible = 0.03;
 constexpr double kLittle = 0.003;
 // A shorter index is taken for a longer one when it leaves so little more to pay.
 constexpr double kNearlyAsGood = 0.15;
+constexpr double kHardlyMore = 0.001;      // of its first cost
 constexpr double kCovering_units = 4'000;  // of each run
 constexpr double kBetter = 0.99;
 // A plan that costs so many times what the statement costs now, and so much of its first cost more,
@@ -296,7 +297,7 @@ bool Choice::is_nearly_as_good(const ChoiceState& longer, const ChoiceState& sho
     runs += costs_.weight(i);
   }
   const double covering_pays =
-      uncovers ? std::max(kNegligible * before, kCovering_units * runs) : 0;
+      uncovers ? std::max(kNegligible * before, kCovering_units * runs) : kHardlyMore * before;
   return shorter.total <= longer.total + std::max(kNearlyAsGood * left, covering_pays);
 }
 

@@ -1,6 +1,8 @@
 // costs.cpp: runs statements on a trial, once for each plan, and remembers what they cost.
 #include "query/costs.h"
 
+#include <algorithm>
+
 #include "query/plan.h"
 
 namespace mcp::query {
@@ -18,6 +20,16 @@ std::string indexes_on(sqlite3* db, const std::string& table) {
   return step(names.get()) ? column_text(names.get(), 0) : std::string();
 }
 
+// A pattern that begins with text searches an index; one that begins with a wildcard cannot. What
+// other values are shows in the plan only with the samples of sqlite_stat4.
+bool plan_depends_on_values(const Outline& outline) {
+  static const bool has_samples = sqlite3_compileoption_used("ENABLE_STAT4") != 0;
+  if (outline.parameters == 0) return false;
+  return has_samples ||
+         std::any_of(outline.tokens.begin(), outline.tokens.end(),
+                     [](const auto& token) { return token.is("LIKE") || token.is("GLOB"); });
+}
+
 }  // namespace
 
 const PlanCost& WorkloadCosts::of(std::size_t number, double most_steps) {
@@ -26,9 +38,10 @@ const PlanCost& WorkloadCosts::of(std::size_t number, double most_steps) {
   std::set<std::string> indexes;
   std::string_view explained;
   for (const TrialRun& run : query.trial.runs) {
-    if (run.sql == explained) continue;  // another set of values for the same text
+    const bool by_values = plan_depends_on_values(*run.outline);
+    if (!by_values && run.sql == explained) continue;  // other values for the same text
     explained = run.sql;
-    for (const PlanStep& step : explain(trial_.db(), run.sql)) {
+    for (const PlanStep& step : by_values ? trial_.explained(run) : explain(trial_.db(), run.sql)) {
       plan += step.detail + '\n';
       if (!step.index.empty()) indexes.insert(step.index);
     }

@@ -8,24 +8,23 @@
 #include <utility>
 #include <vector>
 
-#include "base/clock.h"
 #include "query/trial.h"
 
 namespace mcp::query {
 
 // How much work is left. It is counted in units, so that the same workload gets the same advice on
-// an idle machine and on a busy one; the clock has the last word.
+// an idle machine and on a busy one; the time limit has the last word.
 class Meter {
  public:
-  Meter(double units, Instant deadline) : left_(units), deadline_(deadline) {}
+  Meter(double units, TimeLimit limit) : left_(units), limit_(limit) {}
 
   void spend(double units) noexcept { left_ -= units; }
-  [[nodiscard]] bool is_spent() const { return left_ <= 0 || now_precise() > deadline_; }
+  [[nodiscard]] bool is_spent() const { return left_ <= 0 || limit_.passed(); }
   [[nodiscard]] double left() const noexcept { return left_; }
 
  private:
   double left_;
-  Instant deadline_;
+  TimeLimit limit_;
 };
 
 struct PlanCost {

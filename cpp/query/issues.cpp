@@ -123,9 +123,14 @@ class Finder {
         comparison);
   }
 
+  // +column: the way to say that no index is wanted.
+  [[nodiscard]] bool is_hint(const Operand& operand) const {
+    return outline_.tokens[operand.first].is('+') && operand.last <= operand.first + 3;
+  }
+
   void check_expression(std::size_t scope, const Comparison& comparison) {
     for (const Operand* operand : {&comparison.left, &comparison.right}) {
-      if (operand->kind != OperandKind::kExpression) continue;
+      if (operand->kind != OperandKind::kExpression || is_hint(*operand)) continue;
       const ResolvedColumn column = column_of(scope, *operand);
       if (!column || has_expression_index(*column.table)) continue;
       const std::string name = column.column->name;
@@ -196,6 +201,13 @@ class Finder {
            (column.column->type.empty() ? "without a type" : column.column->type);
   }
 
+  // DATE, DATETIME and TIMESTAMP have numeric affinity, and hold text.
+  static bool is_date(const Column& column) {
+    const std::string type = lower(column.type);
+    return column.affinity == Affinity::kNumeric &&
+           (type.find("date") != std::string::npos || type.find("time") != std::string::npos);
+  }
+
   void check_value(const ResolvedColumn& column, const Operand& value,
                    const Comparison& comparison) {
     const std::string_view op = comparison.op;
@@ -215,6 +227,7 @@ class Finder {
       is_text = is_text || bound_[at] == BoundType::kText;
     }
     if (!(wants_text && is_number) && !(number && is_text)) return;
+    if (number && is_date(*column.column)) return;
     add({.code = "implicit-cast",
          .severity = Severity::kWarning,
          .message = number ? "text is compared with the number " + column.column->name +
@@ -259,11 +272,14 @@ class Finder {
       if (step.parent == sort.parent && table == nullptr) table = source;
     }
     if (by_rowid) return;  // a handful of rows is sorted faster than anything is looked up
+    const bool joins_results = sort.purpose == "UNION";
     add({.code = "temp-b-tree",
          .severity = tiny ? Severity::kInfo : Severity::kWarning,
          .message = "rows are sorted for " + sort.purpose + " in a temporary b-tree",
-         .suggestion = "An index that has the columns of " + sort.purpose +
-                       " after those compared for equality gives the rows in order.",
+         .suggestion = joins_results
+                           ? "Use UNION ALL where no row can come twice, or where it may."
+                           : "An index that has the columns of " + sort.purpose +
+                                 " after those compared for equality gives the rows in order.",
          .table = table == nullptr ? "" : table->name,
          .column = {},
          .evidence = sort.detail},
@@ -317,13 +333,30 @@ class Finder {
     });
   }
 
+  // MATCH and the rowid are what a full-text table is searched by.
+  void check_full_text(const PlanStep& step, const Table& table, const Scope* scope) {
+    if (!step.detail.ends_with("VIRTUAL TABLE INDEX 0:") || scope == nullptr || !scope->where) {
+      return;
+    }
+    add({.code = "full-scan",
+         .severity = Severity::kHigh,
+         .message = "reads every row of the full-text table " + table.name,
+         .suggestion = "Search with MATCH: other comparisons do not use the full-text index.",
+         .table = table.name,
+         .column = {},
+         .evidence = step.detail},
+        source_token(step));
+  }
+
   void check_scan(const PlanStep& step) {
     const Table* table = resolve_source(outline_, schema_, step.source);
-    if (table == nullptr || table->kind != TableKind::kTable) return;
+    if (table == nullptr) return;
     const Scope* scope = scope_of(step);
+    if (table->full_text) check_full_text(step, *table, scope);
+    if (table->kind != TableKind::kTable) return;
     if (scope != nullptr && !scope->where && scope->sources.size() == 1) {
-      if (scope->aggregate || scope->group_by) return;  // every row is asked for
-      if (scope->limit && !sorts(step)) return;         // stops after a few rows
+      if (scope->aggregate || scope->group_by || scope->distinct) return;  // all are asked for
+      if (scope->limit && !sorts(step)) return;                            // stops after a few rows
     }
     const bool every_row = scope != nullptr && !scope->where && scope->sources.size() == 1;
     std::string message = "reads " + rows_of(*table) + " of " + table->name;

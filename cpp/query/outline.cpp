@@ -230,15 +230,14 @@ class Reader {
     while (token(last + 1).is('.') && token(last + 2).is_name()) last += 2;
     Source source{sqlite::unquoted(token(last).text), {}, at_};
     std::size_t next = last + 1;
-    if (token(next).is('(') && scope().verb != Verb::kInsert) {  // a table-valued function
-      at_ = last;
-      return;
-    }
+    const bool calls = token(next).is('(') && scope().verb != Verb::kInsert;  // as json_each(...)
+    if (calls && matches_[next] == kNoMatch) return;
+    if (calls) next = matches_[next] + 1;
     if (token(next).is("AS")) ++next;
     const bool named = token(next).is_name();
     source.alias = named ? sqlite::unquoted(token(next).text) : source.table;
     scope().sources.push_back(source);
-    at_ = named ? next : last;
+    if (!calls) at_ = named ? next : last;
   }
 
   void read_limit(const Token& current) {
@@ -284,7 +283,7 @@ class Reader {
     if (token.kind == TokenKind::kEnd || token.is(')') || token.is(',') || token.is(';')) {
       return true;
     }
-    return token.kind == TokenKind::kKeyword && !token.is("COLLATE") && !token.is("ESCAPE");
+    return token.kind == TokenKind::kKeyword && !token.is("COLLATE");
   }
 
   // The name that ends at `last`: [schema.][table.]column.

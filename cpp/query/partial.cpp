@@ -65,12 +65,14 @@ class PartialFinder {
     }
   }
 
+  // 1 where nothing is so: an index of no rows proves nothing.
   [[nodiscard]] double share_of(const Table& table, const std::string& where) const {
     const std::string sample = "(SELECT * FROM main." + quoted(table.name) + " LIMIT " +
                                std::to_string(kLooked_at_rows) + ")";
     const std::int64_t rows = query_int(source_, "SELECT count(*) FROM " + sample);
     const std::int64_t hits =
         query_int(source_, "SELECT count(*) FROM " + sample + " WHERE " + where);
+    if (hits == 0) return 1;
     return static_cast<double>(hits + 1) / static_cast<double>(std::max<std::int64_t>(rows, 1));
   }
 

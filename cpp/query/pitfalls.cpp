@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 #include <string>
 
 namespace mcp::query {
@@ -20,7 +21,7 @@ class PitfallFinder {
 
   std::vector<Issue> run() {
     for (std::size_t i = 0; i < outline_.tokens.size(); ++i) {
-      if (token(i).is("NOT") && token(i + 1).is("IN")) check_not_in(i);
+      if (token(i).is("IN") && is_negated(i)) check_not_in(i);
       if (token(i).is("OFFSET") || token(i).is("LIMIT")) check_offset(i);
       if (token(i).is("OR")) check_or(i);
     }
@@ -57,22 +58,74 @@ class PitfallFinder {
     return kNowhere;
   }
 
-  // x NOT IN (SELECT column FROM ...)
-  void check_not_in(std::size_t at) {
-    if (!token(at + 2).is('(') || !token(at + 3).is("SELECT")) return;
-    const std::size_t scope = scope_at(at + 3);
-    std::size_t name = at + 4;
-    if (token(name).is("DISTINCT")) ++name;
-    if (scope == kNowhere || !token(name).is_name()) return;
-    ColumnName column{{}, sqlite::unquoted(token(name).text)};
-    std::size_t last = name;
-    if (token(name + 1).is('.') && token(name + 2).is_name()) {
-      column = {sqlite::unquoted(token(name).text), sqlite::unquoted(token(name + 2).text)};
-      last = name + 2;
+  // x NOT IN, NOT x IN, NOT (x IN
+  [[nodiscard]] bool is_negated(std::size_t in) const {
+    if (in == 0 || token(in - 1).is("NOT")) return in != 0;
+    for (const Scope& scope : outline_.scopes) {
+      for (const Comparison& one : scope.comparisons) {
+        if (one.at != in || one.left.kind == OperandKind::kOther) continue;
+        std::size_t before = one.left.first;
+        while (before > 0 && token(before - 1).is('(')) --before;
+        return before > 0 && token(before - 1).is("NOT");
+      }
     }
-    if (!token(last + 1).is("FROM")) return;
-    const ResolvedColumn found = resolve_column(outline_, schema_, scope, column);
-    if (!found || found.column->not_null || found.table->rowid_alias() == found.column) return;
+    return false;
+  }
+
+  // x NOT IN (SELECT column FROM ...), or a call over that column; x NOT IN (1, NULL).
+  void check_not_in(std::size_t in) {
+    if (!token(in + 1).is('(')) return;
+    if (!token(in + 2).is("SELECT")) {
+      check_null_in_list(in);
+      return;
+    }
+    const std::size_t scope = scope_at(in + 2);
+    std::size_t first = in + 3;
+    if (token(first).is("DISTINCT")) ++first;
+    if (scope == kNowhere || always_has_value(first)) return;
+    for (std::size_t at = first; at < outline_.tokens.size() && !token(at).is("FROM"); ++at) {
+      if (token(at).is("SELECT") || token(at).is("CASE") || token(at).is("OVER")) return;
+      if (!token(at).is_name() || token(at + 1).is('(')) continue;
+      ColumnName column{{}, sqlite::unquoted(token(at).text)};
+      if (token(at + 1).is('.') && token(at + 2).is_name()) {
+        column = {column.name, sqlite::unquoted(token(at + 2).text)};
+        at += 2;
+      }
+      const ResolvedColumn found = resolve_column(outline_, schema_, scope, column);
+      if (!found) return;
+      add_not_in(scope, found, in, at);
+    }
+  }
+
+  // coalesce(), ifnull() and count() are there to give one.
+  [[nodiscard]] bool always_has_value(std::size_t call) const {
+    if (!token(call + 1).is('(')) return false;
+    const std::string_view name = sqlite::unquoted(token(call).text);
+    return same_name(name, "coalesce") || same_name(name, "ifnull") || same_name(name, "count") ||
+           same_name(name, "total");
+  }
+
+  void check_null_in_list(std::size_t in) {
+    for (std::size_t at = in + 2; at < outline_.tokens.size() && !token(at).is(')'); ++at) {
+      if (token(at).is('(') || token(at).is("SELECT")) return;
+      const bool whole = (token(at - 1).is('(') || token(at - 1).is(',')) &&
+                         (token(at + 1).is(')') || token(at + 1).is(','));
+      if (!token(at).is("NULL") || !whole) continue;
+      add({.code = "not-in-null",
+           .severity = Severity::kHigh,
+           .message = "NULL is in the list: NOT IN is true for no row",
+           .suggestion = "Take NULL out of the list, and add IS NOT NULL where that was meant.",
+           .table = {},
+           .column = {},
+           .evidence = {}},
+          in, at);
+    }
+  }
+
+  void add_not_in(std::size_t scope, const ResolvedColumn& found, std::size_t at,
+                  std::size_t last) {
+    if (found.column->not_null || found.table->rowid_alias() == found.column) return;
+    if (found.table->without_rowid && found.column->primary_key > 0) return;
     if (found.table->kind != TableKind::kTable || is_compared(scope, found)) return;
     add({.code = "not-in-null",
          .severity = Severity::kWarning,
@@ -101,7 +154,9 @@ class PitfallFinder {
     const Token& value = token(at + 1);
     if (token(at).is("LIMIT") && !token(at + 2).is(',')) return;
     long rows = 0;
-    const bool parameter = value.kind == TokenKind::kParameter;
+    const bool calculated =
+        value.is('(') || token(at + 2).kind == TokenKind::kOperator || token(at + 2).is('*');
+    const bool parameter = value.kind == TokenKind::kParameter || calculated;
     if (value.kind == TokenKind::kNumber) {
       std::from_chars(value.text.data(), value.text.data() + value.text.size(), rows);
     }
@@ -118,12 +173,24 @@ class PitfallFinder {
         at, at + 1);
   }
 
+  // Nothing but parentheses is between the two.
+  [[nodiscard]] bool closes(std::size_t last, std::size_t at) const {
+    while (++last < at && token(last).is(')')) {
+    }
+    return last == at;
+  }
+  [[nodiscard]] bool opens(std::size_t first, std::size_t at) const {
+    while (--first > at && token(first).is('(')) {
+    }
+    return first == at;
+  }
+
   [[nodiscard]] const Comparison* comparison_with(std::size_t at, bool ends,
                                                   std::size_t& scope) const {
     for (scope = 0; scope < outline_.scopes.size(); ++scope) {
       for (const Comparison& one : outline_.scopes[scope].comparisons) {
         if (one.left.kind != OperandKind::kColumn) continue;
-        if (ends ? one.right.last + 1 == at : one.left.first == at + 1) return &one;
+        if (ends ? closes(one.right.last, at) : opens(one.left.first, at)) return &one;
       }
     }
     return nullptr;
@@ -190,29 +257,62 @@ class PitfallFinder {
     return kNowhere;
   }
 
+  [[nodiscard]] const Table* source_named(const Scope& scope, std::string_view alias) const {
+    for (const Source& source : scope.sources) {
+      if (same_name(source.alias, alias)) return schema_.find(source.table);
+    }
+    return nullptr;
+  }
+
+  // The rowid, or all columns of a unique index without NULL.
+  [[nodiscard]] static bool holds_a_key(const Table& table,
+                                        const std::set<const Column*>& columns) {
+    if (table.kind != TableKind::kTable) return false;
+    if (table.rowid_alias() != nullptr && columns.count(table.rowid_alias()) != 0) return true;
+    return std::any_of(table.indexes.begin(), table.indexes.end(), [&](const Index& index) {
+      return index.unique && !index.partial &&
+             std::all_of(index.columns.begin(), index.columns.end(), [&](const auto& key) {
+               const Column* column = table.find_column(key.name);
+               const bool filled =
+                   column != nullptr &&
+                   (column->not_null || (table.without_rowid && column->primary_key > 0));
+               return filled && columns.count(column) != 0;
+             });
+    });
+  }
+
   // SELECT DISTINCT t.key, ... FROM t JOIN u ...: only u's rows make t's come twice.
   void check_distinct(std::size_t number) {
     const Scope& scope = outline_.scopes[number];
     if (!scope.distinct || scope.sources.size() < 2 || scope.derived || scope.group_by) return;
     const Table* table = nullptr;
-    bool whole_key = false;
-    std::size_t at = scope.distinct_at + 1;
-    for (;; ++at) {
+    std::set<const Column*> columns;
+    for (std::size_t at = scope.distinct_at + 1;; ++at) {
       if (!token(at).is_name()) return;
-      ColumnName name{{}, sqlite::unquoted(token(at).text)};
-      if (token(at + 1).is('.')) {
-        name = {sqlite::unquoted(token(at).text), sqlite::unquoted(token(at + 2).text)};
-        at += 2;
+      const std::string_view first = sqlite::unquoted(token(at).text);
+      const bool qualified = token(at + 1).is('.');
+      if (qualified) at += 2;
+      const std::string_view last = sqlite::unquoted(token(at).text);
+      const Table* of = nullptr;
+      if (qualified && token(at).is('*')) {
+        of = source_named(scope, first);
+        for (std::size_t i = 0; of != nullptr && i < of->columns.size(); ++i) {
+          columns.insert(&of->columns[i]);
+        }
+      } else {
+        const ColumnName name{qualified ? first : std::string_view(), last};
+        const ResolvedColumn column = resolve_column(outline_, schema_, number, name);
+        of = column.table;
+        columns.insert(column.column);
       }
-      const ResolvedColumn column = resolve_column(outline_, schema_, number, name);
-      if (!column || (table != nullptr && column.table != table)) return;
-      table = column.table;
-      whole_key = whole_key || table->rowid_alias() == column.column;
+      if (of == nullptr || (table != nullptr && of != table)) return;
+      table = of;
       ++at;
+      if (token(at).is("AS") && token(at + 1).is_name()) at += 2;
       if (token(at).is("FROM")) break;
       if (!token(at).is(',')) return;
     }
-    if (!whole_key) return;
+    if (!holds_a_key(*table, columns)) return;
     add({.code = "distinct-fan-out",
          .severity = Severity::kWarning,
          .message = "DISTINCT takes back the rows of " + table->name + " that the join multiplies",
@@ -227,8 +327,9 @@ class PitfallFinder {
   [[nodiscard]] static bool has_index(const ResolvedColumn& column, std::string_view collation) {
     const auto& indexes = column.table->indexes;
     return std::any_of(indexes.begin(), indexes.end(), [&](const Index& index) {
-      return !index.columns.empty() && same_name(index.columns[0].name, column.column->name) &&
-             same_name(index.columns[0].collation, collation);
+      return std::any_of(index.columns.begin(), index.columns.end(), [&](const auto& key) {
+        return same_name(key.name, column.column->name) && same_name(key.collation, collation);
+      });
     });
   }
 

@@ -52,6 +52,9 @@ void parse_detail(PlanStep& step) {
   } else if (const std::size_t at = rest.find("USE TEMP B-TREE FOR "); at == 0) {
     step.kind = StepKind::kTempBTree;
     step.purpose = rest.substr(20);
+  } else if (rest == "UNION USING TEMP B-TREE") {
+    step.kind = StepKind::kTempBTree;
+    step.purpose = "UNION";
   }
 }
 

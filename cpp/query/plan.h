@@ -1,6 +1,7 @@
 // plan.h: SQLite's query plan, read from EXPLAIN QUERY PLAN.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,8 +26,9 @@ struct PlanStep {
   std::string source;  // the alias or table that is scanned or searched
   std::string index;   // its index; empty for the table itself and its rowid
   bool covering = false;
-  bool automatic = false;  // an index that SQLite builds for this one run
-  std::string purpose;     // of a temporary b-tree: "ORDER BY", "GROUP BY", "DISTINCT", ...
+  bool automatic = false;      // an index that SQLite builds for this one run
+  std::optional<double> rows;  // that it goes over each time, as far as is known (row_estimates.h)
+  std::string purpose;         // of a temporary b-tree: "ORDER BY", "GROUP BY", "DISTINCT", ...
 };
 
 // Throws Error when SQLite refuses the statement.

@@ -59,7 +59,8 @@ std::vector<Candidate> Planning::candidates() {
     drop_index(clone_.get(), candidate.index.name);
     return false;
   });
-  note_users_of_all(found);
+  note_users_of_all(found, false);
+  note_users_of_all(found, true);
   std::erase_if(found, [](const Candidate& candidate) {
     return candidate.users.empty() && candidate.hidden.empty();
   });
@@ -82,16 +83,21 @@ void Planning::note_users(Candidate& candidate) {
   }
 }
 
-// When all are there: the arms of an OR are used together or not at all.
-void Planning::note_users_of_all(std::vector<Candidate>& candidates) {
-  for (const Candidate& candidate : candidates) static_cast<void>(add(candidate.index));
+// When all are there, or all that do not cover: the arms of an OR are used together or not at all,
+// and the planner takes what covers where it may.
+void Planning::note_users_of_all(std::vector<Candidate>& candidates, bool keys_only) {
+  std::set<std::string> shown;
+  for (const Candidate& candidate : candidates) {
+    if (keys_only && candidate.index.covering) continue;
+    if (add(candidate.index)) shown.insert(candidate.index.name);
+  }
   for (std::size_t i = 0; i < workload_.queries.size(); ++i) {
     const std::set<std::string> used = indexes_of(clone_.get(), workload_.queries[i].sql());
     for (Candidate& candidate : candidates) {
       if (used.count(candidate.index.name) != 0) candidate.users.insert(i);
     }
   }
-  for (const Candidate& candidate : candidates) drop_index(clone_.get(), candidate.index.name);
+  for (const std::string& name : shown) drop_index(clone_.get(), name);
 }
 
 std::vector<std::set<std::size_t>> Planning::picked(const std::vector<const Candidate*>& indexes,

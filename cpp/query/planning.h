@@ -34,7 +34,7 @@ class Planning {
  private:
   [[nodiscard]] bool add(const CandidateIndex& index);
   void note_users(Candidate& candidate);
-  void note_users_of_all(std::vector<Candidate>& candidates);
+  void note_users_of_all(std::vector<Candidate>& candidates, bool keys_only);
   [[nodiscard]] std::vector<std::set<std::size_t>> picked(
       const std::vector<const Candidate*>& indexes, const std::set<std::size_t>& queries);
 

@@ -60,7 +60,7 @@ std::set<std::string> Proof::names_of(const OptionSet& set) const {
 Cost Proof::timed(std::size_t query, Cost known) const {
   const double most_steps = std::max(2 * known.steps, kLeast_steps);
   for (int turn = 1; turn < kRuns && known.seconds < kLong_s && !known.stopped; ++turn) {
-    if (now_precise() > end_) break;
+    if (end_.passed()) break;
     const Cost again = tried_.trial.measure(tried_.costed[query].trial, most_steps);
     if (again.stopped) break;
     known.seconds = std::min(known.seconds, again.seconds);
@@ -231,13 +231,26 @@ std::string Proof::covered_by(const Table& table, const Index& index,
   return {};
 }
 
+// By a statement that reads the table and could not be run.
+bool Proof::may_be_used_elsewhere(const Table& table) const {
+  const std::vector<WorkloadQuery>& queries = tried_.workload.queries;
+  for (std::size_t i = 0; i < queries.size(); ++i) {
+    const bool tried =
+        std::find(tried_.numbers.begin(), tried_.numbers.end(), i) != tried_.numbers.end();
+    const bool reads = queries[i].footprint.reads.count(table.name) != 0 ||
+                       queries[i].hidden_tables.count(table.name) != 0;
+    if (!tried && reads) return true;
+  }
+  return false;
+}
+
 void Proof::consider_drop(Advice& advice, const Table& table, const Index& index,
                           const ChoiceState& chosen) {
   const std::string covering = covered_by(table, index, chosen);
   const bool used = std::any_of(plans_.begin(), plans_.end(), [&index](const PlanCost& plan) {
     return plan.indexes.count(index.name) != 0;
   });
-  if (covering.empty() && used) return;
+  if (covering.empty() && (used || may_be_used_elsewhere(table))) return;
   std::set<std::string> without = dropped_;
   without.insert(index.name);
   tried_.trial.show(names_of(chosen.chosen), without);

@@ -28,7 +28,7 @@ struct Tried {
 class Proof {
  public:
   // Runs are repeated until `end`.
-  Proof(Tried tried, Instant end) : tried_(tried), end_(end) {}
+  Proof(Tried tried, TimeLimit end) : tried_(tried), end_(end) {}
 
   // Throws Error.
   void add_to(Advice& advice, const ChoiceState& before, const ChoiceState& chosen);
@@ -42,6 +42,7 @@ class Proof {
   void add_write_costs(IndexAdvice& made, const CandidateIndex& index) const;
   void add_statements(Advice& advice) const;
   void note_plans_that_flip(Advice& advice) const;
+  [[nodiscard]] bool may_be_used_elsewhere(const Table& table) const;
   void add_drops(Advice& advice, const ChoiceState& chosen);
   void consider_drop(Advice& advice, const Table& table, const Index& index,
                      const ChoiceState& chosen);
@@ -49,7 +50,7 @@ class Proof {
                                        const ChoiceState& chosen) const;
 
   Tried tried_;
-  Instant end_;
+  TimeLimit end_;
   std::vector<Cost> before_;
   std::vector<Cost> after_;
   std::vector<PlanCost> plans_;

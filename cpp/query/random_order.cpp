@@ -2,33 +2,50 @@
 #include "query/random_order.h"
 
 #include <cstddef>
+#include <utility>
 
 namespace mcp::query {
 namespace {
 
-// Whether the tokens from `at` on are ORDER BY random().
-bool orders_by_chance(const std::vector<sqlite::Token>& tokens, std::size_t at) {
-  return at + 4 < tokens.size() && tokens[at].is("ORDER") && tokens[at + 1].is("BY") &&
-         tokens[at + 2].is_name() && same_name(sqlite::unquoted(tokens[at + 2].text), "random") &&
-         tokens[at + 3].is('(') && tokens[at + 4].is(')');
+// The token of random() in the terms of the ORDER BY at `at`; kNowhere when there is none.
+std::size_t chance_in_order(const std::vector<sqlite::Token>& tokens, std::size_t at) {
+  if (at + 1 >= tokens.size() || !tokens[at].is("ORDER") || !tokens[at + 1].is("BY")) {
+    return kNowhere;
+  }
+  int depth = 0;
+  for (std::size_t i = at + 2; i + 2 < tokens.size(); ++i) {
+    if (tokens[i].is('(')) ++depth;
+    if (tokens[i].is(')') && --depth < 0) return kNowhere;
+    if (tokens[i].is("SELECT") || (depth == 0 && tokens[i].is("LIMIT"))) return kNowhere;
+    if (tokens[i].is_name() && same_name(sqlite::unquoted(tokens[i].text), "random") &&
+        tokens[i + 1].is('(') && tokens[i + 2].is(')')) {
+      return i;
+    }
+  }
+  return kNowhere;
 }
 
 }  // namespace
 
 std::vector<Issue> find_random_order(const IssueInput& input) {
   for (std::size_t at = 0; at < input.outline.tokens.size(); ++at) {
-    if (!orders_by_chance(input.outline.tokens, at)) continue;
+    const std::size_t random = chance_in_order(input.outline.tokens, at);
+    if (random == kNowhere) continue;
     // One table's name, where the statement reads one.
     const std::vector<Scope>& scopes = input.outline.scopes;
     const bool single = scopes.size() == 1 && scopes[0].sources.size() == 1 && !scopes[0].derived;
     const Table* table = single ? input.schema.find(scopes[0].sources[0].table) : nullptr;
-    return {{.code = "random-order",
-             .severity = table != nullptr && is_tiny(*table) ? Severity::kInfo : Severity::kWarning,
-             .message = "a number is drawn for every row, and all rows are sorted by it",
-             .suggestion = "Draw the keys instead: WHERE rowid IN (...) with random numbers up to "
-                           "max(rowid), or keep a column of random numbers with an index on it.",
-             .table = table == nullptr ? "" : table->name,
-             .column = {}}};
+    Issue issue{
+        .code = "random-order",
+        .severity = table != nullptr && is_tiny(*table) ? Severity::kInfo : Severity::kWarning,
+        .message = "a number is drawn for every row, and all rows are sorted by it",
+        .suggestion =
+            "Draw the keys instead: WHERE rowid IN (...) with random numbers up to "
+            "max(rowid), or keep a column of random numbers with an index on it.",
+        .table = table == nullptr ? "" : table->name,
+        .column = {}};
+    set_place(issue, input.outline, at, random + 2);
+    return {std::move(issue)};
   }
   return {};
 }

@@ -73,7 +73,10 @@ struct Terms {
     const Expr& call = on.expr(core.results[0].expr);
     if (call.kind != ExprKind::kCall || !same_name(call.op, "count") || call.special) return false;
     if (call.star) return true;
-    return call.kids.size() == 1 && on.facts.column(call.kids[0], select.cores[0]).not_null;
+    if (call.kids.size() != 1) return false;
+    const ExprKind counted = on.bare(call.kids[0]).kind;
+    return counted == ExprKind::kNumber || counted == ExprKind::kText ||
+           on.facts.column(call.kids[0], select.cores[0]).not_null;
   }
 
   [[nodiscard]] std::optional<long> number_of(int expr) const {

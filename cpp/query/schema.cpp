@@ -61,10 +61,15 @@ void read_indexes(sqlite3* db, Table& table) {
 }
 
 std::optional<std::int64_t> rows_by_statistics(sqlite3* db, const std::string& table) {
-  const Statement statement =
-      prepare(db, "SELECT CAST(stat AS INTEGER) FROM sqlite_stat1 WHERE tbl = ?1 COLLATE NOCASE");
+  // A partial index has fewer rows than its table.
+  const Statement statement = prepare(
+      db,
+      "SELECT max(CAST(stat AS INTEGER)) FROM sqlite_stat1 WHERE tbl = ?1 COLLATE NOCASE AND "
+      "(idx IS NULL OR idx NOT IN (SELECT name FROM pragma_index_list(?1, 'main') WHERE partial))");
   bind_text(statement.get(), 1, table);
-  if (!step(statement.get())) return std::nullopt;
+  if (!step(statement.get()) || sqlite3_column_type(statement.get(), 0) == SQLITE_NULL) {
+    return std::nullopt;
+  }
   return sqlite3_column_int64(statement.get(), 0);
 }
 
@@ -148,6 +153,12 @@ Schema::Schema(sqlite3* db, const std::set<std::string>& names) {
     table.without_rowid = sqlite3_column_int(list.get(), 2) != 0;
     table.strict = sqlite3_column_int(list.get(), 3) != 0;
     read_columns(db, table);
+    if (table.kind == TableKind::kVirtual) {
+      const Statement made =
+          prepare(db, "SELECT sql LIKE '%USING%fts_(%' FROM main.sqlite_schema WHERE name = ?1");
+      bind_text(made.get(), 1, table.name);
+      table.full_text = step(made.get()) && sqlite3_column_int(made.get(), 0) != 0;
+    }
     if (table.kind == TableKind::kTable || table.kind == TableKind::kShadow) {
       read_indexes(db, table);
       if (has_statistics_) table.rows = rows_by_statistics(db, table.name);

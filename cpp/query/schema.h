@@ -53,6 +53,7 @@ struct Table {
   TableKind kind = TableKind::kTable;
   bool without_rowid = false;
   bool strict = false;
+  bool full_text = false;      // a virtual table of FTS3, FTS4 or FTS5
   bool key_has_index = false;  // INTEGER PRIMARY KEY DESC has one: it is no rowid, and takes NULL
   std::vector<Column> columns;
   std::vector<Index> indexes;

@@ -18,10 +18,11 @@ constexpr int kChunks = 200;
   return {ErrorKind::kQuery, "the copy took longer than the time budget", SQLITE_INTERRUPT};
 }
 
-// While one lives, statements on the connection are stopped after so many steps, or at `end`.
+// While one lives, statements on the connection are stopped after so many steps, or at the time
+// limit.
 class StopAt {
  public:
-  StopAt(sqlite3* db, double most_steps, Instant end)
+  StopAt(sqlite3* db, double most_steps, TimeLimit end)
       : db_(db), looks_(most_steps / kOpcodesALook), end_(end) {
     sqlite3_progress_handler(db_, kOpcodesALook, &on_progress, this);
   }
@@ -33,12 +34,12 @@ class StopAt {
   static int on_progress(void* context) {
     auto& self = *static_cast<StopAt*>(context);
     self.looks_ -= 1;
-    return self.looks_ < 0 || now_precise() > self.end_ ? 1 : 0;
+    return self.looks_ < 0 || self.end_.passed() ? 1 : 0;
   }
 
   sqlite3* db_;
   double looks_;
-  Instant end_;
+  TimeLimit end_;
 };
 
 // A transaction that leaves nothing behind.
@@ -78,23 +79,23 @@ double counter(sqlite3_stmt* statement, int which) {
 
 }  // namespace
 
-Trial::Trial(sqlite3* source, const Schema& schema, const TrialLimits& limits, Instant deadline)
-    : limits_(limits), deadline_(deadline), has_statistics_(schema.has_statistics()) {
+Trial::Trial(sqlite3* source, const Schema& schema, const TrialLimits& limits, TimeLimit limit)
+    : limits_(limits), limit_(limit), has_statistics_(schema.has_statistics()) {
   const std::int64_t bytes =
       query_int(source, "PRAGMA page_count") * query_int(source, "PRAGMA page_size");
   sampled_ = bytes > limits_.copy_bytes;
   if (sampled_) {
-    sample(source, schema, deadline);
+    sample(source, schema);
   } else {
     db_ = open_memory();
-    back_up(source, deadline);
+    back_up(source);
   }
   execute(db(), "PRAGMA foreign_keys=1");
   if (has_statistics_) original_ = read_statistics();
   bytes_ = size();
 }
 
-void Trial::back_up(sqlite3* source, Instant deadline) {
+void Trial::back_up(sqlite3* source) {
   sqlite3_backup* backup = sqlite3_backup_init(db(), "main", source, "main");
   if (backup == nullptr)
     throw Error(ErrorKind::kQuery, sqlite3_errmsg(db()), sqlite3_errcode(db()));
@@ -103,19 +104,19 @@ void Trial::back_up(sqlite3* source, Instant deadline) {
   while (!late && (code == SQLITE_OK || code == SQLITE_BUSY || code == SQLITE_LOCKED)) {
     code = sqlite3_backup_step(backup, kPagesAStep);
     if (code == SQLITE_BUSY || code == SQLITE_LOCKED) sqlite3_sleep(1);
-    late = code != SQLITE_DONE && now_precise() > deadline;
+    late = code != SQLITE_DONE && limit_.passed();
   }
   sqlite3_backup_finish(backup);
   if (late) throw out_of_time();
   if (code != SQLITE_DONE) throw Error(ErrorKind::kQuery, sqlite3_errstr(code), code);
 }
 
-void Trial::sample(sqlite3* source, const Schema& schema, Instant deadline) {
+void Trial::sample(sqlite3* source, const Schema& schema) {
   db_ = clone_schema(source);
   sqlite3_db_config(db(), SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, nullptr);
   execute(db(), "BEGIN");
   for (const auto& [name, table] : schema.tables()) {
-    if (table.kind == TableKind::kTable) sample_table(source, table, deadline);
+    if (table.kind == TableKind::kTable) sample_table(source, table);
   }
   execute(db(), "COMMIT");
   sqlite3_db_config(db(), SQLITE_DBCONFIG_ENABLE_TRIGGER, 1, nullptr);
@@ -123,7 +124,7 @@ void Trial::sample(sqlite3* source, const Schema& schema, Instant deadline) {
 
 // Chunks of neighbouring rows at even distances: values keep their neighbourhood, and the cost does
 // not grow with the table.
-void Trial::sample_table(sqlite3* source, const Table& table, Instant deadline) {
+void Trial::sample_table(sqlite3* source, const Table& table) {
   const std::string name = "main." + quoted(table.name);
   std::string marks;
   std::string columns;
@@ -147,7 +148,7 @@ void Trial::sample_table(sqlite3* source, const Table& table, Instant deadline) 
                                      " WHERE rowid >= ?1 ORDER BY rowid LIMIT ?2"
                                : "SELECT " + columns + " FROM " + name + " WHERE ?1 = ?1 LIMIT ?2");
   for (int i = 0; i < (by_rowid ? kChunks : 1); ++i) {
-    if (now_precise() > deadline) throw out_of_time();
+    if (limit_.passed()) throw out_of_time();
     const double at = first + (last - first) * i / kChunks;
     sqlite3_bind_int64(rows.get(), 1, static_cast<std::int64_t>(at));
     sqlite3_bind_int64(rows.get(), 2, by_rowid ? chunk : limits_.sample_rows);
@@ -169,7 +170,7 @@ std::int64_t Trial::size() const {
 std::int64_t Trial::create(const CandidateIndex& index) {
   const std::int64_t before = size();
   {
-    const StopAt stop(db(), std::numeric_limits<double>::infinity(), deadline_);
+    const StopAt stop(db(), std::numeric_limits<double>::infinity(), limit_);
     execute(db(), index.ddl());
   }
   made_.insert(index.name);
@@ -230,7 +231,7 @@ void Trial::use(Statistics statistics) {
     write_statistics(original_);
   } else if (fresh_.empty()) {
     show(made_);
-    const StopAt stop(db(), std::numeric_limits<double>::infinity(), deadline_);
+    const StopAt stop(db(), std::numeric_limits<double>::infinity(), limit_);
     execute(db(), "ANALYZE");
     fresh_ = read_statistics();
   } else {
@@ -285,7 +286,7 @@ void Trial::run(const TrialRun& one, bool readonly, double most_steps, Cost& cos
   if (!readonly) undone.emplace(db());
   const Statement statement = prepare(db(), one.sql);
   one.parameters.bind(statement.get(), *one.outline);
-  const StopAt stop(db(), most_steps, deadline_);
+  const StopAt stop(db(), most_steps, limit_);
   static_cast<void>(page_lookups(db()));
   // In memory nothing is waited for: CPU time is the time.
   const Duration start = thread_cpu_time();

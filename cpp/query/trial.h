@@ -14,13 +14,13 @@
 #include <string_view>
 #include <vector>
 
-#include "base/clock.h"
 #include "query/clone.h"
 #include "query/handle.h"
 #include "query/outline.h"
 #include "query/plan.h"
 #include "query/samples.h"
 #include "query/schema.h"
+#include "query/time_limit.h"
 
 namespace mcp::query {
 
@@ -60,18 +60,18 @@ enum class Statistics { kAsTheyAre, kFresh };
 class Trial {
  public:
   // Copies with the backup API, or row by row at even distances where that would be too large.
-  // Throws Error, also when `deadline` passed before the copy was whole.
-  Trial(sqlite3* source, const Schema& schema, const TrialLimits& limits, Instant deadline);
+  // Throws Error, also when the limit passed before the copy was whole.
+  Trial(sqlite3* source, const Schema& schema, const TrialLimits& limits, TimeLimit limit);
 
   // Runs the statement once with each set of parameters; each run is stopped at `most_steps` and at
-  // the deadline. Writes are rolled back. Throws Error.
+  // the time limit. Writes are rolled back. Throws Error.
   [[nodiscard]] Cost measure(const TrialQuery& query, double most_steps);
 
   // With the values bound: a plan may depend on them. Throws Error.
   [[nodiscard]] std::vector<PlanStep> explained(const TrialRun& run) const;
 
   // From now on runs are stopped then.
-  void stop_at(Instant deadline) { deadline_ = deadline; }
+  void stop_at(TimeLimit limit) { limit_ = limit; }
 
   // Makes the index and shows it; returns its bytes. Throws Error.
   std::int64_t create(const CandidateIndex& index);
@@ -100,9 +100,9 @@ class Trial {
     std::string stat;
   };
 
-  void back_up(sqlite3* source, Instant deadline);
-  void sample(sqlite3* source, const Schema& schema, Instant deadline);
-  void sample_table(sqlite3* source, const Table& table, Instant deadline);
+  void back_up(sqlite3* source);
+  void sample(sqlite3* source, const Schema& schema);
+  void sample_table(sqlite3* source, const Table& table);
   void run(const TrialRun& one, bool readonly, double most_steps, Cost& cost);
   void remember_index(const std::string& name);
   void edit_schema(const std::set<std::string>& made, const std::set<std::string>& without);
@@ -111,7 +111,7 @@ class Trial {
   void write_statistics(const std::vector<StatisticsRow>& rows);
 
   TrialLimits limits_;
-  Instant deadline_;
+  TimeLimit limit_;
   Database db_;
   bool sampled_ = false;
   std::int64_t bytes_ = 0;

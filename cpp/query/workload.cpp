@@ -10,6 +10,7 @@
 #include "query/hidden.h"
 #include "query/partial.h"
 #include "sqlite/fingerprint.h"
+#include "sqlite/tokenizer.h"
 
 namespace mcp::query {
 namespace {
@@ -63,6 +64,30 @@ std::set<std::string> functions_of_sqlite() {
   return names;
 }
 
+std::string foreign_function(const std::set<std::string>& called,
+                             const std::set<std::string>& known) {
+  for (const std::string& name : called) {
+    if (known.count(name) == 0) return name;
+  }
+  return {};
+}
+
+bool is_query(const std::string& sql) {
+  const Verb verb = outline_of(sql).verb;
+  return verb != Verb::kOther && verb != Verb::kNone;
+}
+
+// Transactions and settings stand in every log: not worth a note.
+bool says_when(const std::string& sql) {
+  sqlite::Tokenizer tokens(sql);
+  const sqlite::Token first = tokens.next();
+  for (const std::string_view word :
+       {"BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE", "PRAGMA"}) {
+    if (first.is(word)) return true;
+  }
+  return false;
+}
+
 // Triggers and foreign keys: what they do and where.
 void add_hidden(sqlite3* source, WorkloadQuery& query) {
   for (std::string& sql : hidden_statements(source, query.footprint)) {
@@ -87,7 +112,13 @@ Workload prepare_workload(sqlite3* source, const std::vector<WorkloadEntry>& ent
   Workload workload;
   const std::set<std::string> functions = functions_of_sqlite();
   for (WorkloadQuery& query : by_fingerprint(entries)) {
-    if (outline_of(query.sql()).verb == Verb::kOther) continue;
+    if (!is_query(query.sql())) {
+      if (!says_when(query.sql())) {
+        workload.refused.push_back(query.fingerprint +
+                                   ": expected SELECT, INSERT, UPDATE or DELETE");
+      }
+      continue;
+    }
     try {
       query.footprint = footprint_of(source, query.sql(), Trust::kTrusted);
     } catch (const Error& error) {
@@ -99,6 +130,11 @@ Workload prepare_workload(sqlite3* source, const std::vector<WorkloadEntry>& ent
     query.runnable =
         std::includes(functions.begin(), functions.end(), query.footprint.functions.begin(),
                       query.footprint.functions.end());
+    if (!query.runnable) {
+      workload.refused.push_back(query.fingerprint + ": not run: it calls " +
+                                 foreign_function(query.footprint.functions, functions) +
+                                 "(), which is not SQLite's own");
+    }
     std::set<std::string> tables = query.footprint.tables();
     workload.tables.merge(tables);
     workload.tables.insert(query.hidden_tables.begin(), query.hidden_tables.end());

@@ -58,6 +58,8 @@ def _plan(steps: Sequence[Any]) -> str:
             text += "<ul><li>"
             depth += 1
         text += f"<code>{escape(step.detail)}</code>"
+        if step.rows is not None:
+            text += f' <span class="info">{step.rows_text}</span>'
     return text + "</li></ul>" * (depth + 1)
 
 

@@ -57,11 +57,20 @@ class PlanStep:
     """The ``id`` of the step that this one is part of; 0 at the top."""
     detail: str
     """As SQLite words it, for example ``SEARCH t USING INDEX i (a=?)``."""
+    rows: float | None = None
+    """Rows that it goes over each time, by ``ANALYZE``, a count or a unique key; ``None``: not known."""
     depth: int = 0
     """Steps around this one."""
 
     def __str__(self) -> str:
         return "  " * self.depth + self.detail
+
+    @property
+    def rows_text(self) -> str:
+        """The rows, as they are shown beside the step; empty where they are not known."""
+        if self.rows is None:
+            return ""
+        return f"{self.rows:,.0f} row{'' if round(self.rows) == 1 else 's'} each time"
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, ready for JSON."""

@@ -112,7 +112,8 @@ def entries_of(workload: Workload) -> list[Entry]:
         ConfigurationError: an item that is none of the forms, or what :func:`read_workload` refuses.
     """
     if isinstance(workload, os.PathLike):
-        return [entry for entry in read_workload(workload) if _can_be_read(entry[0])]
+        readable = [entry for entry in read_workload(workload) if _can_be_read(entry[0])]
+        return [entry if _fits(entry) else (entry[0], entry[1], None) for entry in readable]
     if isinstance(workload, (str, bytes)):
         raise ConfigurationError(
             f"workload={workload!r}: expected a list of statements, or the Path of a log"
@@ -125,6 +126,11 @@ def _can_be_read(sql: str) -> bool:
         return bool(_core.checked_sql(sql))
     except (QueryError, UnicodeEncodeError):
         return False
+
+
+def _fits(entry: Entry) -> bool:
+    """Whether the parameters are the statement's: of those that are not, values are taken from the tables."""
+    return entry[2] is None or _core.params_fit(entry[0], entry[2])
 
 
 def _entry(item: object) -> Entry:

@@ -119,8 +119,8 @@ async function explain(sql, into) {
     const answer = await ask("/analyze", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ sql }) });
     const found = await answer.json();
     if (!answer.ok) throw new Error(found.error);
-    const plan = (found.plan ?? []).map((step) => typeof step === "string" ? step : step.detail ?? JSON.stringify(step));
-    const issues = (found.issues ?? []).map((issue) => `${issue.code}: ${issue.message}`);
+    const plan = (found.plan ?? []).map((step) => `${"  ".repeat(step.depth)}${step.detail}${step.rows == null ? "" : `, ${step.rows.toLocaleString()} rows`}`);
+    const issues = (found.issues ?? []).map((issue) => `${issue.severity} ${issue.code}: ${issue.message}\n  ${issue.suggestion}`);
     into.textContent = [...plan, "", ...issues].join("\n").trim() || "nothing to say";
   } catch (error) {
     into.textContent = error.message;
