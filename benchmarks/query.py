@@ -298,6 +298,11 @@ def expert_indexes(path: Path, queries: Iterable[str] = QUERIES) -> list[str]:
     return list(found)
 
 
+def without_shell() -> list[str]:
+    """Says that the rows of .expert are missing, where they are."""
+    return [] if shutil.which("sqlite3") else ["", ".expert was not run: the sqlite3 shell is not installed."]
+
+
 def advice() -> list[str]:
     """The table of the second part."""
     from mcp_performance import QueryAnalyzer
@@ -338,6 +343,7 @@ def advice() -> list[str]:
                 f" | +{(size / bytes_before - 1) * 100:.0f} % | {inserts / inserts_before:.1f} x |"
             )
         verified = sum(index.verified for index in advised)
+        lines += without_shell()
         lines.append(
             f"\nAdvice took {spent:.1f} s; {verified} of {len(advised)} indexes were tried on a copy."
         )
@@ -398,7 +404,7 @@ def decisions(title: str, build: Callable[[Path], None], queries: Mapping[str, s
             indexes = sum(statement != "ANALYZE" for statement in statements)
             lines.append(f"| {name} | {indexes} | {seconds:.3f} | +{(size / before - 1) * 100:.0f} % |")
         wanted = "advised" if advised.statistics else "not advised"
-        return [*lines, "", f"Advice took {spent:.1f} s; ANALYZE was {wanted}.", ""]
+        return [*lines, *without_shell(), "", f"Advice took {spent:.1f} s; ANALYZE was {wanted}.", ""]
 
 
 def main() -> None:

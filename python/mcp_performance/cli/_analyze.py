@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,8 @@ _LEVELS = ("info", "warning", "high", "never")
 _FORMATS = ("text", "json", "html", "markdown", "sarif")
 _FINE, _FINDINGS = 0, 1
 _MOST_LOGGED = 50
+_COMMENTS = re.compile(r"(?:[\s;]+|--[^\n]*|/\*.*?(?:\*/|\Z))*", re.DOTALL)
+_WORD = re.compile(r"\w+|.")
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,11 @@ def add_analyze(commands: Any) -> None:
     analyze.set_defaults(run=_analyze)
 
 
+def _without_comments(sql: str) -> str:
+    """*sql* from its first word on."""
+    return _COMMENTS.sub("", sql, count=1)
+
+
 def _statements_of(path: Path) -> Iterator[tuple[str, int]]:
     """The statements of a file, each up to its semicolon, with the line where it begins."""
     try:
@@ -63,21 +71,17 @@ def _statements_of(path: Path) -> Iterator[tuple[str, int]]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigurationError(f"{str(path)!r}: {reason}") from None
-    statement, line, first = "", 1, 1
-    for piece in text.splitlines(keepends=True):
-        bare = piece.strip()
-        if not statement and (not bare or bare.startswith("--")):
-            line += 1
-            continue
-        if not statement:
-            first = line
-        statement += piece
-        line += 1
-        if bare.endswith(";") and sqlite3.complete_statement(statement):
-            yield statement.strip(), first
-            statement = ""
-    if statement.strip():
-        yield statement.strip(), first
+    start = end = 0
+    while start < len(text):
+        end = text.find(";", end) + 1
+        if end and not sqlite3.complete_statement(text[start:end]):
+            continue  # a semicolon in a string, a comment or a trigger
+        piece = text[start : end or len(text)]
+        bare = _without_comments(piece)
+        if bare.strip("; \t\r\n"):
+            line = text.count("\n", 0, start + len(piece) - len(bare)) + 1
+            yield bare.strip(), line
+        start = end = end or len(text)
 
 
 def _is_file(word: str) -> bool:
@@ -145,8 +149,7 @@ def _logged(analyzer: QueryAnalyzer, log: Path) -> list[Analyzed]:
 
 def _check_kind(place: str, sql: str) -> None:
     """Refuse what is analyzed by nobody: DDL, PRAGMA, transactions."""
-    words = [line for line in sql.splitlines() if not line.lstrip().startswith("--")]
-    first = "".join(words).lstrip("( \t;").split(None, 1)[:1]
+    first = _WORD.match(_without_comments(sql))
     word = first[0] if first else ""
     if word.upper() not in {"SELECT", "WITH", "INSERT", "REPLACE", "UPDATE", "DELETE", "VALUES"}:
         raise ConfigurationError(

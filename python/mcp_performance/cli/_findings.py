@@ -21,14 +21,17 @@ def tree(plan: Sequence[PlanStep]) -> list[str]:
     """The plan as lines of a drawn tree."""
     lines = []
     for number, step in enumerate(plan):
-        prefix = ""
+        prefix = beside = ""
         for depth in range(step.depth + 1):
             more = _goes_on(plan, number, depth)
             if depth == step.depth:
                 prefix += "├─ " if more else "└─ "
             else:
                 prefix += "│  " if more else "   "
+            beside += "│  " if more else "   "
         lines.append(prefix + step.detail)
+        if step.rows is not None:
+            lines.append(f"{beside}  {step.rows_text}")
     return lines
 
 

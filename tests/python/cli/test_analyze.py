@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from pathlib import Path
 
@@ -65,6 +66,11 @@ def test_the_exit_code_says_whether_there_are_findings(
         ("SELECT 1 FROM nowhere", "nowhere"),
         ("SELECT 1; SELECT 2", "more than one"),
         ("missing.sql", "missing.sql"),
+        ("(SELECT 1)", "("),
+        ("WITH nonsense", "incomplete"),
+        ("VALUES nonsense", "nonsense"),
+        ("/* CREATE */ DROP TABLE orders", "DROP"),
+        ("/* never closed SELECT 1", "statement"),
     ],
 )
 def test_what_cannot_be_analyzed_has_a_reason_and_code_2(
@@ -118,6 +124,33 @@ def test_a_file_of_statements(database: Path, statements: Path, capsys: pytest.C
         (str(statements), 8),
     ]
     assert [bool(query["issues"]) for query in found] == [True, False, True]
+
+
+def test_statements_are_told_apart_by_semicolons_and_not_by_lines(
+    database: Path, statements: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    statements.write_text(
+        "/* all; of\n them */ SELECT 1; SELECT ';' ; -- no; more\nSELECT 3;;\n/* a */ -- b\nSELECT\n4"
+    )
+    assert run(database, statements, "--format", "json") == 0
+    found = json.loads(capsys.readouterr().out)["queries"]
+    assert [(query["sql"], query["line"]) for query in found] == [
+        ("SELECT 1;", 2),
+        ("SELECT ';' ;", 2),
+        ("SELECT 3;", 3),
+        ("SELECT\n4", 5),
+    ]
+
+
+def test_a_comment_before_a_statement_is_none_of_it(database: Path) -> None:
+    assert run(database, f"/* a; b */ -- c\n {ILL}", "--fail-on", "high") == 1
+
+
+def test_a_step_of_the_plan_says_how_many_rows_it_goes_over(
+    database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(database, ILL) == 0
+    assert re.search(r"└─ SCAN orders\n +[\d,]+ rows each time\n", capsys.readouterr().out)
 
 
 def test_an_error_in_a_file_names_file_and_line(
@@ -174,7 +207,8 @@ def test_a_workload_is_advised_on(database: Path, tmp_path: Path, capsys: pytest
 
 
 @pytest.mark.parametrize(
-    "content", [None, "", "-- nothing\n", "SELECT nothing FROM orders\n", '{"sql": 5}\n']
+    "content",
+    [None, "", "-- nothing\n", "SELECT nothing FROM orders\n", '{"sql": 5}\n', "no SQL\nat all\n"],
 )
 def test_a_workload_that_cannot_be_used_is_named(
     database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None
