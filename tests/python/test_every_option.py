@@ -26,6 +26,7 @@ MODULES = (
         ".tiers",
         ".integrations.fastmcp",
         ".integrations.flask",
+        ".integrations.logging",
     ),
     *(".integrations.mcp", ".integrations.opentelemetry", ".integrations.sqlalchemy", ".integrations.tasks"),
 )
@@ -130,7 +131,7 @@ def _of_classes() -> Iterator[Case]:
 
 
 def _of_functions() -> Iterator[Case]:
-    from mcp_performance.integrations import fastmcp, flask, mcp, opentelemetry, sqlalchemy, tasks
+    from mcp_performance.integrations import fastmcp, flask, logging, mcp, opentelemetry, sqlalchemy, tasks
 
     yield Case("cached", decorated(m.cached), {}, m.cached)
     yield Case("cached_method", decorated(m.cached_method), {}, m.cached_method)
@@ -181,6 +182,7 @@ def _of_functions() -> Iterator[Case]:
     yield Case(
         "instrument of sqlalchemy", sqlalchemy.instrument, {"engine": _engine()}, sqlalchemy.instrument
     )
+    yield Case("JsonFormatter", logging.JsonFormatter, {}, logging.JsonFormatter)
     yield Case("timed", tasks.timed, {"monitor": m.PerformanceMonitor()}, tasks.timed)
 
 

@@ -60,6 +60,8 @@ def instrument(
     chosen = monitor_or_new(monitor)
     if meter_provider is not None and not callable(getattr(meter_provider, "get_meter", None)):
         raise TypeError(f"meter_provider={meter_provider!r}: expected a MeterProvider or None")
+    if tracer_provider is not None and not callable(getattr(tracer_provider, "get_tracer", None)):
+        raise TypeError(f"tracer_provider={tracer_provider!r}: expected a TracerProvider or None")
     meter = metrics.get_meter("mcp_performance", meter_provider=meter_provider)
 
     def observed(read: _Read) -> Callable[[CallbackOptions], Iterable[Observation]]:
