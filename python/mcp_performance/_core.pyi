@@ -111,10 +111,13 @@ class RequestMetrics:
     def record_lag(self, seconds: float, /) -> None: ...
     def snapshot(self, each: bool = False, /) -> dict[str, Any]: ...
 
-REQUEST_BUCKETS: tuple[float, ...]
 LABEL_OTHER: str
+
 LABEL_UNMATCHED: str
+
 SEGMENT_BYTES: int
+
+REQUEST_BUCKETS: tuple[str, ...]
 
 SEGMENT_WORKERS: int
 
@@ -126,7 +129,7 @@ class RequestWindow:
     """What requests did between two looks at their figures."""
     def __init__(self) -> None: ...
     def advance(self, requests: RequestMetrics) -> dict[str, Any]:
-        """The figures of the requests that ended since the last call."""
+        """The figures of the requests and operations that ended since the last call."""
 
 # ---- cache
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from string import Formatter
 from typing import Any
 
-from .._base._checks import function, several
-from ..errors import ConfigurationError
+from .._base._checks import function, texts
+from .._base._templates import check_template
 
 __all__ = ["tag_maker"]
 
@@ -28,18 +27,13 @@ def tag_maker(
     if callable(tags):
         made = function("tags", tags, makes_many=True)
         return (lambda args, kwargs: made(*args, **kwargs)), False
-    templates = tuple(several("tags", tags, "a sequence of str, or a function of the arguments"))
-    fields = [field for template in templates for field in _fields(templates, template)]
+    templates = tuple(texts("tags", tags))
+    are_filled = [check_template("tags", template, signature, templates) for template in templates]
     if not templates:
         return None, True
-    if not fields:
+    if signature is None or not any(are_filled):
         fixed = tuple(template.format() for template in templates)
         return (lambda args, kwargs: fixed), True
-    if signature is None:
-        raise ConfigurationError(f"tags={templates!r}: the function has no signature to fill them from")
-    for field in fields:
-        if field not in signature.parameters:
-            raise ConfigurationError(f"tags={templates!r}: {field!r} is no parameter of the function")
     known = signature
 
     def fill(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterable[str]:
@@ -48,20 +42,3 @@ def tag_maker(
         return tuple(template.format(**bound.arguments) for template in templates)
 
     return fill, True
-
-
-def _fields(templates: tuple[Any, ...], template: Any) -> Iterable[str]:
-    """Names of the arguments that *template* is filled from."""
-    if not isinstance(template, str):
-        raise TypeError(f"tags={templates!r}: expected str, not {template!r}")
-    try:
-        parts = list(Formatter().parse(template))
-    except ValueError as error:
-        raise ConfigurationError(f"tags={templates!r}: {error}") from None
-    for _, field, _, _ in parts:
-        if field is None:
-            continue
-        name = field.partition(".")[0].partition("[")[0]
-        if not name.isidentifier():
-            raise ConfigurationError(f"tags={templates!r}: expected the name of a parameter in {{}}")
-        yield name

@@ -45,7 +45,7 @@ def _top(options: argparse.Namespace) -> int:
     )
 
 
-def _dashboard(options: argparse.Namespace) -> int:
+def _browse(options: argparse.Namespace) -> int:
     from ._dashboard import serve_dashboard
 
     return serve_dashboard(options.url, token=options.token, port=options.port)
@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
     for name, run, text in (
         ("top", _top, "watch a running service in the terminal"),
-        ("dashboard", _dashboard, "watch a running service in a browser"),
+        ("dashboard", _browse, "watch a running service in a browser"),
     ):
         watch = commands.add_parser(name, help=text)
         watch.add_argument("url", metavar="URL", help="of the service, or of its performance endpoints")

@@ -90,10 +90,7 @@ def _is_file(word: str) -> bool:
         return False
     if Path(word).suffix.lower() == ".sql" and " " not in word.strip():
         return True
-    try:
-        return Path(word).is_file()
-    except OSError:
-        return False
+    return os.path.isfile(word)
 
 
 def _given(words: Sequence[str]) -> Iterator[tuple[str, str | None, int]]:
@@ -109,9 +106,9 @@ def _given(words: Sequence[str]) -> Iterator[tuple[str, str | None, int]]:
 
 def _check_database(database: Path) -> None:
     name = repr(str(database))
-    if not database.exists():
+    if not os.path.exists(database):
         raise ConfigurationError(f"database={name}: expected a SQLite file: there is no such file")
-    if not database.is_file():
+    if not os.path.isfile(database):
         raise ConfigurationError(f"database={name}: expected a SQLite file: it is none")
     if not os.access(database, os.R_OK):
         raise ConfigurationError(f"database={name}: permission denied")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .. import _core, config
+from .._base._checks import file_name
 from ..errors import ConfigurationError, Error
 from ..sqlite._library import copy_in_use, is_shared
 from ..tiers import RedisTier
@@ -175,8 +176,8 @@ def _limits() -> Iterator[Finding]:
 
 
 def _database(path: Path) -> Iterator[Finding]:
-    name = f"database {path}"
-    if not path.is_file():
+    name = f"database {file_name('database', path)}"
+    if not os.path.isfile(path):
         yield Finding(name, "wrong", "there is no such file", "give the path of a SQLite file")
         return
     kind = _filesystem(path)

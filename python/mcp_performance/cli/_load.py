@@ -33,6 +33,7 @@ __all__ = ["add_load", "exit_code", "run_load"]
 
 CROSSED, INVALID, INTERRUPTED, TERMINATED = 1, 3, 130, 143
 _MOST_FAILURES = 0.01
+_LONGEST_NAME = 255  # that Linux's file systems take
 _STANDARD_OUTPUT = "-"
 
 
@@ -255,7 +256,8 @@ def _check_files(options: argparse.Namespace) -> None:
         if path is None or path == _STANDARD_OUTPUT:
             continue
         folder = Path(path).parent
-        if not folder.is_dir() or not os.access(folder, os.W_OK) or Path(path).is_dir():
+        there = os.path.isdir(folder) and os.access(folder, os.W_OK)
+        if not there or os.path.isdir(path) or len(os.path.basename(path)) > _LONGEST_NAME:
             raise ConfigurationError(f"--{name}={path!r}: expected a file in a folder that can be written to")
 
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..._base._authorities import checked_verify
-from ..._base._checks import choice, file_name, flag, function, integer, optional_text, texts
+from ..._base._checks import choice, file_name, flag, function, integer, optional_text, text, texts
 from ..._base._headers import headers_of
 from ..._base._url import PRODUCT
 from ...errors import LoadTestError
@@ -109,7 +109,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "teardown": lambda value: _step("teardown", value),
     "verify": checked_verify,
     "unix_socket": lambda value: None if value is None else file_name("unix_socket", value),
-    "allow_hosts": lambda value: tuple(texts("allow_hosts", value)),
+    "allow_hosts": lambda value: tuple(text("allow_hosts", host) for host in texts("allow_hosts", value)),
     "http2": lambda value: flag("http2", value),
     "streams": lambda value: integer("streams", value, 1, 100_000),
     "follow_redirects": lambda value: flag("follow_redirects", value),
