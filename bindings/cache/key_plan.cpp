@@ -95,8 +95,11 @@ bool KeyPlan::refuse(PyObject* argument, Py_ssize_t position) const {
   Ref cause = take_error();
   const auto index = static_cast<std::size_t>(position);
   if (index < names_.size()) {
-    PyErr_Format(PyExc_TypeError, "argument '%U' of %U() is unhashable: '%.200s'", names_[index],
-                 function_name_.get(), Py_TYPE(argument)->tp_name);
+    PyErr_Format(
+        PyExc_TypeError,
+        "argument '%U' of %U() is unhashable: '%.200s'; key= can make a key of it, ignore= "
+        "leaves it out",
+        names_[index], function_name_.get(), Py_TYPE(argument)->tp_name);
   } else {
     PyErr_Format(PyExc_TypeError, "argument %zd of %U() is unhashable: '%.200s'", position + 1,
                  function_name_.get(), Py_TYPE(argument)->tp_name);
