@@ -223,7 +223,7 @@ class Stub:
         elif kind == "ContextVar":
             kind = "ContextVar[Any]"
         elif kind == "tuple":
-            kind = "tuple[str, ...]"
+            kind = f"tuple[{type(thing[0]).__name__}, ...]"
         return f"{name}: {self.type_of(kind)}\n"
 
     def imports(self) -> Iterator[str]:
