@@ -18,6 +18,7 @@ from ._async_functions import is_async
 
 __all__ = [
     "MAX_DURATION",
+    "application",
     "choice",
     "content",
     "file_name",
@@ -188,6 +189,13 @@ def function(name: str, value: _F, *, makes_many: bool = False) -> _F:
         raise TypeError(f"{name}={value!r}: expected a function")
     if is_async(value) or (not makes_many and inspect.isgeneratorfunction(value)):
         raise TypeError(f"{name}={value!r}: must return its value, not an awaitable or a generator")
+    return value
+
+
+def application(name: str, value: _F) -> _F:
+    """*value* if it can be called: an application of ASGI, whose calls are awaited."""
+    if not callable(value):
+        raise TypeError(f"{name}={value!r}: expected an application of ASGI")
     return value
 
 

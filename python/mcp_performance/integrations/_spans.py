@@ -14,6 +14,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
 from .._base._asgi import Scope
 from ..monitor._exemplars import Exemplar, Exemplars
 from ..monitor._spans import Ended
+from ._operations import OTHER
 
 __all__ = ["TracerSpans", "operation_attributes"]
 
@@ -48,7 +49,7 @@ def _headers(scope: Scope) -> dict[str, str]:
 def _request_attributes(scope: Scope, headers: Mapping[str, str]) -> dict[str, Any]:
     method = scope.get("method", "")
     attributes: dict[str, Any] = {
-        "http.request.method": method if method in _METHODS else "_OTHER",
+        "http.request.method": method if method in _METHODS else OTHER,
         "url.path": scope.get("path", ""),
         "url.scheme": scope.get("scheme", "http"),
         "network.protocol.version": scope.get("http_version", "1.1"),
@@ -86,7 +87,7 @@ class TracerSpans:
         headers = _headers(scope)
         attributes = _request_attributes(scope, headers)
         method = attributes["http.request.method"]
-        named = "HTTP" if method == "_OTHER" else method
+        named = "HTTP" if method == OTHER else method
         with self._tracer.start_as_current_span(
             named, context=propagate.extract(headers), kind=SpanKind.SERVER, attributes=attributes
         ) as span:

@@ -221,3 +221,5 @@ async def test_another_instrumentation_may_make_the_spans(traced: Traced) -> Non
     assert traced.spans() == []
     with pytest.raises(TypeError, match="spans=3"):
         instrument(monitor, spans=3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="tracer_provider=3"):
+        instrument(monitor, tracer_provider=3)  # type: ignore[arg-type]
