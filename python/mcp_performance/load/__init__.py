@@ -15,7 +15,6 @@ from ._capacity import Capacity, CapacityStep
 from ._command import Command, CommandFailed
 from ._compare import Comparison
 from ._compare import compare as compare_runs
-from ._drive import Progress
 from ._mcp import McpTool, ToolFailed, mcp_request
 from ._merge import merge_results
 from ._options import Stage
@@ -23,6 +22,7 @@ from ._result import LoadTestResult
 from ._scalability import Scalability, ScalabilityLevel
 from ._scenario import Request
 from ._stats import Percentiles, RequestStats, SecondStats
+from ._supervision import Progress
 from ._tester import LoadTester
 from ._user import User
 from ._wire import UserReply

@@ -1,274 +1,31 @@
-"""Running a native load test run from asyncio: lanes, clocks, progress, and stopping early."""
+"""Running a native load test run from asyncio: its lanes, and how late the generator is."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
-import os
 import resource
-import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from types import FrameType
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from .._core import CallRun, HttpRun, LoadHistogram
 from ._bottleneck import Witness
-from ._cgroup import throttled_seconds
 from ._lanes import TaskLanes, ThreadLanes
 from ._options import RunOptions
+from ._supervision import Driven, Supervision
 
-__all__ = [
-    "Driven",
-    "Ended",
-    "Progress",
-    "ProgressCallback",
-    "Supervision",
-    "drive_http",
-    "drive_tasks",
-    "drive_threads",
-    "has_busy_threads",
-    "take_lag",
-]
+__all__ = ["drive_http", "drive_tasks", "drive_threads", "has_busy_threads", "take_lag"]
 
 # What a generator thread may take to end once it has no more to do.
 _LAST_WORDS = 0.2
-# Between two looks at a run that somebody watches.
-_INTERVAL = 0.25
 _LAG_INTERVAL = 0.005
 # Timers of an event loop are rounded up to this.
 _TIMER_GRAIN = 0.001
 # Other threads that use this much of a core before a run do so without being asked by the target.
 _BUSY_SHARE = 0.3
 _REST = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run has come. ``fraction`` is None where the end is not known beforehand."""
-
-    completed: int
-    failed: int
-    elapsed: float
-    fraction: float | None
-    requests_per_second: float
-
-
-ProgressCallback = Callable[[Progress], Awaitable[None] | None]
-
-
-class NativeRun(Protocol):
-    """What :class:`HttpRun` and :class:`CallRun` have in common."""
-
-    @property
-    def completed(self) -> int: ...
-    @property
-    def failures(self) -> int: ...
-    def stop(self) -> None: ...
-    def report(self) -> dict[str, Any]: ...
-
-
-@dataclass(slots=True)
-class Ended:
-    """How a run came to its end."""
-
-    interrupted: bool = False
-    aborted: bool = False
-    cut_off: bool = False
-    throttled: float = 0.0
-    lost: list[str] = field(default_factory=list)
-    """Of a run of several processes: what became of those that did not come to its end."""
-
-
-@dataclass(slots=True)
-class Driven:
-    """A run that has ended."""
-
-    report: dict[str, Any]
-    ended: Ended
-    loop_lag: LoadHistogram | None
-    suspensions: int | None  # None: does not apply
-    exceptions: dict[str, BaseException]
-    witness: Witness | None = None
-    late: LoadHistogram | None = None
-    late_total: float = 0.0
-    cpu: float = 0.0
-    foreign: bool = False
-    workers: int = 1
-    notes: list[str] = field(default_factory=list)
-
-
-# What stops a run when the interpreter goes down while one is under way. threading waits for its
-# threads before atexit handlers run, so this has to come first.
-_running: set[NativeRun] = set()
-
-
-def _stop_all() -> None:
-    for run in list(_running):
-        run.stop()
-
-
-_register_atexit = getattr(threading, "_register_atexit", None)
-if _register_atexit is not None:
-    _register_atexit(_stop_all)
-# The runs of the parent end there: a lock of theirs may be held by a thread that a child does not have.
-os.register_at_fork(after_in_child=_running.clear)
-
-
-@contextlib.contextmanager
-def _tracked(run: NativeRun) -> Iterator[None]:
-    _running.add(run)
-    try:
-        yield
-    finally:
-        run.stop()
-        _running.discard(run)
-
-
-class _Interrupt:
-    """The first Ctrl-C ends the run and keeps its results; a second one is the usual interrupt."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
-        self._loop = loop
-        self._stop = stop
-        self._before: Any = None
-        self._installed = False
-        self.hit = False
-
-    def __enter__(self) -> _Interrupt:
-        if threading.current_thread() is threading.main_thread():
-            before = signal.getsignal(signal.SIGINT)
-            if before is not None and before is not signal.SIG_IGN:
-                self._before = before
-                signal.signal(signal.SIGINT, self._handle)
-                self._installed = True
-        return self
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        self._restore()
-        self.end()
-
-    def end(self) -> None:
-        self.hit = True
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the run has ended
-            self._loop.call_soon_threadsafe(self._stop)
-
-    def _restore(self) -> None:
-        if self._installed:
-            self._installed = False
-            signal.signal(signal.SIGINT, self._before)
-
-    def __exit__(self, *_: object) -> None:
-        self._restore()
-
-
-class Supervision:
-    """Watches over a run: reports progress, and ends it when *watch* says so, or its time is over.
-
-    Args:
-        on_start: gets a function that ends the run as Ctrl-C does.
-    """
-
-    def __init__(
-        self,
-        options: RunOptions | None = None,
-        *,
-        progress: ProgressCallback | None = None,
-        watch: Callable[[dict[str, Any]], bool] | None = None,
-        on_start: Callable[[Callable[[], None]], None] | None = None,
-    ) -> None:
-        self._options = options
-        self._progress = progress
-        self._watch = watch
-        self._on_start = on_start
-
-    async def ready(self) -> None:
-        """Everything is there: the run begins when this returns."""
-
-    async def __call__(
-        self,
-        run: NativeRun,
-        work: Awaitable[None],
-        stop: Callable[[], None],
-        cut_off: Callable[[], None] | None,
-    ) -> Ended:
-        """Await *work*.
-
-        *cut_off* ends a run that is not over when its planned end and the drain time have passed; None where
-        the run does so itself.
-        """
-        task = asyncio.ensure_future(work)
-        loop = asyncio.get_running_loop()
-        ended = Ended()
-        throttled = throttled_seconds()
-        cut = self._plan_cut(loop, ended, cut_off)
-        with _tracked(run), _Interrupt(loop, stop) as interrupt:
-            if self._on_start is not None:
-                self._on_start(interrupt.end)
-            try:
-                await self._look_on(run, task, stop, ended)
-            except GeneratorExit:  # the loop was closed under us: nothing can be awaited any more
-                stop()
-                raise
-            except BaseException:
-                stop()
-                # The generator ends at once; what it still has to say is of no interest.
-                with contextlib.suppress(BaseException):
-                    await asyncio.shield(task)
-                raise
-            finally:
-                if cut is not None:
-                    cut.cancel()
-            await task
-        ended.interrupted = interrupt.hit
-        ended.throttled = throttled_seconds() - throttled
-        return ended
-
-    def _plan_cut(
-        self, loop: asyncio.AbstractEventLoop, ended: Ended, cut_off: Callable[[], None] | None
-    ) -> asyncio.TimerHandle | None:
-        options = self._options
-        if cut_off is None or options is None or options.planned is None:
-            return None
-
-        def over() -> None:
-            ended.cut_off = True
-            cut_off()
-
-        return loop.call_later(options.warmup + options.planned + options.drain, over)
-
-    async def _look_on(
-        self, run: NativeRun, task: asyncio.Future[None], stop: Callable[[], None], ended: Ended
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        began = before_at = loop.time()
-        before = 0
-        looks = self._progress is not None or self._watch is not None
-        while not task.done():
-            await asyncio.wait({task}, timeout=_INTERVAL if looks else None)
-            now = loop.time()
-            if self._progress is not None and self._options is not None:
-                rate = (run.completed - before) / max(now - before_at, 1e-9)
-                before, before_at = run.completed, now
-                answer = self._progress(_progress(run, self._options, now - began, rate))
-                if inspect.isawaitable(answer):
-                    await answer
-            watch = self._watch
-            if watch is not None and not task.done() and not ended.aborted and watch(run.report()):
-                ended.aborted = True
-                stop()
-
-
-def _progress(run: NativeRun, options: RunOptions, elapsed: float, rate: float) -> Progress:
-    parts = []
-    if options.requests is not None:
-        parts.append(run.completed / options.requests)
-    if options.planned is not None:
-        parts.append(elapsed / (options.planned + options.warmup))
-    return Progress(run.completed, run.failures, elapsed, min(1.0, max(parts)) if parts else None, rate)
 
 
 async def drive_http(run: HttpRun, supervisor: Supervision) -> Driven:
@@ -300,7 +57,7 @@ async def drive_http(run: HttpRun, supervisor: Supervision) -> Driven:
         thread.join(_LAST_WORDS)  # it has said its last word, or was told to stop
     report = run.report()
     late = report["late"]
-    return Driven(report, ended, None, None, {}, late=late, late_total=late.total)
+    return supervisor.made(Driven(report, ended, None, None, {}, late=late, late_total=late.total))
 
 
 async def has_busy_threads() -> bool:
@@ -447,7 +204,7 @@ async def drive_tasks(
             loop.remove_reader(timer)
         lanes.cancel()
     run.finish()
-    return Driven(
+    driven = Driven(
         run.report(),
         ended,
         lag.histogram,
@@ -458,6 +215,7 @@ async def drive_tasks(
         lag.late_total,
         lag.cpu,
     )
+    return supervisor.made(driven)
 
 
 async def drive_threads(
@@ -482,7 +240,7 @@ async def drive_threads(
     ):
         ended = await supervisor(run, lanes.work(), lanes.stop, lanes.cut_off)
     run.finish()
-    return Driven(
+    driven = Driven(
         run.report(),
         ended,
         lag.histogram,
@@ -494,3 +252,4 @@ async def drive_threads(
         lag.cpu,
         foreign,
     )
+    return supervisor.made(driven)

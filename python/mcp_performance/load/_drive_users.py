@@ -13,8 +13,9 @@ from typing import Any
 from .._core import CallRun
 from ..errors import HttpError, HttpTimeout, LoadTestError
 from ._bottleneck import Witness
-from ._drive import Driven, Supervision, take_lag
+from ._drive import take_lag
 from ._options import RunOptions
+from ._supervision import Driven, Supervision
 from ._user import Send, User
 from ._wire import UserReply, Wire
 
@@ -274,6 +275,7 @@ async def drive_users(
     names = list(mine.kinds)
     report["kinds"] = [(names[i], *kind[1:]) for i, kind in enumerate(report["kinds"]) if i < len(names)]
     report["examples"].update(mine.texts)
-    return Driven(
+    driven = Driven(
         report, ended, lag.histogram, None, mine.examples, witness, lag.histogram, lag.late_total, lag.cpu
     )
+    return supervisor.made(driven)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 
 from .._base._checks import function
-from ._drive import Progress, ProgressCallback
+from ._supervision import Progress, ProgressCallback
 
 __all__ = ["shown"]
 

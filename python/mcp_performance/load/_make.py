@@ -9,11 +9,11 @@ from typing import Any
 
 from .._core import LoadHistogram
 from ._bottleneck import find_bottleneck
-from ._drive import Driven
 from ._options import RunOptions
 from ._result import LoadTestResult
 from ._stalls import Gap, corrected_percentiles, find_stalls
 from ._stats import RequestStats, SecondStats, response_times
+from ._supervision import Driven
 from ._targets import Target
 from ._thresholds import Threshold
 from ._verdict import Evidence, judge

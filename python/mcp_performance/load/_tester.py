@@ -10,14 +10,14 @@ from .._base._checks import flag, integer, mapping, text
 from ._capacity import Capacity, find_capacity
 from ._circumstances import circumstances
 from ._crowd import Feed, UserStep
-from ._drive import ProgressCallback, Supervision
 from ._keywords import TargetKeywords
 from ._live import shown
 from ._make import make_result
-from ._options import Arrivals, Stage, check_run, think_times
+from ._options import Arrivals, RunOptions, Stage, check_run, think_times
 from ._result import LoadTestResult
 from ._scalability import Scalability, measure_scalability
 from ._scenario import Order, Request
+from ._supervision import Driven, ProgressCallback, Supervision, nothing_driven
 from ._targets import McpCall, Target, TargetOptions, WebSocketCall, make_target, split_url
 from ._thresholds import check_thresholds, hopeless
 from ._workers import drive_workers
@@ -30,7 +30,8 @@ class LoadTester:
 
     Args:
         target: a URL (``http``, ``https``, or ``http+unix://%2Frun%2Fapp.sock/path``), an ASGI app
-            (called in this process, without sockets), an async or a sync callable without arguments
+            (called in this process, without sockets; a request takes until the app has returned, with what it
+            does after its answer), an async or a sync callable without arguments
             (among them :class:`McpTool` and :class:`Command`), an async function of one argument, a
             :class:`User` whose requests are then the load test's, or None for the built-in sample service:
             an ASGI app in this process whose request is one point SELECT and one cached function.
@@ -246,35 +247,43 @@ class LoadTester:
             thresholds or (),
             self._target.kinds,
             list(dict.fromkeys(tag for tags in self._target.tags.values() for tag in tags)),
+            length=options.planned,
         )
         watched = conditions if flag("abort_on_fail", abort_on_fail) else []
         made = circumstances()
-        null_cost = await self._target.null_cost()
         with shown(progress, self._target.name) as callback:
-            asked: list[bool] = []  # to stop, before there was anything to be stopped
-
-            def started(stop: Callable[[], None]) -> None:
-                self._stop = stop
-                if asked:
-                    stop()
-
-            self._stop = lambda: asked.append(True)
             supervision = Supervision(
                 options,
                 progress=callback,
                 watch=(lambda report: hopeless(watched, report)) if watched else None,
-                on_start=started,
             )
+            self._stop = supervision.end
             try:
-                driven = await drive_workers(self._target, options, supervision, self._workers)
+                driven, null_cost = await self._conduct(options, supervision)
             finally:
                 self._stop = None
         result = make_result(self._target, options, driven, null_cost, conditions, self._threads)
         self.last_result = dataclasses.replace(result, made=made)
         return self.last_result
 
+    async def _conduct(self, options: RunOptions, supervision: Supervision) -> tuple[Driven, float | None]:
+        """The run, and what calling nothing costs."""
+        null_cost: float | None = None
+
+        async def drive() -> Driven:
+            nonlocal null_cost
+            null_cost = await self._target.null_cost()
+            return await drive_workers(self._target, options, supervision, self._workers)
+
+        driven = await supervision.conduct(drive())
+        return driven or nothing_driven(options), null_cost
+
     def stop(self) -> None:
-        """End the run under way, from any thread: it returns its results so far, as with Ctrl-C."""
+        """End the run under way, from any thread: it returns its results so far, as with Ctrl-C.
+
+        Before the requests begin there are none, and set-ups, sessions and an app's startup are given up.
+        After the last one it has all results, and what would still come is given up.
+        """
         stop = self._stop
         if stop is not None:
             stop()

@@ -48,10 +48,12 @@ _OF_A_KIND = (*_FAILURES, "avg_response_time", "p50", "p95", "p99", "p999", "max
 _OF_A_WINDOW = (*_FAILURES, "p50", "p95", "p99", "max", "requests_per_second")
 
 _PATTERN = re.compile(
-    r"\s*(?P<metric>[a-z_0-9.]+)\s*(?:\{\s*(?:(?P<by>name|tag)\s*:)?\s*(?P<kind>[^}]+?)\s*\})?"
+    r"\s*(?P<metric>[\w.]+)\s*(?:\{\s*(?:(?P<by>name|tag)\s*:)?\s*(?P<kind>[^}]+?)\s*\})?"
     r"\s*(?:\[\s*(?P<window>[^\]]*?)\s*\])?"
-    r"\s*(?P<sign><=|>=|<|>)\s*(?P<limit>[0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?)\s*(?P<unit>us|ms|s|%)?\s*"
+    r"\s*(?P<sign>[<>=!~]+)\s*(?P<limit>[^\s<>=!~]+?)\s*(?P<unit>[a-z%/]*)\s*",
+    re.IGNORECASE,
 )
+_LIMIT = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?", re.ASCII)
 
 THRESHOLDS_HELP = f"""\
 thresholds: METRIC OPERATOR LIMIT, such as 'p99<50ms'
@@ -147,60 +149,84 @@ def check_thresholds(
     tags: Collection[str] | None = None,
     *,
     option: str = "thresholds",
+    length: float | None = None,
 ) -> list[Threshold]:
-    """The conditions that *expressions* say. Raises :class:`ConfigurationError`.
+    """The conditions that *expressions* say. Raises :class:`ConfigurationError` or ``TypeError``.
 
-    *kinds* are the names of the requests of the target, *tags* what they are tagged with; None where that is
-    not known.
+    *kinds* are the names of the requests of the target, *tags* what they are tagged with, *length* the
+    seconds of the run; None where that is not known.
     """
-    found = [_parse(option, expression) for expression in texts(option, expressions)]
-    for threshold in found:
-        known, what = (tags, "a tag") if threshold.by_tag else (kinds, "the name of a request")
-        if known is not None and threshold.kind not in (None, *known):
-            raise ConfigurationError(
-                f"{option}={threshold.expression!r}: expected {what}, one of {', '.join(map(repr, known))}"
-            )
+    found = []
+    for expression in texts(option, expressions):
+        try:
+            threshold = _parse(expression)
+            known, what = (tags, "a tag") if threshold.by_tag else (kinds, "the name of a request")
+            if known is not None and threshold.kind not in (None, *known):
+                raise _Refused(f"{what}, one of {', '.join(map(repr, known))}")
+            if length is not None and threshold.window is not None and threshold.window[0] >= length:
+                raise _Refused(f"a window that begins within the run of {length:g} s")
+        except _Refused as refused:
+            raise ConfigurationError(f"{option}={expression!r}: expected {refused}") from None
+        found.append(threshold)
     return found
 
 
-def _parse(option: str, expression: str) -> Threshold:
+class _Refused(Exception):
+    """What was expected instead."""
+
+
+def _parse(expression: str) -> Threshold:
     match = _PATTERN.fullmatch(expression)
     if match is None:
-        raise ConfigurationError(f"{option}={expression!r}: expected a condition such as 'p99<50ms'")
-    name, sign, digits, unit = match["metric"], match["sign"], match["limit"], match["unit"] or ""
-    compare, limit = _OPERATORS[sign], float(digits)
-    if name in _TIMES and unit in _UNITS:
-        found = Threshold(expression, _TIMES[name], compare, limit * _UNITS[unit])
-    elif name in _TIMES and not unit:
-        suggestion = expression.rstrip() + "ms"
-        raise ConfigurationError(
-            f"{option}={expression!r}: expected a unit, us, ms or s, such as {suggestion!r}"
-        )
-    elif name in _RATIOS and unit in ("", "%"):
-        found = Threshold(expression, _RATIOS[name], compare, limit / (100 if unit else 1))
-    elif name in _NUMBERS and not unit:
-        found = Threshold(expression, _NUMBERS[name], compare, limit)
-    else:
-        known = ", ".join(sorted({*_TIMES, *_RATIOS, *_NUMBERS}))
-        raise ConfigurationError(f"{option}={expression!r}: expected one of {known} and a fitting unit")
-    return _selected(option, found, match["kind"], match["window"], by_tag=match["by"] == "tag")
+        raise _Refused("a condition such as 'p99<50ms'")
+    name, sign, digits, unit = match["metric"], match["sign"], match["limit"], match["unit"]
+    known = {**_TIMES, **_RATIOS, **_NUMBERS}
+    if name not in known:
+        raise _Refused(f"one of {', '.join(sorted(known))} instead of {name!r}")
+    if sign not in _OPERATORS:
+        raise _Refused(f"one of {' '.join(_OPERATORS)} instead of {sign!r}")
+    if _LIMIT.fullmatch(digits) is None or not math.isfinite(float(digits)):
+        raise _Refused(f"a number that is not negative, instead of {digits!r}")
+    limit = _in_unit(expression, name, float(digits), unit)
+    found = Threshold(expression, known[name], _OPERATORS[sign], limit)
+    return _selected(found, match["kind"], match["window"], by_tag=match["by"] == "tag")
 
 
-def _selected(
-    option: str, found: Threshold, kind: str | None, window: str | None, *, by_tag: bool
-) -> Threshold:
+def _in_unit(expression: str, name: str, value: float, unit: str) -> float:
+    """*value* in seconds, requests a second, or 0..1."""
+    if name in _TIMES:
+        if not unit:
+            suggestion = expression.rstrip() + "ms"
+            raise _Refused(f"a unit, us, ms or s, such as {suggestion!r}")
+        if unit not in _UNITS:
+            raise _Refused(f"a unit of time, us, ms or s, instead of {unit!r}")
+        return value * _UNITS[unit]
+    if name in _NUMBERS:
+        if unit:
+            raise _Refused(f"a plain number, which {unit!r} is no fitting unit of")
+        return value
+    if unit not in ("", "%"):
+        raise _Refused(f"a ratio such as 0.99 or 99%, which {unit!r} is no fitting unit of")
+    # "error_rate<1" is meant as 1 % as often as it is not, and would allow anything.
+    if value > (100 if unit else 1) or (name == "error_rate" and value == 1 and not unit):
+        suggestion = "" if unit else f", such as {value:g}%"
+        raise _Refused(f"a ratio from 0 to 1, or a percentage up to 100%{suggestion}")
+    return value / (100 if unit else 1)
+
+
+def _selected(found: Threshold, kind: str | None, window: str | None, *, by_tag: bool) -> Threshold:
     if kind is None and window is None:
         return found
     if kind is not None and window is not None:
-        raise ConfigurationError(f"{option}={found.expression!r}: expected a name or a window, not both")
+        raise _Refused("a name or a window, not both")
     known = _OF_A_WINDOW if kind is None else _OF_A_KIND
     if found.field not in known:
-        raise ConfigurationError(f"{option}={found.expression!r}: expected one of {', '.join(known)} there")
-    part = None if window is None else _window(option, found.expression, window)
+        raise _Refused(f"one of {', '.join(known)} there")
+    part = None if window is None else _window(window)
     return Threshold(found.expression, found.field, found.compare, found.limit, kind, by_tag, part)
 
 
-def _window(option: str, expression: str, text: str) -> tuple[float, float]:
+def _window(text: str) -> tuple[float, float]:
     low, dots, high = text.partition("..")
     try:
         first = float(_seconds(low)) if low.strip() else 0.0
@@ -209,7 +235,9 @@ def _window(option: str, expression: str, text: str) -> tuple[float, float]:
         dots = ""
         first = last = 0.0
     if not dots or not first < last:
-        raise ConfigurationError(f"{option}={expression!r}: expected a window such as [10s..30s]")
+        raise _Refused("a window such as [10s..30s]")
+    if first % 1 or (last % 1 and math.isfinite(last)):
+        raise _Refused("a window of whole seconds, such as [10s..30s]")
     return first, last
 
 

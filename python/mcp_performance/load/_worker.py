@@ -14,8 +14,8 @@ from typing import Any
 
 from .._core import LoadHistogram
 from ..errors import LoadTestError
-from ._drive import Driven, Ended, NativeRun, Progress, Supervision
 from ._options import RunOptions
+from ._supervision import Driven, Ended, NativeRun, Progress, Supervision
 from ._targets import Target
 
 __all__ = ["GO", "READY", "STOP", "Failed", "Finished", "Seconds", "be_worker"]
@@ -79,11 +79,11 @@ def be_worker(
 async def _work(target: Target, options: RunOptions, connection: Connection) -> None:
     supervision = _Reporting(options, connection)
     supervision.listen()
-    driven = await target.drive(options, supervision)
-    supervision.send_seconds()
+    driven = await supervision.conduct(target.drive(options, supervision))
     run = supervision.run
-    if run is None:
+    if run is None or driven is None:
         raise LoadTestError("the run never began")
+    supervision.send_seconds()
     _send(connection, _finished(driven, run))
 
 
@@ -91,13 +91,10 @@ class _Reporting(Supervision):
     """Begins when the first process says so, and tells it each second's figures."""
 
     def __init__(self, options: RunOptions, connection: Connection) -> None:
-        super().__init__(options, progress=self._tell, on_start=self._started)
+        super().__init__(options, progress=self._tell)
         self.run: Any = None
         self._connection = connection
-        self._loop = asyncio.get_running_loop()
         self._go = asyncio.Event()
-        self._stop: Callable[[], None] | None = None
-        self._stopped = False
 
     def listen(self) -> None:
         """Hear what the first process says, on a thread: it may be silent for long."""
@@ -107,20 +104,7 @@ class _Reporting(Supervision):
         with contextlib.suppress(OSError, EOFError, RuntimeError):
             while self._connection.recv() == GO:
                 self._loop.call_soon_threadsafe(self._go.set)
-        # It said to stop, or is gone.
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the run has ended
-            self._loop.call_soon_threadsafe(self._end)
-
-    def _end(self) -> None:
-        self._stopped = True
-        self._go.set()
-        if self._stop is not None:
-            self._stop()
-
-    def _started(self, stop: Callable[[], None]) -> None:
-        self._stop = stop
-        if self._stopped:
-            stop()
+        self.end()  # it said to stop, or is gone
 
     async def ready(self) -> None:
         _send(self._connection, READY)

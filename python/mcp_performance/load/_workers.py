@@ -18,8 +18,8 @@ from typing import Any
 
 from .._core import LoadHistogram, LoadTotals
 from ..errors import LoadTestError
-from ._drive import Driven, Ended, Supervision
 from ._options import RunOptions
+from ._supervision import Driven, Ended, Supervision
 from ._targets import Target
 from ._worker import GO, READY, STOP, Failed, Finished, Seconds, be_worker
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,95 @@ async def test_a_run_that_is_never_ready_is_an_error(
 
 async def _app_that_never_starts(scope: Any, receive: Any, send: Any) -> None:
     await for_ever()
+
+
+class Step:
+    """Something that a run waits for, and that takes for ever."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+
+    async def __call__(self, *_: Any) -> None:
+        self.reached.set()
+        await for_ever()
+
+    async def startup(self, scope: Any, receive: Any, send: Any) -> None:
+        await self()
+
+    async def shutdown(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+        elif (await receive())["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await self()
+
+    async def black_hole(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self()
+
+
+def by_signal(_: LoadTester) -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def by_stop(tester: LoadTester) -> None:
+    tester.stop()
+
+
+@pytest.mark.parametrize("end", [by_signal, by_stop])
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda url, step, **workers: LoadTester(url, setup=step, **workers),
+        lambda url, step, **workers: LoadTester.mcp(url, "tool", **workers),
+        lambda url, step, **workers: LoadTester.websocket("ws" + url[4:], "hello", **workers),
+        lambda url, step, **workers: LoadTester(step.startup, **workers),
+    ],
+    ids=["setup", "mcp", "websocket", "app"],
+)
+async def test_who_asks_for_the_end_before_the_run_gets_a_run_of_nothing(
+    make: Callable[..., LoadTester], workers: int, end: Callable[[LoadTester], None]
+) -> None:
+    """At once, although what it waits for is not over."""
+    step = Step()
+    async with serve(step.black_hole) as url:
+        tester = make(url, step, workers=workers)
+        run = asyncio.ensure_future(tester.run_load_test(duration=600, concurrent_users=2))
+        # Steps of other processes are not seen from here: they are under way, or still to come.
+        await (step.reached.wait() if workers == 1 else asyncio.sleep(0.1))
+        end(tester)
+        results = await asyncio.wait_for(run, 60)
+    assert (results.verdict, results.interrupted) == ("partial", True)
+    assert results.total_requests == 0
+    assert math.isnan(results.p99)
+
+
+@pytest.mark.parametrize("end", [by_signal, by_stop])
+@pytest.mark.parametrize("after", ["teardown", "shutdown"])
+async def test_who_asks_for_the_end_after_the_run_gets_all_of_it(
+    after: str, end: Callable[[LoadTester], None]
+) -> None:
+    step = Step()
+    async with serve(responding(lambda _: response())) as url:
+        tester = LoadTester(url, teardown=step) if after == "teardown" else LoadTester(step.shutdown)
+        run = asyncio.ensure_future(tester.run_load_test(20, 2, drain=600))
+        await step.reached.wait()
+        end(tester)
+        results = await asyncio.wait_for(run, 60)
+    assert (results.successful, results.interrupted) == (20, False)
+    assert "what comes after the run was interrupted" in results.notes
+
+
+async def test_a_run_that_is_cancelled_from_outside_is_cancelled_before_it_begins() -> None:
+    step = Step()
+    tester = LoadTester("http://127.0.0.1:9/", setup=step)
+    run = asyncio.ensure_future(tester.run_load_test(20, 2))
+    await step.reached.wait()
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
 
 
 async def broken(_: Any) -> None:

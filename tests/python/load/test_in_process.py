@@ -70,6 +70,55 @@ async def test_an_asgi_app_that_fails_is_counted_by_kind() -> None:
     }
 
 
+START = {"type": "http.response.start", "status": 200, "headers": []}
+BODY = {"type": "http.response.body", "body": b"whole"}
+
+
+@pytest.mark.parametrize(
+    ("messages", "errors"),
+    [
+        ([START], {"response not completed": 2}),
+        ([START, {**BODY, "more_body": True}], {"response not completed": 2}),
+        ([BODY], {"RuntimeError": 2}),
+        ([START, START, BODY], {"RuntimeError": 2}),
+        ([START, BODY, BODY], {"RuntimeError": 2}),
+        ([START, {"type": "http.response.body", "body": "text"}], {"TypeError": 2}),
+        ([START, {"type": "websocket.send", "text": "x"}, BODY], {"RuntimeError": 2}),
+        ([START, {"type": "http.response.body"}], {}),
+        ([START, {"type": "http.response.body", "body": bytearray(b"x"), "more_body": True}, BODY], {}),
+    ],
+)
+async def test_what_a_server_would_not_send_as_an_answer_is_none(
+    messages: list[dict[str, Any]], errors: dict[str, int]
+) -> None:
+    async def target(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            raise RuntimeError("no lifespan")
+        for message in messages:
+            await send(message)
+
+    results = await LoadTester(target).run_load_test(2, 1)
+    assert (dict(results.errors), results.successful) == (errors, 0 if errors else 2)
+
+
+@pytest.mark.parametrize("listens_before", [False, True])
+async def test_the_client_leaves_when_it_has_its_answer(listens_before: bool) -> None:
+    async def target(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            raise RuntimeError("no lifespan")
+        assert (await receive())["type"] == "http.request"
+        gone = asyncio.create_task(receive())
+        if listens_before:
+            await asyncio.sleep(0)
+        assert not gone.done()
+        await send(START)
+        await send(BODY)
+        assert (await gone)["type"] == "http.disconnect"
+
+    results = await LoadTester(target).run_load_test(5, 2)
+    assert results.successful == 5
+
+
 async def test_streaming_has_a_time_to_the_first_byte() -> None:
     async def target(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})

@@ -503,6 +503,10 @@ def result() -> LoadTestResult:
         ("error_rate[..1s]<=0", True),
         ("rps[0s..4s]>=100", True),
         ("p99[60s..]<1s", False),
+        (" p99 < .05 s ", True),
+        ("failed>=0", True),
+        ("success_rate>=1", True),
+        ("error_rate<=100%", True),
     ],
 )
 def test_a_condition_is_about_a_kind_or_a_window(
@@ -520,6 +524,25 @@ def test_a_condition_is_about_a_kind_or_a_window(
         ("p99{login}<50", "'p99{login}<50ms'"),
         ("p99[1s..2s]<50", r"'p99\[1s..2s\]<50ms'"),
         ("rps>5ms", "fitting unit"),
+        ("success_rate>1ms", "fitting unit"),
+        ("p99<50m", "us, ms or s, instead of 'm'"),
+        ("p99<5%", "instead of '%'"),
+        ("p90<5ms", "p95, .* instead of 'p90'"),
+        ("P99<5ms", "instead of 'P99'"),
+        ("p99==5ms", "instead of '=='"),
+        ("p99=<5ms", "instead of '=<'"),
+        ("p99<0,05s", "instead of '0,05'"),
+        ("failed<-1", "not negative, instead of '-1'"),
+        ("p99<nans", "not negative"),
+        ("p99<1e999s", "not negative"),
+        ("p99<5ms<6ms", "a condition such as"),
+        ("p99", "a condition such as"),
+        ("", "a condition such as"),
+        ("success_rate>=99.9", "such as 99.9%"),
+        ("success_rate>=101%", "up to 100%"),
+        ("error_rate<1", "such as 1%"),
+        ("p99[0.5s..2s]<5ms", "whole seconds"),
+        ("p99[3s..]<5ms", "within the run of 3 s"),
         ("p99{nobody}<5ms", "nobody"),
         ("p99[2s..1s]<5ms", r"\[10s..30s\]"),
         ("p99[soon]<5ms", r"\[10s..30s\]"),
@@ -530,7 +553,13 @@ def test_a_condition_is_about_a_kind_or_a_window(
 )
 def test_a_condition_that_cannot_be_meant_is_refused(expression: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
-        check_thresholds([expression], ["login"])
+        check_thresholds([expression], ["login"], length=3.0)
+
+
+@pytest.mark.parametrize("given", ["p99<5ms", b"p99<5ms", [None], [5], [b"p99<5ms"]])
+def test_a_condition_is_a_text(given: Any) -> None:
+    with pytest.raises(TypeError, match="thresholds"):
+        check_thresholds(given)
 
 
 async def test_a_failing_threshold_does_not_shorten_a_run_unless_told_to() -> None:

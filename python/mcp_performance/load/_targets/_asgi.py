@@ -11,9 +11,10 @@ from urllib.parse import unquote
 
 from ..._core import CallRun, RequestPicker
 from ...errors import ConfigurationError, LoadTestError
-from .._drive import Driven, Supervision, drive_tasks, has_busy_threads
+from .._drive import drive_tasks, has_busy_threads
 from .._options import RunOptions
 from .._scenario import Plan, tags_of
+from .._supervision import Driven, Supervision
 from ._callable import median_cost
 from ._target import Target, TargetOptions, name_of, plan
 
@@ -58,9 +59,9 @@ class AsgiTarget(Target):
             driven = await drive_tasks(
                 run, self._call, options, supervisor, with_number=True, foreign=foreign
             )
+            driven.exceptions.update(self._call.exceptions)
+            driven.report["examples"].update(self._call.examples)
             lifespan.patience = options.afterwards(loop.time() - began)
-        driven.exceptions.update(self._call.exceptions)
-        driven.report["examples"].update(self._call.examples)
         return driven
 
     async def null_cost(self) -> float | None:
@@ -148,9 +149,23 @@ class _Lifespan:
 
 
 class _Timeline:
-    """The app's side of one request: what it sends, and when the first byte came."""
+    """The server's side of one request: what the app sends, in the order that ASGI demands, and when.
 
-    __slots__ = ("body", "bytes", "first_byte", "head", "headers", "keep", "messages", "status")
+    A server would send no whole answer for what breaks the rules, so here it is no success either.
+    """
+
+    __slots__ = (
+        "body",
+        "bytes",
+        "ended",
+        "first_byte",
+        "head",
+        "headers",
+        "keep",
+        "messages",
+        "over",
+        "status",
+    )
 
     def __init__(self, messages: list[Message], keep: bool) -> None:
         self.messages = messages
@@ -161,28 +176,47 @@ class _Timeline:
         self.keep = keep
         self.body = b""
         self.head = b""
+        self.ended = False
+        self.over: asyncio.Event | None = None  # for whoever waits for the client to leave
 
     async def receive(self) -> Message:
         if self.messages:
             return self.messages.pop()
-        # The client stays connected and has nothing more to say.
-        await asyncio.get_running_loop().create_future()
+        # The client has nothing more to say, and stays until it has its answer.
+        if not self.ended:
+            if self.over is None:
+                self.over = asyncio.Event()
+            await self.over.wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
         kind = message["type"]
         if kind == "http.response.body":
+            if not self.status or self.ended:
+                raise RuntimeError(
+                    f"the app sent {kind} {'after its end' if self.ended else 'before its start'}"
+                )
             body = message.get("body", b"")
+            if not isinstance(body, bytes | bytearray | memoryview):
+                raise TypeError(f"the app sent a body of {type(body).__name__}, expected bytes")
             if not self.first_byte:
                 self.first_byte = time.monotonic()
                 self.head = body
             self.bytes += len(body)
             if self.keep:
                 self.body += body
+            if not message.get("more_body", False):
+                self.ended = True
+                if self.over is not None:
+                    self.over.set()
         elif kind == "http.response.start":
+            if self.status:
+                raise RuntimeError(f"the app sent {kind} twice")
             self.status = message["status"]
             if self.keep:
                 self.headers = [(bytes(name), bytes(value)) for name, value in message.get("headers", ())]
+        else:
+            raise RuntimeError(f"the app sent {kind!r}, which is no part of an answer")
 
 
 class _AsgiCall:
@@ -219,12 +253,14 @@ class _AsgiCall:
         failure: str | None = None
         if timeline.status == 0:
             failure = "no response"
+        elif not timeline.ended:
+            failure = "response not completed"
         elif not check.low <= timeline.status <= check.high:
             failure = f"status {timeline.status}"
         elif looks:
             failure = self.picker.judge(kind, timeline.status, timeline.headers, timeline.body) or None
         if failure is not None and timeline.head and failure not in self.examples:
-            self.examples[failure] = timeline.head[:_EXAMPLE_BYTES].decode("utf-8", "replace")
+            self.examples[failure] = bytes(timeline.head[:_EXAMPLE_BYTES]).decode("utf-8", "replace")
         return failure, kind, timeline.bytes, first_byte
 
 

@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ..._core import CallRun
-from .._drive import Driven, Ended, Supervision, drive_tasks, drive_threads, has_busy_threads
+from .._drive import drive_tasks, drive_threads, has_busy_threads
 from .._options import RunOptions
+from .._supervision import Driven, Ended, Supervision
 from ._target import Target, name_of
 
 __all__ = ["AsyncTarget", "SyncTarget", "median_cost"]

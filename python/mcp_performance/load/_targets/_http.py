@@ -9,9 +9,10 @@ from ..._base._authorities import authorities
 from ..._base._url import HttpUrl
 from ..._core import HTTP2_BUILT_IN, HttpRun
 from ...errors import ConfigurationError
-from .._drive import Driven, Supervision, drive_http
+from .._drive import drive_http
 from .._options import RunOptions
 from .._scenario import Plan, tags_of
+from .._supervision import Driven, Supervision
 from .._user import User
 from .._values import Variables
 from ._target import Target, TargetOptions, plan

@@ -11,9 +11,9 @@ from typing import Any
 from ...cache import cached
 from ...errors import ConfigurationError
 from ...sqlite import SQLitePool
-from .._drive import Driven, Supervision
 from .._options import RunOptions
 from .._scenario import Request
+from .._supervision import Driven, Supervision
 from ._asgi import AsgiTarget
 from ._target import TargetOptions
 

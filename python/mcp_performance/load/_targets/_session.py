@@ -14,12 +14,13 @@ from ..._base._checks import content, text, texts
 from ..._base._url import HttpUrl
 from ..._core import CallRun
 from ...errors import ConfigurationError
-from .._drive import Driven, Supervision, drive_tasks
+from .._drive import drive_tasks
 from .._mcp import mcp_request
 from .._mcp_session import SESSION, VERSION, StdioSession, close_http, open_http
 from .._options import RunOptions
 from .._scenario import Plan
 from .._sessions import Session, SessionUser, close_all, open_all
+from .._supervision import Driven, Supervision
 from .._user import User
 from .._websocket import WebSocket
 from ._http import HttpTarget
@@ -147,10 +148,10 @@ class SessionTarget(Target):
             began = loop.time()
             run = CallRun(**options.native(), kinds=self.kinds, first_byte=False, threaded=False)
             driven = await drive_tasks(run, users, options, supervisor, with_number=True)
+            for took in opened:
+                driven.report["connect"].record(took)
+            driven.report["examples"].update(examples)
+            driven.late = driven.loop_lag
         finally:
             await close_all(users, options.afterwards(loop.time() - began))
-        for took in opened:
-            driven.report["connect"].record(took)
-        driven.report["examples"].update(examples)
-        driven.late = driven.loop_lag
         return driven

@@ -14,9 +14,9 @@ from ..._base._headers import headers_of
 from ..._base._url import PRODUCT
 from ...errors import LoadTestError
 from .._crowd import Crowd, Feed, UserStep, checked_feed
-from .._drive import Driven, Supervision
 from .._options import RunOptions
 from .._scenario import Order, Plan, Request, checked_scenario, expand, saved_names
+from .._supervision import Driven, Supervision
 from .._values import Variables
 from .._wire import Origins
 

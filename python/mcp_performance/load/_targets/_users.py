@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ..._core import CallRun
 from ...errors import ConfigurationError
-from .._drive import Driven, Supervision
 from .._drive_users import MOST_KINDS, UserFunction, drive_users
 from .._options import RunOptions
+from .._supervision import Driven, Supervision
 from ._target import Target, TargetOptions, name_of
 
 __all__ = ["UserTarget"]
