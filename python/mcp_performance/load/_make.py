@@ -11,7 +11,7 @@ from .._core import LoadHistogram
 from ._bottleneck import find_bottleneck
 from ._options import RunOptions
 from ._result import LoadTestResult
-from ._stalls import Gap, corrected_percentiles, find_stalls
+from ._stalls import Gap, Standing, corrected_percentiles, find_stalls, find_standing
 from ._stats import RequestStats, SecondStats, response_times
 from ._supervision import Driven
 from ._targets import Target
@@ -38,9 +38,10 @@ def make_result(
         report["service"] if options.open_model else report["response"],
         answered=report["successful"] > 0,
     )
+    standing = Standing() if options.open_model or stalls else _standing(report, options)
     figures = LoadTestResult(
         **_figures(report, options, driven, target.tags),
-        **_times(report, options, stalls),
+        **_times(report, options, stalls, standing),
         target=target.name,
         generator_cpu=report["generator_cpu"] / report["elapsed"]
         if target.http and report["elapsed"]
@@ -65,6 +66,7 @@ def make_result(
         think=options.think[1] > 0,
         ramp=options.stages is not None,
         stalls=stalls,
+        standing=standing,
         interrupted=driven.ended.interrupted,
         aborted=driven.ended.aborted,
         lost=driven.ended.lost,
@@ -117,7 +119,14 @@ def _figures(
     }
 
 
-def _times(report: dict[str, Any], options: RunOptions, stalls: Sequence[Gap]) -> dict[str, Any]:
+def _standing(report: dict[str, Any], options: RunOptions) -> Standing:
+    kinds = {name: kind[3] for name, kind in _merged(report["kinds"]).items()}
+    return find_standing(kinds, options.users * options.batch_size, report["elapsed"])
+
+
+def _times(
+    report: dict[str, Any], options: RunOptions, stalls: Sequence[Gap], standing: Standing
+) -> dict[str, Any]:
     response = report["response"]
     service = report["service"] if options.open_model else response
     first_byte = report["first_byte"]
@@ -129,7 +138,9 @@ def _times(report: dict[str, Any], options: RunOptions, stalls: Sequence[Gap]) -
         "send_lag_p99": report["send_lag"].percentile(99),
         "stalls": [(start, length) for start, length, _ in stalls],
         # With an arrival rate, what was due in a stall was sent, and has waited.
-        "corrected": corrected_percentiles(response, () if options.open_model else stalls, report["elapsed"]),
+        "corrected": corrected_percentiles(
+            response, () if options.open_model else stalls, report["elapsed"], standing
+        ),
         "histogram": response,
         "service_histogram": service,
     }
@@ -178,7 +189,7 @@ def _series(report: dict[str, Any], options: RunOptions) -> tuple[SecondStats, .
     return tuple(seconds)
 
 
-def _by_name(kinds: Sequence[tuple[str, int, int, int, Any]]) -> dict[str, RequestStats]:
+def _merged(kinds: Sequence[tuple[str, int, int, int, Any]]) -> dict[str, tuple[int, int, int, Any]]:
     merged: dict[str, tuple[int, int, int, Any]] = {}
     for name, successful, failed, size, histogram in kinds:
         if name in merged:
@@ -187,8 +198,12 @@ def _by_name(kinds: Sequence[tuple[str, int, int, int, Any]]) -> dict[str, Reque
             merged[name] = (before[0] + successful, before[1] + failed, before[2] + size, before[3])
         else:
             merged[name] = (successful, failed, size, histogram.copy())
+    return merged
+
+
+def _by_name(kinds: Sequence[tuple[str, int, int, int, Any]]) -> dict[str, RequestStats]:
     found = {}
-    for name, (successful, failed, size, histogram) in merged.items():
+    for name, (successful, failed, size, histogram) in _merged(kinds).items():
         times = response_times(histogram)
         found[name] = RequestStats(
             name,

@@ -44,7 +44,8 @@ class LoadTestResult:
         they are about the target.
     ``"stalled"``
         nothing was answered for a while although users waited: :attr:`stalls` says when and for how
-        long, and :attr:`corrected` has the percentiles with the requests that could not be sent then.
+        long; or single users waited for a tenth of the time of all or more, while others were answered.
+        :attr:`corrected` has the percentiles with the requests that could not be sent then.
     ``"failures"``
         more than 1 % of the requests failed, and no threshold that holds allows it; or all of them.
     ``"generator-limited"``
@@ -277,7 +278,7 @@ class LoadTestResult:
         )
         for second, seconds in self.stalls:
             yield ("stall", f"{short(seconds)} from second {second:.1f} on")
-        if self.stalls and self.model == "closed":
+        if self.verdict == "stalled" and self.model == "closed":
             times = self.corrected
             yield (
                 "with what it held up",

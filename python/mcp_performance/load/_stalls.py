@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from .._core import LoadHistogram
 from ._stats import Percentiles
 
-__all__ = ["Gap", "Stall", "corrected_percentiles", "find_stalls", "stood_still"]
+__all__ = ["Gap", "Stall", "Standing", "corrected_percentiles", "find_stalls", "find_standing", "stood_still"]
 
 # (start, length, requests that waited for its end), seconds
 Gap = tuple[float, float, int]
@@ -19,6 +20,44 @@ _TIMES_P99 = 10
 # A target whose every hundredth request is slow is slow, and does not stall.
 _MOST_SHARE = 0.01
 _MOST_AT_LEAST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Requests that took as long as a stall while others of their kind were answered: of single connections,
+    or users. ``parts`` are seconds, and how many took so long."""
+
+    parts: tuple[tuple[float, int], ...] = ()
+    users: int = 1
+    elapsed: float = 0.0
+
+    @property
+    def count(self) -> int:
+        return sum(count for _, count in self.parts)
+
+    @property
+    def longest(self) -> float:
+        return max((length for length, _ in self.parts), default=0.0)
+
+    @property
+    def seconds(self) -> float:
+        return sum(length * count for length, count in self.parts)
+
+    @property
+    def share(self) -> float:
+        """Of the users' time."""
+        return min(1.0, self.seconds / (self.users * self.elapsed)) if self.elapsed > 0 else 0.0
+
+
+def find_standing(kinds: Mapping[str, LoadHistogram], users: int, elapsed: float) -> Standing:
+    """What stood still in a run of *users* that send one request after the other; *kinds* are their times."""
+    parts = [
+        ((low + high) / 2, count)
+        for times in kinds.values()
+        for low, high, count in times.slots()
+        if times.count and low > max(_SHORTEST, _TIMES_P99 * times.percentile(99))
+    ]
+    return Standing(tuple(parts), users, elapsed)
 
 
 def find_stalls(gaps: Sequence[Gap], times: LoadHistogram, *, answered: bool) -> list[Gap]:
@@ -49,14 +88,16 @@ def stood_still(times: LoadHistogram) -> int:
     return times.count - times.count_at_most(max(_SHORTEST, _TIMES_P99 * times.percentile(99)))
 
 
-def corrected_percentiles(times: LoadHistogram, stalls: Sequence[Gap], elapsed: float) -> Percentiles:
-    """Percentiles of *times* and of what would have been sent during *stalls*.
+def corrected_percentiles(
+    times: LoadHistogram, stalls: Sequence[Gap], elapsed: float, standing: Standing | None = None
+) -> Percentiles:
+    """Percentiles of *times* and of what would have been sent during *stalls*, or by users that stood still.
 
-    Requests come at the rate that the run had outside of its stalls, and each waits for the end of
-    the stall in which it is due. Those that did wait are in *times* already.
+    Requests come at the rate that the run, or a user, had otherwise, and each waits for the end of what holds
+    it up. Those that did wait are in *times* already.
     """
     if not stalls:
-        return Percentiles.of(times)
+        return Percentiles.of(times if standing is None else _moving(times, standing))
     outside = elapsed - sum(length for _, length, _ in stalls)
     sent = times.count - sum(caught for _, _, caught in stalls)
     rate = max(0, sent) / outside if outside > 0 else 0.0
@@ -64,3 +105,13 @@ def corrected_percentiles(times: LoadHistogram, stalls: Sequence[Gap], elapsed: 
     for _, length, caught in stalls:
         filled.add_waits(length, max(0, round(rate * length) - caught))
     return Percentiles.of(filled)
+
+
+def _moving(times: LoadHistogram, standing: Standing) -> LoadHistogram:
+    """*times*, with what the users of *standing* would have sent meanwhile."""
+    moved = standing.users * standing.elapsed - standing.seconds
+    rate = (times.count - standing.count) / moved if moved > 0 else 0.0
+    filled = times.copy()
+    for length, count in standing.parts:
+        filled.add_waits(length, max(0, round((rate * length - 1) * count)))
+    return filled

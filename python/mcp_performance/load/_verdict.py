@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from .._base._durations import short
 from .._core import LoadHistogram
-from ._stalls import Gap, stood_still
+from ._stalls import Gap, Standing, stood_still
 
 __all__ = ["Evidence", "Judgement", "Verdict", "judge", "nothing_answered"]
 
@@ -30,6 +30,7 @@ _AMOUNTS, _HALVINGS = 50, 24
 # What a process that would always compute, if it could, computes and waits for.
 _ALWAYS_BUSY = 0.8
 _MOST_FAILURES = 0.01
+_NOTHING_STANDS = Standing()
 # Ends without an answer: of a connection, or of the time.
 _NO_ANSWER = (
     "timeout",
@@ -65,6 +66,8 @@ class Evidence:
     think: bool = False
     ramp: bool = False
     stalls: Sequence[Gap] = ()
+    standing: Standing = _NOTHING_STANDS
+    """Without an arrival rate: requests that held up their users, which the times of others hide."""
     interrupted: bool = False
     aborted: bool = False
     lost: Sequence[str] = ()
@@ -100,7 +103,7 @@ def judge(report: dict[str, Any], evidence: Evidence) -> Judgement:
     added: list[tuple[Verdict, str]] = [
         ("generator-limited", reason) for reason in _added(report, evidence) if reason
     ]
-    stalled: list[tuple[Verdict, str]] = [("stalled", _stalled(evidence.stalls))] if evidence.stalls else []
+    stalled: list[tuple[Verdict, str]] = [("stalled", reason) for reason in _held_up(evidence) if reason]
     found += [*stalled, *added] if _is_the_targets(evidence) else [*added, *stalled]
     if report["successful"] and not evidence.failures_allowed and (failed := _failed(report)):
         found.append(("failures", failed))
@@ -142,6 +145,19 @@ def _is_the_targets(evidence: Evidence) -> bool:
     if evidence.http:
         return True
     return sum(length for _, length, _ in evidence.stalls) > 2 * evidence.late_total
+
+
+def _held_up(evidence: Evidence) -> list[str]:
+    """Where all users waited, or some of them for too much of their time."""
+    if evidence.stalls:
+        return [_stalled(evidence.stalls)]
+    standing = evidence.standing
+    if standing.share <= _SHARE:
+        return []
+    return [
+        f"single users waited while others were answered, {standing.share:.0%} of the time of all of them: "
+        f"{standing.count:,} requests took over ten times their P99, up to {short(standing.longest)}"
+    ]
 
 
 def _stalled(stalls: Sequence[Gap]) -> str:
@@ -285,6 +301,8 @@ def _little(report: dict[str, Any], evidence: Evidence) -> str:
     total = report["successful"] + report["failed"]
     if evidence.ramp or evidence.think or report["elapsed"] <= 0 or total < 20 * evidence.users:
         return ""
+    if evidence.stalls:
+        return ""  # a request of the warm-up may be held up beyond it, and is no part of the figures
     inside = report["busy"] / report["elapsed"]
     if report["errors"] and report["failed"] > 0.01 * total:
         return ""  # users that back off from a target that refuses them are idle on purpose
@@ -300,7 +318,7 @@ def _notes(report: dict[str, Any], evidence: Evidence) -> list[str]:
     short_of = [f"{name} (needs {needed:,})" for name, needed in _SAMPLES if 0 < count < needed]
     if short_of and report["successful"]:
         notes.append(f"{count:,} samples are too few for {', '.join(short_of)}")
-    alone = 0 if evidence.stalls or not count else stood_still(response)
+    alone = 0 if _held_up(evidence) or not count else stood_still(response)
     if alone:
         notes.append(
             f"{alone:,} requests took over ten times the P99, up to {short(response.max)}, while others were "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import subprocess
@@ -14,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from load_servers import Received, free_port, responding, response, serve
+from load_servers import Received, free_port, read_request, responding, response, serve
 from mcp_performance import ConfigurationError, LoadTester, LoadTestResult, Request
 from mcp_performance._core import LoadHistogram
 from mcp_performance.load import RequestStats, SecondStats
-from mcp_performance.load._stalls import Gap, corrected_percentiles, find_stalls
+from mcp_performance.load._stalls import Gap, Standing, corrected_percentiles, find_stalls, find_standing
 from mcp_performance.load._thresholds import check_thresholds
 from mcp_performance.load._verdict import Evidence, judge
 
@@ -76,6 +77,36 @@ def test_corrected_percentiles_have_what_a_stall_kept_from_being_sent() -> None:
     assert corrected_percentiles(response, [], 10.0).p99 == response.percentile(99)
 
 
+@pytest.mark.parametrize(
+    ("kinds", "count", "share"),
+    [
+        pytest.param([times((5000, 0.01))], 0, 0.0, id="none"),
+        pytest.param([times((5000, 0.01), (5, 4.0))], 5, 0.4, id="half of the users, most of the time"),
+        pytest.param([times((5000, 0.01), (5, 0.09))], 0, 0.0, id="shorter than a stall"),
+        pytest.param([times((5000, 0.01), (100, 0.5))], 0, 0.0, id="the P99 has it"),
+        pytest.param([times((5000, 0.01)), times((20, 1.0))], 0, 0.0, id="a slow kind"),
+        pytest.param([times((2500, 0.01), (5, 4.0)), times((20, 1.0))], 5, 0.4, id="one beside a slow kind"),
+        pytest.param([times((2500, 0.01), (2, 2.5)), times((2500, 0.01), (2, 2.5))], 4, 0.2, id="two kinds"),
+    ],
+)
+def test_a_request_far_longer_than_others_of_its_kind_stands_still(
+    kinds: list[LoadHistogram], count: int, share: float
+) -> None:
+    standing = find_standing({str(number): kind for number, kind in enumerate(kinds)}, 10, 5.0)
+    assert standing.count == count
+    assert standing.share == pytest.approx(share, rel=0.01)
+
+
+def test_corrected_percentiles_have_what_users_that_stood_still_would_have_sent() -> None:
+    """Ten users of 100 requests a second each; one of them stands still for the second half of 4 s."""
+    response = times((3800, 0.01), (1, 2.0))
+    corrected = corrected_percentiles(response, [], 4.0, find_standing({"": response}, 10, 4.0))
+    assert response.percentile(99) == pytest.approx(0.01, rel=0.01)
+    assert corrected.p99 == pytest.approx(1.6, abs=0.05)  # 200 of 4,000 waited: the upper fifth of them
+    assert corrected.p50 == pytest.approx(0.01, rel=0.01)
+    assert corrected.max == pytest.approx(2.0, rel=0.01)
+
+
 # Which word
 
 
@@ -93,6 +124,7 @@ def report(**changes: Any) -> dict[str, Any]:
 FAILED = {"successful": 4900, "failed": 100, "errors": {"status 500": 100}}
 NONE = {"successful": 0, "failed": 9, "errors": {"connection refused": 9}, "response": LoadHistogram()}
 STALL = {"stalls": [(1.0, 2.0, 10)]}
+STANDING = {"standing": Standing(((3.0, 5),), 10, 5.0)}
 LATE = {"late": times((100, 0.002)), "late_total": 0.2}
 
 
@@ -106,6 +138,10 @@ LATE = {"late": times((100, 0.002)), "late_total": 0.2}
         (NONE, {"failures_allowed": True}, "failures"),
         ({}, STALL, "stalled"),
         (FAILED, STALL, "stalled"),
+        ({}, STANDING, "stalled"),
+        ({}, {"standing": Standing(((3.0, 1),), 10, 5.0)}, "ok"),
+        ({"busy": 10.0}, {"http": True}, "generator-limited"),
+        ({"busy": 10.0}, {**STALL, "http": True}, "stalled"),
         ({}, LATE, "generator-limited"),
         ({}, {**STALL, **LATE}, "stalled"),
         ({}, {**STALL, **LATE, "late_total": 2.0}, "generator-limited"),
@@ -240,6 +276,28 @@ async def test_a_server_that_freezes_for_good_is_a_stall_up_to_the_end() -> None
     second, seconds = results.stalls[-1]
     assert second + seconds == pytest.approx(2.0, abs=0.01)
     assert results.errors == {"no answer by the end of the run": 2}
+
+
+async def test_users_whose_connections_fall_silent_are_a_stall_although_others_go_on() -> None:
+    connections = 0
+
+    async def every_other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        silent = connections % 2
+        for answered in itertools.count():
+            await read_request(reader)
+            if silent and answered == 5:
+                await asyncio.get_running_loop().create_future()
+            await asyncio.sleep(0.002)
+            writer.write(response())
+
+    async with serve(every_other) as url:
+        results = await LoadTester(url).run_load_test(duration=1.5, concurrent_users=4, drain=0.5)
+    assert results.errors == {"no answer by the end of the run": 2}
+    assert results.p99 < 0.1 < results.corrected.p99
+    assert results.verdict == "stalled"
+    assert "single users waited while others were answered" in results.reason
 
 
 async def test_users_that_think_do_not_stall() -> None:
