@@ -136,6 +136,34 @@ bool is_task_cancelled(LaneObject* self) {
   return cancelled;
 }
 
+void keep_example(LaneObject* self, const char* kind, PyObject* exception) {
+  if (self->examples == nullptr || exception == nullptr) return;
+  if (PyDict_GetItemString(self->examples, kind) == nullptr && PyDict_Size(self->examples) < 100) {
+    if (PyDict_SetItemString(self->examples, kind, exception) != 0) PyErr_Clear();
+  }
+}
+
+// What was returned instead of being run: nothing was done that could have been measured.
+const char* not_run(PyObject* result) {
+  if (result == Py_None) return nullptr;
+  if (PyGen_CheckExact(result) || PyAsyncGen_CheckExact(result)) return "iterated over";
+  const PyAsyncMethods* const methods = Py_TYPE(result)->tp_as_async;
+  return methods != nullptr && methods->am_await != nullptr ? "awaited" : nullptr;
+}
+
+// The call returned what somebody else would have to run. `result` is borrowed.
+void fail_as_not_run(LaneObject* self, PyObject* result, const char* what, Instant now) {
+  PyErr_Format(PyExc_TypeError, "the target returned %.200s, which was not %s",
+               Py_TYPE(result)->tp_name, what);
+  const Ref error = take_error();
+  keep_example(self, "TypeError", error.get());
+  self->run->failed(self->number, sample_of(self, now), "TypeError", false);
+  if (!PyCoro_CheckExact(result)) return;
+  PyObject* const closed = PyObject_CallMethod(result, "close", nullptr);  // no warning of each
+  if (closed == nullptr) PyErr_Clear();
+  Py_XDECREF(closed);
+}
+
 // The call returned `result`, whose reference it takes over. False with an exception set when the
 // lane itself is broken.
 bool finish_with_result(LaneObject* self, PyObject* result, Instant now) {
@@ -148,18 +176,13 @@ bool finish_with_result(LaneObject* self, PyObject* result, Instant now) {
     record_timeout(self);
   } else if (self->with_number) {
     good = record_outcome(self, result, sample_of(self, now));
+  } else if (const char* const what = not_run(result); what != nullptr) {
+    fail_as_not_run(self, result, what, now);
   } else {
     self->run->succeeded(self->number, sample_of(self, now));
   }
   Py_DECREF(result);
   return good;
-}
-
-void keep_example(LaneObject* self, const char* kind, PyObject* exception) {
-  if (self->examples == nullptr || exception == nullptr) return;
-  if (PyDict_GetItemString(self->examples, kind) == nullptr && PyDict_Size(self->examples) < 100) {
-    if (PyDict_SetItemString(self->examples, kind, exception) != 0) PyErr_Clear();
-  }
 }
 
 // The call raised what is set now. True when that is a result (and cleared), false when it has to

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -185,6 +186,39 @@ async def test_something_that_cannot_be_awaited_is_a_failure() -> None:
     functools.update_wrapper(wrong, template)
     results = await LoadTester(wrong).run_load_test(3, 1)
     assert results.errors == {"TypeError": 3}
+
+
+async def returns_a_coroutine() -> Any:
+    return asyncio.sleep(0)
+
+
+async def returns_a_future() -> Any:
+    return asyncio.get_running_loop().create_future()
+
+
+def generates() -> Iterator[int]:
+    yield 1
+
+
+async def generates_asynchronously() -> AsyncIterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("target", "what"),
+    [
+        (lambda: asyncio.sleep(0), "coroutine, which was not awaited"),
+        (functools.partial(lambda n: asyncio.sleep(n), 0), "coroutine, which was not awaited"),
+        (returns_a_coroutine, "coroutine, which was not awaited"),
+        (returns_a_future, "Future, which was not awaited"),
+        (generates, "generator, which was not iterated over"),
+        (generates_asynchronously, "async_generator, which was not iterated over"),
+    ],
+)
+async def test_what_was_returned_instead_of_being_run_is_no_success(target: Any, what: str) -> None:
+    results = await LoadTester(target).run_load_test(4, 2)
+    assert results.errors == {"TypeError": 4}
+    assert what in results.examples["TypeError"]
 
 
 async def test_a_target_sees_its_own_task_and_may_use_timeouts_and_task_groups() -> None:
