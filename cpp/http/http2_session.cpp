@@ -8,6 +8,7 @@
 #include <cctype>
 #include <charconv>
 #include <cstring>
+#include <functional>
 #include <new>
 #include <string>
 #include <vector>
@@ -43,42 +44,60 @@ nghttp2_nv field(std::string_view name, std::string_view value) noexcept {
   return {bytes(name), bytes(value), name.size(), value.size(), NGHTTP2_NV_FLAG_NONE};
 }
 
-// What serialize() wrote, as the fields of a HEADERS frame. They point into `request` and `names`.
-struct RequestFields {
-  std::vector<nghttp2_nv> fields;
-  std::string names;  // in lower case
-  std::string_view body;
+// What serialize() wrote, as the fields of a HEADERS frame, and of every request that begins with
+// the same head.
+class RequestFields {
+ public:
+  RequestFields() = default;
+  RequestFields(const RequestFields&) = delete;  // fields_ point into it
+  RequestFields& operator=(const RequestFields&) = delete;
 
-  RequestFields(std::string_view request, std::string_view scheme) {
-    fields.reserve(16);
-    const std::size_t end = request.find("\r\n\r\n");
-    body = request.substr(end + 4);
-    std::string_view head = request.substr(0, end);
-    names.reserve(head.size());  // views of it stay valid
+  // `scheme` is a literal.
+  void describe(std::string_view request, std::string_view scheme) {
+    if (!head_.empty() && scheme == scheme_ && request.starts_with(head_)) return;
+    head_ = request.substr(0, request.find(kEnd) + kEnd.size());
+    scheme_ = scheme;
+    read();
+  }
+  [[nodiscard]] const std::vector<nghttp2_nv>& fields() const noexcept { return fields_; }
+  [[nodiscard]] std::size_t head_size() const noexcept { return head_.size(); }
+
+ private:
+  static constexpr std::string_view kEnd = "\r\n\r\n";
+
+  void read() {
+    std::string_view head(head_.data(), head_.size() - kEnd.size());
+    names_.clear();
+    names_.reserve(head.size());  // views of it stay valid
     std::string_view line = take_until(head, "\r\n");
     const std::string_view method = take_until(line, " ");
     const std::string_view target = take_until(line, " ");
-    fields = {field(":method", method), field(":scheme", scheme), field(":path", target)};
+    fields_.reserve(16);
+    fields_ = {field(":method", method), field(":scheme", scheme_), field(":path", target)};
     while (!head.empty()) {
       std::string_view value = take_until(head, "\r\n");
       add(take_until(value, ": "), value);
     }
   }
 
- private:
   void add(std::string_view name, std::string_view value) {
     if (same_header(name, "te") && !same_header(value, "trailers")) return;  // RFC 9113, 8.2.2
-    const std::size_t at = names.size();
+    const std::size_t at = names_.size();
     for (const char c : name) {
-      names.push_back(static_cast<char>(std::tolower(static_cast<unsigned char>(c))));
+      names_.push_back(static_cast<char>(std::tolower(static_cast<unsigned char>(c))));
     }
-    const std::string_view lower = std::string_view(names).substr(at);
-    if (lower == "host") fields.insert(fields.begin() + 1, field(":authority", value));
+    const std::string_view lower = std::string_view(names_).substr(at);
+    if (lower == "host") fields_.insert(fields_.begin() + 1, field(":authority", value));
     if (std::find(kConnectionHeaders.begin(), kConnectionHeaders.end(), lower) ==
         kConnectionHeaders.end()) {
-      fields.push_back(field(lower, value));
+      fields_.push_back(field(lower, value));
     }
   }
+
+  std::string head_;   // with the empty line that ends it
+  std::string names_;  // in lower case
+  std::string_view scheme_;
+  std::vector<nghttp2_nv> fields_;
 };
 
 }  // namespace
@@ -120,6 +139,8 @@ struct Http2Session::State {
   nghttp2_session* session = nullptr;
   std::vector<Http2Stream*> in_flight;
   std::vector<Ended> ended;
+  // Of the last requests, by where their bytes were: prepared ones are sent again and again.
+  std::array<RequestFields, 4> fields;
   Instant now = 0;
   bool answered = false;  // a stream has been completed
   bool over = false;
@@ -330,8 +351,10 @@ bool Http2Session::takes_more() const noexcept {
 bool Http2Session::submit(Http2Stream& stream, std::string_view request, bool tls) {
   State& state = *state_;
   if (!takes_more()) return false;
-  const RequestFields parts(request, tls ? "https" : "http");
-  stream.body = parts.body;
+  RequestFields& parts =
+      state.fields[std::hash<const char*>()(request.data()) / 64 % state.fields.size()];
+  parts.describe(request, tls ? "https" : "http");
+  stream.body = request.substr(parts.head_size());
   stream.header_bytes = 0;
   stream.bytes_received = 0;
   stream.first_byte_at = stream.last_byte_at = 0;
@@ -339,8 +362,8 @@ bool Http2Session::submit(Http2Stream& stream, std::string_view request, bool tl
   stream.in_trailers = false;
   const nghttp2_data_provider provider{{}, State::read_body};
   stream.id =
-      nghttp2_submit_request(state.session, nullptr, parts.fields.data(), parts.fields.size(),
-                             parts.body.empty() ? nullptr : &provider, &stream);
+      nghttp2_submit_request(state.session, nullptr, parts.fields().data(), parts.fields().size(),
+                             stream.body.empty() ? nullptr : &provider, &stream);
   if (stream.id < 0) return false;
   stream.place = state.in_flight.size();
   state.in_flight.push_back(&stream);
