@@ -63,7 +63,7 @@ class _UserRun:
         self._under: dict[int, _Under] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._told: dict[int, BaseException] = {}  # what a request of a user has raised and is recorded
-        self.kinds: dict[str, int] = {}
+        self.kinds: dict[tuple[str, tuple[str, ...]], int] = {}
         self.examples: dict[str, BaseException] = {}
         self.texts: dict[str, str] = {}
         self.over = False
@@ -117,11 +117,11 @@ class _UserRun:
 
     # Requests
 
-    async def request(self, user: User, name: str, sent: Send) -> UserReply:
+    async def request(self, user: User, name: str, tags: tuple[str, ...], sent: Send) -> UserReply:
         """Send a request of *user* when its turn comes, and record it."""
         lane = self._lane(user)
         intended = await self._turn(lane)
-        under = _Under(intended, max(intended, time.monotonic()), self._kind(name))
+        under = _Under(intended, max(intended, time.monotonic()), self._kind(name, tags))
         self._under[lane] = under
         try:
             async with asyncio.timeout_at(self._deadline(under.sent)):
@@ -178,10 +178,10 @@ class _UserRun:
     ) -> None:
         self._run.end_turn(lane, under.kind, under.intended, under.sent, done, first, size, text, late)
 
-    def _kind(self, name: str) -> int:
-        if name not in self.kinds and len(self.kinds) >= MOST_KINDS - 1:
-            name = _OTHERS
-        return self.kinds.setdefault(name, len(self.kinds))
+    def _kind(self, name: str, tags: tuple[str, ...] = ()) -> int:
+        if (name, tags) not in self.kinds and len(self.kinds) >= MOST_KINDS - 1:
+            name, tags = _OTHERS, ()
+        return self.kinds.setdefault((name, tags), len(self.kinds))
 
     # Users
 
@@ -272,8 +272,10 @@ async def drive_users(
             loop.remove_reader(timer)
     run.finish()
     report = run.report()
-    names = list(mine.kinds)
-    report["kinds"] = [(names[i], *kind[1:]) for i, kind in enumerate(report["kinds"]) if i < len(names)]
+    report["kind_tags"] = [tags for _, tags in mine.kinds]
+    report["kinds"] = [
+        (name, *kind[1:]) for (name, _), kind in zip(mine.kinds, report["kinds"], strict=False)
+    ]
     report["examples"].update(mine.texts)
     driven = Driven(
         report, ended, lag.histogram, None, mine.examples, witness, lag.histogram, lag.late_total, lag.cpu

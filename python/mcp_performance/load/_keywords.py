@@ -53,5 +53,6 @@ class AnswerKeywords(TypedDict, total=False):
     json: Any
     headers: Mapping[str, str] | None
     name: str | None
+    tags: Sequence[str]
     expect_status: int | tuple[int, int] | None
     expect_body: str | bytes | None

@@ -112,7 +112,7 @@ def _figures(
         "reconnects": report["reconnects"],
         "loop_lag_p99": lag,
         "requests": _by_name(report["kinds"]),
-        "tags": _by_name([(tag, *kind[1:]) for kind in report["kinds"] for tag in tags.get(kind[0], ())]),
+        "tags": _by_tag(report, tags),
         "series": _series(report, options),
         "exceptions": driven.exceptions,
         "bottleneck": None if driven.witness is None else find_bottleneck(driven.witness, report, lag),
@@ -199,6 +199,19 @@ def _merged(kinds: Sequence[tuple[str, int, int, int, Any]]) -> dict[str, tuple[
         else:
             merged[name] = (successful, failed, size, histogram.copy())
     return merged
+
+
+def _by_tag(report: dict[str, Any], tags: Mapping[str, Sequence[str]]) -> dict[str, RequestStats]:
+    """*tags* are those of names; a report of users has those of each kind."""
+    kinds = report["kinds"]
+    of_kinds = report.get("kind_tags") or [tags.get(kind[0], ()) for kind in kinds]
+    return _by_name(
+        [
+            (tag, *kind[1:])
+            for kind, words in zip(kinds, of_kinds, strict=True)
+            for tag in dict.fromkeys(words)
+        ]
+    )
 
 
 def _by_name(kinds: Sequence[tuple[str, int, int, int, Any]]) -> dict[str, RequestStats]:

@@ -246,7 +246,9 @@ class LoadTester:
         conditions = check_thresholds(
             thresholds or (),
             self._target.kinds,
-            list(dict.fromkeys(tag for tags in self._target.tags.values() for tag in tags)),
+            None
+            if self._target.kinds is None
+            else list(dict.fromkeys(tag for tags in self._target.tags.values() for tag in tags)),
             length=options.planned,
         )
         watched = conditions if flag("abort_on_fail", abort_on_fail) else []

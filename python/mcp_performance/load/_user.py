@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json as jsonlib
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
-from .._base._checks import content, text
+from .._base._checks import content, text, texts
 from .._base._headers import headers_of
 from .._core import Cookies
 from ._values import statuses
@@ -27,7 +27,7 @@ Send = Callable[[], Awaitable[tuple[UserReply, float]]]
 class Turns(Protocol):
     """Who says when a user may send, and counts its requests."""
 
-    async def request(self, user: User, name: str, sent: Send) -> UserReply: ...
+    async def request(self, user: User, name: str, tags: tuple[str, ...], sent: Send) -> UserReply: ...
 
 
 class User:
@@ -78,6 +78,7 @@ class User:
         json: Any = None,
         headers: Mapping[str, str] | None = None,
         name: str | None = None,
+        tags: Sequence[str] = (),
         expect_status: int | tuple[int, int] | None = None,
         expect_body: str | bytes | None = None,
     ) -> UserReply:
@@ -90,6 +91,7 @@ class User:
             json: instead of *body*: a value that is sent as JSON.
             headers: on top of the tester's.
             name: under which its figures are reported; the method and the path by default.
+            tags: words under which the figures of requests of several names are reported together.
             expect_status: the status, or the lowest and highest one, of a success; anything below 400 by
                 default.
             expect_body: text that the body of a success contains.
@@ -123,7 +125,7 @@ class User:
             return (await sent())[0]
         self.requests_made += 1
         label = name if name is not None else f"{method} {_path(url)}"
-        return await self._turns.request(self, label, sent)
+        return await self._turns.request(self, label, tuple(texts("tags", tags)), sent)
 
     async def get(self, url: str, **options: Unpack[AnswerKeywords]) -> UserReply:
         """:meth:`request` with GET."""

@@ -229,6 +229,8 @@ class _Crew:
         done = [worker.finished for worker in self._workers if worker.finished is not None]
         report = self._totals.report()
         report["kinds"] = [kind for one in done for kind in one.report["kinds"]]
+        if any("kind_tags" in one.report for one in done):
+            report["kind_tags"] = [tags for one in done for tags in one.report["kind_tags"]]
         suspensions = [one.suspensions for one in done if one.suspensions is not None]
         ended.lost = [worker.lost for worker in self._workers if worker.lost is not None]
         return Driven(

@@ -428,3 +428,38 @@ async def test_requests_with_a_tag_are_reported_together(workers: int) -> None:
         await tester.run_load_test(4, 1, thresholds=["p99{tag:none}<1s"])
     with pytest.raises(TypeError, match="tags="):
         LoadTester("http://127.0.0.1:1/", scenario=[Request("GET", "/", tags="word")])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_requests_of_a_user_with_a_tag_are_reported_together(workers: int) -> None:
+    """Also where requests share a name and not their tags."""
+
+    async def buys(user: User) -> None:
+        await user.get("/list", tags=["read"])
+        await user.post("/pay", tags=("write", "shop", "shop"), name="step")
+        await user.post("/cart", tags=("write",), name="step")
+        await user.get("/other")
+
+    def respond(request: Received) -> bytes:
+        return response(status="500 No") if request.target == "/pay" else response()
+
+    thresholds = ["success_rate{tag:read}>=1", "failed{tag:shop}<1", "failed{tag:none}<1"]
+    async with serve(responding(respond)) as url:
+        tester = LoadTester(buys, url=url, workers=workers)
+        result = await tester.run_load_test(80, 2, thresholds=thresholds)
+    assert {tag: (stats.successful, stats.failed) for tag, stats in result.tags.items()} == {
+        "read": (20, 0),
+        "write": (20, 20),
+        "shop": (0, 20),
+    }
+    assert (result.requests["step"].successful, result.requests["step"].failed) == (20, 20)
+    assert list(result.thresholds.values()) == [True, False, False]
+
+
+async def test_tags_of_a_users_request_are_a_sequence() -> None:
+    async def user(user: User) -> None:
+        await user.get("/", tags="word")
+
+    async with serve(responding(lambda _: response())) as url:
+        results = await LoadTester(user, url=url).run_load_test(2, 1)
+    assert results.errors == {"TypeError": 2}
