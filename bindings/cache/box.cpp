@@ -32,7 +32,7 @@ bool TagTable::attach(Box& box, const std::vector<std::string>& names, std::uint
     box.tags[i].tag = &held.tag;
     box.tags[i].box = &box;
     push(held.list, box.tags[i]);
-    ++held.tag.live;
+    if (!box.is_failure) ++held.tag.live;
     ++held.tag.links;
   }
   return true;
@@ -42,7 +42,7 @@ void TagTable::detach(Box& box, bool loads_under_way) noexcept {
   for (TagLink& link : box.tags) {
     unlink(link);
     Tag& tag = *link.tag;
-    if (tag.barrier <= box.stamp) --tag.live;
+    if (!box.is_failure && tag.barrier <= box.stamp) --tag.live;
     if (--tag.links > 0) continue;
     if (loads_under_way && tag.barrier != 0) {
       has_unused_ = true;

@@ -322,8 +322,10 @@ PyObject* invalidate_tags(PyObject* object, PyObject* const* args, Py_ssize_t na
   for (Py_ssize_t i = 0; i < nargs; ++i) PyTuple_SET_ITEM(tags.get(), i, Py_NewRef(args[i]));
   std::vector<std::string> names;
   if (!parse_tags(tags.get(), names)) return nullptr;
-  return guarded([&] { return PyLong_FromSize_t(as_cache(object)->state->invalidate_tags(names)); },
-                 nullptr);
+  std::size_t killed = 0;
+  const bool done =
+      guarded([&] { return as_cache(object)->state->invalidate_tags(names, killed); }, false);
+  return done ? PyLong_FromSize_t(killed) : nullptr;
 }
 
 // ---- the whole

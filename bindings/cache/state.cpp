@@ -2,6 +2,7 @@
 #include "bindings/cache/state.h"
 
 #include <cmath>
+#include <stdexcept>
 #include <utility>
 
 #include "bindings/base/saved_error.h"
@@ -52,9 +53,10 @@ void CacheState::configure(const CacheSettings& settings) {
   // Without a bound nothing is ever chosen, and the plainest order serves.
   std::string_view policy = settings.policy;
   if (settings.is_unbounded) policy = cache::LruPolicy::kName;
-  cache::Policies::with_name(policy, [&]<class Policy>(std::type_identity<Policy>) {
+  const auto make = [&]<class Policy>(std::type_identity<Policy>) {
     core_ = std::make_unique<CoreOf<Policy>>(options);
-  });
+  };
+  if (!cache::Policies::with_name(policy, make)) throw std::invalid_argument("policy");
   is_configured_ = true;
   capacity_ = settings.capacity;
   is_unbounded_ = settings.is_unbounded;
@@ -216,6 +218,7 @@ Stored CacheState::wrap(PyObject* value, const KeyView& view, const StoreTerms& 
                      terms.load_ns == 0 && !terms.is_failure;
   if (plain) return Stored(Py_NewRef(value));
   auto box = std::make_unique<Box>();
+  box->is_failure = terms.is_failure;
   if (!tags_.attach(*box, terms.tags, terms.stamp)) {
     refused = true;
     return Stored{};
@@ -225,7 +228,6 @@ Stored CacheState::wrap(PyObject* value, const KeyView& view, const StoreTerms& 
   const bool is_cut = terms.longest < terms.ttl;  // leaves before it is stale
   box->fresh_until = terms.stale == 0 && !is_cut ? kNever : after(now, terms.ttl);
   box->load_ns = terms.load_ns;
-  box->is_failure = terms.is_failure;
   if (terms.is_failure) {
     box->weight = weight;
     ++failures_.entries;
@@ -456,15 +458,18 @@ void CacheState::clear() {
   settle(out);
 }
 
-std::size_t CacheState::invalidate_tags(const std::vector<std::string>& names) {
-  std::size_t killed = 0;
+bool CacheState::invalidate_tags(const std::vector<std::string>& names, std::size_t& killed) {
   loads_.fence_tags(names);
+  Ref error;  // of a clock: what is asked for is done nevertheless
+  if (!expire(SIZE_MAX)) error = take_error();
   for (const std::string& name : names) {
     // An entry with several tags is to be counted once: those that are dead by another go first.
     bury_dead(kBuriedPerTag);
     killed += tags_.invalidate(name, !loads_.empty());
   }
-  return killed;
+  if (!error) return true;
+  set_error(std::move(error));
+  return false;
 }
 
 void CacheState::resize(std::uint64_t capacity, bool is_unbounded) {
@@ -483,6 +488,7 @@ bool CacheState::expire(std::size_t budget) {
   Displaced out;
   with_core([&](auto& core) {
     const bool more = core.expire(now, out, budget);
+    if (budget == SIZE_MAX) core.expire_late(now, out);
     has_room_to_spare_ |= !out.empty();
     if (!more && std::exchange(has_room_to_spare_, false)) core.shrink_to_fit();
   });
@@ -491,16 +497,9 @@ bool CacheState::expire(std::size_t budget) {
 }
 
 bool CacheState::measure(Extent& extent) {
-  Instant now = 0;
-  if (!expire(SIZE_MAX) || !read_clock(now)) return false;
+  if (!expire(SIZE_MAX)) return false;
   with_core([&](auto& core) {
     extent = {core.size() - failures_.entries, core.weight() - failures_.weight};
-    core.for_each_late(now, [&](cache::Index i) {
-      const Stored stored = core.value(i);
-      if (stored.is_boxed() && stored.box()->is_failure) return;
-      --extent.entries;
-      extent.weight -= core.weight_of(i);
-    });
   });
   return true;
 }

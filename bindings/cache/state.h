@@ -218,11 +218,12 @@ class CacheState {
                                      std::uint64_t epoch) const {
     return tags_.was_invalidated(names, epoch);
   }
-  // How many entries it took: exact, unless over a thousand of them carry several tags.
-  [[nodiscard]] std::size_t invalidate_tags(const std::vector<std::string>& names);
+  // Adds to `killed` how many entries it took, as measure() counts them: exact, unless over a
+  // thousand of them carry several tags. False with an exception set; it is done then, too.
+  [[nodiscard]] bool invalidate_tags(const std::vector<std::string>& names, std::size_t& killed);
   void resize(std::uint64_t capacity, bool is_unbounded);
   // Drops what has expired, at most `budget` entries; gives memory back when much was dropped.
-  // False with an exception set.
+  // SIZE_MAX: nothing that has expired is left. False with an exception set.
   [[nodiscard]] bool expire(std::size_t budget);
 
   // ---- invalidations from a shared tier

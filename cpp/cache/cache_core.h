@@ -54,6 +54,7 @@
 #include <stdexcept>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "base/clock.h"
 #include "cache/adaptive_policy.h"
@@ -232,8 +233,18 @@ class CacheCore {
         });
   }
 
-  // Calls f(Index) for the entries that have expired and that expire(now), with no limit, has left
-  // for later; f changes nothing.
+  // Removes the entries that have expired and that expire(now), with no limit, has left for later.
+  void expire_late(Instant now, Displaced& out) {
+    std::vector<Index> late;
+    for_each_late(now, [&late](Index i) { late.push_back(i); });
+    out.reserve(late.size());
+    for (const Index i : late) {
+      note_lapsed(i);
+      remove(i, Cause::kExpired, out);
+    }
+  }
+
+  // Calls f(Index) for them; f changes nothing.
   template <class F>
   void for_each_late(Instant now, F&& f) const {
     const auto nodes = [this](Index i) -> const WheelNode& { return entries_.slab[i].wheel; };
@@ -268,7 +279,6 @@ class CacheCore {
   // ---- the whole
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
-  [[nodiscard]] std::uint32_t weight_of(Index i) const noexcept { return entries_.slab[i].weight; }
   [[nodiscard]] std::uint64_t weight() const noexcept { return policy_.weight(); }
   [[nodiscard]] std::uint64_t capacity() const noexcept { return capacity_; }
   [[nodiscard]] std::uint64_t version() const noexcept { return version_; }

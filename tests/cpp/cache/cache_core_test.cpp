@@ -161,6 +161,28 @@ TYPED_TEST(CacheCoreTest, ExpireTakesOutWhatHasExpiredAndNothingElse) {
   EXPECT_EQ(cache.core.next_expiry(), kNever);
 }
 
+TYPED_TEST(CacheCoreTest, ExpireLateLeavesNothingThatHasExpired) {
+  Fixture<TypeParam> cache({.capacity = 1000, .idle_ttl = 3 * kSecond});
+  for (std::uint64_t key = 0; key < 1000; ++key) {
+    const Instant at = key * 7 * kMillisecond + 1;
+    cache.core.insert(key, key, "", 1, at, 0, cache.out);
+  }
+  std::size_t late = 0;
+  for (Instant now = 1; now < 8 * kSecond; now += 13 * kMillisecond) {
+    cache.core.expire(now, cache.out);
+    const std::size_t before = cache.core.size();
+    cache.core.expire_late(now, cache.out);
+    cache.core.check_invariants();
+    late += before - cache.core.size();
+    std::size_t living = 0;
+    cache.core.for_each([&](Index i) { living += cache.core.expired(i, now) ? 0 : 1; });
+    ASSERT_EQ(cache.core.size(), living) << " at " << now;
+  }
+  EXPECT_GT(late, 0U);
+  for (auto& item : cache.out) EXPECT_EQ(item.cause, Cause::kExpired);
+  EXPECT_EQ(cache.core.size(), 0U);
+}
+
 TYPED_TEST(CacheCoreTest, ExpireDoesBoundedWork) {
   Fixture<TypeParam> cache({.capacity = 1000});
   for (std::uint64_t key = 0; key < 1000; ++key) cache.put(key, kSecond);

@@ -7,6 +7,7 @@ import sys
 import threading
 import weakref
 from collections.abc import MutableMapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -352,6 +353,55 @@ def test_replacing_an_entry_replaces_its_tags() -> None:
     assert cache.invalidate_tags("old") == 0
     assert cache["a"] == 2
     assert cache.invalidate_tags("new") == 1
+    assert "a" not in cache
+
+
+def test_a_tag_counts_what_can_still_be_read(clock: Clock) -> None:
+    for asked in ((), (len,), (list,), (lambda cache: cache.get("brief"),)):
+        cache: Cache[str, int] = Cache(idle_ttl=60, clock=clock)
+        cache.set("brief", 1, ttl=1, tags=["t"])
+        cache.set("long", 2, ttl=20, tags=["t", "u"])
+        cache.set("idle", 3, ttl=None, tags=["t"])
+        clock.now += 1
+        for ask in asked:
+            ask(cache)
+        assert cache.invalidate_tags("t") == 2, asked
+        stats = cache.stats()
+        assert (stats.invalidations, stats.expirations) == (2, 1)
+        cache.set("idle", 3, ttl=None, tags=["t"])
+        clock.now += 61
+        assert cache.invalidate_tags("t", "u") == 0
+        assert cache.stats().expirations == 2
+
+
+def test_a_tag_does_not_count_failures() -> None:
+    @cached(negative_ttl=60, tags=["t"])
+    def even(x: int) -> int:
+        if x % 2:
+            raise ValueError(x)
+        return x
+
+    for x in range(5):
+        with suppress(ValueError):
+            even(x)
+    assert even.cache.invalidate_tags("t") == 3
+    assert even.cache_info().currsize == 0
+
+
+def test_a_tag_is_invalidated_although_the_clock_raises(clock: Clock) -> None:
+    broken: list[bool] = []
+
+    def fragile() -> float:
+        if broken:
+            raise LookupError("no time")
+        return clock()
+
+    cache: Cache[str, int] = Cache(clock=fragile)
+    cache.set("a", 1, tags=["t"])
+    broken.append(True)
+    with pytest.raises(LookupError):
+        cache.invalidate_tags("t")
+    broken.clear()
     assert "a" not in cache
 
 
