@@ -191,12 +191,22 @@ loadtest::CallOptions call_options(const py::dict& arguments) {
   return options;
 }
 
+// In nanoseconds; an infinite or undefined one would be a sample of 292 years.
+Duration sample_of(double seconds) {
+  if (std::isfinite(seconds)) return from_seconds(seconds);
+  throw invalid_argument("value", std::to_string(seconds), "a finite number of seconds");
+}
+
+double percentile_of(const LoadHistogram& histogram, double percent) {
+  if (percent >= 0 && percent <= 100) return to_seconds(histogram.get().percentile_ns(percent));
+  throw invalid_argument("percent", std::to_string(percent), "a number from 0 to 100");
+}
+
 void bind_load_histogram(py::module_& module) {
   py::class_<LoadHistogram>(module, "LoadHistogram")
       .def(py::init<int, double>(), py::kw_only(), py::arg("digits") = 3, py::arg("highest") = 60.0)
       .def(
-          "record",
-          [](LoadHistogram& self, double value) { self.get().record(from_seconds(value)); },
+          "record", [](LoadHistogram& self, double value) { self.get().record(sample_of(value)); },
           py::arg("value"))
       .def(
           "merge",
@@ -206,12 +216,7 @@ void bind_load_histogram(py::module_& module) {
       .def("state", &state_of)
       .def(py::pickle(&state_of, &from_state))
       .def_static("from_state", &from_state, py::arg("state"))
-      .def(
-          "percentile",
-          [](const LoadHistogram& self, double percent) {
-            return to_seconds(self.get().percentile_ns(percent));
-          },
-          py::arg("percent"))
+      .def("percentile", &percentile_of, py::arg("percent"))
       .def(
           "count_at_most",
           [](const LoadHistogram& self, double value) {

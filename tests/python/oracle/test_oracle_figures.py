@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import sqlite3
 import statistics
@@ -18,6 +19,7 @@ import pytest
 
 from mcp_performance import (
     Cache,
+    ConfigurationError,
     LoadTester,
     LoadTestResult,
     PerformanceMiddleware,
@@ -64,6 +66,18 @@ async def test_histograms_hold_every_sample_to_three_digits(tmp_path: Path, orac
         at_most = whole.count_at_most(limit)
         assert sum(value <= limit * 0.999 for value in values) <= at_most
         assert at_most <= sum(value <= limit * 1.001 + 1e-9 for value in values)
+
+
+async def test_a_histogram_refuses_what_is_no_sample() -> None:
+    histogram = type((await LoadTester(empty).run_load_test(1)).histogram)()
+    histogram.record(0.5)
+    for value in (math.nan, math.inf, -math.inf):
+        with pytest.raises(ConfigurationError, match="value="):
+            histogram.record(value)
+    for percent in (math.nan, -1e-9, 100.1):
+        with pytest.raises(ConfigurationError, match="percent="):
+            histogram.percentile(percent)
+    assert (histogram.count, histogram.max) == (1, 0.5)
 
 
 async def test_a_result_that_is_saved_and_merged_adds_up(tmp_path: Path, oracle: Oracle) -> None:
