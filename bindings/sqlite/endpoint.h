@@ -59,7 +59,6 @@ struct PoolState {
 
   sqlite::PoolOptions options;
   ResultCache cache;
-  std::string spare_key;  // memory for the next look into the cache
   RowType row_type = RowType::kTuple;
   PyObject* init = nullptr;        // owned, may be null
   PyObject* adapters = nullptr;    // owned dict by Python type, may be null

@@ -3,6 +3,7 @@
 // REQUIRES: the interpreter lock.
 #pragma once
 
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,6 +21,7 @@
 #include "bindings/sqlite/result.h"
 #include "bindings/sqlite/snapshots.h"
 #include "bindings/sqlite/statement_run.h"
+#include "sqlite/byte_buffer.h"
 
 namespace mcp::python {
 
@@ -38,7 +40,6 @@ class StatementAction final : public Action {
     Py_INCREF(arguments_.params);
   }
   ~StatementAction() override {
-    give_back_key();
     Py_DECREF(endpoint_);
     Py_DECREF(arguments_.sql);
     Py_DECREF(arguments_.params);
@@ -75,7 +76,8 @@ class StatementAction final : public Action {
              OperationPtr operation) override {
     try {
       if (follows_) {
-        endpoint_->pool_state()->flights[key_].push_back({std::move(queue), id});
+        endpoint_->pool_state()->flights[std::string(key_.view())].push_back(
+            {std::move(queue), id});
         return true;
       }
       PoolState& state = *endpoint_->pool_state();
@@ -229,7 +231,7 @@ class StatementAction final : public Action {
   }
 
   [[nodiscard]] Delivery delivery() const {
-    return {kind_, row_type_, may_use_cache() ? key_ : std::string()};
+    return {kind_, row_type_, may_use_cache() ? std::string(key_.view()) : std::string()};
   }
 
   // True: the cache has the result, and copy_ makes it.
@@ -237,7 +239,7 @@ class StatementAction final : public Action {
     if (moved_ || !may_use_cache()) return false;
     make_key();
     PoolState& state = *endpoint_->pool_state();
-    PyObject* kept = state.cache.find(key_, state.pool().freshness());
+    PyObject* kept = state.cache.find(key_.view(), state.pool().freshness());
     sqlite::Figures& figures = *request_.profile->figures();
     if (kept == nullptr) {
       figures.count_miss();
@@ -265,24 +267,13 @@ class StatementAction final : public Action {
 
   void make_key() {
     const std::string_view params = request_.params.bytes();
-    key_.swap(endpoint_->pool_state()->spare_key);
-    key_.clear();
-    key_.reserve(sizeof(std::uint64_t) + 2 + params.size());
     const std::uint64_t id = request_.profile->id;
-    key_.append(reinterpret_cast<const char*>(&id), sizeof id);
-    key_.push_back(static_cast<char>(kind_));
-    key_.push_back(static_cast<char>(row_type_));
-    key_.append(params);
-  }
-
-  // Its memory serves the next look, unless it is large.
-  void give_back_key() noexcept {
-    constexpr std::size_t kMost = 4096;
-    PoolState* state = endpoint_->pool_state();
-    if (state != nullptr && key_.capacity() > state->spare_key.capacity() &&
-        key_.capacity() <= kMost) {
-      key_.swap(state->spare_key);
-    }
+    key_.clear();
+    char* const place = key_.extend(sizeof id + 2 + params.size());
+    std::memcpy(place, &id, sizeof id);
+    place[sizeof id] = static_cast<char>(kind_);
+    place[sizeof id + 1] = static_cast<char>(row_type_);
+    std::memcpy(place + sizeof id + 2, params.data(), params.size());
   }
 
   // Runs a short read on this thread, with the interpreter lock, within the budget.
@@ -341,7 +332,7 @@ class StatementAction final : public Action {
   std::optional<KeptCopy> copy_;
   bool moved_ = false;    // the database file was replaced: a worker opens the new one
   bool follows_ = false;  // waits for the same result of another caller
-  std::string key_;
+  sqlite::ByteBuffer key_;
 };
 
 }  // namespace mcp::python

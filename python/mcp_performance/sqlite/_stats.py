@@ -49,7 +49,8 @@ class PoolStats:
     """The same of the readers."""
     cache: CacheStats = field(default_factory=CacheStats)
     """The result cache; ``weight`` and ``maxsize`` are bytes. Its ``currsize`` and ``weight`` are of what is
-    held: whether a result still holds shows when it is asked for."""
+    held: whether a result still holds shows when it is asked for. An invalidation is a result that a commit
+    has voided; times of loads and the kinds of misses are not counted, and 0."""
     cache_bytes: int = 0
     """Memory held by cached results, about, bytes."""
     wal_bytes: int = 0
