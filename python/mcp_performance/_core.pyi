@@ -117,7 +117,7 @@ LABEL_UNMATCHED: str
 
 SEGMENT_BYTES: int
 
-REQUEST_BUCKETS: tuple[str, ...]
+REQUEST_BUCKETS: tuple[float, ...]
 
 SEGMENT_WORKERS: int
 
