@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from .. import _core
@@ -24,7 +24,17 @@ class Memory:
     away takes the entry too, and whoever changes a key ends its fills first.
     """
 
-    def __init__(self, cache: Cache[Any, Any], client: Client, longest: float | None) -> None:
+    def __init__(
+        self,
+        cache: Cache[Any, Any],
+        client: Client,
+        longest: float | None,
+        is_entry: Callable[[bytes], bool],
+    ) -> None:
+        """*is_entry* tells the names of values from those of the records of tags."""
+        self.tag_news = 0
+        """Grows with each announcement that may be of a tag's end."""
+        self._is_entry = is_entry
         self._cache = cache
         self._client = client
         self._longest = longest
@@ -45,6 +55,7 @@ class Memory:
             if flush:
                 self.drop_all()
             else:
+                self.tag_news += sum(not self._is_entry(name) for name in names)
                 self.drop(names)
             self._news_seen = arrived
 
@@ -110,6 +121,7 @@ class Memory:
         life: tuple[float | None, float, float],
         tags: tuple[bytes, ...] = (),
         stamp: bytes | None = None,
+        is_alone: bool = False,
     ) -> None:
         """Put *value* in, unless news of *name* or of one of *tags* came since *fill* began.
 
@@ -118,6 +130,7 @@ class Memory:
             life: seconds that are left in all, the last of them stale, and what a load takes.
             stamp: from when *value* speaks; tags that ended then or later, or are not known, keep it out.
                 ``None`` if nobody but this process can end them.
+            is_alone: tags of which there is no record have not ended: Redis takes none.
         """
         self.catch_up()  # what was announced before says nothing about this value
         lifetime, stale, load = life
@@ -127,7 +140,7 @@ class Memory:
         self._keys[name] = key
         for tag in tags:
             self._tagged.setdefault(tag, set()).add(name)
-        if stamp is not None and any(self._ends.get(tag, _LATER) >= stamp for tag in tags):
+        if stamp is not None and any(self._has_ended(tag, stamp, is_alone) for tag in tags):
             return
         try:
             self._cache._fill(key, value, fresh, round(stale * 1e9), longest, round(load * 1e9), fill.holds)
@@ -137,6 +150,12 @@ class Memory:
                 self.forget(key, name)
         if len(self._keys) > self._limit:
             self._prune()
+
+    def _has_ended(self, tag: bytes, stamp: bytes, is_alone: bool) -> bool:
+        end = self._ends.get(tag)
+        if end == _LATER and is_alone:
+            return False
+        return end is None or end >= stamp
 
     def keep_plain(self, entries: Iterable[tuple[Any, bytes, Any, _core.RedisFill, float | None]]) -> None:
         """:meth:`keep` for many: key, name, value, fill and seconds that are left of values without tags."""

@@ -54,7 +54,7 @@ class Holder:
 class Lease:
     """One load's lease. It ends with the object, unless the value is stored before."""
 
-    __slots__ = ("_key", "_name", "_owner", "_pid", "fill", "is_alone", "seen", "stamp", "token")
+    __slots__ = ("_key", "_name", "_owner", "_pid", "fill", "is_alone", "seen", "stamp", "tag_news", "token")
 
     def __init__(
         self,
@@ -78,6 +78,8 @@ class Lease:
         """For a value, or a failure, that Redis does not take; ``None`` for the renewal of a value."""
         self.is_alone = alone
         """Redis could give none: what is loaded is kept in this process at most."""
+        self.tag_news = owner._kept.tag_news
+        """What was heard of tags when the load began."""
         self.seen: tuple[Value, Any] | None = None
         """What the load is to renew: as it lies in Redis, and as it was read."""
         if not alone:

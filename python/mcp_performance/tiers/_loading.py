@@ -138,7 +138,7 @@ def store(cache: TieredCache, key: Any, value: Any, terms: Terms, lease: Lease, 
     command = shared._storing(
         cache._link, name, value, lifetime, spelled, scope=scopes, token=lease.token, stamp=lease.stamp
     )
-    fill, stamp = lease.fill, None
+    fill, stamp = lease.fill, lease.stamp or None  # none if Redis was away
     if not lease.is_alone:
         try:
             answer: Answer = yield Ask([command], name, (name, *spelled, *scopes))
@@ -156,8 +156,12 @@ def store(cache: TieredCache, key: Any, value: Any, terms: Terms, lease: Lease, 
     if fill is not None:
         if stamp is not None:
             yield from cache._learn_ends(spelled + scopes)
-        life = (lifetime, stale, load)
-        cache._kept.keep(key, name, value, fill, life=life, tags=spelled + scopes, stamp=stamp)
+            cache._kept.catch_up()
+            if lease.is_alone and lease.tag_news != cache._kept.tag_news:
+                return  # which may have ended without a record, as Redis takes none
+        life, records = (lifetime, stale, load), spelled + scopes
+        alone = lease.is_alone
+        cache._kept.keep(key, name, value, fill, life=life, tags=records, stamp=stamp, is_alone=alone)
 
 
 def take_back(cache: TieredCache, key: Any, lease: Lease) -> Steps[None]:

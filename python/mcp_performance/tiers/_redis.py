@@ -410,14 +410,20 @@ class RedisTier(TierBulk):
         return bool(answer.replies[0])
 
     def _invalidate(self, tags: Iterable[str]) -> Steps[int]:
+        """The tags end wherever they can, also if they cannot everywhere."""
         count = 0
+        refused: Exception | None = None
         for records in self._tags_everywhere(tags):
             try:
                 answer: Answer = yield Ask([self._ending(self._link, records, b"", NOBODY)])
+                count += yield from self._reclaiming(self._link, records, answer)
+            except (BackendUnavailable, ProtocolError) as error:
+                refused = refused or error
             finally:
                 for record in records:
                     self._tell(record)
-            count += yield from self._reclaiming(self._link, records, answer)
+        if refused is not None:
+            raise refused
         return count
 
     def _tell(self, *names: bytes) -> None:

@@ -303,7 +303,9 @@ for _, tag in ipairs(KEYS) do
       set = redis.pcall('SET', tag, stamp, 'PX', string.format('%.0f', math.max(left, tonumber(ARGV[4]))))
     end
     if type(set) == 'table' and set.err then
-      if redis.call('DEL', tag) == 0 then redis.pcall('PUBLISH', ARGV[1], ARGV[2] .. tag) end
+      -- Also to whom loads what bears it, and has not read its record.
+      redis.call('DEL', tag)
+      redis.pcall('PUBLISH', ARGV[1], ARGV[2] .. tag)
       return set
     end
     answer[#answer + 1] = finish(tag, stamp)

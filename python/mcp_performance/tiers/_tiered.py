@@ -111,7 +111,7 @@ class TieredCache(FrontBulk, _core.FrontBase):
         self._holder = Holder(shared._life_channel)
         self._client = shared._connect(self._holder)
         self._link = shared._link_to(self._client, self._holder)
-        self._kept = Memory(memory, self._client, seconds("memory_ttl", memory_ttl))
+        self._kept = Memory(memory, self._client, seconds("memory_ttl", memory_ttl), shared._layout.is_entry)
         self._debts = Debts(shared, self._link, self._holder.ident, self._LONGEST_DEBT)
         self._misses = self._shared_hits = 0
         self._warned = False
@@ -408,6 +408,7 @@ class TieredCache(FrontBulk, _core.FrontBase):
             if fill is None:  # it is there, and refuses
                 answer: Answer = yield Ask([("EXISTS", name)], name)
                 fill = answer.fill
+                yield from self._learn_ends(tags)  # and be told of them from here on
             if fill is not None:
                 self._kept.keep(key, name, value, fill, life=(lifetime, 0.0, 0.0), tags=tags)
         except CacheError as error:

@@ -60,6 +60,11 @@ class Cluster:
                     return next(node for node in self.nodes if id_of(node) == ident)
         raise LookupError(slot)
 
+    def limit_memory(self, size: int) -> None:
+        """Bytes that each node may use, 0 for any."""
+        for node in self.nodes:
+            assert node.cli("CONFIG", "SET", "maxmemory", str(size)) == "OK"
+
     def begin_move(self, slot: int, source: RedisServer, target: RedisServer) -> None:
         assert target.cli("CLUSTER", "SETSLOT", str(slot), "IMPORTING", id_of(source)) == "OK"
         assert source.cli("CLUSTER", "SETSLOT", str(slot), "MIGRATING", id_of(target)) == "OK"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from clusters import Cluster, cluster
-from mcp_performance import Cache, RedisTier, TieredCache, cached
+from mcp_performance import Cache, CacheError, RedisTier, TieredCache, cached
 from mcp_performance.tiers._layout import slot_of
 from redis_server import RedisServer, eventually
 
@@ -174,3 +175,47 @@ def test_what_has_tags_is_refused_by_the_tier_and_ends_what_was(half: Half) -> N
     assert eventually(lambda: half.tier.get(key) in (None, "new"))
     half.end()
     assert eventually(lambda: half.other.get(key) in (None, "new"))
+
+
+ENDS: dict[str, Callable[[Half, str], Any]] = {
+    "tag": lambda half, key: half.other.invalidate_tags(f"of {key}"),
+    "atag": lambda half, key: asyncio.run(half.other.ainvalidate_tags(f"of {key}")),
+    "tier tag": lambda half, key: half.tier.invalidate_tags(f"of {key}"),
+    "cache_clear": lambda half, key: half.functions[1].cache_clear(),
+    "cache_invalidate": lambda half, key: half.functions[1].cache_invalidate(key),
+    "delete": lambda half, key: half.tier.delete(half.functions[1].cache_key(key)),
+}
+
+
+@pytest.mark.parametrize("when", ["in the load", "after it"])
+@pytest.mark.parametrize("is_full", [False, True], ids=["moving", "full"])
+@pytest.mark.parametrize("end", ENDS)
+def test_what_is_kept_alone_ends_with_what_another_process_ends(
+    servers: Cluster, half: Half, end: str, is_full: bool, when: str
+) -> None:
+    """The cluster takes neither lease nor value from who loads."""
+    loads: list[str] = []
+
+    @cached(cache=half.one, name="f", tags=("of {key}",))
+    def function(key: str) -> str:
+        loads.append(key)
+        if when == "in the load" and len(loads) == 1:
+            with contextlib.suppress(CacheError):
+                ENDS[end](half, key)
+        return f"load {len(loads)}"
+
+    key = half.new_calls()[0]
+    if is_full:
+        half.end()
+        assert all(cache.get_many(half.keys) for cache in half.caches)  # they know where the slot is
+        servers.limit_memory(1)
+    try:
+        assert function(key) == "load 1"
+        if when == "after it":
+            assert function(key) == "load 1"
+            with contextlib.suppress(CacheError):  # a full server says so, and all have heard
+                ENDS[end](half, key)
+        assert eventually(lambda: function(key) != "load 1")
+        assert eventually(lambda: function(key) == function(key))  # and what is loaded then is kept
+    finally:
+        servers.limit_memory(0)
