@@ -3,7 +3,11 @@
 
 #include "bindings/base/shared_error.h"
 
+#include <frameobject.h>
 #include <structmember.h>
+
+#include <unordered_map>
+#include <utility>
 
 #include "bindings/base/saved_error.h"
 
@@ -36,19 +40,25 @@ void copy_attribute(PyObject* from, PyObject* to, const char* name) {
   if (PyObject_GenericSetAttr(to, key.get(), value.get()) != 0) PyErr_Clear();
 }
 
-// errno, filename, code, path, start and the like: what the built-in types keep outside of args.
-void copy_fields(PyObject* from, PyObject* to) {
+// Calls visit(name) for errno, filename, code, path, start and the like, and for `__slots__`: what
+// a type keeps outside of args and of its dictionary.
+template <class Visit>
+void for_each_field(PyObject* error, Visit&& visit) {
   const auto* base_exception = reinterpret_cast<PyTypeObject*>(PyExc_BaseException);
-  for (PyTypeObject* type = Py_TYPE(from); type != nullptr && type != base_exception;
+  for (PyTypeObject* type = Py_TYPE(error); type != nullptr && type != base_exception;
        type = type->tp_base) {
     for (const PyMemberDef* member = type->tp_members; member && member->name; ++member) {
-      if ((member->flags & READONLY) == 0) copy_attribute(from, to, member->name);
+      if ((member->flags & READONLY) == 0) visit(member->name);
     }
     const bool native = (type->tp_flags & Py_TPFLAGS_HEAPTYPE) == 0;
     for (const PyGetSetDef* one = native ? type->tp_getset : nullptr; one && one->name; ++one) {
-      if (one->set != nullptr) copy_attribute(from, to, one->name);
+      if (one->set != nullptr) visit(one->name);
     }
   }
+}
+
+void copy_fields(PyObject* from, PyObject* to) {
+  for_each_field(from, [&](const char* name) { copy_attribute(from, to, name); });
 }
 
 bool copy_dictionary(PyObject* from, PyObject* to) {
@@ -86,37 +96,125 @@ Ref copy_of(PyObject* error, Ref args) {
   return own;
 }
 
-constexpr int kLongestChain = 50;
-
-Ref frameless(PyObject* error, int depth);
-
-// The arguments of a group, with its exceptions made frameless.
-Ref frameless_group(PyObject* group, int depth) {
-  const Ref message = Ref::steal(PyObject_GetAttrString(group, "message"));
-  const Ref held = Ref::steal(PyObject_GetAttrString(group, "exceptions"));
-  const Ref items = Ref::steal(held ? PySequence_List(held.get()) : nullptr);
-  if (!message || !items) return {};
-  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(items.get()); ++i) {
-    Ref item = frameless(PyList_GET_ITEM(items.get(), i), depth + 1);
-    if (!item || PyList_SetItem(items.get(), i, item.release()) < 0) return {};
+// Makes copies that may be kept. One object copies one error and all that hangs on it: each
+// exception once, whichever way it is reached, so that a ring of them is one of copies.
+class FramelessCopies {
+ public:
+  // Empty where a type cannot be copied, or where there is too much of it.
+  Ref of(PyObject* error) {
+    const auto [place, is_new] = made_.try_emplace(error);
+    if (!is_new) return Ref::borrow(place->second.get());  // none yet: a group within itself
+    if (++depth_ > kDeepest) return {};
+    Ref copy = make(error);
+    --depth_;
+    return copy;
   }
-  return Ref::steal(PyTuple_Pack(2, message.get(), items.get()));
-}
 
-Ref frameless(PyObject* error, int depth) {
-  if (depth > kLongestChain) return {};
-  const int is_group = PyObject_IsInstance(error, PyExc_BaseExceptionGroup);
-  if (is_group < 0) return {};
-  Ref copy = copy_of(error, is_group != 0 ? frameless_group(error, depth) : args_of(error));
-  if (!copy) return {};
-  PyException_SetContext(copy.get(), nullptr);
-  if (const Ref cause = Ref::steal(PyException_GetCause(error)); cause) {
-    Ref own = frameless(cause.get(), depth + 1);
-    if (!own) return {};
-    PyException_SetCause(copy.get(), own.release());
+ private:
+  static constexpr int kDeepest = 50;
+  static constexpr int kDeepestContainer = 4;  // the first are args and the dictionary
+  static constexpr int kMostItems = 100'000;
+
+  Ref make(PyObject* error) {
+    const int is_group = PyObject_IsInstance(error, PyExc_BaseExceptionGroup);
+    if (is_group < 0) return {};
+    Ref args = args_of(error);
+    if (is_group != 0) {  // it is made of its parts, and cannot change them
+      const Ref parts = group_args(error);
+      args = parts ? value(parts.get(), 0) : Ref{};
+    }
+    Ref copy = copy_of(error, std::move(args));
+    if (!copy) return {};
+    made_[error] = Ref::borrow(copy.get());
+    PyException_SetContext(copy.get(), nullptr);
+    if (const Ref cause = Ref::steal(PyException_GetCause(error)); cause) {
+      Ref own = of(cause.get());
+      if (!own) return {};
+      PyException_SetCause(copy.get(), own.release());
+    }
+    const bool kept = (is_group != 0 || arguments(copy.get())) && attributes(copy.get());
+    return kept ? std::move(copy) : Ref{};
   }
-  return copy;
-}
+
+  // What a group is made of.
+  static Ref group_args(PyObject* group) {
+    const Ref message = Ref::steal(PyObject_GetAttrString(group, "message"));
+    const Ref held = Ref::steal(PyObject_GetAttrString(group, "exceptions"));
+    const Ref items = Ref::steal(held ? PySequence_List(held.get()) : nullptr);
+    if (!message || !items) return {};
+    return Ref::steal(PyTuple_Pack(2, message.get(), items.get()));
+  }
+
+  // What an error holds, as it may be kept: an exception is a frameless copy, a traceback or a
+  // frame None. Looks into plain containers, a few levels deep.
+  Ref value(PyObject* held, int level) {
+    if (++items_ > kMostItems) return {};
+    if (PyExceptionInstance_Check(held)) return of(held);
+    if (PyTraceBack_Check(held) || PyFrame_Check(held)) return Ref::borrow(Py_None);
+    if (level >= kDeepestContainer) return Ref::borrow(held);
+    if (PyTuple_CheckExact(held) || PyList_CheckExact(held)) return items(held, level);
+    return PyDict_CheckExact(held) ? values(held, level) : Ref::borrow(held);
+  }
+
+  // Itself if it holds no frames.
+  Ref items(PyObject* held, int level) {
+    Ref copy;
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(held); ++i) {
+      const Ref item = Ref::borrow(PySequence_Fast_GET_ITEM(held, i));
+      Ref bare = value(item.get(), level + 1);
+      if (!bare) return {};
+      if (bare.get() == item.get()) continue;
+      if (!copy) copy = Ref::steal(PySequence_List(held));
+      if (!copy || PyList_SetItem(copy.get(), i, bare.release()) < 0) return {};
+    }
+    if (!copy) return Ref::borrow(held);
+    return PyList_CheckExact(held) ? std::move(copy) : Ref::steal(PyList_AsTuple(copy.get()));
+  }
+
+  // The same for the values of a dictionary.
+  Ref values(PyObject* held, int level) {
+    Ref copy = Ref::steal(PyDict_Copy(held));
+    bool changed = false;
+    PyObject *key, *item;
+    for (Py_ssize_t at = 0; copy && PyDict_Next(copy.get(), &at, &key, &item) != 0;) {
+      const Ref bare = value(item, level + 1);
+      if (!bare) return {};
+      if (bare.get() == item) continue;
+      changed = true;
+      if (PyDict_SetItem(copy.get(), key, bare.get()) != 0) return {};  // a key that is there
+    }
+    return changed ? std::move(copy) : Ref::borrow(held);
+  }
+
+  bool arguments(PyObject* copy) {
+    const Ref held = args_of(copy);
+    const Ref bare = held ? value(held.get(), 0) : Ref{};
+    return bare &&
+           (bare.get() == held.get() || PyObject_SetAttrString(copy, "args", bare.get()) == 0);
+  }
+
+  bool attributes(PyObject* copy) {
+    const Ref own = Ref::steal(PyObject_GenericGetDict(copy, nullptr));
+    const Ref bare = own ? values(own.get(), 0) : Ref{};
+    bool kept = bare && (bare.get() == own.get() ||
+                         PyObject_GenericSetDict(copy, bare.get(), nullptr) == 0);
+    for_each_field(copy, [&](const char* name) {
+      const Ref key = Ref::steal(PyUnicode_FromString(name));
+      const Ref held = Ref::steal(key ? PyObject_GenericGetAttr(copy, key.get()) : nullptr);
+      PyErr_Clear();
+      if (!held) return;
+      const Ref field = value(held.get(), 0);
+      kept =
+          kept && field &&
+          (field.get() == held.get() || PyObject_GenericSetAttr(copy, key.get(), field.get()) == 0);
+    });
+    return kept;
+  }
+
+  std::unordered_map<PyObject*, Ref> made_;  // the errors are held by the one that is copied
+  int depth_ = 0;
+  int items_ = 0;
+};
 
 PyObject* own_exception_of(PyObject*, PyObject* error) {
   if (!PyExceptionInstance_Check(error)) {
@@ -155,7 +253,7 @@ Ref own_exception(PyObject* shared) noexcept {
 
 Ref frameless_exception(PyObject* error) noexcept {
   const ErrorSetAside before;
-  Ref copy = frameless(error, 0);
+  Ref copy = FramelessCopies().of(error);
   PyErr_Clear();
   return copy;
 }

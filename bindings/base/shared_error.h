@@ -21,8 +21,9 @@ namespace mcp::python {
 [[nodiscard]] Ref own_exception(PyObject* shared) noexcept;
 
 // A copy to be kept longer than the call: like `error`, its cause and their causes (and those that
-// a group holds), but with no traceback and no context, so that no frame and no local variable
-// lives on through it. Empty where a type cannot be copied. Leaves no exception set.
+// a group, args or an attribute holds), but with no traceback and no context, so that no frame and
+// no local variable lives on through it. Empty where a type cannot be copied. Leaves no exception
+// set.
 [[nodiscard]] Ref frameless_exception(PyObject* error) noexcept;
 
 // Adds `_own_exception(error)` to the module, for errors that Python code shares out.
