@@ -49,7 +49,7 @@ def peer_of(scene: str, folder: Path) -> Iterator[str]:
         yield ""
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(1800 if FORKS == 1 else 7200)
 @pytest.mark.parametrize("scene", SCENES)
 def test_a_child_born_under_any_single_lock_works_and_ends(scene: str, probe: Path, tmp_path: Path) -> None:
     """A lock that the fork waits for is free in the child; every other one the child must not need."""
