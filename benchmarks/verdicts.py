@@ -3,10 +3,10 @@
     python benchmarks/verdicts.py                 prints the table
     python benchmarks/verdicts.py --record        and writes it to benchmarks/RESULTS.md
     python benchmarks/verdicts.py --quick         one healthy run, without a table
-    python benchmarks/verdicts.py --realtime      all but quotas before everything else that runs on the machine
+    python benchmarks/verdicts.py --realtime      healthy runs before everything else that runs on the machine
 
 Healthy are the README's commands, a function, and an MCP tool, each run again and again. Starved are the same
-runs with a tenth of a core by a CPU quota, or on a core that something else keeps busy.
+runs with a tenth of a core: by a CPU quota, or by the priority on a core that something else keeps busy.
 A machine that others use starves healthy runs too, and the verdict says so: the table has the load average
 beside each row. Needs root, for quotas and --realtime, and uvicorn.
 """
@@ -92,12 +92,10 @@ def quota() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def spinning(core: int, realtime: bool) -> Iterator[None]:
+def spinning(core: int) -> Iterator[None]:
     """A process that keeps *core* busy."""
     code = f"import os\nos.sched_setaffinity(0, {{{core}}})\nprint(flush=True)\nwhile 1: pass"
     busy = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    if realtime:
-        os.sched_setscheduler(busy.pid, os.SCHED_RR, os.sched_param(1))
     try:
         assert busy.stdout is not None
         busy.stdout.readline()
@@ -137,6 +135,7 @@ def child(case: str, how: str, place: str, runs: int, url: str) -> None:
         Path(place).write_text(str(os.getpid()))
     elif how == "core":
         os.sched_setaffinity(0, {int(place)})
+        os.nice(10)  # a tenth of the weight of what keeps it busy
     for _ in range(runs):
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
@@ -147,11 +146,11 @@ def child(case: str, how: str, place: str, runs: int, url: str) -> None:
 
 
 def runs_of(case: str, how: str, place: object, folder: Path, url: str, options: Any) -> list[dict[str, Any]]:
-    realtime = options.realtime and how != "quota"
+    realtime = options.realtime and how == "healthy"
 
     def before() -> None:
         if realtime:
-            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 
     command = [sys.executable, __file__, "--child", case, how, str(place), str(options.runs), url]
     out = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, preexec_fn=before).stdout
@@ -194,11 +193,11 @@ def campaign(options: Any) -> list[str]:
                 if options.only in (None, "quota"):
                     with quota() as place:
                         found = runs_of(case, "quota", place, folder, url, options)
-                    rows.append(row(case, "a tenth of a core", found, "invalid"))
+                    rows.append(row(case, "a quota of a tenth of a core", found, "invalid"))
                 if options.only in (None, "core"):
-                    with spinning(core, options.realtime):
+                    with spinning(core):
                         found = runs_of(case, "core", core, folder, url, options)
-                    rows.append(row(case, "a core that something else keeps busy", found, "invalid"))
+                    rows.append(row(case, "a tenth of a busy core", found, "invalid"))
     return rows
 
 
@@ -217,7 +216,7 @@ def main() -> None:
     )
     parser.add_argument("--record", action="store_true", help="write the table to benchmarks/RESULTS.md")
     parser.add_argument("--quick", action="store_true", help="one healthy run: no table")
-    parser.add_argument("--realtime", action="store_true", help="real-time priority, but for quotas")
+    parser.add_argument("--realtime", action="store_true", help="real-time priority for healthy runs")
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--only", choices=("healthy", "quota", "core"))
     parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
@@ -230,7 +229,7 @@ def main() -> None:
         quick(options)
         return
     rows = campaign(options)
-    how = "; real-time priority but for quotas: others used the machine" if options.realtime else ""
+    how = "; healthy ones at real-time priority: others used the machine" if options.realtime else ""
     table = "\n".join(
         [
             "## Verdicts of load tests",

@@ -201,7 +201,7 @@ class _Timeline:
                 raise TypeError(f"the app sent a body of {type(body).__name__}, expected bytes")
             if not self.first_byte:
                 self.first_byte = time.monotonic()
-                self.head = body
+                self.head = bytes(body[:_EXAMPLE_BYTES])
             self.bytes += len(body)
             if self.keep:
                 self.body += body
@@ -260,7 +260,7 @@ class _AsgiCall:
         elif looks:
             failure = self.picker.judge(kind, timeline.status, timeline.headers, timeline.body) or None
         if failure is not None and timeline.head and failure not in self.examples:
-            self.examples[failure] = bytes(timeline.head[:_EXAMPLE_BYTES]).decode("utf-8", "replace")
+            self.examples[failure] = timeline.head.decode("utf-8", "replace")
         return failure, kind, timeline.bytes, first_byte
 
 
