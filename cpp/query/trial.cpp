@@ -104,7 +104,7 @@ void Trial::back_up(sqlite3* source) {
   while (!late && (code == SQLITE_OK || code == SQLITE_BUSY || code == SQLITE_LOCKED)) {
     code = sqlite3_backup_step(backup, kPagesAStep);
     if (code == SQLITE_BUSY || code == SQLITE_LOCKED) sqlite3_sleep(1);
-    late = code != SQLITE_DONE && limit_.passed();
+    late = code != SQLITE_DONE && limit_.passed_waiting();
   }
   sqlite3_backup_finish(backup);
   if (late) throw out_of_time();
@@ -148,7 +148,7 @@ void Trial::sample_table(sqlite3* source, const Table& table) {
                                      " WHERE rowid >= ?1 ORDER BY rowid LIMIT ?2"
                                : "SELECT " + columns + " FROM " + name + " WHERE ?1 = ?1 LIMIT ?2");
   for (int i = 0; i < (by_rowid ? kChunks : 1); ++i) {
-    if (limit_.passed()) throw out_of_time();
+    if (limit_.passed_waiting()) throw out_of_time();
     const double at = first + (last - first) * i / kChunks;
     sqlite3_bind_int64(rows.get(), 1, static_cast<std::int64_t>(at));
     sqlite3_bind_int64(rows.get(), 2, by_rowid ? chunk : limits_.sample_rows);
