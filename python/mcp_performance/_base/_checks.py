@@ -18,7 +18,7 @@ from ._async_functions import is_async
 
 __all__ = [
     "MAX_DURATION",
-    "application",
+    "any_function",
     "choice",
     "content",
     "file_name",
@@ -192,10 +192,10 @@ def function(name: str, value: _F, *, makes_many: bool = False) -> _F:
     return value
 
 
-def application(name: str, value: _F) -> _F:
-    """*value* if it can be called: an application of ASGI, whose calls are awaited."""
+def any_function(name: str, value: _F) -> _F:
+    """*value* if it can be called, async or not."""
     if not callable(value):
-        raise TypeError(f"{name}={value!r}: expected an application of ASGI")
+        raise TypeError(f"{name}={value!r}: expected a function")
     return value
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, cast, overload
 
 from .. import _core
 from .._base._async_functions import is_async
-from .._base._checks import choice, flag, function, instance, integer, number
+from .._base._checks import any_function, choice, flag, instance, integer, number
 from ..errors import BatchError, ConfigurationError
 from ._feed import Consumer, Items, Run, Window, check_items, feed, known_size
 from ._gil import ThreadUse, warn_if_gil_bound
@@ -292,7 +292,7 @@ class BatchProcessor:
     ) -> tuple[Run, Window]:
         if self._closed:
             raise BatchError("the batch processor is closed")
-        function("fn", fn)
+        any_function("fn", fn)
         if kind is not None:
             choice("kind", kind, ("cpu", "blocking", "async"))
         if chunk_size is not None:

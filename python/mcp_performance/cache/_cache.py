@@ -17,7 +17,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from .. import _core
 from .._base import _registry
-from .._base._checks import choice, function, mapping, optional_text, several, texts
+from .._base._checks import any_function, choice, function, mapping, optional_text, several, texts
 from .._base._durations import nanoseconds, seconds
 from .._base._stats import CacheStats, Ttl
 from ..errors import ConfigurationError
@@ -158,7 +158,7 @@ class Cache(_core.CacheBase[K, V], MutableMapping[K, V], Generic[K, V]):
         limit = seconds("wait_timeout", wait_timeout)
         value: Any = self.get(key, _MISSING)
         if value is _MISSING:
-            function("loader", loader)
+            any_function("loader", loader)
             value = await _async.load_key(self, key, loader, ttl, limit)
         result: V = value
         return result

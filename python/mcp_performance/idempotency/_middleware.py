@@ -11,7 +11,7 @@ from typing import Any
 import msgpack  # type: ignore[import-untyped]
 
 from .._base._asgi import ASGIApp, BodyTooLarge, Disconnected, Message, Receive, Scope, Send, read_body
-from .._base._checks import application, flag, instance, integer, text, texts
+from .._base._checks import any_function, flag, instance, integer, text, texts
 from ..errors import Error, InProgress, KeyReused
 from ._principal import principal_of
 from ._store import IdempotencyStore, Replay, Reservation, fingerprint_of
@@ -80,7 +80,7 @@ class IdempotencyMiddleware:
         )
         integer("max_body_bytes", max_body_bytes)
         integer("max_response_bytes", max_response_bytes)
-        self.app = application("app", app)
+        self.app = any_function("app", app)
         if store is not None:
             instance("store", store, IdempotencyStore, "an IdempotencyStore or None")
         self.store = IdempotencyStore() if store is None else store

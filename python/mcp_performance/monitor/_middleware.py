@@ -9,7 +9,7 @@ from collections.abc import Iterable, MutableMapping
 from typing import Any
 
 from .._base._asgi import ASGIApp, Receive, Scope, Send
-from .._base._checks import application, several
+from .._base._checks import any_function, several
 from ._endpoints import PREFIX, Endpoints, checked_prefix
 from ._monitor import PerformanceMonitor, checked_monitor, monitor_or_new
 from ._routes import RouteNames
@@ -79,7 +79,7 @@ class PerformanceMiddleware:
         rate_limit: float = 20.0,
         workers: str = "auto",
     ) -> None:
-        self.app = application("app", app)
+        self.app = any_function("app", app)
         self.monitor = monitor_or_new(monitor)
         self._workers = checked_workers(workers)
         self._prefix = checked_prefix(prefix)
