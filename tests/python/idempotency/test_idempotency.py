@@ -351,22 +351,6 @@ async def test_a_call_that_raises_or_is_cancelled_may_be_repeated(store: Idempot
     assert await work() == "yes"
 
 
-def test_a_result_of_use_only_once_is_refused_and_the_key_is_free_again(store: IdempotencyStore) -> None:
-    async def later() -> int:
-        return 1
-
-    results: list[Any] = [later(), (i for i in range(2)), [1]]
-
-    @idempotent(store=store, key="{order}")
-    def place(order: str) -> Any:
-        return results.pop(0)
-
-    for _ in range(2):
-        with pytest.raises(TypeError, match=r"awaitable|once"):
-            place("o-1")
-    assert place("o-1") == place("o-1") == [1]
-
-
 def test_functions_do_not_share_keys_unless_they_share_a_scope(store: IdempotencyStore) -> None:
     def make(result: int, scope: str | None) -> Any:
         def work() -> int:

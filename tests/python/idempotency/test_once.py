@@ -20,6 +20,7 @@ from mcp_performance import (
     IdempotencyStore,
     InProgress,
     RedisTier,
+    idempotent,
 )
 from mcp_performance.idempotency._storage import Claimed
 from mcp_performance.idempotency._storage_sqlite import SQLiteStorage
@@ -249,3 +250,19 @@ async def test_a_file_that_no_claim_has_reached_yet_is_one_without_claims(tmp_pa
         assert isinstance(storage.claim("key", "print", "me", 60.0), Claimed)
     finally:
         storage.close()
+
+
+def test_a_result_of_use_only_once_is_refused_and_the_key_is_free_again() -> None:
+    async def later() -> int:
+        return 1
+
+    results: list[Any] = [later(), (i for i in range(2)), [1]]
+
+    @idempotent(store=IdempotencyStore(), key="{order}")
+    def place(order: str) -> Any:
+        return results.pop(0)
+
+    for _ in range(2):
+        with pytest.raises(TypeError, match=r"awaitable|once"):
+            place("o-1")
+    assert place("o-1") == place("o-1") == [1]
