@@ -27,8 +27,7 @@ from types import TracebackType
 from typing import Any, NoReturn, TypeAlias
 
 from ._base._async_functions import is_async, refuse_awaitable
-from ._base._checks import flag, integer, mapping, number, text
-from ._base._checks import function as checked_function
+from ._base._checks import any_function, flag, integer, mapping, number, text
 from .batch import BatchProcessor
 from .batch._processor import Kind
 from .errors import BatchError
@@ -168,7 +167,7 @@ class JsonRpcDispatcher:
         self._add("function", text("name", name, "a string", fits=lambda _: True), function)
 
     def _add(self, option: str, name: str, function: Method) -> None:
-        self._methods[name] = _Method.of(checked_function(option, function))
+        self._methods[name] = _Method.of(any_function(option, function))
 
     async def handle(self, message: bytes | str) -> bytes | None:
         """Answer the JSON text *message* with JSON text.

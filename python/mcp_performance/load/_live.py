@@ -8,7 +8,7 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 
-from .._base._checks import function
+from .._base._checks import any_function
 from ._supervision import Progress, ProgressCallback
 
 __all__ = ["shown"]
@@ -21,7 +21,7 @@ def shown(progress: ProgressCallback | bool | None, title: str) -> Iterator[Prog
         yield None
         return
     if progress is not True:
-        yield function("progress", progress)
+        yield any_function("progress", progress)
         return
     with _rich(title) if _has_rich() else _plain(title) as callback:
         yield callback

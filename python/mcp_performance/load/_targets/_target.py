@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..._base._authorities import checked_verify
-from ..._base._checks import choice, file_name, flag, function, integer, optional_text, text, texts
+from ..._base._checks import any_function, choice, file_name, flag, integer, optional_text, text, texts
 from ..._base._headers import headers_of
 from ..._base._url import PRODUCT
 from ...errors import LoadTestError
@@ -95,7 +95,7 @@ class TargetOptions:
 
 
 def _step(name: str, value: Any) -> Any:
-    return None if value is None else function(name, value)
+    return None if value is None else any_function(name, value)
 
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
