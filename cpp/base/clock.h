@@ -1,10 +1,9 @@
-// clock.h: time as a count of nanoseconds on the monotonic clock. Rooms take the time as an
-// argument or read it through a Clock that they are handed, so that tests can turn it.
+// clock.h: time as a count of nanoseconds on the monotonic clock. What decides by the time takes
+// it as an argument, so that tests can turn it.
 #pragma once
 
 #include <time.h>
 
-#include <atomic>
 #include <cstdint>
 
 namespace mcp {
@@ -53,33 +52,5 @@ inline Instant read_clock(clockid_t id) noexcept {
 [[nodiscard]] inline Duration thread_cpu_time() noexcept {
   return detail::read_clock(CLOCK_THREAD_CPUTIME_ID);
 }
-
-// Safe from any thread.
-class Clock {
- public:
-  virtual ~Clock() = default;
-  [[nodiscard]] virtual Instant now() const noexcept = 0;
-};
-
-class PreciseClock final : public Clock {
- public:
-  [[nodiscard]] Instant now() const noexcept override { return now_precise(); }
-};
-
-class CoarseClock final : public Clock {
- public:
-  [[nodiscard]] Instant now() const noexcept override { return now_coarse(); }
-};
-
-// Moves only when it is told to.
-class FakeClock final : public Clock {
- public:
-  explicit FakeClock(Instant start = 0) noexcept : now_(start) {}
-  [[nodiscard]] Instant now() const noexcept override { return now_.load(); }
-  void advance(Duration by) noexcept { now_.fetch_add(by); }
-
- private:
-  std::atomic<Instant> now_;
-};
 
 }  // namespace mcp

@@ -8,7 +8,7 @@
 
 namespace mcp {
 
-// One kind a class of the Python error tree; see bindings/errors.cpp for the table.
+// One kind a class of the Python error tree; see bindings/base/errors.cpp for the table.
 enum class ErrorKind {
   kConfiguration,  // a bad argument or setting; the message names the value
   kCache,

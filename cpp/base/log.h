@@ -1,5 +1,5 @@
 // log.h: the rooms' loggers. spdlog writes into one bounded queue; whoever embeds the core takes
-// the records out (Python's logging does, see bindings/log.cpp). Nothing is printed.
+// the records out (Python's logging does, see bindings/base/log.cpp). Nothing is printed.
 //
 // Safe from any thread. Never blocks on the reader: a full queue drops its oldest record and
 // counts it. A forked child starts with an empty queue.

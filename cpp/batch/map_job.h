@@ -9,7 +9,7 @@
 //
 // Safe from any thread. Lock order: MapJob before BlockingPool. MapWork runs and is told of events
 // with no lock held.
-// Invariants: every item is run at most once; kEnded is final, and then no thread is inside run().
+// Invariants: every item is run at most once; the end is final, and then no thread is inside run().
 #pragma once
 
 #include <pthread.h>

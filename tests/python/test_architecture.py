@@ -1,7 +1,9 @@
 """The rooms and the arrows between them are what scripts/arrows.toml says, on every floor."""
 
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -113,3 +115,38 @@ def test_a_room_that_cmake_links_to_another_than_the_table_is_found(tmp_path: Pa
     assert run.stdout == (
         "CMakeLists.txt: cache links ['base', 'cache'], and the table says ['base', 'cache', 'metrics']\n"
     )
+
+
+FLOORS = ("benchmarks", "bindings", "cmake", "cpp", "docs", "python", "scripts", "tests")
+SOURCES = {".cpp", ".h", ".py", ".pyi", ".md", ".toml", ".cmake", ".txt", ""}
+# What others have: headers of CPython and of Linux.
+FOREIGN = {"Python.h", "linux/landlock.h"}
+
+
+def sources() -> list[Path]:
+    inside = (path for floor in FLOORS for path in (ROOT / floor).rglob("*"))
+    return [path for path in (*inside, *ROOT.glob("*")) if path.is_file() and path.suffix in SOURCES]
+
+
+def named_files() -> Iterator[tuple[str, str]]:
+    """(where, the name of a file) in code of ARCHITECTURE.md and CONTRIBUTING.md, and in comments."""
+    for document in ("ARCHITECTURE.md", "CONTRIBUTING.md"):
+        for name in re.findall(r"`([\w./]+\.(?:py|pyi|h|cpp|toml|md))`", (ROOT / document).read_text()):
+            yield document, name
+    for path in sources():
+        if path.suffix not in {".cpp", ".h", ".py"} or "tests" in path.parts:
+            continue
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            comment = re.match(r"\s*(?://|#(?!\s*include))(.*)", line)
+            for name in re.findall(r"\b[\w/]+\.(?:h|cpp|py|pyi)\b", comment[1] if comment else ""):
+                yield f"{path.relative_to(ROOT)}:{number}", name
+
+
+def test_every_file_that_a_document_or_a_comment_names_is_there() -> None:
+    there = ["/" + path.relative_to(ROOT).as_posix() for path in sources()]
+    gone = [
+        f"{where}: {name}"
+        for where, name in named_files()
+        if name not in FOREIGN and "NAME" not in name and not any(path.endswith("/" + name) for path in there)
+    ]
+    assert gone == []

@@ -113,9 +113,10 @@ class QueryAnalyzer:
             workload: statements, ``(statement, weight)`` pairs, ``(statement, weight, params)`` triples, or
                 the path of a log (:func:`read_workload`). ``None``: what the pool saw, weighted by calls, or
                 what was recorded. Where no parameters are given, values are taken from the tables.
-            budget: seconds of processor time for copying, choosing and measuring: a busy machine does not change
-                the advice. Copying may wait for locks and takes at most four times that on the clock.
-                ``notes`` say when the budget was spent before all was tried. 0: the planner's word alone, with ``verified`` false.
+            budget: seconds of processor time for copying, choosing and measuring: a busy machine does not
+                change the advice. Copying may wait for locks and takes at most four times that on the clock.
+                ``notes`` say when the budget was spent before all was tried. 0: the planner's word alone,
+                with ``verified`` false.
             max_indexes: how many may be advised.
             max_bytes: what they may take together; by default 0.6 times the database.
             apply: create the indexes that were verified, and run ``ANALYZE`` if it is advised, in one

@@ -159,7 +159,9 @@ def test_instances_hear_of_each_other(server: RedisServer, oracle: Oracle) -> No
         for key in keys:  # when all is written, all agree
             last = value_of(key, versions[key] + 1)
             # What a busy machine does not answer in time its writer keeps alone.
-            assert eventually(lambda key=key, last=last: _set_for_all(instances, key, last))
+            assert eventually(
+                lambda instances=instances, key=key, last=last: _set_for_all(instances, key, last)
+            )
         for one in instances:
             one.close()
 
