@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import http.client
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..monitor import PerformanceMonitor
 from ..monitor._monitor import monitor_or_new
 from ..monitor._service import checked_workers
-from ._served import MOST_BYTES, Served, headers_of
+from ._served import MOST_BYTES, Answer, Served, headers_of
 from ._wsgi import Body, Exchange
 
 __all__ = ["PerformanceMiddleware"]
@@ -88,10 +89,18 @@ class PerformanceMiddleware:
         most = min(int(length[:20]), MOST_BYTES) if length.isascii() and length.isdecimal() else 0
         body = environ["wsgi.input"].read(most) if most else b""
         method, query = environ["REQUEST_METHOD"], environ.get("QUERY_STRING", "")
-        answer = asyncio.run(self._served.answer(method, path, query, headers_of(environ), body))
+        answer = _run(self._served.answer(method, path, query, headers_of(environ), body))
         phrase = http.client.responses.get(answer.status, "")
         start_response(f"{answer.status} {phrase}", answer.headers)
         return [answer.body]
+
+
+def _run(answering: Coroutine[Any, Any, Answer]) -> Answer:
+    """What *answering* returns; on a thread of its own where a loop runs on this one, as in an async test."""
+    if asyncio._get_running_loop() is None:
+        return asyncio.run(answering)
+    with ThreadPoolExecutor(1, "mcp-endpoint") as thread:
+        return thread.submit(asyncio.run, answering).result()
 
 
 _EXCHANGE = "mcp_performance.exchange"

@@ -205,6 +205,11 @@ def test_a_stream_over_wsgi_says_what_there_is_and_ends() -> None:
     ]
 
 
+async def test_an_endpoint_answers_where_a_loop_runs_as_in_an_async_test() -> None:
+    client = Client(PerformanceMiddleware(shop().wsgi_app, token="secret"))
+    assert client.get(f"{PREFIX}/metrics", headers=TOKEN).status_code == 200
+
+
 def test_nothing_is_served_until_it_is_enabled() -> None:
     client = Client(PerformanceMiddleware(shop().wsgi_app))
     assert client.get(f"{PREFIX}/dashboard").status_code == 404
