@@ -63,8 +63,14 @@ void add_counts_for_existence(Report& report) {
 }
 
 // Nothing is gained where the plan already searches the table without a sort.
-bool can_be_improved(const Report& report) {
-  return std::any_of(report.plan.begin(), report.plan.end(), [](const PlanStep& step) {
+bool can_be_improved(const Report& report, const Outline& outline, const Schema& schema) {
+  const bool first_few =
+      std::any_of(outline.scopes.begin(), outline.scopes.end(),
+                  [](const Scope& scope) { return scope.order_by && scope.limit; });
+  return std::any_of(report.plan.begin(), report.plan.end(), [&](const PlanStep& step) {
+    const Table* table = resolve_source(outline, schema, step.source);
+    // In the order that is asked for, of the rows that are asked for.
+    if (first_few && table != nullptr && scans_partial_index(*table, step)) return false;
     return step.kind == StepKind::kScan || step.kind == StepKind::kTempBTree || step.automatic ||
            step.detail.find("(ANY(") != std::string::npos;  // once for each value of a column
   });
@@ -75,7 +81,8 @@ void soften_sorts(Report& report, const Outline& outline, const Schema& schema) 
   const bool scans = std::any_of(report.plan.begin(), report.plan.end(), [&](const PlanStep& step) {
     if (step.kind != StepKind::kScan) return false;
     const Table* table = resolve_source(outline, schema, step.source);
-    return table != nullptr && table->kind == TableKind::kTable && !is_tiny(*table);
+    return table != nullptr && table->kind == TableKind::kTable && !is_tiny(*table) &&
+           !scans_partial_index(*table, step);
   });
   if (scans || !report.indexes.empty()) return;
   for (Issue& issue : report.issues) {
@@ -210,7 +217,7 @@ Report analyze(const std::string& path, std::string_view sql, const std::vector<
   }
   estimate_rows(db.get(), schema, tables, report.plan);
   report.issues = find_issues({outline, schema, report.plan, bound});
-  if (can_be_improved(report)) {
+  if (can_be_improved(report, outline, schema)) {
     report.indexes = planned_advice(db.get(), schema, sql);
     for (IndexAdvice& index : report.indexes) index.used_by = {report.fingerprint};
     add_missing_indexes(report, schema, outline);

@@ -104,6 +104,19 @@ class Finder {
         scope.sources[0].at);
   }
 
+  // The table is small, or only rows that a search has found are looked at.
+  [[nodiscard]] bool costs_little(const Table& table) const {
+    if (is_tiny(table)) return true;
+    bool searched = false;
+    for (const PlanStep& step : plan_) {
+      if (resolve_source(outline_, schema_, step.source) != &table) continue;
+      if (step.kind == StepKind::kScan && !scans_partial_index(table, step)) return false;
+      if (step.detail.find("(ANY(") != std::string::npos || step.automatic) return false;
+      searched = searched || step.kind == StepKind::kSearch;
+    }
+    return searched;
+  }
+
   void check_pattern(std::size_t scope, const Comparison& comparison) {
     const bool like = comparison.op == "LIKE";
     if (!like && comparison.op != "GLOB") return;
@@ -115,7 +128,7 @@ class Finder {
     if (!leading) return;
     const ResolvedColumn column = column_of(scope, comparison.left);
     add({.code = "leading-wildcard-like",
-         .severity = column && is_tiny(*column.table) ? Severity::kInfo : Severity::kWarning,
+         .severity = column && costs_little(*column.table) ? Severity::kInfo : Severity::kWarning,
          .message = "a pattern that begins with a wildcard is compared with every row",
          .suggestion = "Search by prefix, or keep the words in an FTS5 table and use MATCH.",
          .table = column ? column.table->name : "",
@@ -136,7 +149,7 @@ class Finder {
       const std::string name = column.column->name;
       const bool call = !operand->function.empty();
       add({.code = "function-on-column",
-           .severity = is_tiny(*column.table) ? Severity::kInfo : Severity::kWarning,
+           .severity = costs_little(*column.table) ? Severity::kInfo : Severity::kWarning,
            .message = call ? lower(operand->function) + "() over " + name +
                                  " hides the column from its indexes"
                            : "arithmetic on " + name + " hides the column from its indexes",
@@ -353,7 +366,7 @@ class Finder {
     if (table == nullptr) return;
     const Scope* scope = scope_of(step);
     if (table->full_text) check_full_text(step, *table, scope);
-    if (table->kind != TableKind::kTable) return;
+    if (table->kind != TableKind::kTable || scans_partial_index(*table, step)) return;
     if (scope != nullptr && !scope->where && scope->sources.size() == 1) {
       if (scope->aggregate || scope->group_by || scope->distinct) return;  // all are asked for
       if (scope->limit && !sorts(step)) return;                            // stops after a few rows
@@ -433,6 +446,12 @@ std::vector<Issue> find_issues(const IssueInput& input) {
     for (Issue& issue : find(input)) found.push_back(std::move(issue));
   }
   return found;
+}
+
+bool scans_partial_index(const Table& table, const PlanStep& step) {
+  return std::any_of(table.indexes.begin(), table.indexes.end(), [&step](const Index& index) {
+    return index.partial && index.name == step.index;
+  });
 }
 
 const Table* resolve_source(const Outline& outline, const Schema& schema, std::string_view source) {

@@ -45,6 +45,9 @@ struct IssueInput {
 // Every code but missing-index, which is the advisor's.
 [[nodiscard]] std::vector<Issue> find_issues(const IssueInput& input);
 
+// The rows of the index's condition are all that is read.
+[[nodiscard]] bool scans_partial_index(const Table& table, const PlanStep& step);
+
 // The table behind a source of the plan or a name in a scope; null for subqueries and the like.
 [[nodiscard]] const Table* resolve_source(const Outline& outline, const Schema& schema,
                                           std::string_view source);

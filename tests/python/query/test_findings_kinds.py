@@ -162,6 +162,10 @@ SELECT id FROM tickets WHERE tenant_id = @t AND closed_at IS NULL AND priority I
 )
 HEALTHY_EVENTS = statements(
     """
+SELECT id FROM posts WHERE author = ? AND body LIKE '%x';
+SELECT id FROM posts WHERE author = 5 AND date(at) = '2024-01-05' AND length(body) > 3;
+SELECT id FROM events WHERE stream = ? AND lower(kind) = 'k1';
+SELECT id FROM posts WHERE likes > 50 AND body LIKE '%x' ORDER BY likes DESC LIMIT 3;
 SELECT version, payload FROM events WHERE stream = ? ORDER BY version;
 SELECT version, payload FROM events WHERE stream = ? AND version > ? ORDER BY version LIMIT 100;
 SELECT max(version) FROM events WHERE stream = ?;
