@@ -114,7 +114,7 @@ class QueryAnalyzer:
                 the path of a log (:func:`read_workload`). ``None``: what the pool saw, weighted by calls, or
                 what was recorded. Where no parameters are given, values are taken from the tables.
             budget: seconds of processor time for copying, choosing and measuring: a busy machine does not
-                change the advice. Copying may wait for locks and takes at most four times that on the clock.
+                change the advice. Copying may wait for locks, and takes at most four times that on the clock.
                 ``notes`` say when the budget was spent before all was tried. 0: the planner's word alone,
                 with ``verified`` false.
             max_indexes: how many may be advised.
