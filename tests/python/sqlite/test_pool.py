@@ -223,7 +223,7 @@ async def test_an_acquired_connection_reads_and_then_writes(pool: SQLitePool) ->
 
 
 async def test_as_many_connections_as_the_size_can_be_acquired(tmp_path: Path) -> None:
-    async with SQLitePool(tmp_path / "a.db", size=3, acquire_timeout=0.05) as pool:
+    async with SQLitePool(tmp_path / "a.db", size=3, acquire_timeout=0.5) as pool:
         async with pool.acquire(), pool.acquire(), pool.acquire():
             assert pool.stats().in_use == 3
             with pytest.raises(PoolTimeout, match="no connection came free"):
@@ -233,6 +233,7 @@ async def test_as_many_connections_as_the_size_can_be_acquired(tmp_path: Path) -
                     pass
         assert await pool.fetchval("SELECT 1") == 1
         assert pool.stats().timeouts == 2
+        await pool.close(timeout=60)  # not that of the pool, which a busy machine may need
 
 
 async def test_begin_outside_a_connection_is_refused(pool: SQLitePool) -> None:
