@@ -14,7 +14,7 @@ from .._base._checks import integer, number, optional_text, text, texts
 from .._base._durations import seconds
 from .._base._registry import register_tier
 from .._base._stats import Ttl
-from ..errors import BackendUnavailable, ConfigurationError, ProtocolError
+from ..errors import BackendUnavailable, CacheError, ConfigurationError, ProtocolError
 from ._bulk import TierBulk
 from ._cluster import Client, ClusterClient
 from ._codecs import Codec, UnreadableValue, ValueCodec
@@ -412,12 +412,12 @@ class RedisTier(TierBulk):
     def _invalidate(self, tags: Iterable[str]) -> Steps[int]:
         """The tags end wherever they can, also if they cannot everywhere."""
         count = 0
-        refused: Exception | None = None
+        refused: CacheError | None = None
         for records in self._tags_everywhere(tags):
             try:
                 answer: Answer = yield Ask([self._ending(self._link, records, b"", NOBODY)])
                 count += yield from self._reclaiming(self._link, records, answer)
-            except (BackendUnavailable, ProtocolError) as error:
+            except CacheError as error:
                 refused = refused or error
             finally:
                 for record in records:
