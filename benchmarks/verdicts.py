@@ -72,6 +72,15 @@ STARVED = {
 }
 
 
+def _remove(folder: Path) -> None:
+    """A group is busy for a moment after its last process has ended."""
+    for _ in range(100):
+        with contextlib.suppress(OSError):
+            return folder.rmdir()
+        time.sleep(0.1)
+    raise SystemExit(f"{folder} cannot be removed")
+
+
 @contextlib.contextmanager
 def quota() -> Iterator[Path]:
     """A control group of a tenth of a core, of either version; what is written to ends in it."""
@@ -87,7 +96,7 @@ def quota() -> Iterator[Path]:
                 yield folder / "cgroup.procs"
                 return
             finally:
-                folder.rmdir()
+                _remove(folder)
     raise SystemExit("no control group can be made here: a CPU quota needs root")
 
 
