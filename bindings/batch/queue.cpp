@@ -235,7 +235,8 @@ void stop_timer(Queue* self) {
 bool start_timer(Queue* self, PyObject* loop) {
   const Ref tell = Ref::steal(PyObject_GetAttr(reinterpret_cast<PyObject*>(self), name_time_is_up));
   const Ref names = Ref::steal(PyTuple_Pack(1, timer_context));
-  // A copy of its own: only one thread at a time may be in a context, and other loops have timers too.
+  // A copy of its own: only one thread at a time may be in a context, and other loops have timers
+  // too.
   const Ref context = Ref::steal(PyContext_Copy(self->context));
   if (!tell || !names || !context) return false;
   PyObject* args[] = {loop, self->max_wait, tell.get(), context.get()};
