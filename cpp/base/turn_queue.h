@@ -6,7 +6,7 @@
 // up (pop) or goes on later (yield). Either way the turn passes to the next id.
 //
 // A pure state machine: no clock, no lock, no I/O. Thread-compatible.
-// Invariant: an id has at most one lane, and a lane is never empty.
+// Invariant: an id has at most one turn, and a turn is never empty.
 #pragma once
 
 #include <cstdint>
@@ -29,46 +29,46 @@ class TurnQueue {
       if (last) unfinished_.erase(found);
       return;
     }
-    Lane lane{id, std::move(part), {}};
+    Turn turn{id, std::move(part), {}};
     if (last) {  // most often: an answer in one part needs no look-up
-      lanes_.push_back(std::move(lane));
+      turns_.push_back(std::move(turn));
       return;
     }
-    const auto slot = unfinished_.emplace(id, lanes_.end()).first;
+    const auto slot = unfinished_.emplace(id, turns_.end()).first;
     try {
-      lanes_.push_back(std::move(lane));
+      turns_.push_back(std::move(turn));
     } catch (...) {
       unfinished_.erase(slot);
       throw;
     }
-    slot->second = std::prev(lanes_.end());
+    slot->second = std::prev(turns_.end());
   }
 
-  [[nodiscard]] bool empty() const noexcept { return lanes_.empty(); }
+  [[nodiscard]] bool empty() const noexcept { return turns_.empty(); }
 
   // The id whose turn it is, and the first of its parts. REQUIRES: !empty(), for all that follow.
-  [[nodiscard]] std::uint64_t id() const noexcept { return lanes_.front().id; }
-  [[nodiscard]] Part& front() noexcept { return lanes_.front().first; }
+  [[nodiscard]] std::uint64_t id() const noexcept { return turns_.front().id; }
+  [[nodiscard]] Part& front() noexcept { return turns_.front().first; }
 
   // The part is not used up, and stays the first of its id.
-  void yield() noexcept { lanes_.splice(lanes_.end(), lanes_, lanes_.begin()); }
+  void yield() noexcept { turns_.splice(turns_.end(), turns_, turns_.begin()); }
 
   // The part is used up: gives it away, so that the caller decides where it is destroyed.
   Part pop() noexcept {
-    Lane& lane = lanes_.front();
-    Part used = std::move(lane.first);
-    if (lane.later.empty()) {
+    Turn& turn = turns_.front();
+    Part used = std::move(turn.first);
+    if (turn.later.empty()) {
       drop();
     } else {
-      lane.first = std::move(lane.later.front());
-      lane.later.pop_front();
+      turn.first = std::move(turn.later.front());
+      turn.later.pop_front();
       yield();
     }
     return used;
   }
 
  private:
-  struct Lane {
+  struct Turn {
     std::uint64_t id;
     Part first;
     std::list<Part> later;  // an empty list allocates nothing
@@ -76,13 +76,13 @@ class TurnQueue {
 
   void drop() noexcept {
     const auto found = unfinished_.empty() ? unfinished_.end() : unfinished_.find(id());
-    if (found != unfinished_.end() && found->second == lanes_.begin()) unfinished_.erase(found);
-    lanes_.pop_front();
+    if (found != unfinished_.end() && found->second == turns_.begin()) unfinished_.erase(found);
+    turns_.pop_front();
   }
 
-  std::list<Lane> lanes_;  // in the order of their turns
-  // The lanes that may get more parts.
-  std::unordered_map<std::uint64_t, typename std::list<Lane>::iterator> unfinished_;
+  std::list<Turn> turns_;  // in the order of their turns
+  // The turns that may get more parts.
+  std::unordered_map<std::uint64_t, typename std::list<Turn>::iterator> unfinished_;
 };
 
 }  // namespace mcp
