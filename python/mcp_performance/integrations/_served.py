@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 from ..monitor import PerformanceMonitor
 from ..monitor._endpoints import PREFIX, Endpoints, checked_prefix
 
-__all__ = ["MOST_BYTES", "Answer", "Served", "headers_of"]
+__all__ = ["MOST_BYTES", "Response", "Served", "headers_of"]
 
 MOST_BYTES = (1 << 16) + 1
 """Of a body: one more than is taken."""
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """A whole response."""
 
     status: int
@@ -68,7 +68,7 @@ class Served:
 
     async def answer(
         self, method: str, path: str, query: str, headers: list[tuple[bytes, bytes]], body: bytes
-    ) -> Answer:
+    ) -> Response:
         """What the endpoint at *path* says."""
         received = iter([{"type": "http.request", "body": body, "more_body": False}])
         status, fields, parts = 500, list[tuple[str, str]](), list[bytes]()
@@ -92,4 +92,4 @@ class Served:
             "headers": headers,
         }
         await self._endpoints.serve(path[len(self._prefix) :], scope, receive, send)
-        return Answer(status, fields, b"".join(parts))
+        return Response(status, fields, b"".join(parts))

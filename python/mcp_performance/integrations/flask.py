@@ -12,7 +12,7 @@ from typing import Any
 from ..monitor import PerformanceMonitor
 from ..monitor._monitor import monitor_or_new
 from ..monitor._service import checked_workers
-from ._served import MOST_BYTES, Answer, Served, headers_of
+from ._served import MOST_BYTES, Response, Served, headers_of
 from ._wsgi import Body, Exchange
 
 __all__ = ["PerformanceMiddleware"]
@@ -95,7 +95,7 @@ class PerformanceMiddleware:
         return [answer.body]
 
 
-def _run(answering: Coroutine[Any, Any, Answer]) -> Answer:
+def _run(answering: Coroutine[Any, Any, Response]) -> Response:
     """What *answering* returns; on a thread of its own where a loop runs on this one, as in an async test."""
     if asyncio._get_running_loop() is None:
         return asyncio.run(answering)
