@@ -27,7 +27,7 @@ from types import TracebackType
 from typing import Any, NoReturn, TypeAlias
 
 from ._base._async_functions import is_async, refuse_awaitable
-from ._base._checks import any_function, flag, integer, mapping, number, text
+from ._base._checks import any_function, flag, instance, integer, mapping, number
 from .batch import BatchProcessor
 from .batch._processor import Kind
 from .errors import BatchError
@@ -149,7 +149,7 @@ class JsonRpcDispatcher:
             number("timeout", timeout, unit="seconds")
         self._methods: dict[str, _Method] = {}
         for name, method in mapping("methods", methods, "a mapping of names to functions").items():
-            text("methods", name, "names as texts", fits=lambda _: True)
+            instance("methods", name, str, "names as texts")
             self._add(f"methods[{name!r}]", name, method)
         self._concurrency = concurrency
         self._max_calls = max_calls
@@ -164,7 +164,7 @@ class JsonRpcDispatcher:
         Raises:
             TypeError: *name* is not a string, or *function* not callable.
         """
-        self._add("function", text("name", name, "a string", fits=lambda _: True), function)
+        self._add("function", instance("name", name, str, "a string"), function)
 
     def _add(self, option: str, name: str, function: Method) -> None:
         self._methods[name] = _Method.of(any_function(option, function))

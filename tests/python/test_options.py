@@ -212,11 +212,15 @@ def test_nothing_is_left_behind_by_a_constructor_that_refuses(tmp_path: Path) ->
 
 
 # Functions that are called where their value is needed at once.
+def _size(text: str) -> int:
+    return len(text)
+
+
 HOOKS: list[tuple[Callable[..., Any], str]] = [
     *((lambda **o: m.Cache(**o), option) for option in ("weigher", "on_evict", "clock")),
-    *((lambda **o: m.cached(**o)(len), option) for option in ("key", "condition", "copy", "tags", "ttl")),
+    *((lambda **o: m.cached(**o)(_size), option) for option in ("key", "condition", "copy", "tags", "ttl")),
     *((lambda **o: m.idempotent(**{"key": "x", **o}), option) for option in ("key", "payload")),
-    (lambda **o: m.cached(vary=(o["vary"],))(len), "vary"),
+    (lambda **o: m.cached(vary=(o["vary"],))(_size), "vary"),
     (lambda **o: m.batched(**o), "key"),
     (lambda **o: m.SQLitePool("options.db", **o), "init"),
     (lambda **o: m.IdempotencyMiddleware(_app, **o), "principal"),

@@ -293,6 +293,7 @@ FAILURES: tuple[type[mp.Error], ...] = (
     mp.PoolTimeout,
     mp.ProtocolError,
     mp.QueryError,
+    mp.TextError,
     mp.SerializationError,
     mp.TargetRefused,
     errors.Error,

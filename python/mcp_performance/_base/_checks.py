@@ -192,10 +192,10 @@ def function(name: str, value: _F, *, makes_many: bool = False) -> _F:
     return value
 
 
-def any_function(name: str, value: _F) -> _F:
+def any_function(name: str, value: _F, expected: str = "a function") -> _F:
     """*value* if it can be called, async or not."""
     if not callable(value):
-        raise TypeError(f"{name}={value!r}: expected a function")
+        raise TypeError(f"{name}={value!r}: expected {expected}")
     return value
 
 

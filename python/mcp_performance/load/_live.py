@@ -21,7 +21,7 @@ def shown(progress: ProgressCallback | bool | None, title: str) -> Iterator[Prog
         yield None
         return
     if progress is not True:
-        yield any_function("progress", progress)
+        yield any_function("progress", progress, "a bool, or a function of the progress")
         return
     with _rich(title) if _has_rich() else _plain(title) as callback:
         yield callback

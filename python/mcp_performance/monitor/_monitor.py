@@ -76,8 +76,8 @@ class PerformanceMonitor:
         self._caches = None if caches is None else list(several("caches", caches))
         self._pools = None if pools is None else list(several("pools", pools))
         self._tiers = None if tiers is None else list(several("tiers", tiers))
-        if analyzer is not None and not callable(getattr(analyzer, "analyze", None)):
-            raise TypeError(f"analyzer={analyzer!r}: expected something with analyze(sql)")
+        if analyzer is not None and not callable(getattr(analyzer, "advise", None)):
+            raise TypeError(f"analyzer={analyzer!r}: expected a QueryAnalyzer")
         self._analyzer = analyzer
         self._database = None if database is None else file_name("database", database)
 

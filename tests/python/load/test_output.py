@@ -228,7 +228,7 @@ def test_progress_is_drawn_by_what_is_asked_for(capsys: pytest.CaptureFixture[st
     with shown(True, "[bold]x") as callback:
         assert callback is not None
         callback(now)
-    with pytest.raises(ConfigurationError, match="progress=3"), shown(3, "x"):  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="progress=3: expected a bool"), shown(3, "x"):  # type: ignore[arg-type]
         pass
 
 

@@ -191,7 +191,7 @@ async def test_the_name_of_a_file_is_whole(pool: SQLitePool, tmp_path: Path, nam
 def test_other_names_that_c_would_cut() -> None:
     with pytest.raises(ConfigurationError, match="url="):
         RedisTier("unix:///run/redis%00.sock")
-    with pytest.raises(ConfigurationError, match="path="):
+    with pytest.raises(ConfigurationError, match="storage="):
         IdempotencyStore("a\0b.db")
 
 
