@@ -44,7 +44,12 @@ PEERS = [
     Peer("stdlib", "sqlite", "10,000-row executemany", "10,000 rows written"),
     Peer("apsw", "sqlite", "key SELECT, blocking", "blocking SELECT by key, nothing cached"),
     Peer("apsw", "sqlite", "200,000 rows, async", "200,000 rows read"),
-    Peer("ThreadPoolExecutor.map", "batch", "empty sync function, an item", "an empty function, an item"),
+    Peer(
+        "ThreadPoolExecutor.map",
+        "batch",
+        "sync function that returns its argument, an item",
+        "a function that does nothing, an item",
+    ),
     Peer("aiodataloader", "batch", "@batched, an item", "calls put together, a call"),
     Peer("aiohttp", "batch", "2,000 GETs, 10 at a time", "2,000 GETs, 10 at a time"),
     Peer("wrk", "load", "requests/s, 10 connections", "requests sent, 10 connections", rate=True),
