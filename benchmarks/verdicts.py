@@ -67,8 +67,9 @@ STARVED = {
     "the sample service": ["--duration", "1s", "-c", "10"],
     "a URL": [_URL, "--duration", "1s", "-c", "10"],
     "an ASGI app": ["shop:app", "--path", "/orders/7", "--duration", "1s"],
-    "an async function": ["targets:waits", "--duration", "1s"],
-    "an MCP tool": ["targets:tool", "--duration", "1s"],
+    # Ten users of these would be content with a tenth of a core.
+    "an async function": ["targets:waits", "--duration", "1s", "-c", "100"],
+    "an MCP tool": ["targets:tool", "--duration", "1s", "-c", "100"],
 }
 
 
