@@ -49,7 +49,7 @@ def add_analyze(commands: Any) -> None:
     analyze.add_argument("sql", nargs="*", metavar="SQL", help="a statement, or a file of statements")
     analyze.add_argument("--workload", type=Path, metavar="FILE", help="a log of statements to advise on")
     analyze.add_argument("--advise", action="store_true", help="try indexes for these statements on a copy")
-    analyze.add_argument("--budget", type=float, default=10.0, metavar="SECONDS", help="for trying indexes")
+    analyze.add_argument("--budget", type=float, default=30.0, metavar="SECONDS", help="for trying indexes")
     analyze.add_argument("--max-indexes", type=int, default=16, metavar="N")
     analyze.add_argument("--format", choices=_FORMATS, default=None, help="text by default")
     analyze.add_argument("--json", action="store_true", help="the same as --format json")

@@ -91,7 +91,7 @@ class QueryAnalyzer:
         self,
         workload: Workload | None = None,
         *,
-        budget: float = 10.0,
+        budget: float = 30.0,
         max_indexes: int = 16,
         max_bytes: int | None = None,
         apply: bool = False,
