@@ -305,7 +305,7 @@ async def test_a_black_hole_ends_a_run_of_users() -> None:
     async with serve(silent) as url:
         run = LoadTester(visit, url=url).run_load_test(None, 3, duration=0.3, drain=0.3, timeout=None)
         result = await asyncio.wait_for(run, 30)
-    assert result.errors == {"no answer by the end of the run": 3}
+    assert result.errors.keys() == {"no answer by the end of the run"}
     assert result.verdict == "failures"
 
 
@@ -329,7 +329,7 @@ async def test_a_rate_gives_users_their_turns() -> None:
         await user.get("/")
 
     async with serve(responding(lambda _: response(), seen)) as url:
-        result = await LoadTester(visit, url=url).run_load_test(None, 5, duration=1, rate=100)
+        result = await LoadTester(visit, url=url).run_load_test(100, 5, rate=100)
     assert result.model == "open"
     assert result.total_requests == len(seen) == 100
 
@@ -444,15 +444,21 @@ async def test_requests_of_a_user_with_a_tag_are_reported_together(workers: int)
         return response(status="500 No") if request.target == "/pay" else response()
 
     thresholds = ["success_rate{tag:read}>=1", "failed{tag:shop}<1", "failed{tag:none}<1"]
-    async with serve(responding(respond)) as url:
+    seen: list[Received] = []
+    async with serve(responding(respond, seen)) as url:
         tester = LoadTester(buys, url=url, workers=workers)
         result = await tester.run_load_test(80, 2, thresholds=thresholds)
+    # One of the users may be faster than the other, and both end in the middle.
+    sent = Counter(request.target for request in seen)
     assert {tag: (stats.successful, stats.failed) for tag, stats in result.tags.items()} == {
-        "read": (20, 0),
-        "write": (20, 20),
-        "shop": (0, 20),
+        "read": (sent["/list"], 0),
+        "write": (sent["/cart"], sent["/pay"]),
+        "shop": (0, sent["/pay"]),
     }
-    assert (result.requests["step"].successful, result.requests["step"].failed) == (20, 20)
+    assert (result.requests["step"].successful, result.requests["step"].failed) == (
+        sent["/cart"],
+        sent["/pay"],
+    )
     assert list(result.thresholds.values()) == [True, False, False]
 
 

@@ -263,7 +263,9 @@ async def test_a_run_leaves_nothing_behind() -> None:
     del target, tester
     gc.collect()
     assert reference() is None
-    assert (len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks())) == before
+    # Less is well: what earlier tests left may end meanwhile.
+    assert len(os.listdir("/proc/self/fd")) <= before[0]
+    assert len(asyncio.all_tasks()) <= before[1]
 
 
 # Timeouts and stopping
