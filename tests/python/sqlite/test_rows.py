@@ -54,3 +54,29 @@ async def test_invalid_utf8_is_a_decode_error(tmp_path: Path) -> None:
                 assert (caught.value.column, caught.value.object) == ("name", b"\xffA")
                 assert isinstance(caught.value, sqlite3.OperationalError)  # as sqlite3 raises
             assert await pool.fetchval("SELECT CAST(CAST(x'ff41' AS TEXT) AS BLOB)") == b"\xffA"
+
+
+TEXTS = ["", "a", "seven", "naïve", "日本語", "\U0001f600 smile", "nul\0in it", "x" * 70_000, "é" * 70_000]
+
+
+@pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16le", "UTF-16be"])
+def test_texts_are_the_same_however_a_database_keeps_them(tmp_path: Path, encoding: str) -> None:
+    with sqlite3.connect(tmp_path / "a.db") as plain:
+        plain.execute(f"PRAGMA encoding='{encoding}'")
+        plain.execute("CREATE TABLE t (k TEXT PRIMARY KEY, b BLOB, n)")
+        plain.executemany(
+            "INSERT INTO t VALUES (?, ?, ?)", [(text, text.encode(), len(text)) for text in TEXTS]
+        )
+    for sql in (
+        "SELECT * FROM t ORDER BY rowid",
+        "SELECT k || b, CAST(k AS BLOB), CAST(b AS TEXT), CAST(n AS TEXT), k || NULL FROM t ORDER BY rowid",
+        "SELECT upper(k), typeof(k), k, k, length(k) FROM t ORDER BY k",
+    ):
+        expected = plain.execute(sql).fetchall()
+        with SQLitePool(tmp_path / "a.db").blocking as pool:
+            assert pool.fetch(sql, cache=False) == expected, sql
+            assert pool.fetch(sql) == pool.fetch(sql) == expected, sql
+            assert list(pool.stream(sql)) == expected, sql
+            for text in TEXTS:
+                assert pool.fetchval("SELECT n FROM t WHERE k = ?", (text,)) == len(text)
+    plain.close()
