@@ -2,7 +2,7 @@
 
 ``MCP_TEST_SECONDS`` is the time that each of them gets (a second unless told). A failure names its round as
 ``MCP_TEST_SEED=seed.round``, with which that round alone runs again; ``MCP_TEST_SEED=seed`` starts the same
-sequence of rounds.
+sequence of rounds. ``MCP_TEST_READS`` is how many reads those see that count them, however long it takes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from mcp_performance import _core
 
@@ -44,13 +44,19 @@ class Oracle:
         """What to set ``MCP_TEST_SEED`` to for the round under way."""
         return f"{self._seed}.{self._round}"
 
-    def rounds(self) -> Iterator[random.Random]:
-        """One round at least, then as many as fit into the time, each with a generator of its own."""
+    @property
+    def reads(self) -> int:
+        """How many reads an oracle that counts them has to see at least."""
+        return int(os.environ.get("MCP_TEST_READS", "0"))
+
+    def rounds(self, until: Callable[[], bool] = lambda: True) -> Iterator[random.Random]:
+        """One round at least, then as many as fit into the time, and as many as it takes *until* enough is
+        seen, each with a generator of its own."""
         end = time.monotonic() + self.seconds
         while True:
             yield random.Random(f"{self._name} {self.seed}")
             self._round += 1
-            if self._only is not None or time.monotonic() >= end:
+            if self._only is not None or (time.monotonic() >= end and until()):
                 return
 
 
