@@ -24,6 +24,8 @@ _T = TypeVar("_T")
 _UNSET: Any = ...
 _PART = 1000
 """How many keys one command reads or writes: others have their turn between parts."""
+_SCRIPTS = 250
+"""How many values are stored together where each takes a script of its own."""
 _FILLS = 250
 """How many reads with a fill of their own are sent together."""
 
@@ -195,6 +197,7 @@ class _Writing:
             tier._spell_scope_of(key, name) for key, name in zip(self.keys, self.names, strict=True)
         ]
         self._tier = tier
+        self._is_each = tier._plain is None or bool(self.tags) or any(self.scopes)
         encode = tier._codec.encode
         written: list[bytes | None] = [None] * len(self.keys)
         if tier._plain is not None:
@@ -204,10 +207,14 @@ class _Writing:
             for name, value, data in zip(self.names, self.values, written, strict=True)
         ]
 
+    def batches(self) -> Iterator[Sequence[int]]:
+        """The indexes of what is stored together."""
+        return _batches(self._tier, self.names, _SCRIPTS if self._is_each else _PART)
+
     def commands(self, link: Any, batch: Sequence[int]) -> list[Command]:
         """What stores the values of *batch*."""
         names, data, scopes = _those(self.names, batch), _those(self._data, batch), _those(self.scopes, batch)
-        if self._tier._plain is None or self.tags or any(scopes):
+        if self._is_each:
             spelled = self.spell_tags(names[0])
             return [
                 self._tier._storing_data(link, name, value, self.lifetime, spelled, scope=scope)
@@ -224,7 +231,9 @@ class _Writing:
 
 def _write_each(tier: RedisTier, items: Mapping[Any, Any], ttl: Ttl, tags: Iterable[str]) -> Steps[None]:
     writing = _Writing(tier, items, tier._lifetime(ttl), tags)
-    for batch in _batches(tier, writing.names, _PART):
+    for turn, batch in enumerate(writing.batches()):
+        if turn:
+            yield Pause(tier._turn)
         try:
             yield Ask(writing.commands(tier._link, batch))
         finally:
@@ -347,7 +356,9 @@ def _set_each(cache: TieredCache, items: Mapping[Any, Any], ttl: Ttl, tags: Iter
     lifetime = cache._ttl if ttl is _UNSET else seconds("ttl", ttl)
     writing = _Writing(cache._shared, items, lifetime, tags)
     cache._kept.forget_each(writing.keys, writing.names)
-    for batch in _batches(cache._shared, writing.names, _PART):
+    for turn, batch in enumerate(writing.batches()):
+        if turn:
+            yield Pause(cache._shared._turn)
         yield from _set_batch(cache, writing, batch)
 
 

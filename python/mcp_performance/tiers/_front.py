@@ -83,15 +83,32 @@ class Memory:
     def forget(self, key: Any, name: bytes) -> bool:
         """:meth:`changed`, also of an entry or a load that has no name as yet; whether there was an entry."""
         self._client.changed(name)
-        self._keys.pop(name, None)
+        self._release(name, key)
         return self._cache.delete(key)
 
     def forget_each(self, keys: Iterable[Any], names: list[bytes]) -> int:
         """:meth:`forget` for each of *keys*, which *names* spell; how many entries there were."""
-        for name in names:
+        asked = list(keys)
+        for key, name in zip(asked, names, strict=True):
             self._client.changed(name)
-            self._keys.pop(name, None)
-        return sum(map(self._cache.delete, keys))
+            self._release(name, key)
+        return sum(map(self._cache.delete, asked))
+
+    def _call(self, name: bytes, key: Any) -> None:
+        """From here on *key* is the caller's word for *name*, which is never without one."""
+        held = self._keys.get(name, key)
+        self._keys[name] = key
+        self._part(held, key)
+
+    def _release(self, name: bytes, key: Any) -> None:
+        """Forget who is called *name*."""
+        self._part(self._keys.pop(name, key), key)
+
+    def _part(self, held: Any, key: Any) -> None:
+        """*held* has no name any more, *key* has it. They are spelled alike; if they are not equal, as two
+        NaN are not, or members of a class that was made anew, what was kept of the former goes."""
+        if held is not key and held != key:
+            self._cache.delete(held)
 
     def end_of(self, record: bytes) -> bytes | None:
         """What lies in the *record* of a tag, if that is known."""
@@ -107,7 +124,7 @@ class Memory:
 
     def name_failure(self, key: Any, name: bytes, fill: _core.RedisFill | None) -> None:
         """A failure of *key* may be remembered; it must not be where news of it came since *fill* began."""
-        self._keys[name] = key
+        self._call(name, key)
         if fill is None or not fill.holds():
             self.forget(key, name)
 
@@ -137,7 +154,7 @@ class Memory:
         bounds = [bound for bound in (lifetime, self._longest) if bound is not None]
         fresh = None if lifetime is None else round((lifetime - stale) * 1e9)
         longest = round(min(bounds) * 1e9) if bounds else None
-        self._keys[name] = key
+        self._call(name, key)
         for tag in tags:
             self._tagged.setdefault(tag, set()).add(name)
         if stamp is not None and any(self._has_ended(tag, stamp, is_alone) for tag in tags):
@@ -145,7 +162,7 @@ class Memory:
         try:
             self._cache._fill(key, value, fresh, round(stale * 1e9), longest, round(load * 1e9), fill.holds)
         finally:
-            self._keys[name] = key
+            self._call(name, key)
             if not fill.keep():
                 self.forget(key, name)
         if len(self._keys) > self._limit:
@@ -165,11 +182,11 @@ class Memory:
         for key, name, value, fill, left in entries:
             fresh = None if left is None else round(left * 1e9)
             longest = fresh if bound is None or (fresh is not None and fresh < bound) else bound
-            keys[name] = key
+            self._call(name, key)
             try:
                 put(key, value, fresh, 0, longest, 0, fill.holds)
             finally:
-                keys[name] = key
+                self._call(name, key)
                 if not fill.keep():
                     self.forget(key, name)
         if len(keys) > self._limit:

@@ -21,7 +21,7 @@ from ._codecs import Codec, UnreadableValue, ValueCodec
 from ._keys import KEY_VERSION, scope_of
 from ._layout import Layout, slot_of
 from ._lease import NOBODY, Holder, renewal_of
-from ._link import Answer, Ask, Link, Steps, raise_errors
+from ._link import Answer, Ask, Link, Pause, Steps, raise_errors
 from ._records import FOREVER, MISSING, Value, head_of, holder_of, read_value
 from ._scripts import DROP, END_TAGS, RECLAIM, STORE, Command
 from ._slots import Node
@@ -38,7 +38,6 @@ _RECORD_LIFE_MS = 600_000
 """The least life of a tag's record, milliseconds. A longer load that bears a new tag is not stored."""
 _AT_ONCE = 200
 """How many values of a tag are deleted in the step that ends it; more are in steps of their own."""
-_STEP = 500
 _VALUE = 1
 """_core's word for a value that it could read itself."""
 
@@ -101,6 +100,10 @@ class RedisTier(TierBulk):
 
     _plain: _core.PlainCodec | None = None
     """How plain keys and values are spelled, written and read natively; ``None``: by Python only."""
+    _step = 250
+    """How many values of a tag are deleted at a time."""
+    _turn = 0.0
+    """For how long others are let in between the steps of long work, seconds."""
 
     def __init__(
         self,
@@ -496,7 +499,8 @@ class RedisTier(TierBulk):
         for record, index in zip(records, indexes, strict=True):
             left = 1 if index else 0
             while left:
-                step: Answer = yield Ask([link.script(RECLAIM, (index, record), _STEP)])
+                yield Pause(self._turn)
+                step: Answer = yield Ask([link.script(RECLAIM, (index, record), self._step)])
                 gone, left = step.replies[0]
                 count += gone
         return int(count)

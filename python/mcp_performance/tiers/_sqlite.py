@@ -63,6 +63,10 @@ class SQLiteTier(RedisTier):
         ConfigurationError: a bad argument; what lies there is not a tier's file.
     """
 
+    _step = 1000
+    _turn = 0.006
+    """Longer than who waits for the file sleeps between tries."""
+
     def __init__(
         self,
         url: str,

@@ -8,7 +8,7 @@ import decimal
 import enum
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -273,6 +273,35 @@ def test_equal_keys_are_one_key_in_both_tiers(processes: tuple[Process, Process]
             assert one.f.cache_invalidate(written) is True
             assert other.tier.get(one.f.cache_key(read)) is None
         assert other.cache.delete(written) is True
+
+
+def _anew() -> type[enum.Enum]:
+    class Kind(enum.Enum):
+        ONE = 1
+
+    return Kind
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [[float("nan"), float("nan")], [(float("nan"),), (float("nan"),)], [_anew().ONE, _anew().ONE]],
+    ids=["nan", "nan in a tuple", "a class made anew"],
+)
+def test_keys_that_are_only_spelled_alike_are_one_key(
+    processes: tuple[Process, Process], keys: list[Any]
+) -> None:
+    one, other = processes
+    first, second = keys
+    for end in (
+        lambda: one.cache.delete(second),
+        lambda: one.cache.delete_many([second]),
+        lambda: other.cache.delete(first),
+    ):
+        other.tier.set(first, "old")
+        assert [one.cache.get(key) for key in (first, second, first)] == ["old"] * 3
+        assert one.cache.get_many([second, first]) == {second: "old", first: "old"}
+        end()
+        assert eventually(lambda: [one.cache.get(key) for key in keys] == [None, None])
 
 
 def test_keys_that_differ_stay_apart(processes: tuple[Process, Process]) -> None:
@@ -574,12 +603,35 @@ def test_a_long_load_keeps_its_lease(server: Store, processes: tuple[Process, Pr
 
 def test_a_tag_of_many_keys_ends_at_once(server: Store) -> None:
     with tier_of(server.url, timeout=PATIENT) as tier:
-        size = 2_000 if isinstance(server, SQLiteFile) else 20_000  # both more than one step deletes
+        size = 3_000 if isinstance(server, SQLiteFile) else 20_000  # both more than one step deletes
         for start in range(0, size, 500):
             asyncio.run(_set_all(tier, range(start, start + 500)))
         assert tier.invalidate_tags("t") == size
         assert tier.get(size - 1) is None
         assert server.cli("DBSIZE") == "2"  # of the tag, and of tags at large
+
+
+def test_others_have_their_turns_while_many_keys_of_a_tag_are_deleted(server: Store) -> None:
+    size = 3_000
+    with tier_of(server.url, timeout=PATIENT) as tier, tier_of(server.url, timeout=PATIENT) as neighbour:
+        tier.set_many({key: key for key in range(size)}, tags=("t",))
+        turns = 0
+
+        def in_turns() -> Generator[Any, Any, int]:
+            nonlocal turns
+            steps, reply = tier._invalidate(("t",)), None
+            while True:
+                try:
+                    reply = yield steps.send(reply)
+                except StopIteration as end:
+                    return int(end.value)
+                turns += 1
+                assert neighbour.get(size - 1) is None  # from the first step on
+                neighbour.set("other", turns)
+                assert neighbour.get("other") == turns
+
+        assert tier._link.run(in_turns()) == size
+        assert turns > size // 1000
 
 
 async def _set_all(tier: RedisTier, keys: range) -> None:
