@@ -459,7 +459,7 @@ std::unique_ptr<RedisClient> make_client(
   options.ping_interval = from_seconds(ping_interval_s);
   options.max_in_flight = max_in_flight;
   options.limits.reply_bytes = max_reply_bytes;
-  options.announces_own = false;
+  options.announces_own = !cluster;  // of which every node would hear what its scripts say
   options.news_channel = std::move(news_channel);
   options.life_channel = std::move(life_channel);
   options.ident = std::move(ident);

@@ -35,14 +35,17 @@ struct ClientOptions {
   // Whether the server announces changes of what was read, for a memory cache in front.
   bool tracking = false;
   // Whether it announces changes by this client too; else they are to be told in Request::changes.
+  // Without it (NOLOOP) nothing says so when the server evicts a key, or no longer remembers that
+  // it was read, while it serves a command of this client.
   bool announces_own = true;
   // Two of these may pass until a silent peer of the invalidation connection is given up.
   Duration ping_interval = kSecond;
   // Channels that are listened to besides, with tracking: each message on `news_channel` says who
   // changed a key, in eight letters, and names it; what `ident` changed is known here.
   // `life_channel` is this process's own, and says by its subscriber that it lives. A script that
-  // this client has run says "<" and ">" there, before and after what it changed, to a server that
-  // announces such changes to whom made them (NOLOOP or not, before version 7).
+  // this client runs says there what it changes, which is told in Request::changes: what is
+  // announced between its "<" and its ">" (servers before 7.0.5, but for the last of 6.2), and the
+  // names behind ">", each announced once, next (the others).
   std::string news_channel;
   std::string life_channel;
   std::string ident;

@@ -1,6 +1,8 @@
 // session.cpp: finds the server, greets, and takes replies until either connection ends.
 #include "redis/session.h"
 
+#include <algorithm>
+#include <charconv>
 #include <utility>
 
 #include "base/log.h"
@@ -221,13 +223,15 @@ bool Session::may_go_on_without(const std::string& asked, const std::string& ref
 
 void Session::take_invalidation(const Reply& reply, SessionNews& news) {
   // ["message", "__redis__:invalidate", [key, ...] or null], ["message", news_channel, key] or
-  // ["message", life_channel, "<" or ">"]; pongs and the rest say nothing.
+  // ["message", life_channel, "<" or ">" and names]; pongs and the rest say nothing.
   const bool is_message = reply.items.size() == 3 && reply.items[0].text == "message";
   const std::string_view channel = is_message ? reply.items[1].text : std::string_view();
   if (is_message && channel == options_.life_channel) {
     const std::string& said = reply.items[2].text;
-    end_own_change(news, said == ">");
+    const bool is_end = said.starts_with('>');
+    const std::vector<std::string> before = end_own_change(news, is_end);
     in_own_change_ = said == "<";
+    if (is_end) expect(std::string_view(said).substr(1), before);
     return;
   }
   if (!is_message || channel != kInvalidationChannel) {
@@ -241,21 +245,58 @@ void Session::take_invalidation(const Reply& reply, SessionNews& news) {
   }
   const Reply& keys = reply.items[2];
   if (keys.kind != Reply::Kind::kArray) {
+    expected_.clear();
     news.invalidated_all = true;
     return;
   }
-  std::vector<std::string>& named = in_own_change_ ? own_ : news.invalidated;
-  for (const Reply& key : keys.items) named.push_back(key.text);
+  for (const Reply& key : keys.items) {
+    if (in_own_change_) {
+      own_.push_back(key.text);
+    } else if (!take_expected(key.text)) {
+      news.invalidated.push_back(key.text);
+    }
+  }
 }
 
 // What was announced in a change of our own is told by the change's reply, unless it was broken
-// off.
-void Session::end_own_change(SessionNews& news, bool is_known) {
-  if (!is_known) {
-    news.invalidated.insert(news.invalidated.end(), own_.begin(), own_.end());
-  }
-  own_.clear();
+// off. Returns what was told so, and expects nothing any more.
+std::vector<std::string> Session::end_own_change(SessionNews& news, bool is_known) {
+  std::vector<std::string> own = std::exchange(own_, {});
+  if (!is_known) news.invalidated.insert(news.invalidated.end(), own.begin(), own.end());
   in_own_change_ = false;
+  expected_.clear();
+  return own;
+}
+
+// `names`, each behind its length in eight hexadecimal digits, are announced next, but for those
+// that were `before`.
+void Session::expect(std::string_view names, std::vector<std::string> before) {
+  constexpr std::size_t kDigits = 8;
+  while (names.size() > kDigits) {
+    std::size_t size = 0;
+    const char* const end = names.data() + kDigits;
+    if (std::from_chars(names.data(), end, size, 16).ptr != end) return;
+    const std::string_view name = names.substr(kDigits, size);
+    const auto known = std::find(before.begin(), before.end(), name);
+    if (known == before.end()) {
+      expected_.emplace_back(name);
+    } else {
+      before.erase(known);
+    }
+    names.remove_prefix(kDigits + name.size());
+  }
+}
+
+// Whether `name` is announced as expected. Anything else that is announced ends what is expected:
+// nothing comes in between.
+bool Session::take_expected(const std::string& name) {
+  const auto found = std::find(expected_.begin(), expected_.end(), name);
+  if (found == expected_.end()) {
+    expected_.clear();
+    return false;
+  }
+  expected_.erase(found);
+  return true;
 }
 
 }  // namespace mcp::redis

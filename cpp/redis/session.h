@@ -14,10 +14,12 @@
 
 #include <poll.h>
 
+#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "redis/channel.h"
@@ -77,7 +79,9 @@ class Session {
   void take(Channel& channel, Reply reply, SessionNews& news);
   void take_start(Channel& channel, const Reply& reply, SessionNews& news);
   void take_invalidation(const Reply& reply, SessionNews& news);
-  void end_own_change(SessionNews& news, bool is_known);
+  std::vector<std::string> end_own_change(SessionNews& news, bool is_known);
+  void expect(std::string_view names, std::vector<std::string> before);
+  [[nodiscard]] bool take_expected(const std::string& name);
   [[nodiscard]] bool may_go_on_without(const std::string& asked, const std::string& refusal);
 
   const ClientOptions& options_;
@@ -87,9 +91,10 @@ class Session {
   Phase phase_ = Phase::kReachData;
   bool tracks_ = false;
   bool shows_life_ = true;
-  std::string invalidation_id_;   // CLIENT ID of I
-  bool in_own_change_ = false;    // between its two messages on life_channel
-  std::vector<std::string> own_;  // what was announced since the first of them
+  std::string invalidation_id_;       // CLIENT ID of I
+  bool in_own_change_ = false;        // between its two messages on life_channel
+  std::vector<std::string> own_;      // what was announced since the first of them
+  std::deque<std::string> expected_;  // what of it comes after the second
   Channel data_;
   Channel news_;
 };

@@ -67,20 +67,33 @@ def digest_of(text: str) -> str:
 
 
 def _script(body: str) -> Script:
-    text = f"local function run()\n{body}\nend\n{_APART}"
+    text = f"{_OWN}local function run()\n{body}\nend\n{_APART}"
     digest = digest_of(text)
     _texts[digest] = text
     return Script(text, digest)
 
 
-# Before version 7 servers announce what a script changes to its own client too, NOLOOP or not. What stands
-# between these two messages on a channel of the client's own, named last, is known to it.
+# What a script changes is announced to its own client too: NOLOOP would also keep from it what the server
+# evicts, or no longer remembers that it was read, while it serves that client. On a channel of its own, which
+# is named last, the client is told which announcements are of its own changes: those between two messages,
+# or, where the server waits with them for the script's end, those of the names in the second.
+_OWN = """
+local own, mine = ARGV[#ARGV], {}
+-- So that the next change of it is announced, once.
+local function reads(name)
+  if own ~= '' then redis.call('EXISTS', name) end
+end
+-- What was read has changed, or does so now.
+local function changes(name)
+  if own ~= '' then mine[#mine + 1] = string.format('%08x', #name) .. name end
+end
+"""
 _APART = """
-local own = ARGV[#ARGV]
-if own == '' or redis.REDIS_VERSION_NUM then return run() end
-redis.pcall('PUBLISH', own, '<')
+if own == '' then return run() end
+local waits = redis.REDIS_VERSION_NUM and redis.REDIS_VERSION_NUM >= 0x070005
+if not waits then redis.pcall('PUBLISH', own, '<') end
 local done, answer = pcall(run)
-redis.pcall('PUBLISH', own, '>')
+if #mine > 0 or not waits then redis.pcall('PUBLISH', own, '>' .. table.concat(mine)) end
 if not done then error(answer, 0) end
 return answer
 """
@@ -155,6 +168,7 @@ if waits and string.sub(held, 19, 42) ~= ARGV[5] then
 end
 local set = redis.pcall('SET', KEYS[1], LEASE .. time .. ARGV[1], 'PX', ARGV[2])
 if type(set) == 'table' and set.ok then
+  changes(KEYS[1])
   redis.call('STRLEN', KEYS[1])  -- a read: changes are announced from here on
   return {'G', held, -2, time}
 end
@@ -174,6 +188,7 @@ STORE = _script(
 local time, token, stamp = now(), ARGV[1], ARGV[2]
 if token == '' then
   stamp = time
+  reads(KEYS[1])
 else
   local kind, since, holder = head(KEYS[1])
   if not ((kind == LEASE and holder == token) or (kind == VALUE and since <= stamp)) then
@@ -193,10 +208,12 @@ for i = 3, #KEYS do
     dead = shift(stamp, -1)
     if tonumber(time) - tonumber(stamp) > least * 1000 then dead = time end
     redis.call('SET', KEYS[i], dead)
+    changes(KEYS[i])
     redis.call('PEXPIRE', KEYS[i], least * 2)
     answer[#answer + 1] = KEYS[i]
   end
   if dead >= stamp then
+    changes(KEYS[1])
     redis.call('DEL', KEYS[1], KEYS[2])
     answer[1] = 0
     return answer
@@ -208,6 +225,7 @@ for i = 3, #KEYS do
     else
       redis.call('PEXPIRE', KEYS[i], math.max(ttl, least) * 2)
     end
+    changes(KEYS[i])
     answer[#answer + 1] = KEYS[i]
   end
   if i - 2 <= tonumber(ARGV[5]) then
@@ -220,8 +238,12 @@ for i = 3, #KEYS do
 end
 local record = VALUE .. stamp .. ARGV[4]
 if ttl > 0 then redis.call('SET', KEYS[1], record, 'PX', ttl) else redis.call('SET', KEYS[1], record) end
+changes(KEYS[1])
 if token ~= '' then
-  redis.call('DEL', KEYS[2])
+  if redis.call('EXISTS', KEYS[2]) == 1 then
+    redis.call('DEL', KEYS[2])
+    changes(KEYS[2])
+  end
   redis.call('STRLEN', KEYS[1])  -- a read: changes are announced from here on
 end
 answer[3] = stamp
@@ -257,8 +279,9 @@ for i, name in ipairs(KEYS) do
   if (kind ~= VALUE and kind ~= LEASE) or since <= ARGV[i + 2] then
     if redis.call('DEL', name) == 0 then
       redis.pcall('PUBLISH', ARGV[1], ARGV[2] .. name)
-    elseif kind ~= LEASE then
-      count = count + 1
+    else
+      changes(name)
+      if kind ~= LEASE then count = count + 1 end
     end
   end
 end
@@ -290,7 +313,8 @@ local function finish(tag, stamp)
 end
 for _, tag in ipairs(KEYS) do
   if tag == ARGV[6] then
-    redis.pcall('SET', tag, time, 'PX', ARGV[4])
+    reads(tag)
+    if redis.pcall('SET', tag, time, 'PX', ARGV[4]).ok then changes(tag) end
   else
     local dead = redis.call('GET', tag)
     local stamp = ARGV[3] == '' and time or ARGV[3]
@@ -308,6 +332,7 @@ for _, tag in ipairs(KEYS) do
       redis.pcall('PUBLISH', ARGV[1], ARGV[2] .. tag)
       return set
     end
+    changes(tag)
     answer[#answer + 1] = finish(tag, stamp)
   end
 end
@@ -333,8 +358,14 @@ RENEW = _script(
     _HEADS
     + """
 local kind, _, holder = head(KEYS[1])
-if kind == LEASE and holder == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-if redis.call('GET', KEYS[2]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[2], ARGV[2]) end
+if kind == LEASE and holder == ARGV[1] then
+  changes(KEYS[1])
+  return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+end
+if redis.call('GET', KEYS[2]) == ARGV[1] then
+  changes(KEYS[2])
+  return redis.call('PEXPIRE', KEYS[2], ARGV[2])
+end
 return 0
 """
 )
@@ -347,10 +378,14 @@ GIVE_UP = _script(
 local kind, _, holder = head(KEYS[1])
 if kind == LEASE and holder == ARGV[1] then
   redis.call('DEL', KEYS[1])
+  changes(KEYS[1])
   redis.call('STRLEN', KEYS[1])
   return 1
 end
-if redis.call('GET', KEYS[2]) == ARGV[1] then return redis.call('DEL', KEYS[2]) end
+if redis.call('GET', KEYS[2]) == ARGV[1] then
+  changes(KEYS[2])
+  return redis.call('DEL', KEYS[2])
+end
 return 0
 """
 )

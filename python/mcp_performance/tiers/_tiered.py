@@ -51,7 +51,9 @@ class TieredCache(FrontBulk, _core.FrontBase):
     a connection over which nothing comes any more is noticed, and everything kept is dropped, within 3
     seconds, and so is ``SWAPDB``, which Redis does not announce, within one. With ``redis+sentinel://`` a new
     master is followed within a second of the sentinels' choice, and in a cluster with the first key that is
-    asked for there.
+    asked for there. A node of a cluster does not say what it evicts (``maxmemory-policy``), or forgets to
+    announce (``tracking-table-max-keys``), while it serves this process: of such keys the memory hears no
+    more, and keeps them for *memory_ttl* at most.
 
     What Redis cannot promise: replication is asynchronous. A replica that takes over without the master's
     last writes has lost what they promised, deletions included, so that a value may come back that had been
