@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from .._core import __version__
 from ..errors import ConfigurationError, Error
@@ -29,7 +30,7 @@ def _demo(options: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"the demo needs {missing.name}: pip install 'mcp-performance[demo]'"
         ) from None
-    return run(options.rest)
+    return run(options)
 
 
 def _top(options: argparse.Namespace) -> int:
@@ -58,8 +59,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mcp-performance {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    demo = commands.add_parser("demo", help="a real service, load-tested before and after", add_help=False)
-    demo.add_argument("rest", nargs=argparse.REMAINDER)
+    demo = commands.add_parser("demo", help="a real service, load-tested before and after")
+    demo.add_argument("--directory", type=Path, default=Path("mcp-performance-demo"), help="where files go")
+    demo.add_argument("--requests", type=int, default=1500, help="requests of each half")
+    demo.add_argument("--users", type=int, default=10, help="concurrent users")
+    demo.add_argument("--serve", action="store_true", help="leave the service running afterwards")
+    demo.add_argument("--host", default="127.0.0.1", help="with --serve: the address to listen on")
+    demo.add_argument("--port", type=int, default=8000, help="with --serve: the port to listen on")
     demo.set_defaults(run=_demo)
 
     add_load(commands)
@@ -89,11 +95,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:1] == ["demo"]:  # its options are its own
-        options = argparse.Namespace(run=_demo, rest=words[1:])
-    else:
-        options = _parser().parse_args(words)
+    options = _parser().parse_args(arguments)
     try:
         code: int = options.run(options)
     except Error as error:

@@ -172,16 +172,8 @@ def _serve(database: Path, host: str, port: int, console: _Console) -> None:
             return
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line of the demo; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="mcp-performance demo", description=__doc__)
-    parser.add_argument("--directory", type=Path, default=Path("mcp-performance-demo"), help="where files go")
-    parser.add_argument("--requests", type=int, default=1500, help="requests of each half")
-    parser.add_argument("--users", type=int, default=10, help="concurrent users")
-    parser.add_argument("--serve", action="store_true", help="leave the service running afterwards")
-    parser.add_argument("--host", default="127.0.0.1", help="with --serve: the address to listen on")
-    parser.add_argument("--port", type=int, default=8000, help="with --serve: the port to listen on")
-    options = parser.parse_args(arguments)
+def main(options: argparse.Namespace) -> int:
+    """What ``mcp-performance demo`` does with its options; returns the exit code."""
     options.directory.mkdir(parents=True, exist_ok=True)
     console = _Console()
     findings = asyncio.run(_run(options.directory, options.requests, options.users, console))

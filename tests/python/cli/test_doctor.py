@@ -1,14 +1,10 @@
-"""What the doctor finds, the exit code that scripts rely on, and the completion of shells."""
+"""What the doctor finds, the exit code that scripts rely on."""
 
 import importlib.metadata
 import json
-import shutil
 import sqlite3
-import subprocess
 import tomllib
 from pathlib import Path
-
-import pytest
 
 from mcp_performance import __version__
 from mcp_performance.cli import main
@@ -104,31 +100,3 @@ def test_the_page_cache_is_held_against_the_memory(capsys, monkeypatch):
     monkeypatch.setattr("mcp_performance.config.DB_CACHE_SIZE", 2**40)
     code, found = findings(capsys)
     assert (code, found["page cache"]["state"]) == (0, "note")
-
-
-@pytest.mark.parametrize(
-    ("typed", "offered"),
-    [
-        ("mcp-performance ana", ["analyze"]),
-        ("mcp-performance doctor --re", ["--redis"]),
-        ("mcp-performance do", ["doctor"]),
-    ],
-)
-def test_bash_completes_commands_and_options(capsys, typed, offered):
-    assert main(["completion", "bash"]) == 0
-    words = typed.split()
-    program = f"""{capsys.readouterr().out}
-        COMP_WORDS=({" ".join(words)}); COMP_CWORD={len(words) - 1}
-        _mcp_performance; printf '%s\\n' "${{COMPREPLY[@]}}"
-    """
-    run = subprocess.run([shutil.which("bash"), "-c", program], capture_output=True, text=True, check=True)
-    assert run.stdout.split() == offered
-
-
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_the_other_shells_know_every_command(capsys, shell):
-    assert main(["completion", shell]) == 0
-    text = capsys.readouterr().out
-    for command in ("demo", "load", "analyze", "top", "dashboard", "doctor", "completion"):
-        assert command in text
-    assert ("--advise" if shell == "zsh" else "-l advise") in text
