@@ -1,5 +1,6 @@
 """What is built, and where it refuses to be."""
 
+import _sqlite3
 import importlib.metadata
 import shutil
 import subprocess
@@ -29,16 +30,17 @@ def test_an_older_python_is_refused() -> None:
     assert "Python 3.11 REQUIRED" in (ROOT / "bindings" / "CMakeLists.txt").read_text()
 
 
-def test_sqlite_is_the_system_library_that_python_uses() -> None:
-    import _sqlite3
-
-    def sqlite_of(library: str) -> str:
-        lines = subprocess.run(
-            ["ldd", library], capture_output=True, text=True, check=True
-        ).stdout.splitlines()
-        return next(line.split("=>")[1].split()[0] for line in lines if "libsqlite3.so" in line)
-
-    assert sqlite_of(_core.__file__) == sqlite_of(_sqlite3.__file__)
+def test_there_is_one_copy_of_sqlite_and_python_uses_it_too() -> None:
+    """Whether the module was linked with the system's library, or is of a wheel, which chooses at import."""
+    program = """
+import mcp_performance, sqlite3
+mcp_performance.SQLitePool(":memory:").blocking.fetchval("SELECT 1")
+print(*{line.split()[-1] for line in open("/proc/self/maps") if "libsqlite3.so" in line})
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    lines = subprocess.run(["ldd", _sqlite3.__file__], capture_output=True, text=True, check=True).stdout
+    python_s = next(line.split("=>")[1].split()[0] for line in lines.splitlines() if "libsqlite3.so" in line)
+    assert [Path(name).resolve() for name in run.stdout.split()] == [Path(python_s).resolve()]
 
 
 def test_an_sdist_has_all_that_a_build_reads(tmp_path: Path) -> None:
