@@ -6,15 +6,11 @@ if(NOT CMAKE_SYSTEM_NAME STREQUAL "Linux")
 endif()
 
 include(CheckLanguage)
+set(MCP_HAVE_COMPILER ON)
 foreach(language C CXX)
   check_language(${language})
   if(NOT CMAKE_${language}_COMPILER)
-    set(MCP_STOP "mcp-performance is built from source here, and there is no C++ compiler:\n
-      Debian, Ubuntu: apt-get install g++
-      Fedora, RHEL:   dnf install gcc-c++
-      Alpine:         apk add g++
-      macOS:          xcode-select --install\n
-A wheel needs none: pip install --only-binary mcp-performance mcp-performance")
+    set(MCP_HAVE_COMPILER OFF)  # what to install is said in Dependencies.cmake
     return()
   endif()
   enable_language(${language})
