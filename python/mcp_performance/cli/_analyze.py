@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .._base._checks import MAX_DURATION, integer, number
 from ..errors import ConfigurationError, DatabaseCorrupt, QueryError
 from ..query import Advice, QueryAnalyzer, QueryReport, read_workload
 from ._findings import as_html, as_json, as_markdown, as_sarif, as_text
@@ -36,6 +37,7 @@ class Analyzed:
     source: str | None = None
     """The file, where it came from one."""
     line: int = 1
+    column: int = 1
 
 
 def add_analyze(commands: Any) -> None:
@@ -64,13 +66,16 @@ def _without_comments(sql: str) -> str:
     return _COMMENTS.sub("", sql, count=1)
 
 
-def _statements_of(path: Path) -> Iterator[tuple[str, int]]:
-    """The statements of a file, each up to its semicolon, with the line where it begins."""
+def _statements_of(path: Path) -> Iterator[tuple[str, int, int]]:
+    """The statements of a file, each up to its semicolon, with the line and column where it begins."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode("utf-8-sig")  # what other systems put in front is no statement
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigurationError(f"{str(path)!r}: {reason}") from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ConfigurationError(f"{str(path)!r}: there is a NUL in line {line}: expected text")
     start = end = 0
     while start < len(text):
         end = text.find(";", end) + 1
@@ -79,8 +84,9 @@ def _statements_of(path: Path) -> Iterator[tuple[str, int]]:
         piece = text[start : end or len(text)]
         bare = _without_comments(piece)
         if bare.strip("; \t\r\n"):
-            line = text.count("\n", 0, start + len(piece) - len(bare)) + 1
-            yield bare.strip(), line
+            first = start + len(piece) - len(bare)
+            line = text.count("\n", 0, first) + 1
+            yield bare.strip(), line, first - text.rfind("\n", 0, first)
         start = end = end or len(text)
 
 
@@ -90,18 +96,18 @@ def _is_file(word: str) -> bool:
         return False
     if Path(word).suffix.lower() == ".sql" and " " not in word.strip():
         return True
-    return os.path.isfile(word)
+    return os.path.exists(word)
 
 
-def _given(words: Sequence[str]) -> Iterator[tuple[str, str | None, int]]:
+def _given(words: Sequence[str]) -> Iterator[tuple[str, str | None, int, int]]:
     for word in words:
         if not _is_file(word):
-            yield word, None, 1
+            yield word, None, 1, 1
             continue
         found = list(_statements_of(Path(word)))
         if not found:
             raise ConfigurationError(f"{word!r}: there is no statement in it")
-        yield from ((sql, word, line) for sql, line in found)
+        yield from ((sql, word, line, column) for sql, line, column in found)
 
 
 def _check_database(database: Path) -> None:
@@ -116,7 +122,7 @@ def _check_database(database: Path) -> None:
 
 def _reports(analyzer: QueryAnalyzer, options: argparse.Namespace) -> list[Analyzed]:
     analyzed = []
-    for sql, source, line in _given(options.sql):
+    for sql, source, line, column in _given(options.sql):
         place = f"{source}:{line}: " if source else ""
         _check_kind(place, sql)
         try:
@@ -125,7 +131,7 @@ def _reports(analyzer: QueryAnalyzer, options: argparse.Namespace) -> list[Analy
             raise DatabaseCorrupt(f"database={str(options.database)!r}: {error}") from error
         except QueryError as error:
             raise QueryError(f"{place}{error} (database={str(options.database)!r})") from error
-        analyzed.append(Analyzed(sql, report, source, line))
+        analyzed.append(Analyzed(sql, report, source, line, column))
     return analyzed
 
 
@@ -164,7 +170,7 @@ def _advice(analyzer: QueryAnalyzer, options: argparse.Namespace) -> Advice | No
             raise QueryError(f"workload={str(options.workload)!r}: {advice.notes[0]}")
         return advice
     if options.advise:
-        statements = [sql for sql, _, _ in _given(options.sql)]
+        statements = [sql for sql, *_ in _given(options.sql)]
         return analyzer.advise(statements, budget=options.budget, max_indexes=options.max_indexes)
     return None
 
@@ -179,6 +185,8 @@ def _fails(level: str, analyzed: Sequence[Analyzed], advice: Advice | None) -> b
 
 
 def _analyze(options: argparse.Namespace) -> int:
+    number("--budget", options.budget, 0, MAX_DURATION, unit="seconds")
+    integer("--max-indexes", options.max_indexes, 1, 64)
     _check_database(options.database)
     if not options.sql and options.workload is None:
         raise ConfigurationError("sql=[]: expected a statement, a file of statements, or --workload FILE")

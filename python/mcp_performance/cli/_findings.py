@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from .._core import __version__
 from ..query import Advice, IndexAdvice, Issue, PlanStep
@@ -14,6 +17,10 @@ __all__ = ["as_html", "as_json", "as_markdown", "as_sarif", "as_text"]
 
 _COLOURS = {"high": "31", "warning": "33", "info": "36", "dim": "2", "bold": "1"}
 _SARIF_LEVELS = {"high": "error", "warning": "warning", "info": "note"}
+# What a terminal would obey instead of showing it; a line's tab stays one.
+_CONTROLS = {code: 0xFFFD for code in (*range(32), *range(127, 160)) if code != ord("\t")}
+_WIDEST = 120
+_AROUND = 50
 _SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
@@ -53,14 +60,34 @@ def place_of(sql: str, issue: Issue) -> tuple[int, int, int] | None:
     return before.count("\n") + 1, issue.offset - (before.rfind("\n") + 1) + 1, issue.length
 
 
+def plain(text: str) -> str:
+    """*text* without what a terminal would obey."""
+    return text.translate(_CONTROLS)
+
+
+def _columns(text: str) -> int:
+    """How many columns of a terminal *text* takes."""
+    return sum(
+        0 if unicodedata.combining(one) else 2 if unicodedata.east_asian_width(one) in "WF" else 1
+        for one in text
+    )
+
+
 def _underlined(sql: str, issue: Issue) -> Iterator[str]:
     place = place_of(sql, issue)
     if place is None:
         return
     line, column, length = place
-    text = sql.split("\n")[line - 1]
-    yield text
-    yield " " * (column - 1) + "^" * max(1, min(length, len(text) - column + 1))
+    text = plain(sql.split("\n")[line - 1].removesuffix("\r"))
+    first, last = column - 1, min(column - 1 + length, len(text))
+    before, marked, after = text[:first], text[first:last], text[last:]
+    if len(text) > _WIDEST:
+        before = before if len(before) <= _AROUND else "…" + before[-_AROUND:]
+        marked = marked if len(marked) <= _WIDEST else marked[:_WIDEST]
+        after = after if len(after) <= _AROUND else after[:_AROUND] + "…"
+    yield before + marked + after
+    margin = "".join(one if one == "\t" else " " * _columns(one) for one in before)
+    yield margin + "^" * max(1, _columns(marked))
 
 
 def _proof(index: IndexAdvice) -> str:
@@ -94,24 +121,24 @@ def as_text(analyzed: Sequence[Any], advice: Advice | None, *, colour: bool) -> 
     lines = []
     for one in analyzed:
         where = f"{one.source}:{one.line}: " if one.source else ""
-        lines.append(paint("bold", where + one.report.fingerprint))
-        lines += [f"  {line}" for line in tree(one.report.plan)]
+        lines.append(paint("bold", plain(where + one.report.fingerprint)))
+        lines += [f"  {plain(line)}" for line in tree(one.report.plan)]
         for issue in one.report.issues:
             severity = paint(issue.severity, f"{issue.severity:7}")
-            lines.append(f"  {severity} {issue.code}: {issue.message}")
+            lines.append(f"  {severity} {issue.code}: {plain(issue.message)}")
             marks = list(_underlined(one.sql, issue))
             if marks:
                 lines += [f"          {marks[0]}", f"          {paint(issue.severity, marks[1])}"]
             if issue.suggestion:
-                lines.append(f"          {issue.suggestion}")
+                lines.append(f"          {plain(issue.suggestion)}")
             if issue.evidence:
-                lines.append(paint("dim", f"          because of: {issue.evidence}"))
+                lines.append(paint("dim", f"          because of: {plain(issue.evidence)}"))
         for kind, sql in _fixes(one):
-            lines += [f"  {kind}:", *(f"    {line}" for line in sql.split("\n"))]
+            lines += [f"  {plain(kind)}:", *(f"    {plain(line)}" for line in sql.split("\n"))]
         if not one.report.issues:
             lines.append("  no findings")
     if advice is not None:
-        lines += _advice_lines(advice, paint)
+        lines += _advice_lines(advice, lambda kind, text: paint(kind, plain(text)))
     return "\n".join(lines)
 
 
@@ -121,16 +148,21 @@ def _advice_lines(advice: Advice, paint: Any) -> Iterator[str]:
     for index in advice:
         yield paint("bold", f"{index.ddl};")
         yield f"  {_proof(index)}"
-        yield from (f"  used by {fingerprint}" for fingerprint in index.used_by)
+        yield from (f"  used by {plain(fingerprint)}" for fingerprint in index.used_by)
     if advice.statistics is not None:
         yield paint("bold", "ANALYZE;")
         yield f"  {advice.statistics.cost_before:,.0f} -> {advice.statistics.cost_after:,.0f} units of work"
     for drop in advice.drops:
         yield paint("bold", f"{drop.ddl};")
-        yield f"  {drop.reason}: {drop.evidence}"
+        yield f"  {drop.reason}: {plain(drop.evidence)}"
     if advice.statements:
         yield f"workload: {advice.seconds_before:.4g} -> {advice.seconds_after:.4g} s"
-    yield from (f"note: {note}" for note in advice.notes)
+    for one in advice.statements:
+        at_least = "at least " if one.at_least else ""
+        seconds = f"{at_least}{one.seconds_before:.4g} -> {one.seconds_after:.4g} s"
+        rows = f"{one.rows_before:,.0f} -> {one.rows_after:,.0f} rows scanned"
+        yield f"  {seconds}, {rows}: {plain(one.fingerprint)}"
+    yield from (f"note: {plain(note)}" for note in advice.notes)
 
 
 def as_json(analyzed: Sequence[Any], advice: Advice | None) -> dict[str, Any]:
@@ -190,6 +222,10 @@ def as_markdown(analyzed: Sequence[Any], advice: Advice | None) -> str:
     return "\n\n".join(parts)
 
 
+def _uri(path: str) -> str:
+    return quote(Path(path).as_posix())
+
+
 def _sarif_result(one: Any, issue: Issue) -> dict[str, Any]:
     result: dict[str, Any] = {
         "ruleId": issue.code,
@@ -199,11 +235,20 @@ def _sarif_result(one: Any, issue: Issue) -> dict[str, Any]:
     }
     region: dict[str, int] = {"startLine": one.line}
     place = place_of(one.sql, issue)
-    if place is not None:
+    if place is not None and issue.offset is not None:
         line, column, length = place
-        region = {"startLine": one.line + line - 1, "startColumn": column, "endColumn": column + length}
+        marked = one.sql[issue.offset : issue.offset + length]
+        lines = marked.count("\n")
+        end = len(marked) - marked.rfind("\n") if lines else column + length
+        region = {
+            "startLine": one.line + line - 1,
+            "startColumn": column + (one.column - 1 if line == 1 else 0),
+            "endColumn": end + (one.column - 1 if line == 1 and not lines else 0),
+        }
+        if lines:
+            region["endLine"] = region["startLine"] + lines
     if one.source:
-        location = {"artifactLocation": {"uri": one.source}, "region": region}
+        location = {"artifactLocation": {"uri": _uri(one.source)}, "region": region}
         result["locations"] = [{"physicalLocation": location}]
     return result
 

@@ -25,6 +25,7 @@ Entry: TypeAlias = tuple[str, float, Parameters | None]
 _TEXT = ("sql", "statement", "query")
 _PARAMETERS = ("params", "parameters", "args")
 _WEIGHT = ("calls", "count", "weight")
+_MOST_CALLS = 1e300
 
 
 def read_workload(path: str | os.PathLike[str]) -> list[Entry]:
@@ -43,7 +44,7 @@ def read_workload(path: str | os.PathLike[str]) -> list[Entry]:
     """
     name = file_name("path", path)
     try:
-        text = Path(name).read_text(encoding="utf-8")
+        text = Path(name).read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigurationError(f"workload={name!r}: {reason or error}") from None
@@ -62,23 +63,29 @@ def _statements(name: str, text: str) -> Iterator[Entry]:
     for number, line in enumerate(lines, 1):
         if not open_lines and (not line or line.startswith(("--", "#"))):
             continue
-        if not open_lines and line.startswith("{"):
+        if not open_lines and line.startswith(("{", "[")):  # no statement begins so
             yield _from_json(f"{name}:{number}", line)
             continue
         open_lines.append(line)
         statement = "\n".join(open_lines)
-        if not ends or (line.endswith(";") and sqlite3.complete_statement(statement)):
+        if not ends or (line.endswith(";") and _is_complete(statement)):
             open_lines.clear()
             yield statement.rstrip("; "), 1.0, None
     if open_lines:
         yield "\n".join(open_lines), 1.0, None
 
 
+def _is_complete(statement: str) -> bool:
+    return "\0" in statement or sqlite3.complete_statement(statement)  # which refuses a NUL
+
+
 def _from_json(place: str, line: str) -> Entry:
     try:
         found = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"workload={place}: {error}") from None
+    if not isinstance(found, dict):
+        raise ConfigurationError(f"workload={place}: expected an object with the statement as 'sql'")
     return _from_mapping(f"workload={place}", found)
 
 
@@ -100,7 +107,9 @@ def _first(found: Mapping[str, Any], names: Iterable[str]) -> Any:
 
 
 def _weight(place: str, weight: Any) -> float:
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)):
+    # A whole number that no float can hold is no count of calls either.
+    fits = isinstance(weight, (int, float)) and not isinstance(weight, bool) and 0 < weight < _MOST_CALLS
+    if not fits:
         raise ConfigurationError(f"{place}: weight={weight!r}: expected a positive number")
     return float(weight)
 
@@ -114,7 +123,7 @@ def entries_of(workload: Workload) -> list[Entry]:
     if isinstance(workload, os.PathLike):
         readable = [entry for entry in read_workload(workload) if _can_be_read(entry[0])]
         return [entry if _fits(entry) else (entry[0], entry[1], None) for entry in readable]
-    if isinstance(workload, (str, bytes)):
+    if isinstance(workload, (str, bytes, Mapping)):
         raise ConfigurationError(
             f"workload={workload!r}: expected a list of statements, or the Path of a log"
         )
@@ -143,5 +152,5 @@ def _entry(item: object) -> Entry:
     if isinstance(item, (tuple, list)) and len(item) in (2, 3):
         sql, weight, *rest = item
         if isinstance(weight, (int, float)) and not isinstance(weight, bool):
-            return _core.checked_sql(sql), float(weight), rest[0] if rest else None
+            return _core.checked_sql(sql), _weight(place, weight), rest[0] if rest else None
     raise ConfigurationError(f"{place}: expected a statement, or a statement, its weight and its parameters")

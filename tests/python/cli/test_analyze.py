@@ -222,3 +222,86 @@ def test_a_workload_that_cannot_be_used_is_named(
 
 def test_neither_statement_nor_workload_is_an_error(database: Path) -> None:
     assert run(database) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"SELECT id FROM orders\0;\nSELECT 1;", "NUL in line 1"),
+        (b"SELECT 1;\n\nSELECT '\0';", "NUL in line 3"),
+        (b"\xff\xfeS\0E\0", "UTF-8"),
+        (b"", "no statement"),
+        (b"-- nothing\r\n", "no statement"),
+        (b"\xef\xbb\xbf", "no statement"),
+        (b"SELECT 1;\r\nDROP TABLE orders;\r\n", "all.sql:2"),
+        (None, "Is a directory"),
+    ],
+)
+def test_a_file_that_holds_no_text_of_statements_has_code_2(
+    database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, reason: str
+) -> None:
+    file = tmp_path / "all.sql"
+    if content is None:
+        file = tmp_path / "folder"
+        file.mkdir()
+    else:
+        file.write_bytes(content)
+    assert run(database, file) == 2
+    assert reason in (said := capsys.readouterr().err)
+    assert str(file) in said
+
+
+def test_a_mark_in_front_and_lines_of_other_systems_are_read(
+    database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a b.sql"
+    file.write_bytes(f"\ufeff{FINE};\r\n  {ILL};\r\n".replace("\nFROM", "\r\nFROM").encode())
+    assert run(database, file) == 0
+    out = capsys.readouterr().out
+    assert "\r" not in out
+    assert run(database, file, "--format", "sarif") == 0
+    results = json.loads(capsys.readouterr().out)["runs"][0]["results"]
+    place = next(one for one in results if one["ruleId"] == "full-scan")["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"]["uri"].endswith("/a%20b.sql")
+    assert place["region"] == {"startLine": 3, "startColumn": 6, "endColumn": 12}
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(b'\xef\xbb\xbf{"sql": "SELECT total FROM orders WHERE customer = 7"}\r\n')
+    assert run(database, "--workload", log, "--fail-on", "high") == 1
+
+
+def test_the_place_is_underlined_whatever_is_before_it(
+    database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = "lower(state)"
+    wide = f"SELECT total, '漢字é' FROM orders WHERE {call} = 'x'"
+    tabs = f"SELECT total FROM orders\n\t\tWHERE {call} = 'x'"
+    long = f"SELECT {'total, ' * 90}id FROM orders WHERE {call} = 'x' AND id <> {' + '.join(['1'] * 90)}"
+    for sql, margin in ((wide, 10 + 38 + 2), (tabs, 10 + 2 + 6), (long, None)):
+        assert run(database, sql) == 0
+        lines = capsys.readouterr().out.split("\n")
+        under = next(number for number, line in enumerate(lines) if line.strip() == "^" * len(call))
+        assert call in lines[under - 1]
+        assert len(lines[under - 1]) < 140
+        at = lines[under].index("^")
+        assert margin is None or at == margin
+        if margin is None:
+            assert lines[under - 1][at:].startswith(call)
+    assert lines[under].count("\t") == 0
+
+
+def test_nothing_of_a_statement_commands_the_terminal(
+    database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sql = "SELECT total AS \"\x1b]0;title\x07\" FROM orders WHERE state = '\x1b[2J' AND lower(state) = '\x9b'"
+    assert run(database, sql, "--advise") == 0
+    out = capsys.readouterr().out
+    assert "FROM orders" in out
+    assert not {"\x1b", "\x07", "\x9b"} & set(out)
+
+
+@pytest.mark.parametrize("words", [("--budget", "-1"), ("--budget", "nan"), ("--max-indexes", "0")])
+def test_a_bad_option_is_refused_whether_it_is_needed_or_not(
+    database: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, str]
+) -> None:
+    assert run(database, FINE, *words) == 2
+    assert words[0] in capsys.readouterr().err

@@ -298,6 +298,12 @@ def test_equal_statements_of_a_log_are_counted_together(tmp_path: Path) -> None:
         (b'SELECT 1\n{"query": 5}', "log:2"),
         (b'{"sql": "SELECT ?", "params": 5}', "params"),
         (b'{"sql": "SELECT 1", "calls": "two"}', "weight"),
+        (b'SELECT 1\n{"sql": "SELECT 1", "calls": -1}', "log:2.*weight"),
+        (b'{"sql": "SELECT 1", "calls": 0}', "log:1.*weight"),
+        (b'{"sql": "SELECT 1", "calls": NaN}', "log:1.*weight"),
+        (b'{"sql": "SELECT 1", "calls": 1e999}', "log:1.*weight"),
+        (b'SELECT 1\n["SELECT 1"]', "log:2"),
+        (b'SELECT 1\n{"sql":' + b"[" * 100_000, "log:2"),
     ],
 )
 def test_a_log_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
@@ -309,7 +315,17 @@ def test_a_log_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | Non
     assert str(log) in str(refused.value)
 
 
-@pytest.mark.parametrize("bad", ["SELECT 1", b"x", [("SELECT 1", 1.0, None, 5)], [{"params": []}]])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "SELECT 1",
+        b"x",
+        {"SELECT 1": 2.0},
+        [("SELECT 1", -1.0)],
+        [("SELECT 1", 1.0, None, 5)],
+        [{"params": []}],
+    ],
+)
 def test_a_workload_of_another_kind_is_refused(database: Path, bad: object) -> None:
     with pytest.raises(ConfigurationError, match="workload"):
         QueryAnalyzer(database).advise(bad)  # type: ignore[arg-type]
