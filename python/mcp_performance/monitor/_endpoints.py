@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 from .._base._asgi import Receive, Scope, Send
 from .._base._checks import flag, text
 from ._admission import Admission, Refusal
+from ._advising import Advising
 from ._analyses import Analyses
 from ._live import Events, read_history
 from ._monitor import PerformanceMonitor
@@ -107,6 +108,7 @@ class Endpoints:
             token=token, allow_hosts=allow_hosts, allow_origins=allow_origins, rate=rate_limit
         )
         self._analyses = Analyses()
+        self._advising = Advising()
         self._events = Events(monitor)
 
     async def serve(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
@@ -174,6 +176,9 @@ class Endpoints:
     async def _analyze(self, scope: Scope, receive: Receive) -> tuple[bytes, bytes]:
         return _JSON, _json(await self._analyses.answer(self._monitor.database, scope, receive))
 
+    async def _advice(self, scope: Scope, receive: Receive) -> tuple[bytes, bytes]:
+        return _JSON, _json(await self._advising.answer(self._monitor, scope))
+
 
 class Endpoint(NamedTuple):
     """What is served below one path."""
@@ -217,6 +222,7 @@ ENDPOINTS: dict[str, Endpoint | Stream] = {
     "/events": Stream(("GET",), Endpoints._stream, "the same as server-sent events, with a report every 5 s"),
     "/dashboard": Endpoint(_GET, Endpoints._page, "the page of all this", True, _page_policy),
     "/analyze": Endpoint(("POST",), Endpoints._analyze, 'what is wrong with {"sql": "..."}, up to 64 KiB'),
+    "/advice": Endpoint(("POST",), Endpoints._advice, "indexes for what ran, tried on a copy: takes seconds"),
 }
 """By the path behind the prefix. A new one is a method above and a line here; a test asks that README and the
 docstring of :class:`~mcp_performance.PerformanceMiddleware` name it."""

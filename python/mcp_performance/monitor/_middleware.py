@@ -41,8 +41,9 @@ class PerformanceMiddleware:
     ``GET {prefix}/metrics`` (JSON, or Prometheus text where ``Accept`` asks for it), ``/report``,
     ``/slow-queries?limit=20``, ``/cache-stats``, ``/health``, ``/history?step=1``, ``/events?step=1`` and
     ``POST {prefix}/analyze`` (``{"sql": "..."}``, at most 64 KiB and 5 seconds; the statement is explained,
-    never run): none is served without *token* or *expose*. ``/dashboard`` is the page that shows them: it
-    holds no figures, and asks for the token itself.
+    never run) and ``/advice`` (as JSON too; indexes for the statements that ran, tried on a copy, which
+    takes a core for up to 10 seconds): none is served without *token* or *expose*. ``/dashboard`` is the
+    page that shows them: it holds no figures, and asks for the token itself.
 
     Args:
         app: the application.
@@ -253,8 +254,8 @@ def performance_app(
 
     Returns:
         An ASGI application that answers ``/metrics``, ``/report``, ``/slow-queries``, ``/cache-stats``,
-        ``/health``, ``/history``, ``/events``, ``/dashboard`` and ``/analyze`` below the path it is mounted
-        at; 404 to all of them without *token* or *expose*.
+        ``/health``, ``/history``, ``/events``, ``/dashboard``, ``/analyze`` and ``/advice`` below the path
+        it is mounted at; 404 to all of them without *token* or *expose*.
 
     Raises:
         ConfigurationError: a bad argument, by name.

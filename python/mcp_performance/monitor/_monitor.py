@@ -13,6 +13,8 @@ from typing import Any
 from .. import _core, config
 from .._base import _registry
 from .._base._checks import file_name, flag, instance, integer, number, several
+from ..query import QueryAnalyzer
+from ._advising import advice_on
 from ._exemplars import Exemplars
 from ._history import History
 from ._loop_lag import LoopLag
@@ -97,6 +99,7 @@ class PerformanceMonitor:
         self._sampler = Sampler(self, self._history)
         self._service = Service(self._requests)
         self._advice: tuple[float, list[Any]] = (-math.inf, [])
+        self._tried: tuple[float, dict[str, Any] | None] = (-math.inf, None)
         self.exemplars = Exemplars(_core.REQUEST_BUCKETS)
         """Traces of single requests, where there are :attr:`spans`."""
         self.spans: Spans | None = None
@@ -278,6 +281,31 @@ class PerformanceMonitor:
             advice = self._analyzer.advise([(query.sample, float(query.calls)) for query in slow])
             self._advice = (time.monotonic(), advice)
         return advice
+
+    def advice(self) -> dict[str, Any] | None:
+        """Indexes for all statements that the pools saw, tried on a copy; ``None`` without a database.
+
+        Takes up to 10 seconds of processor time; called again within a minute it says the same.
+
+        Returns:
+            ``advice``: the fields of :class:`Advice`; ``reports``: those of :class:`QueryReport` of the ten
+            statements with the most time.
+
+        Raises:
+            QueryError: the database cannot be read.
+        """
+        made, found = self._tried
+        if time.monotonic() - made <= _ADVICE_SECONDS:
+            return found
+        analyzer = self._analyzer
+        if analyzer is None:
+            database = self.database
+            if database is None:
+                return None
+            analyzer = QueryAnalyzer(database)
+        found = advice_on(analyzer, self._queries())
+        self._tried = (time.monotonic(), found)
+        return found
 
     def report(self, *, each: bool = False) -> dict[str, Any]:
         """:meth:`metrics`, and with it ``slow_queries``, ``recommendations`` and ``thresholds``."""

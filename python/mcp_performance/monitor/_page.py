@@ -35,7 +35,7 @@ def page() -> Page:
         return folder.joinpath(name).read_text(encoding="utf-8")
 
     text = part("page.html")
-    for name in ("uplot.css", "page.css", "uplot.js", "chart.js", "page.js"):
+    for name in ("uplot.css", "page.css", "advice.css", "uplot.js", "chart.js", "page.js", "advice.js"):
         text = text.replace("{{" + name + "}}", part(name))
     policy = (
         f"default-src 'none'; script-src {_hashes(text, 'script')}; style-src {_hashes(text, 'style')}; "

@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import shutil
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,7 +25,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from fault_proxy import fault_proxy
-from mcp_performance import PerformanceMiddleware, PerformanceMonitor
+from mcp_performance import PerformanceMiddleware, PerformanceMonitor, SQLitePool
 from mcp_performance.monitor._history import STEPS, Key
 
 PREFIX = "/api/mcp/performance"
@@ -81,6 +83,15 @@ def service() -> Iterator[Service]:
     """A service under uvicorn with a past, asked now and then."""
     monitor = PerformanceMonitor(pools=[], caches=[], tiers=[], high_memory=0)  # something to advise
     past(monitor)
+    with serving(monitor) as url:
+        for path in ("/hello", "/hello", "/fails"):
+            httpx.get(url + path, timeout=60)
+        monitor.requests.operation("tools/call", "<i>search</i>", "mcp", "ToolError", 0.02)
+        yield Service(url, monitor)
+
+
+@contextlib.contextmanager
+def serving(monitor: PerformanceMonitor) -> Iterator[str]:
     routes = [Route("/hello", hello), Route("/fails", fails)]
     app = PerformanceMiddleware(Starlette(routes=routes), monitor=monitor, token=TOKEN, rate_limit=1000)
     with socket.socket() as listener:
@@ -89,11 +100,7 @@ def service() -> Iterator[Service]:
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        for path in ("/hello", "/hello", "/fails"):
-            httpx.get(url + path, timeout=60)
-        monitor.requests.operation("tools/call", "<i>search</i>", "mcp", "ToolError", 0.02)
-        yield Service(url, monitor)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         server.should_exit = True
         thread.join()
 
@@ -234,3 +241,38 @@ async def test_it_says_when_the_service_is_gone(service: Service) -> None:
             await page.get_by_text("not connected", exact=False).wait_for()
             proxy.let_go()
             await page.get_by_text("live", exact=True).wait_for()
+
+
+async def test_the_tab_of_advice_shows_what_was_tried(tmp_path: Path) -> None:
+    path = tmp_path / "shop.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, customer INTEGER, note TEXT)")
+        connection.executemany(
+            "INSERT INTO orders (customer, note) VALUES (?, '')", ((n % 900,) for n in range(9000))
+        )
+        connection.commit()
+    async with SQLitePool(path) as pool:
+        await pool.fetch("SELECT note FROM orders WHERE customer = ? AND note <> '<i>'", (7,))
+        monitor = PerformanceMonitor(pools=[pool], caches=[], tiers=[])
+        past(monitor)
+        with serving(monitor) as url:
+            async with opened(Service(url, monitor), viewport={"width": 390, "height": 844}) as page:
+                await page.get_by_role("tab", name="Figures").focus()
+                await page.keyboard.press("ArrowRight")
+                await page.get_by_role("button", name="Try indexes").click()
+                await page.get_by_text("done", exact=True).wait_for()
+                assert await page.locator("#tried code").first.inner_text() == (
+                    "CREATE INDEX idx_orders_customer ON orders(customer);"
+                )
+                widths = [
+                    (await bar.bounding_box() or {})["width"] for bar in await page.locator(".bar").all()
+                ]
+                assert widths[0] > 20 * widths[1] / 4 > 0
+                await page.locator("summary").click()
+                assert await page.locator("#tried details li code").first.is_visible()
+                assert await page.locator("#tried i").count() == 0
+                found = (await Axe().run(page)).response["violations"]
+                assert [(one["id"], one["nodes"]) for one in found] == []
+                assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+                await page.get_by_role("tab", name="Figures").click()
+                assert await page.locator("canvas").first.is_visible()

@@ -21,7 +21,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
-from mcp_performance import CacheStats, PerformanceMiddleware, PerformanceMonitor, performance_app
+from mcp_performance import (
+    CacheStats,
+    PerformanceMiddleware,
+    PerformanceMonitor,
+    SQLitePool,
+    performance_app,
+)
 from mcp_performance.monitor._endpoints import ENDPOINTS
 
 PREFIX = "/api/mcp/performance"
@@ -499,6 +505,56 @@ def test_every_endpoint_is_documented(path: str) -> None:
     readme = (Path(__file__).parents[3] / "README.md").read_text()
     assert path in (PerformanceMiddleware.__doc__ or "")
     assert path in readme
+
+
+# ---- POST /advice
+
+
+async def advice(app: Any, **options: Any) -> httpx.Response:
+    return await ask(app, f"{PREFIX}/advice", "POST", **(options or {"json": {}}))
+
+
+async def test_indexes_are_tried_for_what_the_pools_saw_and_the_database_keeps_its_bytes(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "shop.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, customer TEXT, total REAL)")
+        connection.executemany(
+            "INSERT INTO orders (customer, total) VALUES (?, 1)", ((f"c{n % 700}",) for n in range(7000))
+        )
+        connection.commit()
+    async with SQLitePool(path) as pool:
+        for customer in ("CANARY", "c7"):
+            await pool.fetch("SELECT total FROM orders WHERE customer = ?", (customer,))
+        monitor = PerformanceMonitor(caches=(), pools=(pool,), tiers=())
+        app = PerformanceMiddleware(Starlette(), monitor=monitor, expose=True)
+        before = contents(path)
+        answer = await advice(app)
+        again = await advice(app)
+        assert contents(path) == before
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    (index,) = found["advice"]["indexes"]
+    assert index["ddl"] == "CREATE INDEX idx_orders_customer ON orders(customer)"
+    assert index["verified"]
+    (report,) = found["reports"]
+    assert report["plan"][0]["detail"].startswith("SCAN")
+    assert "CANARY" not in answer.text
+    assert again.json() == found
+
+
+async def test_advice_that_cannot_be_had_is_refused(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.db"
+    broken.write_bytes(b"not a database at all" * 400)
+    assert (await advice(analyzing(None))).status_code == 404
+    assert (await advice(analyzing(broken), data={"a": "b"})).status_code == 415
+    assert (await ask(analyzing(broken), f"{PREFIX}/advice")).status_code == 405
+    async with SQLitePool(tmp_path / "sound.db") as pool:
+        await pool.fetch("SELECT 1")
+        monitor = PerformanceMonitor(caches=(), pools=(pool,), tiers=(), database=broken)
+        app = PerformanceMiddleware(Starlette(), monitor=monitor, expose=True)
+        assert (await advice(app)).status_code == 503
 
 
 async def test_health_names_what_is_critical() -> None:
