@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Fails when a source uses a room that its own room may not use, and when sources use each other in a circle.
 
-The table is arrows.toml, one for all floors. Read are the includes of cpp/ and bindings/, the imports of
-python/mcp_performance, and the rooms that CMakeLists.txt links. Python.h and pybind11 belong in
-bindings/ alone.
+The table is arrows.toml, one for all floors. Read are the includes of cpp/, bindings/ and tests/cpp, the
+imports of python/mcp_performance and tests/python (those in functions, for type checkers and by
+``import_module`` too), the modules that bindings name, the names that Python takes from ``_core``, which its
+stub has by rooms, and the rooms that CMakeLists.txt links. Python.h and pybind11 belong in bindings/ alone.
 """
 
 from __future__ import annotations
@@ -19,9 +20,16 @@ from typing import NamedTuple
 TABLE = tomllib.loads(Path(__file__).with_name("arrows.toml").read_text())
 ROOMS: dict[str, list[str]] = TABLE["rooms"]
 MODULES: dict[str, str] = TABLE["modules"]
+FREE: list[str] = TABLE["tests"]["free"]
+TESTS_ALSO: list[str] = TABLE["tests"]["also"]
 PACKAGE = "mcp_performance"
-INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<(Python\.h|pybind11/))')
+STUB = f"python/{PACKAGE}/_core.pyi"
+SOURCES = {".c", ".cc", ".cpp", ".cxx", ".h", ".hh", ".hpp", ".hxx", ".inc", ".inl", ".ipp"}
+INCLUDE = re.compile(r"^\s*#\s*(?:include|include_next|import)\b\s*(.*)")
+INCLUDED = re.compile(r'["<]([^">]+)[">]')
+NAMED = re.compile(rf'mport\w*\(\s*"({PACKAGE}(?:\.\w+)*)"')
 LINKED = re.compile(r"mcp_room\((\w+) ROOMS ([a-z ]+)")
+LINKED_BY_HAND = re.compile(r"target_link_libraries\(\s*mcp_(\w+)([^)]*)\)")
 
 
 class Use(NamedTuple):
@@ -72,48 +80,120 @@ def room_of(path: Path) -> str:
     return "" if path.stem in {"__init__", "__main__"} else MODULES.get(path.stem, path.stem)
 
 
+def included_file(root: Path, source: Path, name: str) -> Path | None:
+    """The file of this project, from *root*, that *source* includes as *name*; None where it is another's."""
+    beside, *elsewhere = (source.parent, Path(), Path("cpp"), Path("tests", "cpp"))
+    if (root / beside / name).is_file() or name.startswith("."):
+        return (root / beside / name).resolve().relative_to(root.resolve())
+    there = next((folder / name for folder in elsewhere if (root / folder / name).is_file()), None)
+    first, *rest = name.split("/")
+    if there is None and rest and first in {*ROOMS, "bindings"}:  # a file that is yet to come
+        return Path(name) if first == "bindings" else Path("cpp", name)
+    return there
+
+
+def floor_of(path: Path) -> Path:
+    """The floor that *path*, from the root, stands on."""
+    return Path(*path.parts[: 2 if path.parts[0] in {"tests", "python"} else 1])
+
+
 def includes(root: Path, floor: str) -> Iterator[Use | str]:
     """What the sources below *floor* include of this project; a sentence for what only bindings/ may."""
-    for path in sorted((root / floor).rglob("*/*")):
-        if path.suffix not in {".h", ".cpp"}:
+    for path in sorted((root / floor).rglob("*")):
+        if path.suffix not in SOURCES:
             continue
         source = path.relative_to(root)
+        room = room_of(source.relative_to(floor))
+        if floor.startswith("tests") and len(source.parts) == 3:
+            room = ""  # what tests of all rooms share
         for number, line in enumerate(path.read_text().splitlines(), start=1):
-            match = INCLUDE.match(line)
-            if match is None:
-                continue
             where = f"{source}:{number}"
-            if match[2] and floor != "bindings":
-                yield f"{where}: Python.h and pybind11 belong in bindings/"
-            elif match[1] and "/" in match[1]:
-                target = Path(match[1] if match[1].startswith("bindings/") else f"cpp/{match[1]}")
-                rooms = room_of(source.relative_to(floor)), target.parts[1]
-                if rooms[1] in ROOMS:
-                    yield Use(where, str(source), str(target), *rooms)
+            if floor == "bindings":
+                yield from named_modules(root, source, room, where, line)
+            if (match := INCLUDE.match(line)) is None:
+                continue
+            name = INCLUDED.match(match[1])
+            if name is None:
+                yield f"{where}: an include by a macro cannot be followed"
+            elif name[1] == "Python.h" or name[1].startswith("pybind11/"):
+                if floor != "bindings":
+                    yield f"{where}: Python.h and pybind11 belong in bindings/"
+            elif (target := included_file(root, source, name[1])) is not None:
+                inside = target.relative_to(floor_of(target))
+                there = room_of(inside) if len(inside.parts) > 1 else room
+                yield Use(where, str(source), str(target), room, there)
 
 
-def imports(root: Path) -> Iterator[Use]:
-    """What the modules of the package import of each other."""
-    python = root / "python"
-    for path in sorted((python / PACKAGE).rglob("*.py*")):
-        if path.suffix not in {".py", ".pyi"}:
-            continue
-        source, package = path.relative_to(root), path.relative_to(python).parent.parts
-        tree = ast.parse(path.read_text())
+def named_modules(root: Path, source: Path, room: str, where: str, line: str) -> Iterator[Use]:
+    """The modules of the package that a binding imports by their names."""
+    for name in NAMED.findall(line):
+        target = module_file(root / "python", tuple(name.split(".")))
+        if target is not None:
+            there = room_of(target.relative_to(root / "python" / PACKAGE))
+            yield Use(where, str(source), str(target.relative_to(root)), room, there)
+
+
+def modules(root: Path) -> Iterator[tuple[Path, str]]:
+    """The modules of the package and of the tests, from *root*, and the room of each."""
+    for floor in (Path("python", PACKAGE), Path("tests", "python")):
+        for path in sorted((root / floor).rglob("*.py*")):
+            if path.suffix in {".py", ".pyi"}:
+                inside = path.relative_to(root / floor)
+                is_test = floor.parts[0] == "tests"
+                free = is_test and (len(inside.parts) == 1 or inside.parts[0] in FREE)
+                yield path.relative_to(root), "" if free else room_of(inside)
+
+
+def imports(root: Path) -> Iterator[Use | str]:
+    """What the modules of the package and of the tests import of the package."""
+    python, natives = root / "python", native_names(root)
+    for source, room in modules(root):
+        tests = source.parts[0] == "tests"
+        package = () if tests else source.relative_to("python").parent.parts
+        tree = ast.parse((root / source).read_text())
         typed = {
             id(node)
             for block in ast.walk(tree)
             if isinstance(block, ast.If) and getattr(block.test, "id", "") == "TYPE_CHECKING"
-            for node in ast.walk(block)
+            for statement in block.body
+            for node in ast.walk(statement)
         }
         for node in ast.walk(tree):
+            where = f"{source}:{getattr(node, 'lineno', 0)}"
             for parts in imported(node, package):
                 target = module_file(python, parts)
                 if target is not None:
-                    inside = source.relative_to("python", PACKAGE), target.relative_to(python / PACKAGE)
-                    where, rooms = f"{source}:{node.lineno}", (room_of(inside[0]), room_of(inside[1]))
-                    loads = id(node) not in typed and path.suffix == ".py"
-                    yield Use(where, str(source), str(target.relative_to(root)), *rooms, loads)
+                    there = room_of(target.relative_to(python / PACKAGE))
+                    if tests and (there in TESTS_ALSO or not there):
+                        there = room
+                    loads = id(node) not in typed and source.suffix == ".py"
+                    yield Use(where, str(source), str(target.relative_to(root)), room, there, loads)
+                elif parts[0] == f"{PACKAGE}_v2" and not tests:
+                    yield f"{where}: {PACKAGE}_v2 is for those outside"
+            for name in taken_from_core(node):
+                if name in natives and not tests:
+                    yield Use(where, str(source), STUB, room, natives[name], False)
+
+
+def native_names(root: Path) -> dict[str, str]:
+    """The room of each name of ``_core``, by the headings of its stub."""
+    found: dict[str, str] = {}
+    room = ""
+    stub = root / STUB
+    for line in stub.read_text().splitlines() if stub.is_file() else ():
+        if heading := re.match(r"# ---- (\w+)", line):
+            room = heading[1]
+        elif room and (name := re.match(r"(?:class |def |async def )?(\w+)\b", line)):
+            found[name[1]] = room
+    return found
+
+
+def taken_from_core(node: ast.AST) -> Iterator[str]:
+    """The names of ``_core`` that *node* uses."""
+    if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "_core":
+        yield node.attr
+    elif isinstance(node, ast.ImportFrom) and (node.module or "").endswith("_core"):
+        yield from (name.name for name in node.names)
 
 
 def imported(node: ast.AST, package: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -124,6 +204,13 @@ def imported(node: ast.AST, package: tuple[str, ...]) -> Iterator[tuple[str, ...
         above = package[: len(package) - node.level + 1] if node.level else ()
         module = (*above, *(node.module.split(".") if node.module else ()))
         yield from ((*module, name.name) for name in node.names)
+    elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+        called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        name = node.args[0].value
+        if called in {"import_module", "__import__"} and isinstance(name, str):
+            dots = len(name) - len(name.lstrip("."))
+            above = package[: len(package) - dots + 1] if dots else ()
+            yield (*above, *name.lstrip(".").split("."))
 
 
 def module_file(python: Path, parts: tuple[str, ...]) -> Path | None:
@@ -143,9 +230,15 @@ def forbidden(use: Use) -> str | None:
     for room in (use.source_room, use.target_room):
         if room and room not in ROOMS:
             return f"{use.where}: {room} is not a room of the table"
+    if use.target.startswith("bindings/") and not use.source.startswith("bindings/"):
+        return f"{use.where}: the core may not include bindings/"
     if not use.source_room or use.target_room in reachable(use.source_room, ROOMS):
         return None
-    verb = "import" if use.source.startswith("python") else "include"
+    if use.target == STUB:
+        return f"{use.where}: {use.source_room} may not use what {use.target_room} has in _core"
+    verb = (
+        "include" if Path(use.source).suffix in SOURCES and Path(use.target).suffix in SOURCES else "import"
+    )
     return f"{use.where}: {use.source_room} may not {verb} {use.target_room or 'the whole package'}"
 
 
@@ -159,6 +252,10 @@ def linked(root: Path) -> Iterator[str]:
         said, meant = reachable(room, links), reachable(room, ROOMS) & core
         if said != meant:
             yield f"CMakeLists.txt: {room} links {sorted(said)}, and the table says {sorted(meant)}"
+    for room, targets in LINKED_BY_HAND.findall(text):
+        named = {name for name in re.findall(r"\bmcp_(\w+)", targets) if name in ROOMS}
+        if room in ROOMS and not named <= reachable(room, ROOMS):
+            yield f"CMakeLists.txt: {room} may not link {', '.join(sorted(named - reachable(room, ROOMS)))}"
 
 
 def violations(root: Path) -> list[str]:
@@ -166,7 +263,8 @@ def violations(root: Path) -> list[str]:
     found = []
     if around := circle({room: set(targets) for room, targets in ROOMS.items()}):
         return [f"arrows.toml: {' -> '.join(around)}"]
-    for floor in ({*includes(root, "cpp")}, {*includes(root, "bindings")}, {*imports(root)}):
+    native = ("cpp", "bindings", "tests/cpp")
+    for floor in (*({*includes(root, name)} for name in native), {*imports(root)}):
         uses = sorted(use for use in floor if isinstance(use, Use))
         found += sorted(sentence for sentence in floor if isinstance(sentence, str))
         found += [sentence for use in uses if (sentence := forbidden(use))]

@@ -39,6 +39,7 @@ def test_a_forbidden_arrow_and_python_in_the_core_are_both_found(tmp_path: Path)
 
 
 P = "python/mcp_performance"
+NATIVE = "# ---- query\nclass Analyzer:\n    pass\ndef _analyze(sql: str) -> str: ...\n"
 PACKAGE = {f"{P}/__init__.py": "", f"{P}/query/__init__.py": "", f"{P}/query/_report.py": ""}
 
 
@@ -59,6 +60,49 @@ PACKAGE = {f"{P}/__init__.py": "", f"{P}/query/__init__.py": "", f"{P}/query/_re
         ),
         ({f"{P}/cache/_a.py": "from mcp_performance import x\n"}, "cache may not import the whole package"),
         ({f"{P}/errors.py": "from .query import x\n"}, "base may not import query"),
+        (
+            {f"{P}/cache/_a.py": "if TYPE_CHECKING:\n    x = 1\nelse:\n    from ..query import x\n"},
+            "cache may not import query",
+        ),
+        (
+            {f"{P}/cache/_a.py": "x = importlib.import_module('mcp_performance.query')\n"},
+            "cache may not import query",
+        ),
+        ({f"{P}/cache/_a.py": "x = import_module('..query', __package__)\n"}, "cache may not import query"),
+        ({f"{P}/cache/_a.py": "x = __import__('mcp_performance.query')\n"}, "cache may not import query"),
+        ({f"{P}/cache/_a.py": "import mcp_performance_v2\n"}, "mcp_performance_v2 is for those outside"),
+        (
+            {f"{P}/cache/_a.py": "x = _core._analyze\n", f"{P}/_core.pyi": NATIVE},
+            "cache may not use what query has in _core",
+        ),
+        (
+            {f"{P}/cache/_a.py": "from .._core import Analyzer\n", f"{P}/_core.pyi": NATIVE},
+            "cache may not use what query has in _core",
+        ),
+        ({"cpp/cache/a.h": "#include <query/b.h>\n"}, "cache may not include query"),
+        (
+            {"cpp/cache/a.h": '#include "../query/b.h"\n', "cpp/query/b.h": ""},
+            "cache may not include query",
+        ),
+        ({"cpp/cache/a.ipp": '#  include "query/b.h"\n'}, "cache may not include query"),
+        ({"cpp/cache/a.h": "#include WHATEVER\n"}, "an include by a macro cannot be followed"),
+        ({"cpp/a.h": '#include "base/b.h"\n'}, "a is not a room of the table"),
+        ({"cpp/cache/a.h": '#include "Python.h"\n'}, "Python.h and pybind11 belong in bindings/"),
+        ({"cpp/cache/a.h": '#include "pybind11/stl.h"\n'}, "Python.h and pybind11 belong in bindings/"),
+        ({"cpp/cache/a.h": '#include "bindings/cache/b.h"\n'}, "the core may not include bindings/"),
+        ({"tests/cpp/cache/a_test.cpp": '#include "query/b.h"\n'}, "cache may not include query"),
+        (
+            {"tests/python/cache/test_a.py": "from mcp_performance.query import x\n"},
+            "cache may not import query",
+        ),
+        (
+            {"tests/python/cellar/test_a.py": "import mcp_performance.cache\n"},
+            "cellar is not a room of the table",
+        ),
+        (
+            {"bindings/cache/a.cpp": 'PyImport_ImportModule("mcp_performance.query._report");\n'},
+            "cache may not import query",
+        ),
         ({f"{P}/cellar.py": "from .query import x\n"}, "cellar is not a room of the table"),
     ],
 )
@@ -69,6 +113,7 @@ def test_a_forbidden_arrow_of_the_other_floors_is_found(
     run = check(tmp_path)
     assert run.returncode == 1
     where = next(iter(files))
+    assert len(run.stdout.splitlines()) == 1
     assert run.stdout.startswith(f"{where}:")
     assert run.stdout.endswith(f": {sentence}\n")
 
@@ -115,6 +160,11 @@ def test_a_room_that_cmake_links_to_another_than_the_table_is_found(tmp_path: Pa
     assert run.stdout == (
         "CMakeLists.txt: cache links ['base', 'cache'], and the table says ['base', 'cache', 'metrics']\n"
     )
+
+
+def test_a_room_that_is_linked_by_hand_is_found(tmp_path: Path) -> None:
+    write(tmp_path, {"CMakeLists.txt": "target_link_libraries(mcp_cache\n  PRIVATE mcp_query)\n"})
+    assert check(tmp_path).stdout == "CMakeLists.txt: cache may not link query\n"
 
 
 FLOORS = ("benchmarks", "bindings", "cmake", "cpp", "docs", "python", "scripts", "tests")

@@ -8,12 +8,17 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from .. import _core
-
-__all__ = ["COROUTINE_MARK", "is_async", "refuse_awaitable", "refuse_single_use"]
+__all__ = ["COROUTINE_MARK", "is_async", "refuse_awaitable", "refuse_single_use", "tells_async"]
 
 # What asyncio.iscoroutinefunction() looks for, where it does.
 COROUTINE_MARK = getattr(asyncio.coroutines, "_is_coroutine", None)
+
+_TELLERS: list[tuple[type, Callable[[Any], bool]]] = []
+
+
+def tells_async(kind: type, is_one: Callable[[Any], bool]) -> None:
+    """Let *is_one* say of objects of a native *kind* whether their calls have to be awaited."""
+    _TELLERS.append((kind, is_one))
 
 
 def is_async(fn: Callable[..., Any], *, wrapped: bool = False) -> bool:
@@ -26,8 +31,9 @@ def is_async(fn: Callable[..., Any], *, wrapped: bool = False) -> bool:
     """
     while isinstance(fn, functools.partial):
         fn = fn.func
-    if isinstance(fn, _core.Batched) or (isinstance(fn, _core.CachedFunction) and fn._is_async):
-        return True
+    for kind, is_one in _TELLERS:
+        if isinstance(fn, kind):
+            return is_one(fn)
     if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__):
         return True
     if COROUTINE_MARK is not None and getattr(fn, "_is_coroutine", None) is COROUTINE_MARK:

@@ -7,7 +7,6 @@ import re
 from datetime import timedelta
 from typing import Any
 
-from .. import _core
 from ..errors import ConfigurationError
 
 __all__ = ["fixed", "nanoseconds", "seconds", "short"]
@@ -69,6 +68,3 @@ def fixed(value: float) -> str:
     if value >= 1:
         return f"{value:.2f} s"
     return f"{value * 1e3:.1f} ms" if value >= 1e-3 else f"{value * 1e6:.0f} us"
-
-
-_core._set_ttl_parser(nanoseconds)

@@ -26,7 +26,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar, cast, overload
 
 from .. import _core
-from .._base._async_functions import is_async
+from .._base._async_functions import is_async, tells_async
 from .._base._checks import function as checked_function
 from .._base._checks import integer, number
 from .._core import Batched, BatchedFuture
@@ -177,6 +177,7 @@ def _make(
 _core._set_batched_call(_start_call, levels, NO_LEVELS, deepest)
 _core._set_batched_helpers(_bind, _drop_closed)
 _core._set_batch_error(BatchError)
+tells_async(Batched, lambda _: True)
 cast(Any, Coroutine).register(BatchedFuture)
 
 
