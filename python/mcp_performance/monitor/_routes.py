@@ -6,7 +6,7 @@ A name is made of templates that the application declared, and of nothing that a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any
 
 from .. import _core
@@ -28,8 +28,8 @@ class RouteNames:
     Starlette and FastAPI leave the route in ``scope["route"]`` and what mounts consumed in
     ``scope["root_path"]``; the answer for each pair is remembered, within a bound. Where they leave no
     route (a mount of FastAPI, a middleware that copied the scope, an older Starlette), the declared routes of
-    *app* are asked which of them takes the path. Frameworks that leave none of this are asked before, one
-    after the other (``_READERS``).
+    *app* are asked which of them takes the path. Before that other frameworks are asked, one after the other
+    (``_READERS``).
     """
 
     def __init__(self, app: object = None) -> None:
@@ -42,9 +42,9 @@ class RouteNames:
     def name(self, scope: MutableMapping[str, Any], root_path: str) -> str:
         """The template, in which *root_path* (the scope's, before the application saw it) has no part."""
         route = scope.get("route")
-        if "path_template" in scope or route is None or _is_mount(route):
-            found = litestar_route(scope, _template_of(route) if route and not _is_mount(route) else "")
-            if found is not None:
+        inner = "" if route is None or _is_mount(route) else _template_of(route)
+        for read in _READERS:
+            if (found := read(scope, self._app, inner)) is not None:
                 return self._consumed(scope, root_path) + found
         if route is None:
             return self._declared(scope, root_path)
@@ -89,6 +89,13 @@ class RouteNames:
         request = _Request(scope.get("method"), host.decode("latin-1"), endpoint)
         routes = _routes_of(scope.get("router")) or _routes_of(self._app)
         return declared_route(routes, path, request) or UNMATCHED
+
+
+_Reader = Callable[[MutableMapping[str, Any], object, str], str | None]
+_READERS: tuple[_Reader, ...] = (litestar_route,)
+"""One a framework: of a *scope* that it has handled, the application that the middleware wraps, and the
+template of a route that an application in it has left (or ``""``), the template below whatever mounts led to
+the framework; ``None`` where the scope is not the framework's."""
 
 
 class _Request:

@@ -15,12 +15,16 @@ def whole_path(scope: MutableMapping[str, Any]) -> str:
     return unquote_to_bytes(raw).decode(errors="replace")
 
 
-def litestar_route(scope: MutableMapping[str, Any], inner: str) -> str | None:
+def litestar_route(scope: MutableMapping[str, Any], _app: object, inner: str) -> str | None:
     """The template that Litestar left in *scope*, below what led to Litestar; of an application that it
     mounts with *inner*, the template of that one. ``None`` where *scope* is not Litestar's."""
+    if "litestar_app" not in scope and "path_template" not in scope:
+        return None
     template = scope.get("path_template")
     if isinstance(template, str):
         return template or _mount(scope) + (inner or "/{path}")
+    if inner:
+        return None
     path = whole_path(scope).removeprefix(scope.get("root_path", ""))
     return _refused(scope.get("litestar_app"), path, scope.get("method"))
 
