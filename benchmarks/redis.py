@@ -1,7 +1,8 @@
-"""GET of 100 bytes over loopback: RedisTier against redis-py with hiredis, sync and asyncio, in the same run;
-what memory keeps in front of it, against a Cache; many keys at once; and the callers of one idempotency key.
+"""GET of 100 bytes over loopback: RedisTier against redis-py with hiredis, sync and asyncio, and Valkey
+GLIDE, asyncio, in the same run; what memory keeps in front of it, against a Cache; many keys at once; and the
+callers of one idempotency key.
 
-RedisTier.get spells the key, checks the value's header and decodes it; redis-py's get returns the bytes.
+RedisTier.get spells the key, checks the value's header and decodes it; the peers' get returns the bytes.
 Rounds are interleaved; figures are medians of the rounds. Each value that was read is compared with the one
 that was written under its key, while the clock stands. What was written is read back by redis-py.
 
@@ -31,7 +32,7 @@ from redis_server import redis_server  # noqa: E402
 # This file is called redis.py too: the library must be found first.
 sys.path.remove(str(HERE))
 sys.modules.pop("redis", None)
-add("redis==5.2.1", "hiredis==3.1.0", install="--quick" not in sys.argv)
+add("redis==5.2.1", "hiredis==3.1.0", "valkey-glide==2.6.0", install="--quick" not in sys.argv)
 
 from mcp_performance import (  # noqa: E402
     Cache,
@@ -157,11 +158,17 @@ def reads(tier: RedisTier, url: str, values: dict[str, str], run: Any, share: in
     """GETs, ours and redis-py's."""
     one, at_a_time = "one at a time", f"asyncio, {IN_FLIGHT} in flight"
     few, some = 2000 // share, 5000 // share
+
+    def asyncio_gets(who: str, get: Any, answers: dict[Any, Any]) -> dict[Case, Timer]:
+        return {
+            (f"GET, asyncio, {one}", who): lambda: run(aeach(who, get, answers, few)),
+            (f"GET, {at_a_time}", who): lambda: run(at_once(who, get, answers, some)),
+        }
+
     timers: dict[Case, Timer] = {
-        (f"GET, sync, {one}", OURS): lambda: each("RedisTier.get", tier.get, values, few),
-        (f"GET, asyncio, {one}", OURS): lambda: run(aeach("RedisTier.aget", tier.aget, values, few)),
-        (f"GET, {at_a_time}", OURS): lambda: run(at_once("RedisTier.aget", tier.aget, values, some)),
+        (f"GET, sync, {one}", OURS): lambda: each("RedisTier.get", tier.get, values, few)
     }
+    timers |= asyncio_gets(OURS, tier.aget, values)
     if not has("redis"):
         return timers
     import redis
@@ -170,12 +177,21 @@ def reads(tier: RedisTier, url: str, values: dict[str, str], run: Any, share: in
     raw = stored(url, [tier._spell(key) for key in values], list(values.values()))
     peer = redis.Redis.from_url(url)
     apeer = redis.asyncio.Redis.from_url(url, max_connections=IN_FLIGHT)
-    theirs = "redis-py"
-    return timers | {
-        (f"GET, sync, {one}", theirs): lambda: each("redis-py", peer.get, raw, few),
-        (f"GET, asyncio, {one}", theirs): lambda: run(aeach("redis.asyncio", apeer.get, raw, few)),
-        (f"GET, {at_a_time}", theirs): lambda: run(at_once("redis.asyncio", apeer.get, raw, some)),
-    }
+    timers[f"GET, sync, {one}", "redis-py"] = lambda: each("redis-py", peer.get, raw, few)
+    timers |= asyncio_gets("redis-py", apeer.get, raw)
+    if has("glide"):
+        timers |= asyncio_gets("GLIDE", run(glide_client(url)).get, raw)
+    return timers
+
+
+async def glide_client(url: str) -> Any:
+    """A client of Valkey GLIDE, whose core is Rust."""
+    import glide
+
+    host, port = url.removeprefix("redis://").split("/")[0].split(":")
+    return await glide.GlideClient.create(
+        glide.GlideClientConfiguration([glide.NodeAddress(host, int(port))], request_timeout=5000)
+    )
 
 
 def kept(tiered: TieredCache, values: dict[str, str], run: Any, share: int) -> dict[Case, Timer]:
@@ -244,10 +260,11 @@ def table(figures: dict[Case, list[float]]) -> str:
     lines = ["| work | this | beside | ratio |", "|---|---|---|---|"]
     for what in dict.fromkeys(what for what, _ in medians):
         ours = medians[what, OURS]
-        beside = [(who, figure) for (row, who), figure in medians.items() if row == what and who != OURS]
-        other = "".join(f"{who} {figure:.3g} us" for who, figure in beside)
-        ratio = "".join(f"{ours / figure:.2f}" for _, figure in beside)
-        lines.append(f"| {what} | {ours:.3g} us | {other} | {ratio} |")
+        beside = {who: figure for (row, who), figure in medians.items() if row == what and who != OURS}
+        if not beside:
+            lines.append(f"| {what} | {ours:.3g} us |  |  |")
+        for who, figure in beside.items():
+            lines.append(f"| {what} | {ours:.3g} us | {who} {figure:.3g} us | {ours / figure:.2f} |")
     return "\n".join(lines)
 
 
@@ -262,7 +279,8 @@ def main() -> None:
         options.rounds = 1
     with redis_server() as server:
         text = table(measure(server.url, options.rounds, 20 if options.quick else 1))
-    head = f"## Redis\n\n{machine()}; Python {sys.version.split()[0]}, {version('redis')}."
+    python = f"Python {sys.version.split()[0]}"
+    head = f"## Redis\n\n{machine()}; {python}, {version('redis')}, {version('valkey-glide')}."
     print(f"{head}\n\n{text}")
     if options.record and not options.quick:
         record("redis", f"{head}\nMedians of {options.rounds} interleaved rounds.\n\n{text}")
