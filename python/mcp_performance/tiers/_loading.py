@@ -59,12 +59,8 @@ def look(cache: TieredCache, key: Any, cause: int, stale: float, load: float) ->
             dead = record[2:18]
     except CacheError as error:
         cache._miss_without_redis(error)
-        return (
-            False,
-            None,
-            False,
-            Lease(cache, key, name, token, b"", cache._client.begin_away(name), alone=True),
-        )
+        fill, stamp = yield from _begin_alone(cache, name)
+        return False, None, False, Lease(cache, key, name, token, stamp, fill, alone=True)
     cache._shared_hits += 1
     lease = None
     if what == b"R":
@@ -96,6 +92,19 @@ def look_again(cache: TieredCache, key: Any, lease: Lease) -> Steps[tuple[bool, 
             return True, made
         made = cache._shared._read(name, None if value is None else value.data, MISSING)
         return (False, None) if made is MISSING else (True, made)
+
+
+def _begin_alone(cache: TieredCache, name: bytes) -> Steps[tuple[Any, bytes]]:
+    """A fill without a lease, and when it begins, if Redis is there and refuses the lease alone."""
+    fill = cache._client.begin_away(name)
+    if fill is not None:
+        return fill, b""
+    try:
+        seen: Answer = yield Ask([("EXISTS", name)], name)
+        clock: Answer = yield Ask([("TIME",)], beside=name)
+    except CacheError:
+        return None, b""
+    return seen.fill, b"%010d%06d" % tuple(map(int, clock.replies[0]))
 
 
 def _begin(

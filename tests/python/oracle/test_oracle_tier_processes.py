@@ -35,6 +35,7 @@ def server() -> Iterator[RedisServer]:
         yield server
 
 
+USUAL = {"maxmemory": "0", "maxmemory-policy": "noeviction", "tracking-table-max-keys": "1000000"}
 Faults = Callable[[Actors], object]
 
 
@@ -48,6 +49,10 @@ def faults_of(server: RedisServer, proxies: list[FaultProxy], rng: random.Random
         server.kill()
         time.sleep(rng.choice((0, 0.1)))
         server.start()
+
+    def evict(_: Actors) -> None:
+        server.cli("CONFIG", "SET", "maxmemory-policy", "allkeys-random")
+        server.cli("CONFIG", "SET", "maxmemory", "1100kb")
 
     def swap(_: Actors) -> None:
         server.cli("-n", "1", "FLUSHDB")
@@ -66,7 +71,8 @@ def faults_of(server: RedisServer, proxies: list[FaultProxy], rng: random.Random
         tell("CLIENT", "KILL", "TYPE", "normal"),
         tell("CLIENT", "PAUSE", "100", "ALL"),
         tell("CONFIG", "SET", "maxmemory", "1"),  # reads alone are served
-        tell("CONFIG", "SET", "maxmemory", "1100kb", "maxmemory-policy", "allkeys-random"),
+        tell("CONFIG", "SET", "tracking-table-max-keys", "5"),
+        evict,
         swap,
         restart,
         lambda actors: actors.kill(),
@@ -78,7 +84,8 @@ def faults_of(server: RedisServer, proxies: list[FaultProxy], rng: random.Random
         time.sleep(rng.choice((0.001, 0.02, 0.3)))
         for proxy in proxies:
             proxy.let_go()
-        server.cli("CONFIG", "SET", "maxmemory", "0", "maxmemory-policy", "noeviction")
+        for name, usual in USUAL.items():
+            server.cli("CONFIG", "SET", name, usual)
 
     return disturb
 

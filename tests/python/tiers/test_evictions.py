@@ -78,7 +78,8 @@ def test_a_server_that_evicts(server: RedisServer, cache: TieredCache, other: Ti
     f_of_other = cached(cache=other, name="f", tags=("all",), ttl=100)(load)
     assert [f(key) for key in KEYS] == ["old"] * len(KEYS)
     used = int(server.cli("INFO", "memory").split("used_memory:")[1].split()[0])
-    server.cli("CONFIG", "SET", "maxmemory-policy", "volatile-ttl", "maxmemory", str(used + 100_000))
+    server.cli("CONFIG", "SET", "maxmemory-policy", "volatile-ttl")
+    server.cli("CONFIG", "SET", "maxmemory", str(used + 100_000))
     for number in range(200):
         cache.set(("large", number), "x" * 10_000, ttl=100_000)
     assert int(server.cli("INFO", "stats").split("evicted_keys:")[1].split()[0]) > 0

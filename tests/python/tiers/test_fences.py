@@ -7,14 +7,13 @@ import datetime
 import decimal
 import enum
 import threading
-import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from fault_proxy import DOWN, FaultProxy, fault_proxy
-from mcp_performance import Cache, RedisTier, TieredCache, cached
+from mcp_performance import Cache, TieredCache, cached
 from redis_server import RedisServer, eventually, redis_server
 from shared_stores import SQLiteFile, Store, tier_of
 
@@ -599,53 +598,3 @@ def test_a_long_load_keeps_its_lease(server: Store, processes: tuple[Process, Pr
     one.go_on.set()
     first.join()
     assert (other.f("k"), one.loads + other.loads) == ("old", 1)
-
-
-def test_a_tag_of_many_keys_ends_at_once(server: Store) -> None:
-    with tier_of(server.url, timeout=PATIENT) as tier:
-        size = 3_000 if isinstance(server, SQLiteFile) else 20_000  # both more than one step deletes
-        for start in range(0, size, 500):
-            asyncio.run(_set_all(tier, range(start, start + 500)))
-        assert tier.invalidate_tags("t") == size
-        assert tier.get(size - 1) is None
-        assert server.cli("DBSIZE") == "2"  # of the tag, and of tags at large
-
-
-def test_others_have_their_turns_while_many_keys_of_a_tag_are_deleted(server: Store) -> None:
-    size = 3_000
-    with tier_of(server.url, timeout=PATIENT) as tier, tier_of(server.url, timeout=PATIENT) as neighbour:
-        tier.set_many({key: key for key in range(size)}, tags=("t",))
-        turns = 0
-
-        def in_turns() -> Generator[Any, Any, int]:
-            nonlocal turns
-            steps, reply = tier._invalidate(("t",)), None
-            while True:
-                try:
-                    reply = yield steps.send(reply)
-                except StopIteration as end:
-                    return int(end.value)
-                turns += 1
-                assert neighbour.get(size - 1) is None  # from the first step on
-                neighbour.set("other", turns)
-                assert neighbour.get("other") == turns
-
-        assert tier._link.run(in_turns()) == size
-        assert turns > size // 1000
-
-
-async def _set_all(tier: RedisTier, keys: range) -> None:
-    await asyncio.gather(*(tier.aset(key, key, tags=("t",)) for key in keys))
-
-
-def test_a_user_without_rights_to_channels_is_served_without_memory(redis: RedisServer) -> None:
-    redis.cli("ACL", "SETUSER", "limited", "on", ">secret", "~*", "+@all", "resetchannels")
-    with RedisTier(f"redis://limited:secret@127.0.0.1:{redis.port}", timeout=PATIENT) as tier:
-        cache = TieredCache(Cache(10), tier)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            cache.set("k", 1)
-            assert cache.get("k") == 1
-        redis.cli("SET", tier._spell("k"), "")
-        assert cache.get("k") is None
-        cache.close()
