@@ -96,7 +96,9 @@ class Keeper:
             if one.renew_at > now:
                 continue
             try:
-                held = store._storage.renew(one.key, one.owner, store._lease)
+                held = store._storage.renew(one.key, one.fingerprint, one.owner, store._lease)
+                if one.is_given_up:  # while it was renewed, which may have made it anew
+                    store._storage.release(one.key, one.owner)
             except Error:
                 return True
             one.renew_at = now + store._lease / 3

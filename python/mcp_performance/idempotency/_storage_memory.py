@@ -41,7 +41,7 @@ class MemoryStorage:
             self._claims[key] = (fingerprint, owner, now + lease)
             return Claimed()
 
-    def renew(self, key: str, owner: str, lease: float) -> bool:
+    def renew(self, key: str, fingerprint: str, owner: str, lease: float) -> bool:
         with self._lock:
             claim = self._claims.get(key)
             if claim is None or claim[1] != owner:

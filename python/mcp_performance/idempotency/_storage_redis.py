@@ -13,7 +13,7 @@ __all__ = ["RedisStorage"]
 
 _REDIS_COMPLETE = """
 local held = redis.call('GET', KEYS[1])
-if held and string.sub(held, 1, #ARGV[1]) == ARGV[1] then
+if not held or string.sub(held, 1, #ARGV[1]) == ARGV[1] then
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
   return 1
 end
@@ -21,8 +21,9 @@ return held == ARGV[2] and 1 or 0
 """
 _REDIS_RENEW = """
 local held = redis.call('GET', KEYS[1])
-if held and string.sub(held, 1, #ARGV[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-return 0
+if held and held ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
 """
 _REDIS_RELEASE = """
 local held = redis.call('GET', KEYS[1])
@@ -68,9 +69,10 @@ class RedisStorage:
     async def acomplete(self, key: str, fingerprint: str, owner: str, result: Any, ttl: float) -> bool:
         return bool((await self._tier._arun(self._completing(key, fingerprint, owner, result, ttl)))[0] == 1)
 
-    def renew(self, key: str, owner: str, lease: float) -> bool:
+    def renew(self, key: str, fingerprint: str, owner: str, lease: float) -> bool:
         milliseconds = max(1, round(lease * 1000))
-        command = ("EVAL", _REDIS_RENEW, 1, self._name(key), f"C{owner}:", milliseconds)
+        claim = _claim_of(owner, fingerprint)
+        command = ("EVAL", _REDIS_RENEW, 1, self._name(key), claim, milliseconds)
         return bool(self._tier._run([command])[0] == 1)
 
     def release(self, key: str, owner: str) -> None:

@@ -26,8 +26,15 @@ _CLAIM = (
     " expires_at = excluded.expires_at, result = NULL WHERE expires_at <= ? RETURNING owner"
 )
 _FIND = "SELECT fingerprint, owner, result FROM mcp_idempotency WHERE key = ?"
-_COMPLETE = "UPDATE mcp_idempotency SET owner = NULL, result = ?, expires_at = ? WHERE key = ? AND owner = ?"
-_RENEW = "UPDATE mcp_idempotency SET expires_at = ? WHERE key = ? AND owner = ?"
+_COMPLETE = (
+    "INSERT INTO mcp_idempotency (key, fingerprint, owner, expires_at, result) VALUES (?, ?, NULL, ?, ?)"
+    " ON CONFLICT (key) DO UPDATE SET owner = NULL, result = excluded.result,"
+    " expires_at = excluded.expires_at WHERE owner = ?"
+)
+_RENEW = (
+    "INSERT INTO mcp_idempotency (key, fingerprint, owner, expires_at) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (key) DO UPDATE SET expires_at = excluded.expires_at WHERE owner = excluded.owner"
+)
 _RELEASE = "DELETE FROM mcp_idempotency WHERE key = ? AND owner = ?"
 _EXPIRE = (
     "DELETE FROM mcp_idempotency WHERE key IN"
@@ -95,18 +102,19 @@ class SQLiteStorage:
 
     def complete(self, key: str, fingerprint: str, owner: str, result: Any, ttl: float) -> bool:
         pool = self._with_table()
-        if pool.execute(_COMPLETE, (result, self._clock() + ttl, key, owner)) == 1:
+        if pool.execute(_COMPLETE, (key, fingerprint, self._clock() + ttl, result, owner)) == 1:
             return True
         return _is_stored(pool.fetchrow(_FIND, (key,), cache=False), fingerprint, result)
 
     async def acomplete(self, key: str, fingerprint: str, owner: str, result: Any, ttl: float) -> bool:
         pool = await self._awith_table()
-        if await pool.execute(_COMPLETE, (result, self._clock() + ttl, key, owner)) == 1:
+        if await pool.execute(_COMPLETE, (key, fingerprint, self._clock() + ttl, result, owner)) == 1:
             return True
         return _is_stored(await pool.fetchrow(_FIND, (key,), cache=False), fingerprint, result)
 
-    def renew(self, key: str, owner: str, lease: float) -> bool:
-        return bool(self._with_table().execute(_RENEW, (self._clock() + lease, key, owner)) == 1)
+    def renew(self, key: str, fingerprint: str, owner: str, lease: float) -> bool:
+        claim = (key, fingerprint, owner, self._clock() + lease)
+        return bool(self._with_table().execute(_RENEW, claim) == 1)
 
     def release(self, key: str, owner: str) -> None:
         self._with_table().execute(_RELEASE, (key, owner))

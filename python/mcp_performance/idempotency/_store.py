@@ -85,11 +85,13 @@ class IdempotencyStore:
     as long as its process lives and reaches the storage: its claim is renewed while it runs. A process that
     dies blocks the key for *lease*, no longer. What the storage does not answer is settled by the claim's own
     token: a claim that stands is the caller's, a result that was not taken is offered again, with the
-    answer on its way to the caller, until the lease ends.
+    answer on its way to the caller, until the lease ends. Nobody else's claim stands where one has lapsed
+    unseen, or was lost with the storage: then it is made anew, and the result is taken.
 
     A storage that forgets what it had acknowledged forgets executions with it: Redis after a failover to a
     replica that lacked the last writes (replication is asynchronous), or after a restart from an older
-    snapshot. SQLite with ``synchronous=FULL`` does not.
+    snapshot. A claim is then missing until it is renewed, which is three times in *lease*. SQLite with
+    ``synchronous=FULL`` does not forget.
 
     Args:
         storage: ``None`` for this process's memory; a path or a :class:`SQLitePool` to survive a restart;
@@ -272,7 +274,7 @@ class IdempotencyStore:
     def _executing(self) -> list[Reservation]:
         """Whose claims are to be renewed."""
         with self._lock:
-            return [one for one in self._running.values() if one.executes]
+            return [one for one in self._running.values() if one.executes and not one.is_given_up]
 
     def _enter(self, reservation: Reservation, wait: bool) -> Reservation | None:
         """Make the key's execution this one's; or the one that has it, to be waited for.
@@ -348,6 +350,7 @@ class Reservation:
         self.holder = holder
         self.owner = uuid.uuid4().hex
         self.executes = False
+        self.is_given_up = False
         self.began = time.monotonic()
         self.renew_at = self.lapses_at = self.began
         self.outcome: Replay | None = None
@@ -397,6 +400,7 @@ class Reservation:
 
     def release(self) -> None:
         """Let a repeat execute again."""
+        self.is_given_up = True
         try:
             self.store._storage.release(self.key, self.owner)
         except Error as error:
@@ -407,6 +411,7 @@ class Reservation:
 
     async def arelease(self) -> None:
         """:meth:`release` without blocking the event loop; a cancellation does not stop it."""
+        self.is_given_up = True
         await asyncio.shield(_finish(self._arelease()))
 
     async def _arelease(self) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from mcp_performance import (
     IdempotencyStore,
     InProgress,
     RedisTier,
+    SQLitePool,
     idempotent,
 )
-from mcp_performance.idempotency._storage import Claimed
+from mcp_performance.idempotency._keeper import Keeper
+from mcp_performance.idempotency._storage import Claimed, Record
 from mcp_performance.idempotency._storage_sqlite import SQLiteStorage
 from mcp_performance.idempotency._store import Replay, Reservation
 from redis_server import RedisServer, eventually, redis_server
@@ -137,6 +140,81 @@ def test_a_claim_is_renewed_while_its_work_runs(server: RedisServer, tmp_path: A
         elsewhere.close()
 
 
+@pytest.fixture(params=["redis", "file"])
+def forgetful(
+    request: Any, server: RedisServer, tmp_path: Path
+) -> Iterator[tuple[Any, Callable[[], object]]]:
+    """A storage, and what makes it forget all that it had acknowledged."""
+    server.cli("FLUSHALL")
+    if request.param == "redis":
+        with RedisTier(server.url, timeout=PATIENT) as tier:
+            yield tier, lambda: server.cli("FLUSHALL")
+        return
+
+    def forget() -> None:
+        with SQLitePool(tmp_path / "keys.db", size=1).blocking as pool:
+            pool.execute("DELETE FROM mcp_idempotency")
+
+    yield tmp_path / "keys.db", forget
+
+
+def test_a_result_is_taken_where_its_claim_is_gone(forgetful: tuple[Any, Callable[[], object]]) -> None:
+    storage, forget = forgetful
+    with _stores(storage, lease=3600) as (store, elsewhere):
+        work = claim(store)
+        forget()
+        work.complete(store.pack("done"))
+        assert replay(elsewhere) == "done"
+        late = claim(store, "other")
+        forget()
+        claim(elsewhere, "other").complete(store.pack("of the other"))
+        late.complete(store.pack("late"))
+        assert replay(elsewhere, "other") == "of the other"
+        assert store.stats().lost == 1
+
+
+def test_a_claim_that_is_gone_is_made_anew_while_its_work_runs(
+    forgetful: tuple[Any, Callable[[], object]],
+) -> None:
+    storage, forget = forgetful
+    with _stores(storage, lease=1.5) as (store, elsewhere):
+        work = claim(store)
+        forget()
+        first = work.lapses_at
+        assert eventually(lambda: work.lapses_at > first)
+        with pytest.raises(InProgress):
+            elsewhere.begin("k", "p")
+        work.release()
+        claim(elsewhere).release()
+
+
+def test_a_claim_that_is_given_up_while_it_is_renewed_stays_free(
+    forgetful: tuple[Any, Callable[[], object]],
+) -> None:
+    storage, _ = forgetful
+    with _stores(storage, lease=3600) as (store, elsewhere):
+        work = claim(store)
+        renew = store._storage.renew
+
+        def give_up_first(*claimed: Any) -> bool:
+            work.release()
+            return renew(*claimed)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store._storage, "renew", give_up_first)
+            work.renew_at = 0.0
+            Keeper(store).tick()
+        claim(elsewhere).release()
+
+
+@contextlib.contextmanager
+def _stores(storage: Any, lease: float) -> Iterator[tuple[IdempotencyStore, IdempotencyStore]]:
+    stores = IdempotencyStore(storage, lease=lease), IdempotencyStore(storage, lease=lease)
+    yield stores
+    for store in stores:
+        store.close()
+
+
 async def test_many_who_wait_ask_the_storage_no_more_than_one(server: RedisServer) -> None:
     server.cli("FLUSHALL")
     async with RedisTier(server.url, timeout=PATIENT) as tier:
@@ -244,10 +322,12 @@ async def test_a_file_that_no_claim_has_reached_yet_is_one_without_claims(tmp_pa
     """A claim that failed half-way is taken back, whether or not it came as far as to make the table."""
     storage = SQLiteStorage(tmp_path / "a.db", time.time, 100)
     try:
-        arguments = {"renew": ("key", "me", 1.0), "complete": ("key", "print", "me", b"x", 1.0)}
+        arguments = {"renew": ("key", "print", "me", 1.0), "complete": ("key", "print", "me", b"x", 1.0)}
         result = getattr(storage, first)(*arguments.get(first.removeprefix("a"), ("key", "me")))
-        assert not (await result if first.startswith("a") else result)
-        assert isinstance(storage.claim("key", "print", "me", 60.0), Claimed)
+        # The claim that a renewal or a result misses is nobody else's.
+        assert bool(await result if first.startswith("a") else result) is not first.endswith("release")
+        claimed = storage.claim("key", "print", "me", 60.0)
+        assert claimed == (Record("print", True, b"x") if "complete" in first else Claimed())
     finally:
         storage.close()
 
