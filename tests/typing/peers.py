@@ -42,5 +42,6 @@ async def connections(pool: mp.SQLitePool[Any]) -> None:
         await lent.create_function("double", 1, lambda x: 2 * x)
         lent.row_factory = aiosqlite.Row
         print(await (await lent.execute("SELECT 1")).fetchone())
+        assert_type(await lent.run(lambda connection: connection.total_changes), int)
     with pool.blocking.connection() as plain:
         assert_type(plain.total_changes, int)

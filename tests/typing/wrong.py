@@ -60,6 +60,9 @@ async def lent(pool: mp.SQLitePool[tuple[Any, ...]]) -> None:
     pool.blocking.connection(timeout="5")  # type: ignore[arg-type]
     aiosqlite.connect("a.db", detect_type=1)  # type: ignore[call-arg]
     await (await aiosqlite.connect("a.db")).setlimit("columns", 5)  # type: ignore[arg-type]
+    async with pool.connection() as db:
+        await db.run(lambda connection: connection.no_such_method())  # type: ignore[attr-defined]
+        await db.run(lambda connection, sql: connection.execute(sql))  # type: ignore[arg-type, misc]
 
 
 mp.SQLitePool("a.db", row_type="list")  # type: ignore[call-overload]

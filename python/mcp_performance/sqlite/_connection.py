@@ -15,13 +15,16 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, Literal, Self, TypedDict, Unpack
+from typing import Any, Concatenate, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack
 
 from .. import _core
 from ._cursor import Blob, Cursor, pending
 from ._worker import STOP, Job, work
 
 __all__ = ["ConnectOptions", "Connection", "connect"]
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 _SERIALIZED = 3  # a connection may be used from any thread
 _LINES = 256  # of a dump, on their way to the loop together
@@ -153,12 +156,15 @@ class Connection:
         self._tx.put((future, partial(fn, *args, **kwargs)))
         return await future
 
-    async def run(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    async def run(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """Call *function* on the thread, with the ``sqlite3.Connection`` before the arguments.
 
         For all of ``sqlite3`` that has no method here, and for several steps at the price of one.
         """
-        return await self._execute(function, self._conn, *args, **kwargs)
+        found: T = await self._execute(function, self._conn, *args, **kwargs)
+        return found
 
     # ---- statements ----
 
