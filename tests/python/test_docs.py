@@ -1,9 +1,12 @@
 """The programs in the documents run: those of a page one after the other, in a fresh folder."""
 
+import contextlib
 import importlib.util
+import inspect
 import re
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
@@ -85,6 +88,48 @@ def test_every_public_name_has_a_reference():
     described = set(re.findall(r"^::: mcp_performance\.(?:\w+\.)*(\w+)$", reference, re.MULTILINE))
     described |= set(mcp_performance.errors.__all__) | {"config", "__version__"}
     assert set(mcp_performance.__all__) - described == set()
+
+
+def options_of_public_names():
+    """Names of parameters, of whatever is public and can be called."""
+    import mcp_performance
+    from mcp_performance.integrations import fastmcp
+    from mcp_performance.load import _keywords
+    from mcp_performance.sqlite._connection import ConnectOptions
+
+    names = set()
+    found = [fastmcp.PerformanceMiddleware]
+    found += filter(callable, (getattr(mcp_performance, name) for name in mcp_performance.__all__))
+    for each in found:
+        methods = [value for _, value in inspect.getmembers(each, callable)] if isinstance(each, type) else []
+        for function in [each, *methods, *typing.get_overloads(each)]:
+            with contextlib.suppress(TypeError, ValueError):  # no signature
+                names.update(inspect.signature(function).parameters)
+    passed_on = (
+        _keywords.AnswerKeywords,
+        _keywords.RequestKeywords,
+        _keywords.TargetKeywords,
+        ConnectOptions,
+    )
+    for keywords in passed_on:
+        names.update(keywords.__annotations__)
+    return names
+
+
+def options_in_the_text(page):
+    """What is written as `option=` outside of programs, but for a first column, which has a peer's names."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for line in text.splitlines():
+        of_ours = line.partition(" | ")[2] if line.startswith("|") else line
+        for code in re.findall(r"`([^`]+)`", of_ours):
+            yield from re.findall(r"\b([a-z_]+)=", code)
+
+
+def test_an_option_that_a_text_names_exists():
+    names = options_of_public_names() | {"creator"}  # SQLAlchemy's, which is said not to be there
+    written = {(page.name, option) for page in PAGES for option in options_in_the_text(page)}
+    assert len(written) > 30
+    assert {(page, option) for page, option in written if option not in names} == set()
 
 
 def test_the_comparison_is_of_what_the_benchmarks_recorded():
