@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import fcntl
 import os
-import pty
 import re
 import select
 import signal
@@ -26,6 +25,7 @@ import pytest
 from mcp_performance import PerformanceMonitor
 from mcp_performance.cli import main
 from mcp_performance.cli._frame import View, frame, width_of
+from terminals import open_terminal
 
 PATIENCE = 60.0
 
@@ -142,7 +142,7 @@ class Terminal:
     """``mcp-performance top`` in a pseudo terminal, and what its screen shows."""
 
     def __init__(self, url: str, columns: int = 90, lines: int = 24) -> None:
-        self.master, slave = pty.openpty()
+        self.master, slave = open_terminal()
         self.resize(columns, lines)
         command = [sys.executable, "-m", "mcp_performance", "top", url, "--interval", "0.1"]
         self.process = subprocess.Popen(
