@@ -29,6 +29,11 @@ _STYLE = """
 .mcp-load svg { display: block; max-width: 100%; height: auto; margin: .8rem 0; font-size: 12px }
 .mcp-load svg text { fill: currentColor }
 .mcp-load h2 { font-size: 16px; margin: 1.2rem 0 .2rem }
+@media (max-width: 40rem) {
+  .mcp-load { font-size: 12px }
+  .mcp-load td, .mcp-load th { padding: .15rem .25rem }
+  .mcp-load th, .mcp-load td.n { white-space: normal }
+}
 @media print {
   .mcp-load { max-width: none; color: #000; background: #fff }
   .mcp-load svg, .mcp-load table, .mcp-load tr { break-inside: avoid }
@@ -80,7 +85,7 @@ def html_page(result: LoadTestResult, baseline: LoadTestResult | None = None) ->
     return (
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{title}</title>"
         "<meta name='viewport' content='width=device-width'>"
-        f"<style>{_PAGE}</style><body>{''.join(parts)}</body></html>\n"
+        f"<style>{_PAGE}</style><body><main>{''.join(parts)}</main></body></html>\n"
     )
 
 
@@ -249,7 +254,7 @@ def _comparison(before: LoadTestResult, after: LoadTestResult) -> str:
     invalid = [word for word, run in (("baseline", before), ("this run", after)) if not run.valid]
     if invalid:
         said += f"<p class='bad'>Not valid: {' and '.join(invalid)}.</p>"
-    names = ("", f"baseline {before.made.get('date', '')}", "this run", "change")
-    head = "".join(f"<th class='n'>{escape(name)}</th>" for name in names)
+    names = ("figure", f"baseline {before.made.get('date', '')}", "this run", "change")
+    head = "".join(f"<th{' class=n' * (at > 0)}>{escape(name)}</th>" for at, name in enumerate(names))
     table = f"<table><tr>{head}</tr>{''.join(lines)}</table>"
     return f"<div class='mcp-load'><h2>Compared with the baseline</h2>{table}{said}</div>"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import shutil
 import socket
 import sqlite3
 import threading
@@ -18,19 +16,19 @@ import httpx
 import pytest
 import uvicorn
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Page
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from chromium import PATIENCE, chromium, until
 from fault_proxy import fault_proxy
 from mcp_performance import PerformanceMiddleware, PerformanceMonitor, SQLitePool
 from mcp_performance.monitor._history import STEPS, Key
 
 PREFIX = "/api/mcp/performance"
 TOKEN = "a-long-secret-token"
-PATIENCE = 60_000  # ms
 
 
 async def hello(request: Request) -> Response:
@@ -106,19 +104,6 @@ def serving(monitor: PerformanceMonitor) -> Iterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def chromium() -> AsyncIterator[Browser]:
-    path = shutil.which("chromium")
-    assert path, "chromium is not installed: scripts/install test"
-    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=quiet)
-        try:
-            yield browser
-        finally:
-            await browser.close()
-
-
-@contextlib.asynccontextmanager
 async def opened(service: Service, **options: Any) -> AsyncIterator[Page]:
     """The page with its token given, once it is live; nothing it does may fail."""
     async with chromium() as browser:
@@ -140,14 +125,6 @@ async def opened(service: Service, **options: Any) -> AsyncIterator[Page]:
         assert problems == []
         assert all(url.startswith((service.url, "data:")) for url in asked)
         assert not any(TOKEN in url for url in asked)
-
-
-async def until(page: Page, expression: str) -> None:
-    """Until *expression* is true. (The page's policy lets nobody compile text, Playwright's own wait too.)"""
-    end = time.monotonic() + PATIENCE / 1000
-    while not await page.evaluate(expression):
-        assert time.monotonic() < end, expression
-        await asyncio.sleep(0.05)
 
 
 SIZES = [(360, 740), (768, 1024), (1440, 900)]
