@@ -11,6 +11,7 @@
 
 #include "bindings/base/methods.h"
 #include "bindings/cache/arguments.h"
+#include "bindings/cache/counters.h"
 #include "bindings/cache/feed_capsule.h"
 
 namespace mcp::python {
@@ -574,6 +575,7 @@ bool add_cache_type(PyObject* module) {
     return false;
   }
   cache_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&object_spec));
+  add_counter_kind(cache_counters);
   return cache_type != nullptr && PyModule_AddType(module, cache_type) == 0 &&
          add_cache_hooks(module);
 }

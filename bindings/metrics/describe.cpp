@@ -43,6 +43,7 @@ py::dict describe(const RequestMetrics::Series& series) {
   result["scheme"] = series.scheme;
   result["status"] = series.status;
   result["error_type"] = series.error_type;
+  result["errors"] = series.errors();
   result["sum_seconds"] = series.last_byte.sum_ns() * kSeconds;
   result["first_byte_mean_seconds"] =
       static_cast<double>(series.first_byte_total_ns) * kSeconds / count;
@@ -58,6 +59,7 @@ py::dict describe_operation(const RequestMetrics::Series& series) {
   result["name"] = series.route;
   result["system"] = series.scheme;
   result["error_type"] = series.error_type;
+  result["errors"] = series.errors();
   result["sum_seconds"] = series.last_byte.sum_ns() * kSeconds;
   result["buckets"] = buckets(series.last_byte, kOperationBuckets_s);
   return result;

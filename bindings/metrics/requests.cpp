@@ -20,10 +20,12 @@
 #include <utility>
 #include <vector>
 
+#include "bindings/base/counters.h"
 #include "bindings/base/errors.h"
 #include "bindings/base/fields.h"
 #include "bindings/base/rooms.h"
 #include "bindings/metrics/describe.h"
+#include "bindings/metrics/live_rows.h"
 #include "metrics/process_stats.h"
 #include "metrics/request_metrics.h"
 #include "metrics/segment.h"
@@ -38,12 +40,11 @@ using metrics::RequestMetrics;
 using metrics::RequestTimes;
 using metrics::SeriesLabels;
 
-constexpr int kServerError = 500;
 constexpr int kClientClosedRequest = 499;  // as nginx counts it
-constexpr std::string_view kCancelled = "CancelledError";
 
 struct RequestMetricsObject {
-  PyObject_HEAD RequestMetrics* metrics;
+  PyObject_HEAD RequestMetrics* metrics;  // owned
+  LiveRows* live;                         // owned
 };
 
 struct ResponseWatchObject {
@@ -204,14 +205,19 @@ int known_status(long status) {
 }
 
 int status_of(const ResponseWatchObject& watch, std::string_view error_type) {
-  if (watch.first_byte_ns != 0) return known_status(watch.status);
-  return error_type == kCancelled ? kClientClosedRequest : kServerError;
+  const bool answered = watch.first_byte_ns != 0;
+  // Whoever went away does not get the 500 either that a framework makes of it.
+  if (metrics::client_left(error_type) && (!answered || watch.status >= metrics::kServerError)) {
+    return kClientClosedRequest;
+  }
+  return answered ? known_status(watch.status) : metrics::kServerError;
 }
 
 // finish(scope, root_path, error_type, known, resolve): records the request; once. `known` is a
 // dict from the ids of routes to (route, template), `resolve(scope, root_path)` answers for the
 // others and may add to it. An application that raised or returned without a response counts as
-// status 500, one that was cancelled before as 499.
+// status 500, one whose client went away before as 499. What raises later keeps the status that was
+// sent, and counts as failed.
 PyObject* watch_finish(PyObject* self, PyObject* const* args, Py_ssize_t count) {
   auto* watch = reinterpret_cast<ResponseWatchObject*>(self);
   if (count != 5 || !PyUnicode_Check(args[1]) || !PyUnicode_Check(args[2]) ||
@@ -235,6 +241,7 @@ PyObject* watch_finish(PyObject* self, PyObject* const* args, Py_ssize_t count) 
   bool recorded = true;
   try {
     watch->owner->metrics->end(labels, times_of(*watch, now), now);
+    watch->owner->live->tell(*watch->owner->metrics);
   } catch (...) {
     recorded = false;
     set_python_error_from_current_exception();
@@ -280,7 +287,9 @@ PyObject* metrics_new(PyTypeObject* type, PyObject* args, PyObject* keywords) {
   PyObject* self = type->tp_alloc(type, 0);
   if (self == nullptr) return nullptr;
   try {
-    reinterpret_cast<RequestMetricsObject*>(self)->metrics = new RequestMetrics(now_precise());
+    auto* object = reinterpret_cast<RequestMetricsObject*>(self);
+    object->live = new LiveRows;
+    object->metrics = new RequestMetrics(now_precise());
   } catch (...) {
     Py_DECREF(self);
     set_python_error_from_current_exception();
@@ -292,6 +301,7 @@ PyObject* metrics_new(PyTypeObject* type, PyObject* args, PyObject* keywords) {
 void metrics_dealloc(PyObject* self) {
   PyTypeObject* type = Py_TYPE(self);
   delete reinterpret_cast<RequestMetricsObject*>(self)->metrics;
+  delete reinterpret_cast<RequestMetricsObject*>(self)->live;
   type->tp_free(self);
   Py_DECREF(type);
 }
@@ -340,7 +350,9 @@ Duration nanoseconds(PyObject* seconds) {
 PyObject* record(PyObject* self, const SeriesLabels& labels, const RequestTimes& times) {
   if (PyErr_Occurred()) return nullptr;
   try {
-    reinterpret_cast<RequestMetricsObject*>(self)->metrics->end(labels, times, now_precise());
+    auto* owner = reinterpret_cast<RequestMetricsObject*>(self);
+    owner->metrics->end(labels, times, now_precise());
+    owner->live->tell(*owner->metrics);
   } catch (...) {
     set_python_error_from_current_exception();
     return nullptr;
@@ -382,11 +394,12 @@ PyObject* metrics_operation(PyObject* self, PyObject* const* args, Py_ssize_t co
                 {time, time, time});
 }
 
-// publish(kind, name, text, values, counters, maxima): the last two have a bit for each value that
-// outlives a worker.
+// publish(kind, name, text, values, counters, maxima, source, places): counters and maxima have a
+// bit for each value that outlives a worker; source is what the row is of, or None.
 PyObject* metrics_publish(PyObject* self, PyObject* const* args, Py_ssize_t count) {
-  if (count != 6 || !PyTuple_Check(args[3])) {
-    PyErr_SetString(PyExc_TypeError, "publish(kind, name, text, values: tuple, counters, maxima)");
+  if (count != 8 || !PyTuple_Check(args[3]) || !PyBytes_Check(args[7])) {
+    PyErr_SetString(PyExc_TypeError,
+                    "publish(kind, name, text, values: tuple, counters, maxima, source, places)");
     return nullptr;
   }
   metrics::RowFigures row;
@@ -402,7 +415,8 @@ PyObject* metrics_publish(PyObject* self, PyObject* const* args, Py_ssize_t coun
   }
   if (PyErr_Occurred()) return nullptr;
   try {
-    reinterpret_cast<RequestMetricsObject*>(self)->metrics->publish(row);
+    auto* owner = reinterpret_cast<RequestMetricsObject*>(self);
+    if (!owner->live->publish(*owner->metrics, row, args[6], args[7])) return nullptr;
   } catch (...) {
     set_python_error_from_current_exception();
     return nullptr;
@@ -453,9 +467,9 @@ PyMethodDef metrics_methods[] = {
      "operation(self, method: str, name: str, system: str, error_type: str, seconds: float, /) "
      "-> None"},
     {"publish", fast(metrics_publish), METH_FASTCALL,
-     "publish($self, kind, name, text, values, counters, maxima, /)\n--\n\n"
+     "publish($self, kind, name, text, values, counters, maxima, source, places, /)\n--\n\n"
      "publish(self, kind: str, name: str, text: str, values: tuple[float, ...], counters: int, "
-     "maxima: int, /) -> None"},
+     "maxima: int, source: object, places: bytes, /) -> None"},
     {"join", metrics_join, METH_O, "join($self, path, /)\n--\n\njoin(self, path: str, /) -> int"},
     {"record_lag", metrics_record_lag, METH_O,
      "record_lag($self, seconds, /)\n--\n\n"
@@ -528,6 +542,9 @@ void bind_metrics(py::module_& module) {
   module.attr("RequestMetrics") = requests;
   module.attr("LABEL_OTHER") = py::str(std::string(metrics::kOtherLabel));
   module.attr("LABEL_UNMATCHED") = py::str(std::string(metrics::kUnmatchedLabel));
+  py::list left;
+  for (const std::string_view name : metrics::kClientLeft) left.append(py::str(std::string(name)));
+  module.attr("CLIENT_LEFT") = py::tuple(left);
   module.attr("SEGMENT_BYTES") = metrics::Segment::kBytes;
   module.attr("REQUEST_BUCKETS") = request_buckets();
   module.attr("SEGMENT_WORKERS") = metrics::Segment::kWorkers;
@@ -538,6 +555,17 @@ void bind_metrics(py::module_& module) {
         metrics::Segment::sweep(directory, prefix);
       },
       py::arg("directory"), py::arg("prefix"));
+  module.def(
+      "counter_names",
+      [](const std::string& name) {
+        const CounterKind* kind = counter_kind(name);
+        py::list names;
+        if (kind != nullptr) {
+          for (const std::string_view one : kind->names) names.append(py::str(std::string(one)));
+        }
+        return py::tuple(names);
+      },
+      py::arg("kind"));
   module.def("process_stats", &process_stats);
   module.def("cpu_times", [] {
     const auto times = metrics::read_cpu_times();

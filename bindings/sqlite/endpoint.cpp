@@ -9,6 +9,7 @@
 #include <new>
 #include <utility>
 
+#include "bindings/base/counters.h"
 #include "bindings/base/errors.h"
 #include "bindings/base/rooms.h"
 #include "bindings/base/text.h"
@@ -271,6 +272,67 @@ py::dict counts(py::handle self) {
   return out;
 }
 
+constexpr std::array<std::string_view, 15> kPoolCounters{"reads",
+                                                         "writes",
+                                                         "errors",
+                                                         "timeouts",
+                                                         "inline_runs",
+                                                         "inline_overruns",
+                                                         "worker_runs",
+                                                         "reconnects",
+                                                         "quarantined",
+                                                         "replaced",
+                                                         "database_seconds",
+                                                         "writer_wait_seconds",
+                                                         "reader_wait_seconds",
+                                                         "starved_checkpoints",
+                                                         "shared_commits"};
+constexpr std::array<std::string_view, 6> kResultCounters{
+    "hits", "misses", "loads", "evictions", "expirations", "invalidations"};
+
+template <class Read>
+bool read_of(PyObject* object, CounterValues& values, Read&& read) noexcept {
+  try {
+    values = read(*checked(py::handle(object)).pool_state());
+    return true;
+  } catch (const std::exception&) {
+    PyErr_Clear();
+    return false;
+  }
+}
+
+double as_double(std::uint64_t count) { return static_cast<double>(count); }
+
+bool read_pool_counters(PyObject* object, CounterValues& values) noexcept {
+  return read_of(object, values, [](PoolState& state) {
+    const sqlite::PoolCounts c = state.pool().counts();
+    return CounterValues{as_double(c.reads),
+                         as_double(c.writes),
+                         as_double(c.errors),
+                         as_double(c.timeouts),
+                         as_double(c.inline_runs),
+                         as_double(c.inline_overruns),
+                         as_double(c.worker_runs),
+                         as_double(c.reconnects),
+                         as_double(c.quarantined),
+                         as_double(c.replaced),
+                         c.database_s,
+                         c.writer_wait_s,
+                         c.reader_wait_s,
+                         as_double(c.starved_checkpoints),
+                         as_double(c.shared_commits)};
+  });
+}
+
+bool read_result_counters(PyObject* object, CounterValues& values) noexcept {
+  return read_of(object, values, [](PoolState& state) {
+    const ResultCache::Counters kept = state.cache.counters();
+    return CounterValues{as_double(kept.hits),        as_double(kept.misses),
+                         as_double(kept.loads),       as_double(kept.evictions),
+                         as_double(kept.expirations), as_double(kept.invalidations)};
+  });
+}
+
 py::list query_totals(py::handle self) {
   return totals_by_fingerprint(checked(self).pool_state()->pool().tracker());
 }
@@ -369,6 +431,8 @@ void add_numbers(py::module_& module) {
 
 // What the pool says of itself.
 void bind_figures(py::module_& module) {
+  add_counter_kind({"pool", kPoolCounters, read_pool_counters});
+  add_counter_kind({"results", kResultCounters, read_result_counters});
   module.def("_sqlite_counts", &counts,
              "_sqlite_counts(pool: SQLiteEndpoint, /) -> dict[str, Any]");
   module.def("_sqlite_query_totals", &query_totals,

@@ -156,7 +156,11 @@ void read_cpu(const Cgroups& groups, ProcessStats& stats) {
 // Limits `stats` to what `group` allows, if that is less.
 void limit_memory(const fs::path& group, ProcessStats& stats) {
   const bool is_v2 = number(group / "memory.current").has_value();
-  const auto limit = number(group / (is_v2 ? "memory.max" : "memory.limit_in_bytes"));
+  auto limit = number(group / (is_v2 ? "memory.max" : "memory.limit_in_bytes"));
+  // From memory.high on, the kernel holds its processes back.
+  if (const auto high = is_v2 ? number(group / "memory.high") : std::nullopt) {
+    limit = std::min(*high, limit.value_or(*high));
+  }
   const auto current = number(group / (is_v2 ? "memory.current" : "memory.usage_in_bytes"));
   if (!limit || !current || *limit > stats.memory_limit_bytes) return;
   const auto reclaimable =

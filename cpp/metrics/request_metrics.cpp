@@ -55,6 +55,7 @@ bool RequestMetrics::has_forked() const noexcept {
 void RequestMetrics::count_in(Slot& slot) {
   writer_ = std::make_unique<SlotWriter>(slot);
   slot_.store(&slot, std::memory_order_release);
+  ++slots_;
 }
 
 // In a forked child, where no other thread is yet.
@@ -106,10 +107,19 @@ void RequestMetrics::record_lag(Duration lag_ns, Instant now) {
   writer_->record_lag(lag_ns, now);
 }
 
-void RequestMetrics::publish(const RowFigures& row) {
+RowHandle RequestMetrics::publish(const RowFigures& row) {
   if (has_forked()) rejoin();
   const MutexLock lock(mutex_);
-  writer_->publish(row);
+  return {slots_, writer_->publish(row)};
+}
+
+bool RequestMetrics::update(const RowHandle& handle, std::span<const std::uint8_t> places,
+                            std::span<const double> values) {
+  if (has_forked()) rejoin();
+  const MutexLock lock(mutex_);
+  if (handle.slot != slots_) return false;
+  writer_->update(handle.row, places, values);
+  return true;
 }
 
 std::vector<WorkerFigures> RequestMetrics::read() {
@@ -149,7 +159,7 @@ RequestMetrics::Snapshot RequestMetrics::sum(const std::vector<WorkerFigures>& w
     const bool is_request = one.kind == SeriesKind::kRequest;
     if (is_request) {
       snapshot.total.merge(one.last_byte);
-      if (one.status >= kServerError) snapshot.errors += one.last_byte.count();
+      snapshot.errors += one.errors();
     }
     (is_request ? snapshot.series : snapshot.operations).push_back(std::move(one));
   }

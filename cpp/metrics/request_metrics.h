@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -28,6 +29,15 @@
 namespace mcp::metrics {
 
 using RequestLabels = SeriesLabels;
+
+// A row that was published, in the slot that was written then.
+struct RowHandle {
+  std::uint64_t slot = 0;
+  std::size_t row = SlotWriter::kNoRow;
+
+  [[nodiscard]] bool exists() const noexcept { return row != SlotWriter::kNoRow; }
+  bool operator==(const RowHandle&) const = default;
+};
 
 class RequestMetrics {
  public:
@@ -47,7 +57,7 @@ class RequestMetrics {
     std::vector<Series> operations;
     Histogram total{kDigits};  // all requests since the start
     Histogram last_minute{kDigits};
-    std::uint64_t errors = 0;  // status 500 and above
+    std::uint64_t errors = 0;  // requests that failed, see SeriesLabels::failed()
     std::uint64_t last_minute_errors = 0;
     Duration last_minute_length_ns = 0;  // how much of the last minute has been watched
     std::int64_t active = 0;
@@ -69,7 +79,10 @@ class RequestMetrics {
   // How long after its time a timer of the event loop ran.
   void record_lag(Duration lag_ns, Instant now) EXCLUDES(mutex_);
   // Figures of something else, for all workers to see.
-  void publish(const RowFigures& row) EXCLUDES(mutex_);
+  RowHandle publish(const RowFigures& row) EXCLUDES(mutex_);
+  // Sets some values of a row; false if another slot is written by now.
+  bool update(const RowHandle& handle, std::span<const std::uint8_t> places,
+              std::span<const double> values) EXCLUDES(mutex_);
 
   // Counts in the segment from now on, together with what was counted before. Throws Error, and
   // then goes on as before.
@@ -100,7 +113,8 @@ class RequestMetrics {
   mutable ForkMutex mutex_;            // a leaf
   std::shared_ptr<Segment> segment_ GUARDED_BY(mutex_);
   std::unique_ptr<SlotWriter> writer_ GUARDED_BY(mutex_);
-  std::atomic<Slot*> slot_;  // what writer_ writes
+  std::atomic<Slot*> slot_;                     // what writer_ writes
+  std::uint64_t slots_ GUARDED_BY(mutex_) = 0;  // how many were written, this one too
 };
 
 }  // namespace mcp::metrics

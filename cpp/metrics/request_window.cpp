@@ -63,14 +63,13 @@ RequestWindow::Look RequestWindow::advance(const RequestMetrics::Snapshot& now) 
   for (const auto& series : now.series) {
     Seen& route = routes[series.method + " " + series.route];
     route.times.merge(series.last_byte);
-    if (series.status >= kServerError) route.errors += series.last_byte.count();
+    route.errors += series.errors();
   }
   std::map<std::string, Seen> operations;
   for (const auto& series : now.operations) {
     Seen& operation = operations[series.method + " " + series.route];
     operation.times.merge(series.last_byte);
-    const bool failed = !series.error_type.empty() && series.error_type != kCancelledLabel;
-    if (failed) operation.errors += series.last_byte.count();
+    operation.errors += series.errors();
   }
   look.routes = routes_.advance(std::move(routes), kMaxRoutes);
   look.operations = operations_.advance(std::move(operations), kMaxOperations);

@@ -24,7 +24,7 @@ class RequestWindow {
   struct Figures {
     std::string name;  // "GET /path", "tools/call add"; empty for all requests
     Histogram times{2};
-    std::uint64_t errors = 0;  // status 500 and above; of operations those that raised
+    std::uint64_t errors = 0;  // of those that failed
   };
   struct Look {
     Figures all;

@@ -8,6 +8,7 @@
 // wherever its process ends.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -21,7 +22,7 @@
 
 namespace mcp::metrics {
 
-// From this status on, a request is an error of the server.
+// From this status on, a request has failed.
 inline constexpr int kServerError = 500;
 
 // What a field of a fixed size holds, up to its first zero.
@@ -48,7 +49,14 @@ inline constexpr std::size_t kHistogramChunks = kHistogramCells / kChunkCells;
 
 inline constexpr std::string_view kOtherLabel = "_OTHER";
 inline constexpr std::string_view kUnmatchedLabel = "_UNMATCHED";
-inline constexpr std::string_view kCancelledLabel = "CancelledError";
+
+// What is raised where the client went away, which is no failure of the server: asyncio's and
+// AnyIO's, Starlette's, Django's.
+inline constexpr std::array<std::string_view, 3> kClientLeft{"CancelledError", "ClientDisconnect",
+                                                             "RequestAborted"};
+[[nodiscard]] inline bool client_left(std::string_view error_type) noexcept {
+  return std::ranges::find(kClientLeft, error_type) != kClientLeft.end();
+}
 
 // What operations belong to, in the place of a scheme; those of any other system that make room are
 // told apart no more.
@@ -68,6 +76,13 @@ struct SeriesLabels {
   int status;
   std::string_view error_type;  // what the application raised; empty where it did not
   SeriesKind kind = SeriesKind::kRequest;
+
+  // Whether what is counted here has failed: by its status, or because something was raised, be it
+  // after a response had begun.
+  [[nodiscard]] bool failed() const noexcept {
+    const bool by_status = kind == SeriesKind::kRequest && status >= kServerError;
+    return by_status || (!error_type.empty() && !client_left(error_type));
+  }
 };
 
 // The figures of a histogram that its cells do not hold exactly.
@@ -190,6 +205,8 @@ struct SeriesFigures {
   [[nodiscard]] SeriesLabels labels() const {
     return {method, route, scheme, status, error_type, kind};
   }
+  // How many failed: all or none.
+  [[nodiscard]] std::uint64_t errors() const { return labels().failed() ? last_byte.count() : 0; }
 
   std::string method;
   std::string route;

@@ -51,9 +51,10 @@ bool is_rest(const SeriesLabels& labels) {
          labels.scheme == known_system(labels);
 }
 
-// Where a series goes that has to make room; its class of status says whether it failed.
+// Where a series goes that has to make room. What failed stays told apart.
 SeriesLabels rest_of(const SeriesLabels& labels) {
-  const bool failed = labels.kind == SeriesKind::kOperation && !labels.error_type.empty();
+  const bool by_status = labels.kind == SeriesKind::kRequest && labels.status >= kServerError;
+  const bool failed = labels.failed() && !by_status;
   const bool usual = labels.status >= 100 && labels.status <= 599;
   return {kOtherLabel,
           kOtherLabel,
@@ -295,7 +296,7 @@ void SlotWriter::record(const SeriesLabels& labels, const RequestTimes& times, I
   SlotSlice& slice = slice_at(now / kSliceLength);
   slice.time_sums.note(time);
   add(slice.times[cell], 1);
-  if (labels.status >= kServerError) add(slice.errors, 1);
+  if (labels.failed()) add(slice.errors, 1);
 }
 
 void SlotWriter::record_lag(Duration lag_ns, Instant now) {
@@ -305,13 +306,13 @@ void SlotWriter::record_lag(Duration lag_ns, Instant now) {
   add(slice.lag[layout_.slot_of(lag)], 1);
 }
 
-void SlotWriter::publish(const RowFigures& figures) {
+std::size_t SlotWriter::publish(const RowFigures& figures) {
   SlotRow cut{};
   write_text(cut.kind, figures.kind);
   write_text(cut.name, figures.name);
   const std::string key = std::string(text_of(cut.kind)) + '\0' + std::string(text_of(cut.name));
   const auto known = rows_.find(key);
-  if (known == rows_.end() && rows_.size() == Slot::kRows) return;
+  if (known == rows_.end() && rows_.size() == Slot::kRows) return kNoRow;
   const std::size_t index = known == rows_.end() ? rows_.size() : known->second;
   SlotRow& row = slot_->rows[index];
   row.counters.store(figures.counters, std::memory_order_relaxed);
@@ -319,12 +320,21 @@ void SlotWriter::publish(const RowFigures& figures) {
   for (std::size_t i = 0; i < SlotRow::kValues; ++i) {
     row.values[i].store(std::bit_cast<std::uint64_t>(figures.values[i]), std::memory_order_relaxed);
   }
-  if (known != rows_.end()) return;
+  if (known != rows_.end()) return index;
   row.kind = cut.kind;
   row.name = cut.name;
   write_text(row.text, figures.text);
   row.used.store(1, std::memory_order_release);
   rows_.emplace(key, index);
+  return index;
+}
+
+void SlotWriter::update(std::size_t row, std::span<const std::uint8_t> places,
+                        std::span<const double> values) {
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    Cell& cell = slot_->rows.at(row).values.at(places[i]);
+    cell.store(std::bit_cast<std::uint64_t>(values[i]), std::memory_order_relaxed);
+  }
 }
 
 void SlotWriter::absorb(const SlotFigures& figures) {

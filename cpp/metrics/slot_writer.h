@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,8 +40,13 @@ class SlotWriter {
 
   void record(const SeriesLabels& labels, const RequestTimes& times, Instant now);
   void record_lag(Duration lag_ns, Instant now);
-  // Sets the figures of one thing; left out where all rows are taken.
-  void publish(const RowFigures& row);
+  static constexpr std::size_t kNoRow = Slot::kRows;
+
+  // Sets the figures of one thing: the number of its row. kNoRow where all are taken.
+  std::size_t publish(const RowFigures& row);
+  // Sets some of the values of a row that was published: `values` at `places`.
+  void update(std::size_t row, std::span<const std::uint8_t> places,
+              std::span<const double> values);
   // Adds what another slot holds that outlives its worker. Rows beyond kNamedRows are added up in
   // one a kind, kOtherLabel.
   void absorb(const SlotFigures& figures);

@@ -105,7 +105,16 @@ class RequestMetrics:
     ) -> None: ...
     def operation(self, method: str, name: str, system: str, error_type: str, seconds: float, /) -> None: ...
     def publish(
-        self, kind: str, name: str, text: str, values: tuple[float, ...], counters: int, maxima: int, /
+        self,
+        kind: str,
+        name: str,
+        text: str,
+        values: tuple[float, ...],
+        counters: int,
+        maxima: int,
+        source: object,
+        places: bytes,
+        /,
     ) -> None: ...
     def join(self, path: str, /) -> int: ...
     def record_lag(self, seconds: float, /) -> None: ...
@@ -115,6 +124,8 @@ LABEL_OTHER: str
 
 LABEL_UNMATCHED: str
 
+CLIENT_LEFT: tuple[str, ...]
+
 SEGMENT_BYTES: int
 
 REQUEST_BUCKETS: tuple[float, ...]
@@ -122,6 +133,7 @@ REQUEST_BUCKETS: tuple[float, ...]
 SEGMENT_WORKERS: int
 
 def sweep_segments(directory: str, prefix: str) -> None: ...
+def counter_names(kind: str) -> tuple[Any, ...]: ...
 def process_stats() -> dict[str, Any]: ...
 def cpu_times() -> tuple[float, float]: ...
 

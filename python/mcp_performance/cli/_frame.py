@@ -112,15 +112,14 @@ _WORKER_COLUMNS = (
 
 def _routes(report: Report) -> Iterable[dict[str, Any]]:
     for route in report["requests"]["routes"]:
-        name, failed = f"{route['method']} {route['route']}", route["status"] >= 500
-        yield {**route, "name": name, "errors": route["count"] if failed else 0}
+        status, error = route["status"], route["error_type"]
+        shown = f"{status} {error}" if error else str(status)
+        yield {**route, "name": f"{route['method']} {route['route']}", "status": shown}
     for one in report.get("operations", ()):
-        failed = bool(one["error_type"])
         yield {
             **one,
             "name": f"{one['method']} {one['name']}",
             "status": one["error_type"] or "ok",
-            "errors": one["count"] if failed else 0,
         }
 
 

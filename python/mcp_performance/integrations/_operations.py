@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import _core
 from .. import monitor as _monitor
+from ..monitor._errors import error_name
 
 __all__ = ["OTHER", "Operations", "counted", "is_error"]
 
@@ -45,7 +46,7 @@ def counted(
         try:
             yield failed
         except BaseException as raised:
-            errors.append(type(raised).__name__)
+            errors.append(error_name(raised))
             raise
         finally:
             took = time.perf_counter() - start

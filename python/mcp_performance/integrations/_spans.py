@@ -12,6 +12,7 @@ from opentelemetry.metrics import Meter
 from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
 
 from .._base._asgi import Scope
+from ..monitor._errors import CLIENT_LEFT, error_name, status_of
 from ..monitor._exemplars import Exemplar, Exemplars
 from ..monitor._spans import Ended
 from ._operations import OTHER
@@ -93,13 +94,14 @@ class TracerSpans:
         ) as span:
 
             def ended(route: str, status: int, error_type: str, seconds: float) -> None:
-                said = status or (499 if error_type == "CancelledError" else 500)
+                said = status_of(status or None, error_type)
                 found: dict[str, Any] = {"http.response.status_code": said}
                 if not route.startswith("_"):
                     found["http.route"] = route
                     span.update_name(f"{named} {route}")
                 if error_type or said >= 500:
                     found["error.type"] = error_type or str(said)
+                if said >= 500 or (error_type and error_type not in CLIENT_LEFT):
                     span.set_status(Status(StatusCode.ERROR))
                 span.set_attributes(found)
                 shared = {key: attributes[key] for key in ("http.request.method", "url.scheme")}
@@ -127,7 +129,7 @@ class TracerSpans:
             try:
                 yield failed
             except BaseException as raised:
-                failed(type(raised).__name__)
+                failed(error_name(raised))
                 raise
 
     def statement(self, dialect: str, name: str, error_type: str, seconds: float) -> None:

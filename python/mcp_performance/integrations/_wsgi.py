@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ..monitor import PerformanceMonitor
+from ..monitor._errors import error_name, status_of
 from ..monitor._routes import UNMATCHED
 
 __all__ = ["UNMATCHED", "Body", "Exchange"]
@@ -40,8 +41,7 @@ class Exchange:
         self._ended = True
         if self.status >= 500:
             error = error or self.raised
-        if error == "CancelledError" and self._first is None:
-            self.status = 499  # as nginx counts a client that left before
+        self.status = status_of(None if self._first is None else self.status, error)
         took = time.perf_counter() - self._start
         first = took if self._first is None else self._first
         self._requests.end(self._method, self.route, self._scheme, self.status, error, first, took, took)
@@ -65,7 +65,7 @@ class Body:
             self._end("")
             raise
         except BaseException as raised:
-            self._end(type(raised).__name__)
+            self._end(error_name(raised))
             raise
 
     def close(self) -> None:
@@ -74,5 +74,7 @@ class Body:
         try:
             if close is not None:
                 close()
-        finally:
-            self._end("")
+        except BaseException as raised:
+            self._end(error_name(raised))
+            raise
+        self._end("")

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..cache import Cache as _NativeCache
 from ..monitor import PerformanceMonitor
+from ..monitor._errors import error_name
 from ..monitor._service import checked_workers
 from ._extras import missing
 from ._served import MOST_BYTES, Served, headers_of
@@ -76,7 +77,7 @@ class PerformanceMiddleware:
         try:
             response = self.get_response(request)
         except BaseException as raised:
-            _end(exchange, request, None, type(raised).__name__)
+            _end(exchange, request, None, error_name(raised))
             raise
         return _watched(exchange, request, response)
 
@@ -97,7 +98,7 @@ class PerformanceMiddleware:
         try:
             response = await self.get_response(request)
         except BaseException as raised:
-            _end(exchange, request, None, type(raised).__name__)
+            _end(exchange, request, None, error_name(raised))
             raise
         return _watched(exchange, request, response)
 
@@ -112,7 +113,7 @@ class PerformanceMiddleware:
         """Django's hook: what a response of status 500 will be made of."""
         exchange = getattr(request, "_mcp_performance", None)
         if exchange is not None:
-            exchange.raised = type(exception).__name__
+            exchange.raised = error_name(exception)
 
 
 def _watched(exchange: Exchange, request: Any, response: Any) -> Any:
@@ -130,8 +131,10 @@ def _watched(exchange: Exchange, request: Any, response: Any) -> Any:
     def closed() -> None:
         try:
             close()
-        finally:
-            end()
+        except BaseException as raised:
+            end(error_name(raised))
+            raise
+        end()
 
     response.close = closed
     if getattr(response, "file_to_stream", None) is None:  # else the server may send the file by itself
@@ -147,7 +150,7 @@ def _parts(content: Iterable[bytes], end: Callable[[str], None]) -> Iterator[byt
     except GeneratorExit:
         raise
     except BaseException as raised:
-        error = type(raised).__name__
+        error = error_name(raised)
         raise
     finally:
         end(error)
@@ -161,7 +164,7 @@ async def _aparts(content: AsyncIterable[bytes], end: Callable[[str], None]) -> 
     except GeneratorExit:
         raise
     except BaseException as raised:
-        error = type(raised).__name__
+        error = error_name(raised)
         raise
     finally:
         end(error)

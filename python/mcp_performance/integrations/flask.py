@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..monitor import PerformanceMonitor
+from ..monitor._errors import error_name
 from ..monitor._monitor import monitor_or_new
 from ..monitor._service import checked_workers
 from ._served import MOST_BYTES, Response, Served, headers_of
@@ -69,8 +70,9 @@ class PerformanceMiddleware:
         environ[_EXCHANGE] = exchange, self.app, environ.get("SCRIPT_NAME", "")
 
         def started(status: str, headers: Any, *info: Any) -> Any:
+            write = start_response(status, headers, *info)  # raises where another one was sent already
             exchange.started(int(status[:3]))
-            return start_response(status, headers, *info)
+            return write
 
         def end(error: str) -> None:
             named = environ.get("mcp_performance.route")
@@ -81,7 +83,7 @@ class PerformanceMiddleware:
         try:
             return Body(self.app(environ, started), end)
         except BaseException as raised:
-            end(type(raised).__name__)
+            end(error_name(raised))
             raise
 
     def _serve(self, path: str, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
@@ -133,7 +135,7 @@ def _matched(flask: Any, **_: Any) -> None:
 def _raised(flask: Any, exception: BaseException, **_: Any) -> None:
     found = sys.modules["flask"].request.environ.get(_EXCHANGE)
     if found is not None:
-        found[0].raised = type(exception).__name__
+        found[0].raised = error_name(exception)
 
 
 def _refused_rule(flask: Any, environ: dict[str, Any]) -> Any:

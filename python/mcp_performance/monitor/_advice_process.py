@@ -16,6 +16,7 @@ from ._advice import (
     as_percent,
     make,
 )
+from ._errors import CLIENT_LEFT
 
 __all__ = ["cpu", "descriptors", "errors", "loop", "memory", "operations", "upstream", "workers"]
 
@@ -201,12 +202,13 @@ def loop(metrics: dict[str, Any], _: Thresholds) -> Iterator[Recommendation]:
 
 
 def errors(metrics: dict[str, Any], _: Thresholds) -> Iterator[Recommendation]:
-    """Requests that failed within the last minute."""
+    """Requests that failed within the last minute: of the route that fails most now."""
     minute = metrics["requests"]["last_minute"]
-    failing = [route for route in metrics["requests"]["routes"] if route["status"] >= 500]
+    failing = [route for route in metrics["requests"]["routes"] if route["errors"]]
     if minute["count"] < MIN_REQUESTS or minute["errors"] / minute["count"] <= _ERROR_SHARE or not failing:
         return
-    worst = max(failing, key=lambda route: route["count"])
+    recent = minute.get("errors_by_route", {})  # what failed long ago is no reason now
+    worst = max(failing, key=lambda one: (recent.get(f"{one['method']} {one['route']}", 0.0), one["errors"]))
     kind = f" ({worst['error_type']})" if worst["error_type"] else ""
     name = f"{worst['method']} {worst['route']}"
     yield make(
@@ -227,7 +229,7 @@ def operations(metrics: dict[str, Any], _: Thresholds) -> Iterator[Recommendatio
     """Tools, resources, prompts and tasks that fail."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for one in metrics["operations"]:
-        if one["system"] == "websocket" or one["error_type"] == "CancelledError":  # whoever asked went away
+        if one["system"] == "websocket" or one["error_type"] in CLIENT_LEFT:
             continue
         if one["name"] == _OTHER:  # what was never declared, and what made room
             continue
@@ -255,7 +257,7 @@ def operations(metrics: dict[str, Any], _: Thresholds) -> Iterator[Recommendatio
 
 def upstream(metrics: dict[str, Any], _: Thresholds) -> Iterator[Recommendation]:
     """Requests that wait for what is neither the processor nor a pool."""
-    routes = [route for route in metrics["requests"]["routes"] if route["status"] < 500]
+    routes = [route for route in metrics["requests"]["routes"] if not route["errors"]]
     if not routes or metrics["process"]["window_seconds"] < _MIN_WINDOW:
         return
     waited = {id(route): route["first_byte_mean_seconds"] * route["count"] for route in routes}

@@ -146,6 +146,19 @@ class History:
         with self._lock:
             self._rings[step] = _Ring(step)
 
+    def sums(self, step: Step, group: str, figure: str, points: int) -> dict[str, float]:
+        """What the rates of *figure* add up to over the newest *points* steps, by name, where they do."""
+        with self._lock:
+            ring = self._rings[step]
+            _, slots = ring.read(ring.newest - points)
+            found = {
+                key.name: step.seconds
+                * math.fsum(values[slot] for slot in slots if slot is not None and values[slot] > 0)
+                for key, values in ring.series.items()
+                if (key.group, key.figure) == (group, figure)
+            }
+        return {name: total for name, total in found.items() if total > 0}
+
     def read(self, step: Step, since: int = -1) -> dict[str, Any]:
         """The points after step number *since*, ready for JSON.
 

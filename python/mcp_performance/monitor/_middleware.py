@@ -11,6 +11,7 @@ from typing import Any
 from .._base._asgi import ASGIApp, Receive, Scope, Send
 from .._base._checks import any_function, several
 from ._endpoints import PREFIX, Endpoints, checked_prefix
+from ._errors import client_left, error_name
 from ._monitor import PerformanceMonitor, checked_monitor, monitor_or_new
 from ._routes import RouteNames
 from ._service import checked_workers
@@ -130,9 +131,11 @@ class PerformanceMiddleware:
         try:
             await self.app(scope, receive, watch)
         except BaseException as raised:
-            error = type(raised).__name__
+            error = error_name(raised)
             raise
         finally:
+            if watch.status == 0 and not error:
+                error = client_left(receive)
             watch.finish(scope, root_path, error, self._known, self._resolve)
 
     async def _traced(self, spans: Spans, scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,10 +146,12 @@ class PerformanceMiddleware:
             try:
                 await self.app(scope, receive, watch)
             except BaseException as raised:
-                error = type(raised).__name__
+                error = error_name(raised)
                 raise
             finally:
                 took = time.perf_counter() - start
+                if watch.status == 0 and not error:
+                    error = client_left(receive)
                 watch.finish(scope, root_path, error, self._known, self._resolve)
                 ended(self._resolve(scope, root_path), watch.status, error, took)
 
@@ -165,7 +170,7 @@ class PerformanceMiddleware:
         try:
             await self.app(scope, receive, send)
         except BaseException as raised:
-            error = type(raised).__name__
+            error = error_name(raised)
             raise
         finally:
             took = time.perf_counter() - start

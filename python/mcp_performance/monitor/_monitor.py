@@ -16,7 +16,7 @@ from .._base._checks import file_name, flag, instance, integer, number, several
 from ..query import QueryAnalyzer
 from ._advising import advice_on
 from ._exemplars import Exemplars
-from ._history import History
+from ._history import STEPS, History
 from ._loop_lag import LoopLag
 from ._observed import observe, observe_pools, queries_of
 from ._process_window import ProcessWindow
@@ -44,7 +44,9 @@ class PerformanceMonitor:
 
     In a service of several workers (see ``workers`` of the middleware) all figures are sums over the workers
     that there are and were, of which each process can tell. Requests and operations are exact whenever a
-    worker ends, and however; the figures of caches, pools and the process are a second old at most.
+    worker ends, and however, and so is what caches and pools had counted by the end of the worker's last
+    request. Of what came later, of single statements, tiers and the process, a worker that is killed takes
+    at most a second along.
 
     Args:
         caches: the caches to report on; ``None`` for all that are alive.
@@ -127,27 +129,31 @@ class PerformanceMonitor:
         started, or the service's name. Done once a process; middlewares do it at their first request."""
         self._service.join(workers)
 
-    def _publish(self, own: dict[str, Any]) -> None:
+    def _publish(self, own: dict[str, Any], sources: dict[str, dict[str, Any]]) -> None:
         queries = queries_of(self._sources(self._pools, _registry.pools))
-        for row in rows_of(own, queries):
+        for row in rows_of(own, queries, sources):
             self._requests.publish(*row)
 
-    def _own(self) -> dict[str, Any]:
-        """What is known of this process besides its requests."""
+    def _own(self, sources: dict[str, dict[str, Any]] | None = None) -> dict[str, Any]:
+        """What is known of this process besides its requests; *sources* is told which object has which
+        name."""
+        named = {} if sources is None else sources
+        caches, pools = named.setdefault("cache", {}), named.setdefault("pool", {})
         return {
             "process": self._process.look(),
             "gc": gc.get_stats(),
-            "caches": observe("cache", self._sources(self._caches, _registry.caches)),
-            "pools": observe_pools(self._sources(self._pools, _registry.pools)),
+            "caches": observe("cache", self._sources(self._caches, _registry.caches), caches),
+            "pools": observe_pools(self._sources(self._pools, _registry.pools), pools),
             "tiers": observe("tier", self._sources(self._tiers, _registry.tiers)),
         }
 
     def _look(self, each: bool) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
         """The requests of all workers, their other figures, and what is known of each worker."""
         flag("each", each)
-        own = self._own()
+        sources: dict[str, dict[str, Any]] = {}
+        own = self._own(sources)
         if self._service.joined:
-            self._publish(own)
+            self._publish(own, sources)
         requests = self._requests.snapshot(each)
         workers = requests.pop("workers")
         return requests, (add_up(workers, own) if self._service.joined else own), workers
@@ -192,15 +198,19 @@ class PerformanceMonitor:
             ``process`` (``cpu_percent`` and ``cpu_used_cores`` over the last minute, ``cpu_seconds``,
             ``memory_percent``, ``resident_bytes``, ``open_fds``, ...), ``requests`` (``count``,
             ``mean_seconds``, ``p50_seconds``, ``p95_seconds``, ``p99_seconds``, ``max_seconds``,
-            ``active``, ``errors``; the same of the ``last_minute``; ``routes``, one for each method,
-            route template and status; ``folded_series``, how many made room for others and are counted as
-            ``_OTHER``), ``operations`` (tools and the like, one for each method, name and kind of error),
-            ``loop_lag``, ``gc`` (one for each generation), ``caches``, ``pools`` and ``tiers`` (the fields
-            of their ``stats()`` and a ``name``), ``service`` (its ``name`` and how many ``workers`` are
-            alive) and ``workers`` (``number``, ``pid`` and ``alive`` of each; the number -1 is all that have
-            ended).
+            ``active``, ``errors``: status 500 and above, or the application raised, be it after the response
+            had begun, unless the client had left; the same of the ``last_minute``, and there
+            ``errors_by_route``, about, where :attr:`history` knows; ``routes``, one for each method, route
+            template, status and ``error_type``; ``folded_series``, how many made room for others and are
+            counted as ``_OTHER``), ``operations`` (tools and the like, one for each method, name and kind of
+            error), ``loop_lag``, ``gc`` (one for each generation), ``caches``, ``pools`` and ``tiers`` (the
+            fields of their ``stats()`` and a ``name``), ``service`` (its ``name`` and how many ``workers``
+            are alive) and ``workers`` (``number``, ``pid`` and ``alive`` of each; the number -1 is all that
+            have ended).
         """
         requests, others, workers = self._look(each)
+        recent = self._history.sums(STEPS[0], "route", "errors", 60)
+        requests["last_minute"]["errors_by_route"] = recent
         own = self._own() if each and not self._service.joined else others
         return {
             "time": time.time(),

@@ -21,7 +21,9 @@ def _unique(name: str, taken: set[str]) -> str:
     return candidate
 
 
-def _gather(kind: str, items: Iterable[Any], read: Callable[[Any], dict[str, Any]]) -> list[dict[str, Any]]:
+def _gather(
+    kind: str, items: Iterable[Any], read: Callable[[Any], dict[str, Any]], sources: dict[str, Any] | None
+) -> list[dict[str, Any]]:
     """One failing source is logged and left out; the others still answer."""
     found: list[dict[str, Any]] = []
     taken: set[str] = set()
@@ -32,16 +34,20 @@ def _gather(kind: str, items: Iterable[Any], read: Callable[[Any], dict[str, Any
             _logger.exception("the figures of a %s cannot be read", kind)
             continue
         name = getattr(item, "name", None)
-        found.append({"name": _unique(str(name) if name else kind, taken), **figures})
+        unique = _unique(str(name) if name else kind, taken)
+        found.append({"name": unique, **figures})
+        if sources is not None:
+            sources[unique] = item
     return found
 
 
-def observe(kind: str, items: Iterable[Any]) -> list[dict[str, Any]]:
-    """``{"name": ..., <every field of stats()>}`` of each of *items*; names are made unique."""
-    return _gather(kind, items, lambda item: dataclasses.asdict(item.stats()))
+def observe(kind: str, items: Iterable[Any], sources: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """``{"name": ..., <every field of stats()>}`` of each of *items*; names are made unique. *sources*
+    is told which item has which name."""
+    return _gather(kind, items, lambda item: dataclasses.asdict(item.stats()), sources)
 
 
-def observe_pools(pools: Iterable[Any]) -> list[dict[str, Any]]:
+def observe_pools(pools: Iterable[Any], sources: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     """As :func:`observe`, with the statements' time apart: waiting, in SQLite, making objects."""
 
     def read(pool: Any) -> dict[str, Any]:
@@ -52,7 +58,7 @@ def observe_pools(pools: Iterable[Any]) -> list[dict[str, Any]]:
             figures[part] = sum(getattr(query, part) for query in queries)
         return figures
 
-    return _gather("pool", pools, read)
+    return _gather("pool", pools, read, sources)
 
 
 def queries_of(pools: Iterable[Any]) -> list[Any]:

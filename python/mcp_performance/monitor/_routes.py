@@ -208,13 +208,26 @@ def _below_mount(mount: object, match: re.Match[str], request: _Request) -> str 
 def _mounted_template(scope: MutableMapping[str, Any], route: object, before: str, after: str) -> str:
     consumed = after.removeprefix(before)
     path = scope["path"].removeprefix(before)
-    # What no mount consumed was taken off by the application itself: it is no part of a declared route.
-    prefix = _prefix(_routes_of(scope.get("router")), path, consumed) or ""
+    prefix = _prefix_behind(_routes_of(scope.get("router")), path, consumed)
     if _is_mount(route):  # the mounted application has no routes of its own; the mount is in the prefix
         return prefix + _REST
     if _is_host(route):
         return _REST
     return prefix + _template_of(route)
+
+
+def _prefix_behind(routes: Iterable[object], path: str, consumed: str) -> str:
+    """As :func:`_prefix`, where the application itself may have taken something off the front before its
+    mounts (its ``root_path``), which is no part of a declared route."""
+    while consumed:
+        found = _prefix(routes, path, consumed)
+        if found is not None:
+            return found
+        taken = consumed.find("/", 1)
+        if taken < 0 or not path.startswith(consumed[:taken]):
+            break
+        path, consumed = path[taken:], consumed[taken:]
+    return ""
 
 
 def _prefix(routes: Iterable[object], path: str, consumed: str) -> str | None:

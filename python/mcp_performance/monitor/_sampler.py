@@ -16,6 +16,7 @@ from ._history import STEPS, Counters, History, Key, Step
 __all__ = ["Sampler", "Source"]
 
 _logger = logging.getLogger("mcp_performance.monitor")
+_IDLE_LOOKS = 300  # before what nobody asks for is forgotten
 _PERCENTILES = ("p50", "p95", "p99")
 
 
@@ -39,6 +40,7 @@ class _Look:
         self._at = 0.0
         self._requests = _core.RequestWindow()
         self._counters = Counters()
+        self._idle: dict[tuple[str, str], int] = {}
 
     def begin(self, source: Source, current: dict[str, Any], now: float, number: int) -> None:
         self.number, self._at = number, now
@@ -50,10 +52,10 @@ class _Look:
         found: dict[Key, float] = {}
         asked = self._requests.advance(source.requests)
         self._requested("requests", "", asked, seconds, found)
-        for route, figures in asked["routes"].items():
-            self._requested("route", route, figures, seconds, found)
-        for operation, figures in asked["operations"].items():
-            self._requested("operation", operation, figures, seconds, found)
+        for group, named in (("route", asked["routes"]), ("operation", asked["operations"])):
+            for name, figures in named.items():
+                self._requested(group, name, figures, seconds, found)
+        self._idled(found)
         if asked["loop_lag"]["count"]:
             found[Key("loop", "", "p99", "s")] = asked["loop_lag"]["p99_seconds"]
         self._process(current["process"], seconds, found)
@@ -73,6 +75,14 @@ class _Look:
         if figures["count"]:  # without requests there are no response times: a gap
             for percentile in _PERCENTILES:
                 found[Key(group, name, percentile, "s")] = figures[f"{percentile}_seconds"]
+
+    def _idled(self, found: dict[Key, float]) -> None:
+        """Routes and operations of before that nobody asked for: none a second, which is no gap."""
+        busy = {(key.group, key.name) for key in found if key.figure == "rate" and key.name}
+        looks = {known: looks + 1 for known, looks in self._idle.items() if looks < _IDLE_LOOKS}
+        self._idle = {**looks, **dict.fromkeys(busy, 0)}
+        for group, name in self._idle.keys() - busy:
+            found[Key(group, name, "rate", "1/s")] = found[Key(group, name, "errors", "1/s")] = 0.0
 
     def _process(self, process: dict[str, Any], seconds: float, found: dict[Key, float]) -> None:
         grown = self._counters.advance(("process", ""), {"cpu": process["cpu_seconds"]})

@@ -95,32 +95,42 @@ _KINDS = {
     "query": _kind(_numeric(QueryStats)),
 }
 
-Row = tuple[str, str, str, tuple[float, ...], int, int]
-"""Kind, name, text, values, and the bits of the counters and the maxima among them."""
+Row = tuple[str, str, str, tuple[float, ...], int, int, Any, bytes]
+"""Kind, name, text, values, the bits of the counters and the maxima among them, what the row is of, and where
+in it the counters stand that the native part tells with each request."""
+
+_PLACES = {
+    kind: bytes(described.fields.index(name) for name in _core.counter_names(kind))
+    for kind, described in _KINDS.items()
+}
 
 
 def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
 
 
-def _row(kind: str, name: str, figures: Mapping[str, Any], text: str = "") -> Row:
+def _row(kind: str, name: str, figures: Mapping[str, Any], text: str = "", source: Any = None) -> Row:
     fields, counters, maxima = _KINDS[kind]
     values = tuple(_number(figures.get(field, 0)) for field in fields)
-    return kind, name, text, values, counters, maxima
+    return kind, name, text, values, counters, maxima, source, _PLACES[kind]
 
 
-def _bounded(kind: str, named: Sequence[tuple[str, Mapping[str, Any], str]]) -> Iterable[Row]:
+def _bounded(
+    kind: str, named: Sequence[tuple[str, Mapping[str, Any], str]], sources: Mapping[str, Any]
+) -> Iterable[Row]:
     """Rows of the first of *named*, and the others added up in one."""
     for name, figures, text in named[:_ROWS_A_KIND]:
-        yield _row(kind, name, figures, text)
+        yield _row(kind, name, figures, text, sources.get(name))
     rest = [figures for _, figures, _ in named[_ROWS_A_KIND:]]
     if rest:
         yield _row(kind, _OTHER, _sum(kind, [(figures, True) for figures in rest]))
 
 
-def rows_of(metrics: Mapping[str, Any], queries: Iterable[Any]) -> Iterable[Row]:
+def rows_of(
+    metrics: Mapping[str, Any], queries: Iterable[Any], sources: Mapping[str, Mapping[str, Any]]
+) -> Iterable[Row]:
     """What the other workers are to know of this one: its own figures, and its statements, those with the
-    most time first."""
+    most time first; *sources* are the objects behind them, by kind and name."""
     yield _row("process", "", metrics["process"])
     for generation, figures in enumerate(metrics["gc"]):
         yield _row("gc", str(generation), figures)
@@ -128,10 +138,11 @@ def rows_of(metrics: Mapping[str, Any], queries: Iterable[Any]) -> Iterable[Row]
         busiest = sorted(
             metrics[key], key=lambda one: one.get("hits", 0) + one.get("misses", 0), reverse=True
         )
-        yield from _bounded(kind, [(one["name"], one, "") for one in busiest])
-    yield from _bounded("results", [(one["name"], one["cache"], "") for one in metrics["pools"]])
+        yield from _bounded(kind, [(one["name"], one, "") for one in busiest], sources.get(kind, {}))
+    results = [(one["name"], one["cache"], "") for one in metrics["pools"]]
+    yield from _bounded("results", results, sources.get("pool", {}))
     statements = [dataclasses.asdict(query) for query in queries]
-    yield from _bounded("query", [(one["hash"], one, one["fingerprint"]) for one in statements])
+    yield from _bounded("query", [(one["hash"], one, one["fingerprint"]) for one in statements], {})
 
 
 def _plain(field: str, value: float) -> Any:

@@ -5,6 +5,7 @@
 
 #include <fstream>
 #include <string>
+#include <tuple>
 
 namespace mcp::metrics {
 namespace {
@@ -96,6 +97,22 @@ TEST_F(ProcessStatsOfATree, AGroupAboveLimitsToo) {
   EXPECT_DOUBLE_EQ(stats.throttled_seconds, 1.5);
   EXPECT_EQ(stats.memory_limit_bytes, 1ull << 30);
   EXPECT_EQ(stats.memory_used_bytes, 200ull << 20);
+}
+
+TEST_F(ProcessStatsOfATree, WhereTheKernelHoldsBackIsALimitToo) {
+  write("cgroup/service/memory.current", "104857600\n");
+  const std::string million(6, '0');
+  for (const auto& [high, max, limit] :
+       {std::tuple{"200" + million, "400" + million, 200'000'000u},
+        std::tuple{"500" + million, "400" + million, 400'000'000u},
+        std::tuple{"200" + million, std::string("max"), 200'000'000u},
+        std::tuple{std::string("max"), "400" + million, 400'000'000u}}) {
+    write("cgroup/service/memory.high", high + "\n");
+    write("cgroup/service/memory.max", max + "\n");
+    const ProcessStats stats = read_process_stats(roots_);
+    EXPECT_EQ(stats.memory_limit_bytes, limit) << high << " " << max;
+    EXPECT_TRUE(stats.limited_by_cgroup);
+  }
 }
 
 struct FirstVersion {

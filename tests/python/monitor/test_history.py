@@ -269,3 +269,55 @@ def test_stop_ends_it_and_start_begins_again() -> None:
         assert len(samplers(before)) == 1
         monitor.sampler.stop()
         assert samplers(before) == []
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_second_without_requests_of_a_known_route_is_a_zero_and_its_times_are_a_gap() -> None:
+    monitor, clock = PerformanceMonitor(caches=(), pools=(), tiers=()), _Clock()
+    history = History()
+    sampler = Sampler(monitor, history, clock=clock)
+    sampler.sample()
+    for asked in (True, False, True):
+        if asked:
+            monitor.requests.begin()
+            monitor.requests.end("GET", "/a", "http", 500, "", 0.1, 0.1, 0.1)
+            monitor.requests.operation("tools/call", "search", "mcp", "", 0.1)
+        clock.now += 1
+        sampler.sample()
+    for group, name, failed in (("route", "GET /a", 1.0), ("operation", "tools/call search", 0.0)):
+        assert values(history, Key(group, name, "rate", "1/s")) == [1.0, 0.0, 1.0]
+        assert values(history, Key(group, name, "errors", "1/s")) == [failed, 0.0, failed]
+        first, none, last = values(history, Key(group, name, "p95", "s"))
+        assert (first is None, none, last is None) == (False, None, False)
+
+
+def test_what_nobody_asks_for_any_more_is_forgotten() -> None:
+    monitor, clock = PerformanceMonitor(caches=(), pools=(), tiers=()), _Clock()
+    history = History()
+    sampler = Sampler(monitor, history, clock=clock)
+    sampler.sample()
+    monitor.requests.operation("tools/call", "search", "mcp", "", 0.1)
+    for _ in range(400):
+        clock.now += 1
+        sampler.sample()
+    rate = values(history, Key("operation", "tools/call search", "rate", "1/s"))
+    assert (rate[0], rate[-1]) == (1.0, None)
+    assert 0.0 in rate
+
+
+def test_the_errors_of_the_last_minute_are_known_by_route() -> None:
+    history = History()
+    for number in range(100):
+        errors = 2.0 if number < 50 else 0.5
+        history.put(SECOND, number, {Key("route", "GET /a", "errors", "1/s"): errors, RATE: 1.0})
+        history.put(SECOND, number, {RATE: 1.0})
+    assert history.sums(SECOND, "route", "errors", 60) == {"GET /a": pytest.approx(10 * 2.0 + 50 * 0.5)}
+    assert history.sums(SECOND, "operation", "errors", 60) == {}
+    assert history.sums(MINUTE, "route", "errors", 60) == {}

@@ -67,6 +67,28 @@ def failing_tool() -> Situation:
     return {"metrics": monitor.metrics(), "queries": [], "advice": []}
 
 
+def failing_anew() -> Situation:
+    """A route that failed a thousand times last week, and another that fails now."""
+    monitor = PerformanceMonitor(caches=[], pools=[], tiers=[])
+    for number in range(1200):
+        route, error = ("/old", "KeyError") if number < 1000 else ("/orders", "TimeoutError")
+        monitor.requests.begin()
+        monitor.requests.end("POST", route, "http", 500, error, 0.01, 0.01, 0.01)
+    metrics = monitor.metrics()
+    metrics["requests"]["last_minute"].update(count=1000, errors=200, errors_by_route={"POST /orders": 199.0})
+    return {"metrics": metrics, "queries": [], "advice": []}
+
+
+def breaking_off() -> Situation:
+    """Responses that begin well and are broken off."""
+    monitor = PerformanceMonitor(caches=[], pools=[], tiers=[])
+    for number in range(300):
+        monitor.requests.begin()
+        error = "" if number % 4 else "OSError"
+        monitor.requests.end("GET", "/export", "http", 200, error, 0.01, 0.01, 0.01)
+    return {"metrics": monitor.metrics(), "queries": [], "advice": []}
+
+
 CAUSES: dict[str, tuple[Callable[[], Situation], str, str, str]] = {
     "a time to live that is too short": (lambda: recorded("ttl"), "raise-ttl", "prices", "ttl="),
     "a cache that is too small": (lambda: recorded("capacity"), "raise-capacity", "articles", "maxsize=40"),
@@ -93,6 +115,8 @@ CAUSES: dict[str, tuple[Callable[[], Situation], str, str, str]] = {
     "a processor quota": (throttled, "cpu-throttled", "process", "--cpus"),
     "too little memory": (short_of_memory, "high-memory", "process", "--memory"),
     "more workers than work": (too_many_workers, "remove-workers", "process", "--workers 2"),
+    "a route that fails now": (failing_anew, "server-errors", "POST /orders", "log"),
+    "responses that break off": (breaking_off, "server-errors", "GET /export", "log"),
     "a tool that fails": (failing_tool, "failing-operation", "tools/call search", "log"),
 }
 LEVELS = {"files that are never closed", "too little memory"}  # one reading is enough

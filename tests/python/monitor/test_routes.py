@@ -256,3 +256,19 @@ def test_websockets_are_counted_under_their_route() -> None:
         ("websocket", "/tenants/{tenant}/talk/{room}", 1),
         ("websocket", "/talk/{room}", 1),
     }
+
+
+async def test_a_mount_keeps_its_name_where_the_application_takes_a_root_path_off_by_itself() -> None:
+    async def item(i: int) -> int:
+        return i
+
+    service, sub, deep = FastAPI(), FastAPI(), FastAPI()
+    deep.add_api_route("/deep/{i}", item)
+    sub.add_api_route("/items/{i}", item)
+    sub.mount("/of/{z}", deep)
+    service.mount("/sub", sub)
+
+    service.root_path = "/proxy/a"
+    app = measured(service)
+    await send(app, "GET /proxy/a/sub/items/7", "GET /proxy/a/sub/of/9/deep/7")
+    assert names(app) == {("/sub/items/{i}", 200), ("/sub/of/{z}/deep/{i}", 200)}

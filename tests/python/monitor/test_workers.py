@@ -17,7 +17,14 @@ from typing import Any
 import httpx
 import pytest
 
-from mcp_performance import ConfigurationError, PerformanceMiddleware, PerformanceMonitor
+from mcp_performance import (
+    Cache,
+    ConfigurationError,
+    PerformanceMiddleware,
+    PerformanceMonitor,
+    SQLitePool,
+    cached,
+)
 
 APP = """
 import os
@@ -143,8 +150,7 @@ def each_tells_the_sum(service: Service) -> None:
     text = service.get(f"{PREFIX}/metrics?workers=each", accept="text/plain").text
     assert text.count("# TYPE http_server_request_duration_seconds histogram") == 1
     assert f'worker="{each[-1]["number"]}"' in text
-    # Lookups are told once a second.
-    service.until(lambda: service.metrics()["caches"][0]["hits"] == 30)
+    service.until(lambda: hits(service.metrics()) == 30)
     assert service.metrics()["caches"][0]["currsize"] == WORKERS
     assert service.get(f"{PREFIX}/metrics?workers=none").status_code == 422
 
@@ -181,13 +187,19 @@ def killed_in_turn_under_load(service: Service) -> None:
     assert sum(answered) <= counted <= sum(answered) + sum(broken)
 
 
+def hits(metrics: dict[str, Any]) -> int:
+    return sum(cache["hits"] for cache in metrics["caches"])
+
+
 def killed_without_load(service: Service) -> None:
-    """Not one more, not one less."""
-    before = service.metrics()["requests"]["count"]
+    """Not one more, not one less, of requests and of the lookups that they made."""
+    before = service.metrics()
     for _ in range(20):
         service.get("/pid")
     kill(service, min(service.alive()))
-    assert service.metrics()["requests"]["count"] == before + 20
+    after = service.metrics()
+    assert after["requests"]["count"] == before["requests"]["count"] + 20
+    assert hits(after) == hits(before) + 20
 
 
 def count(monitor: PerformanceMonitor) -> int:
@@ -260,6 +272,89 @@ async def test_percentiles_are_those_of_all_workers_together(name: str) -> None:
     assert requests["p50_seconds"] == pytest.approx(0.001, rel=0.01)
     assert requests["p95_seconds"] == pytest.approx(0.001, rel=0.01)  # an average would say 0.5
     assert requests["p99_seconds"] == pytest.approx(1.0, rel=0.01)
+
+
+def quiet(**sources: Any) -> PerformanceMonitor:
+    return PerformanceMonitor(**{"caches": [], "pools": [], "tiers": [], **sources})
+
+
+def test_caches_and_pools_are_told_with_each_operation_and_not_only_once_a_second(
+    name: str, tmp_path: Path
+) -> None:
+    @cached(name="function")
+    def double(number: int) -> int:
+        return 2 * number
+
+    cache: Cache[str, int] = Cache(name="cache")
+    pool = SQLitePool(tmp_path / "a.db", name="pool")
+    pool.blocking.execute("CREATE TABLE users (id INTEGER PRIMARY KEY)")
+    worker, other = quiet(caches=[cache, double], pools=[pool]), quiet()
+    for monitor in (worker, other):
+        monitor.join(name)
+    worker.metrics()  # what there is, is known once somebody has looked, or the second is over
+    cache["a"] = 1
+    for _ in range(3):
+        cache.get("a")
+        cache.get("b")
+        double(7)
+        pool.blocking.fetch("SELECT id FROM users")
+    worker.requests.operation("run", "task", "task", "", 0.1)
+    seen = other.metrics()
+    figures = {one["name"]: one for one in seen["caches"]}
+    assert (figures["cache"]["hits"], figures["cache"]["misses"], figures["cache"]["hit_rate"]) == (3, 3, 0.5)
+    assert (figures["function"]["hits"], figures["function"]["loads"]) == (2, 1)
+    assert figures["function"]["misses_cold"] == 1
+    (told,) = seen["pools"]
+    assert (told["reads"], told["cache"]["hits"], told["cache"]["misses"]) == (1, 2, 1)
+    assert told["database_seconds"] > 0
+    pool.blocking.close()
+
+
+def test_what_a_cache_had_counted_stays_when_it_is_gone(name: str) -> None:
+    cache: Cache[str, int] | None = Cache(name="short-lived")
+    worker, other = quiet(caches=None), quiet()
+    for monitor in (worker, other):
+        monitor.join(name)
+    worker.metrics()
+    assert cache is not None
+    cache.get("a")
+    worker.requests.operation("run", "task", "task", "", 0.1)
+    cache = None
+    for _ in range(2):
+        worker.requests.operation("run", "task", "task", "", 0.1)
+    (told,) = [one for one in other.metrics()["caches"] if one["name"] == "short-lived"]
+    assert told["misses"] == 1
+
+
+FORKS = """
+import os, sys
+from mcp_performance import Cache, PerformanceMonitor
+
+cache = Cache(name="shared")
+monitor = PerformanceMonitor(caches=[cache], pools=[], tiers=[])
+monitor.join(sys.argv[1])
+monitor.metrics()
+def ask(times):
+    for _ in range(times):
+        cache.get("a")
+        monitor.requests.operation("run", "task", "task", "", 0.1)
+ask(3)
+child = os.fork()
+if child == 0:
+    ask(2)  # into a slot of its own, and never into its parent's
+    os._exit(0)
+os.waitpid(child, 0)
+workers = monitor.metrics(each=True)["workers"]
+mine = [one for one in workers if one["pid"] == os.getpid()]
+print(mine[0]["caches"][0]["misses"], sum(o["count"] for one in workers for o in one["operations"]))
+"""
+
+
+def test_a_forked_child_counts_into_no_row_of_its_parent(name: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", FORKS, name], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert ran.stdout.split() == ["3", "5"]
 
 
 @pytest.mark.parametrize(

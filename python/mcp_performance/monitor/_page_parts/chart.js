@@ -15,6 +15,16 @@ const styleOf = (name) => getComputedStyle(document.documentElement).getProperty
 const clock = (seconds) => new Date(seconds * 1e3).toLocaleTimeString("en-GB");
 const strokes = [[], [8, 4], [2, 3]];
 const strokeNames = ["", "dashed", "dotted"];
+const binary = Array.from({ length: 24 }, (_, i) => 2 ** (18 + i)); // bytes between ticks
+// Names are told apart by their ends, too.
+const short = (name) => name.length > 48 ? `${name.slice(0, 22)}…${name.slice(-25)}` : name;
+// Points between gaps: no line would show them.
+function lonely(plot, i) {
+  const [values, [from, to]] = [plot.data[i], plot.series[0].idxs];
+  const found = [];
+  for (let at = from; at <= to; at++) if (values[at] != null && values[at - 1] == null && values[at + 1] == null) found.push(at);
+  return found;
+}
 
 class Chart {
   // lines: what `lines(store)` gives: [{label, values}]; view: {min, max} or null, shared.
@@ -89,11 +99,11 @@ class Chart {
       scales: { x: { time: true }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
       axes: [
         { ...axis, values: (_, ticks) => ticks.map((tick, i) => clock(tick).slice(0, ticks[1] - ticks[0] >= 60 ? 5 : 8)), space: 70 },
-        { ...axis, values: (_, ticks) => ticks.map((tick) => units[this.currentUnit()](tick)), size: 78 },
+        { ...axis, ...(this.currentUnit() === "B" ? { incrs: binary } : {}), values: (_, ticks) => ticks.map((tick) => units[this.currentUnit()](tick)), size: 78 },
       ],
       series: [{}, ...this.drawn.map((line, i) => ({
         label: line.label, stroke: styleOf(`--s${i % 8}`), width: 2, dash: strokes[i % 3], spanGaps: false,
-        show: !this.hidden.has(line.label), points: { show: false },
+        show: !this.hidden.has(line.label), points: { show: true, size: 5, filter: lonely },
       }))],
       hooks: {
         setCursor: [(plot) => this.read(plot.cursor.idx)],
@@ -105,6 +115,8 @@ class Chart {
       },
     }, data, this.holder);
     this.plot.over.ondblclick = () => this.page.look();
+    const cut = this.drawn.map((line) => short(line.label));
+    this.names = new Set(cut).size === cut.length ? cut : this.drawn.map((line) => line.label);
     this.legend.replaceChildren(...this.drawn.map((line, i) => this.entry(line, i)));
   }
 
@@ -116,7 +128,8 @@ class Chart {
     swatch.className = strokeNames[i % 3];
     swatch.style.borderTopColor = styleOf(`--s${i % 8}`);
     const value = document.createElement("b");
-    button.append(swatch, `${line.label} `, value);
+    button.append(swatch, `${this.names[i]} `, value);
+    button.title = line.label;
     button.setAttribute("aria-pressed", String(!this.hidden.has(line.label)));
     button.onclick = () => {
       const shown = this.hidden.has(line.label);

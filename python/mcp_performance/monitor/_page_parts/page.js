@@ -177,12 +177,14 @@ function show(report) {
     [`memory, ${units.B(process.memory_used_bytes)}`, share(process.memory_percent)],
   ].map(tile));
   const routes = [...requests.routes].sort((a, b) => b.count - a.count).slice(0, 30);
-  byId("routes").replaceChildren(...routes.map((r) => row([`${r.method} ${r.route}`, String(r.status), count(r.count),
+  byId("routes").replaceChildren(...routes.map((r) => row([`${r.method} ${r.route}`, `${r.status} ${r.error_type}`.trim(), count(r.count),
     time(r.mean_seconds), time(r.p50_seconds), time(r.p95_seconds), time(r.p99_seconds)])));
   const operations = [...report.operations].sort((a, b) => b.count - a.count).slice(0, 30);
   byId("operations").replaceChildren(...operations.map((o) => row([`${o.method} ${o.name}`, o.error_type || "ok", count(o.count),
     time(o.mean_seconds), time(o.p50_seconds), time(o.p95_seconds), time(o.p99_seconds)])));
   byId("by-operation").parentElement.hidden = !operations.length;
+  byId("slow").parentElement.hidden = !report.slow_queries.length;
+  byId("by-route").parentElement.hidden = !routes.length;
   byId("queries").replaceChildren(...report.slow_queries.slice(0, 20).map(statement));
   const items = report.recommendations.map(advice);
   if (!items.length) items.push(Object.assign(document.createElement("li"), { textContent: "nothing to change" }));
@@ -196,7 +198,7 @@ function ask(path, options = {}) {
 }
 
 function say(text, bad = false) {
-  byId("state").textContent = text;
+  if (byId("state").textContent !== text) byId("state").textContent = text; // said aloud once
   byId("state").classList.toggle("bad", bad);
 }
 
