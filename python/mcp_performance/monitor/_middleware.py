@@ -258,9 +258,8 @@ def performance_app(
     """The endpoints of :class:`PerformanceMiddleware` as an application to mount or to serve by itself.
 
     Returns:
-        An ASGI application that answers ``/metrics``, ``/report``, ``/slow-queries``, ``/cache-stats``,
-        ``/health``, ``/history``, ``/events``, ``/dashboard``, ``/analyze`` and ``/advice`` below the path
-        it is mounted at; 404 to all of them without *token* or *expose*.
+        An ASGI application that answers what :class:`PerformanceMiddleware` names, below the path it is
+        mounted at; 404 to all of it without *token* or *expose*.
 
     Raises:
         ConfigurationError: a bad argument, by name.

@@ -12,7 +12,7 @@ from ._callable import AsyncTarget, SyncTarget
 from ._http import HttpTarget
 from ._sample import SampleTarget
 from ._session import McpCall, WebSocketCall, split_url
-from ._target import Target, TargetOptions
+from ._target import Target, TargetOptions, TargetSpec
 from ._users import UserTarget
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "SyncTarget",
     "Target",
     "TargetOptions",
+    "TargetSpec",
     "UserTarget",
     "WebSocketCall",
     "make_target",
@@ -34,11 +35,16 @@ __all__ = [
 
 def make_target(target: Any, options: TargetOptions) -> Target:
     """The target that *target* is: a URL, None, an ASGI app or a callable. Raises ``TypeError``."""
-    if options.http2 and not isinstance(target, str | McpCall):
+    made = _made(target, options)
+    if options.http2 and not made.http:
         raise ConfigurationError("http2=True: expected a URL as the target")
+    return made
+
+
+def _made(target: Any, options: TargetOptions) -> Target:
     if options.url is not None and not takes_user(target):
         raise ConfigurationError(f"url={options.url!r}: expected none without a function of a user")
-    if isinstance(target, McpCall | WebSocketCall):
+    if isinstance(target, TargetSpec):
         return target.target(options)
     if target is None:
         return SampleTarget(options)

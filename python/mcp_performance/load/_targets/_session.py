@@ -24,7 +24,7 @@ from .._supervision import Driven, Supervision
 from .._user import User
 from .._websocket import WebSocket
 from ._http import HttpTarget
-from ._target import USER_AGENT, Target, TargetOptions
+from ._target import USER_AGENT, Target, TargetOptions, TargetSpec
 
 __all__ = ["McpCall", "McpHttpTarget", "SessionTarget", "WebSocketCall", "split_url"]
 
@@ -41,7 +41,7 @@ def split_url(url: str) -> tuple[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class McpCall:
+class McpCall(TargetSpec):
     """Calls of one tool of an MCP server, at a URL or run as a command."""
 
     server: str | Sequence[str]
@@ -49,7 +49,6 @@ class McpCall:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def target(self, options: TargetOptions) -> Target:
-        """What a load test is pointed at."""
         for name in ("scenario", *options.of_users):
             if getattr(options, name) is not None:
                 raise ConfigurationError(f"{name}: expected none with an MCP tool")
@@ -66,7 +65,7 @@ class McpCall:
 
 
 @dataclass(frozen=True, slots=True)
-class WebSocketCall:
+class WebSocketCall(TargetSpec):
     """A message over a WebSocket, and the next one back."""
 
     url: str
@@ -74,7 +73,6 @@ class WebSocketCall:
     expect: str | bytes = b""
 
     def target(self, options: TargetOptions) -> Target:
-        """What a load test is pointed at."""
         content("message", self.message)
         expect = content("expect", self.expect)
         scheme, _, rest = text("url", self.url, "a ws:// or wss:// URL").partition("://")

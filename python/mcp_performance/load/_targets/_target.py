@@ -20,7 +20,7 @@ from .._supervision import Driven, Supervision
 from .._values import Variables
 from .._wire import Origins
 
-__all__ = ["USER_AGENT", "Target", "TargetOptions", "name_of", "plan"]
+__all__ = ["USER_AGENT", "Target", "TargetOptions", "TargetSpec", "name_of", "plan"]
 
 USER_AGENT = f"{PRODUCT} (load test)"
 
@@ -140,6 +140,16 @@ class Target:
     async def null_cost(self) -> float | None:
         """Seconds that a request costs when the target does nothing; None where that is not measured."""
         return None
+
+
+class TargetSpec:
+    """What is given as ``target=`` in place of a URL, an app or a function: it makes the :class:`Target`."""
+
+    __slots__ = ()
+
+    def target(self, options: TargetOptions) -> Target:
+        """What a load test is pointed at. Raises ``TypeError`` or :class:`ConfigurationError`."""
+        raise NotImplementedError
 
 
 def plan(options: TargetOptions, path: str, query: str, variables: Variables | None = None) -> Plan:
