@@ -10,16 +10,68 @@ there is no convention, follow Micrometer.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from ._exemplars import Exemplar, Exemplars
 
-__all__ = ["CONTENT_TYPE", "OPENMETRICS", "exposition"]
+__all__ = ["CACHE", "CONTENT_TYPE", "OPENMETRICS", "POOL", "PROCESS", "Metric", "exposition"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 _OPERATIONS = {"mcp": "mcp_server_operation", "db": "db_client_operation"}
+
+
+class Metric(NamedTuple):
+    """A figure that is a family of its own."""
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    """Counters are added up over all workers of a service that there ever were, gauges over those that are
+    alive."""
+    figure: str
+    """Its name in :meth:`PerformanceMonitor.metrics`."""
+    text: str
+    shared: bool = False
+    """Of the container or the machine: workers say the same, and nothing is added up."""
+
+
+CACHE = (
+    Metric("cache_evictions_total", "counter", "evictions", "Entries displaced for want of room."),
+    Metric("cache_expirations_total", "counter", "expirations", "Entries whose time ran out."),
+    Metric("cache_invalidations_total", "counter", "invalidations", "Entries removed by hand or by a write."),
+    Metric("cache_size", "gauge", "currsize", "Entries held."),
+)
+"""Of caches, tiers and the results of pools, those that have it."""
+
+_CONNECTION = "db_client_connection"
+POOL = (
+    Metric(f"{_CONNECTION}_pending_requests", "gauge", "waiting", "Requests that wait for a connection."),
+    Metric(f"{_CONNECTION}_timeouts_total", "counter", "timeouts", "Requests whose time ran out."),
+    Metric(f"{_CONNECTION}_wait_time_seconds_total", "counter", "queue_seconds", "Time spent waiting."),
+    Metric(f"{_CONNECTION}_use_time_seconds_total", "counter", "database_seconds", "Time spent in SQLite."),
+    Metric("db_client_operation_errors_total", "counter", "errors", "Statements that failed."),
+    Metric("db_client_operations_total", "counter", "calls", "Statements that ran."),
+    Metric(f"{_CONNECTION}_reconnects_total", "counter", "reconnects", "Connections that were replaced."),
+)
+
+_WORKING_SET = "Memory in use without reclaimable file pages, of the container or else the machine."
+_LIMIT = "Memory of the container, or else the machine."
+_THROTTLED = "Time that the container was held back by its quota."
+_KILLED = "Processes of the container that were killed for want of memory."
+PROCESS = (
+    Metric("process_cpu_seconds_total", "counter", "cpu_seconds", "User and system time of this process."),
+    Metric("process_cpu_cores", "gauge", "cpu_cores", "Cores that this process may use.", True),
+    Metric("process_resident_memory_bytes", "gauge", "resident_bytes", "Memory that this process holds."),
+    Metric("container_memory_working_set_bytes", "gauge", "memory_used_bytes", _WORKING_SET, True),
+    Metric("container_memory_limit_bytes", "gauge", "memory_limit_bytes", _LIMIT, True),
+    Metric("container_cpu_throttled_seconds_total", "counter", "throttled_seconds", _THROTTLED, True),
+    Metric("container_oom_kills_total", "counter", "oom_kills", _KILLED, True),
+    Metric("process_open_fds", "gauge", "open_fds", "Open file descriptors."),
+    Metric("process_max_fds", "gauge", "max_fds", "Limit of open file descriptors."),
+    Metric("process_threads", "gauge", "threads", "Threads of this process."),
+    Metric("process_start_time_seconds", "gauge", "start_time", "Start, seconds since 1970.", True),
+)
 
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 
@@ -65,6 +117,15 @@ class _Text:
     def single(self, name: str, kind: str, text: str, value: float) -> None:
         self.family(name, kind, text)
         self.sample(name, value)
+
+    def figure(
+        self, metric: Metric, rows: Iterable[tuple[Mapping[str, object] | None, Mapping[str, Any]]]
+    ) -> None:
+        """One sample for each of *rows*, labels and figures, that has it."""
+        self.family(metric.name, metric.kind, metric.text)
+        for labels, figures in rows:
+            if metric.figure in figures:
+                self.sample(metric.name, figures[metric.figure], labels)
 
     def __str__(self) -> str:
         end = "" if self.exemplars is None else "# EOF\n"
@@ -152,16 +213,8 @@ def _caches(text: _Text, metrics: Mapping[str, Any]) -> None:
     for labels, cache in rows:
         for result, figure in (("hit", "hits"), ("miss", "misses")):
             text.sample("cache_gets_total", cache[figure], {**labels, "result": result})
-    for name, kind, figure, help_text in (
-        ("cache_evictions_total", "counter", "evictions", "Entries displaced for want of room."),
-        ("cache_expirations_total", "counter", "expirations", "Entries whose time ran out."),
-        ("cache_invalidations_total", "counter", "invalidations", "Entries removed by hand or by a write."),
-        ("cache_size", "gauge", "currsize", "Entries held."),
-    ):
-        text.family(name, kind, help_text)
-        for labels, cache in rows:
-            if figure in cache:
-                text.sample(name, cache[figure], labels)
+    for metric in CACHE:
+        text.figure(metric, rows)
     text.family("cache_loads_total", "counter", "Calls of loaders by their result.")
     for labels, cache in rows:
         for result, figure in (("success", "loads"), ("failure", "load_errors")):
@@ -176,71 +229,15 @@ def _pools(text: _Text, pools: Iterable[Mapping[str, Any]]) -> None:
         for state, figure in (("idle", "idle"), ("used", "in_use")):
             labels = {"db_client_connection_pool_name": pool["name"], "db_client_connection_state": state}
             text.sample("db_client_connection_count", pool[figure], labels)
-    for name, kind, figure, help_text in (
-        ("db_client_connection_pending_requests", "gauge", "waiting", "Requests that wait for a connection."),
-        ("db_client_connection_timeouts_total", "counter", "timeouts", "Requests whose time ran out."),
-        ("db_client_connection_wait_time_seconds_total", "counter", "queue_seconds", "Time spent waiting."),
-        (
-            "db_client_connection_use_time_seconds_total",
-            "counter",
-            "database_seconds",
-            "Time spent in SQLite.",
-        ),
-        ("db_client_operation_errors_total", "counter", "errors", "Statements that failed."),
-        ("db_client_operations_total", "counter", "calls", "Statements that ran."),
-        ("db_client_connection_reconnects_total", "counter", "reconnects", "Connections that were replaced."),
-    ):
-        text.family(name, kind, help_text)
-        for pool in pools:
-            text.sample(name, pool[figure], {"db_client_connection_pool_name": pool["name"]})
+    named = [({"db_client_connection_pool_name": pool["name"]}, pool) for pool in pools]
+    for metric in POOL:
+        text.figure(metric, named)
 
 
 def _process(text: _Text, metrics: Mapping[str, Any]) -> None:
     process, lag = metrics["process"], metrics["loop_lag"]
-    for name, kind, help_text, value in (
-        (
-            "process_cpu_seconds_total",
-            "counter",
-            "User and system time of this process.",
-            process["cpu_seconds"],
-        ),
-        ("process_cpu_cores", "gauge", "Cores that this process may use.", process["cpu_cores"]),
-        (
-            "process_resident_memory_bytes",
-            "gauge",
-            "Memory that this process holds.",
-            process["resident_bytes"],
-        ),
-        (
-            "container_memory_working_set_bytes",
-            "gauge",
-            "Memory in use without reclaimable file pages, of the container or else the machine.",
-            process["memory_used_bytes"],
-        ),
-        (
-            "container_memory_limit_bytes",
-            "gauge",
-            "Memory of the container, or else the machine.",
-            process["memory_limit_bytes"],
-        ),
-        (
-            "container_cpu_throttled_seconds_total",
-            "counter",
-            "Time that the container was held back by its quota.",
-            process["throttled_seconds"],
-        ),
-        (
-            "container_oom_kills_total",
-            "counter",
-            "Processes of the container that were killed for want of memory.",
-            process["oom_kills"],
-        ),
-        ("process_open_fds", "gauge", "Open file descriptors.", process["open_fds"]),
-        ("process_max_fds", "gauge", "Limit of open file descriptors.", process["max_fds"]),
-        ("process_threads", "gauge", "Threads of this process.", process["threads"]),
-        ("process_start_time_seconds", "gauge", "Start, seconds since 1970.", process["start_time"]),
-    ):
-        text.single(name, kind, help_text, value)
+    for metric in PROCESS:
+        text.figure(metric, [(None, process)])
     text.family("event_loop_lag_seconds", "summary", "How late timers of the event loop ran, last minute.")
     for quantile, figure in (("0.5", "p50_seconds"), ("0.95", "p95_seconds"), ("0.99", "p99_seconds")):
         text.sample("event_loop_lag_seconds", lag[figure], {"quantile": quantile})

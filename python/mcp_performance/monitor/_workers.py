@@ -12,33 +12,30 @@ from typing import Any, NamedTuple
 
 from .. import _core
 from .._base._stats import CacheStats
+from .._base._tier_stats import TierStats
 from ..sqlite import PoolStats, QueryStats
+from ._prometheus import CACHE, POOL, PROCESS, Metric
 
 __all__ = ["add_up", "queries_of_rows", "rows_of"]
 
 _ROWS_A_KIND = 40
 _OTHER = _core.LABEL_OTHER
 
+# Those that have no metric of their own; the others are gauges where their metric says so.
 _GAUGES = frozenset(
     (
         "hit_rate",
-        "currsize",
         "maxsize",
         "weight",
         "size",
         "open",
         "idle",
         "in_use",
-        "waiting",
         "cache_bytes",
         "wal_bytes",
         "in_flight",
         "connected",
         "cpu_used_cores",
-        "resident_bytes",
-        "open_fds",
-        "max_fds",
-        "threads",
         "min_seconds",
         "mean_seconds",
         "stddev_seconds",
@@ -57,41 +54,27 @@ def _numeric(cls: type[Any], *without: str) -> tuple[str, ...]:
 
 class _Kind(NamedTuple):
     fields: tuple[str, ...]
+    gauges: frozenset[str]
     counters: int
     maxima: int
 
 
-def _kind(fields: Sequence[str]) -> _Kind:
-    counters = sum(1 << at for at, name in enumerate(fields) if name not in _GAUGES | _MAXIMA)
-    return _Kind(tuple(fields), counters, sum(1 << at for at, name in enumerate(fields) if name in _MAXIMA))
+def _kind(fields: Sequence[str], metrics: Iterable[Metric] = ()) -> _Kind:
+    gauges = _GAUGES | {metric.figure for metric in metrics if metric.kind == "gauge"}
+    counters = sum(1 << at for at, name in enumerate(fields) if name not in gauges | _MAXIMA)
+    maxima = sum(1 << at for at, name in enumerate(fields) if name in _MAXIMA)
+    return _Kind(tuple(fields), gauges, counters, maxima)
 
 
 _POOL = (*_numeric(PoolStats), "calls", "queue_seconds", "step_seconds", "convert_seconds")
-_TIER = (
-    "hits",
-    "misses",
-    "hit_rate",
-    "unreadable",
-    "unavailable",
-    "requests",
-    "refused",
-    "timeouts",
-    "connections",
-    "losses",
-    "protocol_errors",
-    "invalidations",
-    "flushes",
-    "in_flight",
-    "connected",
-)
-_PROCESS = ("cpu_seconds", "cpu_used_cores", "resident_bytes", "open_fds", "max_fds", "threads")
+_PROCESS = ("cpu_used_cores", *(metric.figure for metric in PROCESS if not metric.shared))
 _KINDS = {
-    "process": _kind(_PROCESS),
+    "process": _kind(_PROCESS, PROCESS),
     "gc": _kind(("collections", "collected", "uncollectable")),
-    "cache": _kind(_numeric(CacheStats)),
-    "pool": _kind(_POOL),
-    "results": _kind(_numeric(CacheStats)),
-    "tier": _kind(_TIER),
+    "cache": _kind(_numeric(CacheStats), CACHE),
+    "pool": _kind(_POOL, POOL),
+    "results": _kind(_numeric(CacheStats), CACHE),
+    "tier": _kind(_numeric(TierStats, "error_replies"), CACHE),
     "query": _kind(_numeric(QueryStats)),
 }
 
@@ -110,9 +93,9 @@ def _number(value: Any) -> float:
 
 
 def _row(kind: str, name: str, figures: Mapping[str, Any], text: str = "", source: Any = None) -> Row:
-    fields, counters, maxima = _KINDS[kind]
-    values = tuple(_number(figures.get(field, 0)) for field in fields)
-    return kind, name, text, values, counters, maxima, source, _PLACES[kind]
+    of = _KINDS[kind]
+    values = tuple(_number(figures.get(field, 0)) for field in of.fields)
+    return kind, name, text, values, of.counters, of.maxima, source, _PLACES[kind]
 
 
 def _bounded(
@@ -163,7 +146,8 @@ def _sum(kind: str, parts: Sequence[tuple[Mapping[str, Any], bool]]) -> dict[str
     """*parts* are figures, each with whether its worker is alive."""
     result: dict[str, Any] = {}
     for field in _KINDS[kind].fields:
-        values = [_number(figures.get(field, 0)) for figures, alive in parts if alive or field not in _GAUGES]
+        gone = field not in _KINDS[kind].gauges
+        values = [_number(figures.get(field, 0)) for figures, alive in parts if alive or gone]
         if field in _MAXIMA or field.startswith(("p95", "p99", "stddev")):
             value = max(values, default=0.0)
         elif field in ("min_seconds", "first_seen"):

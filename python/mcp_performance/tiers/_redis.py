@@ -14,6 +14,7 @@ from .._base._checks import integer, number, optional_text, text, texts
 from .._base._durations import seconds
 from .._base._registry import register_tier
 from .._base._stats import Ttl
+from .._base._tier_stats import SUMMED, TierStats
 from ..errors import BackendUnavailable, CacheError, ConfigurationError, ProtocolError
 from ._bulk import TierBulk
 from ._cluster import Client, ClusterClient
@@ -25,7 +26,6 @@ from ._link import Answer, Ask, Link, Pause, Steps, raise_errors
 from ._records import FOREVER, MISSING, Value, head_of, holder_of, read_value
 from ._scripts import DROP, END_TAGS, RECLAIM, STORE, Command
 from ._slots import Node
-from ._tier_stats import TierStats
 from ._url import TlsFiles, parse_url
 
 __all__ = ["UNSET", "Commands", "Front", "RedisTier", "TierStats", "raise_errors"]
@@ -259,7 +259,7 @@ class RedisTier(TierBulk):
                 elif isinstance(value, int):
                     totals[figure] = totals.get(figure, 0) + value
         asked = self._hits + self._misses
-        named = {figure: totals.get(figure, 0) for figure in _SUMMED}
+        named = {figure: totals.get(figure, 0) for figure in SUMMED}
         return TierStats(
             hits=self._hits,
             misses=self._misses,
@@ -558,19 +558,6 @@ def _files_of(tls: TlsFiles | None) -> tuple[str, str, str, bool] | None:
 def _one(commands: Commands) -> Steps[list[Any]]:
     answer: Answer = yield Ask(commands)
     return answer.replies
-
-
-_SUMMED = (
-    "requests",
-    "refused",
-    "timeouts",
-    "connections",
-    "losses",
-    "protocol_errors",
-    "invalidations",
-    "flushes",
-    "in_flight",
-)
 
 
 _tiers: weakref.WeakSet[RedisTier] = weakref.WeakSet()

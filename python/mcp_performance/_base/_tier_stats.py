@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
-__all__ = ["TierStats"]
+__all__ = ["SUMMED", "TierStats"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +44,8 @@ class TierStats:
     """Whether a connection stands."""
     error_replies: Mapping[str, int] = field(default_factory=dict)
     """Error replies by their code, such as ``OOM`` or ``READONLY``."""
+
+
+_OWN = {"hits", "misses", "hit_rate", "unreadable", "unavailable", "connected", "error_replies"}
+SUMMED = tuple(one.name for one in fields(TierStats) if one.name not in _OWN)
+"""The figures that the tier's clients count, each for itself."""
