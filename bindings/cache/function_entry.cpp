@@ -125,6 +125,17 @@ PyObject* vectorcall_uncached(PyObject* object, PyObject* const* args, std::size
   return PyObject_Vectorcall(self->wrapped, args, nargsf, kwnames);
 }
 
+// With copy= nothing that is kept is handed out itself, whoever put it there.
+PyObject* vectorcall_copying(PyObject* object, PyObject* const* args, std::size_t nargsf,
+                             PyObject* kwnames) {
+  CachedFunction* self = as_function(object);
+  const Call call{args, PyVectorcall_NARGS(nargsf), kwnames};
+  KeyBuffer buffer;
+  KeyView view;
+  if (!self->plan->make(call, buffer, view)) return nullptr;
+  return answer_slowly(self, call, view, false);
+}
+
 template <class Core, bool kAsync>
 vectorcallfunc entry_of(Shape shape) noexcept {
   switch (shape) {
@@ -148,6 +159,7 @@ vectorcallfunc entry_for(const CachedFunction* self) noexcept {
   if (self->is_functools && state.capacity() == 0 && !state.is_unbounded()) {
     return vectorcall_uncached;
   }
+  if (self->terms->copy != nullptr) return vectorcall_copying;
   const Shape shape = self->plan->has_shape_entry() ? self->plan->shape() : Shape::kVariadic;
   return state.with_core([&]<class Core>(Core&) {
     return self->is_async ? entry_of<Core, true>(shape) : entry_of<Core, false>(shape);

@@ -90,6 +90,8 @@ PyObject* bind(CachedMethod* self, PyObject* instance, PyObject* cache) {
   return bind_method(reinterpret_cast<CachedFunction*>(self->function), instance, cache);
 }
 
+// kCopies: with copy= nothing that is kept is handed out itself.
+template <bool kCopies>
 PyObject* call(PyObject* object, PyObject* const* args, std::size_t nargsf, PyObject* kwnames) {
   CachedMethod* self = as_method(object);
   auto* function = reinterpret_cast<CachedFunction*>(self->function);
@@ -101,9 +103,11 @@ PyObject* call(PyObject* object, PyObject* const* args, std::size_t nargsf, PyOb
   KeyBuffer buffer;
   KeyView view;
   if (!function->plan->make(rest, buffer, view)) return nullptr;
-  if (PyObject* value = state_of(cache.get()).hit(view); value != nullptr) [[likely]] {
-    Py_INCREF(value);
-    return function->is_async ? make_answer(value, self->function) : value;
+  if constexpr (!kCopies) {
+    if (PyObject* value = state_of(cache.get()).hit(view); value != nullptr) [[likely]] {
+      Py_INCREF(value);
+      return function->is_async ? make_answer(value, self->function) : value;
+    }
   }
   const Ref bound = Ref::steal(bind(self, args[0], cache.get()));
   return bound ? answer_slowly(reinterpret_cast<CachedFunction*>(bound.get()), rest, view, false)
@@ -119,7 +123,8 @@ PyObject* method_new(PyTypeObject* type, PyObject* args, PyObject*) {
   }
   auto* self = reinterpret_cast<CachedMethod*>(type->tp_alloc(type, 0));
   if (self == nullptr) return nullptr;
-  self->vectorcall = call;
+  const bool copies = reinterpret_cast<CachedFunction*>(function)->terms->copy != nullptr;
+  self->vectorcall = copies ? call<true> : call<false>;
   self->function = Py_NewRef(function);
   self->make_cache = Py_NewRef(make_cache);
   self->slot = Py_NewRef(slot);

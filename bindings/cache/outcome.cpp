@@ -103,7 +103,6 @@ Settled plan_store(const Ending& ending, PyObject* value, StoreTerms& store) {
   }
   store.stale = store.ttl == kNever ? 0 : terms.stale_ttl;
   store.load_ns = terms.refresh_ahead > 0 ? std::max<Duration>(ending.took, 1) : 0;
-  store.must_box = terms.copy != nullptr;
   return add_tags(ending, store) ? Settled::kStore : Settled::kError;
 }
 

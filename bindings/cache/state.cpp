@@ -214,8 +214,8 @@ bool CacheState::weigh(PyObject* key, PyObject* value, std::uint32_t& weight) {
 
 Stored CacheState::wrap(PyObject* value, const KeyView& view, const StoreTerms& terms, Instant now,
                         std::uint32_t weight, bool& refused) {
-  const bool plain = !terms.must_box && terms.tags.empty() && terms.stale == 0 &&
-                     terms.load_ns == 0 && !terms.is_failure;
+  const bool plain =
+      terms.tags.empty() && terms.stale == 0 && terms.load_ns == 0 && !terms.is_failure;
   if (plain) return Stored(Py_NewRef(value));
   auto box = std::make_unique<Box>();
   box->is_failure = terms.is_failure;

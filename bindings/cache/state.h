@@ -60,7 +60,6 @@ struct StoreTerms {
   Duration longest = kNever;  // how long it is kept at most, stale or not
   Duration load_ns = 0;
   bool is_failure = false;
-  bool must_box = false;
   bool keeps_present = false;  // a value that is there and fresh stays as it is
   bool is_newest = false;      // set by hand: loads of the key that have begun by now are out
   std::vector<std::string> tags;

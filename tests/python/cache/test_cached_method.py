@@ -134,3 +134,17 @@ def test_cached_method_refuses_what_it_cannot_do() -> None:
 
     with pytest.raises(TypeError, match="Slotted"):
         Slotted().f()
+
+
+def test_with_copy_a_method_hands_out_nothing_that_is_kept() -> None:
+    class Shelf:
+        @cached_method(copy=list)
+        def books(self, of: str) -> list[str]:
+            return [of]
+
+    shelf = Shelf()
+    for call in (shelf.books, lambda of: Shelf.books(shelf, of)):
+        for _ in range(3):
+            got = call("a")
+            assert got == ["a"]
+            got.append("b")

@@ -131,6 +131,21 @@ def test_what_an_option_raises_is_the_result_and_nothing_is_stored(
     assert calls == ([1] if stored else [1, 1])
 
 
+def test_what_callers_do_with_their_copies_reaches_nobody(make: Make) -> None:
+    """Whatever has filled the memory: a load, a backend, or somebody by hand."""
+    f = make(copy=list)(lambda x: [x])
+    for _ in range(4):
+        got = f(1)
+        assert got == [1]
+        got.append(2)
+    memory = getattr(f.function.cache, "memory", f.function.cache)
+    if memory is not None:
+        memory.set(f.function.cache_key(3), [3])
+        for _ in range(2):
+            f(3).append(4)
+        assert f(3) == [3]
+
+
 def test_a_template_that_cannot_be_filled_is_the_error_of_the_call(make: Make) -> None:
     f = make(tags=("item:{x.missing}",))(lambda x: x)
     with pytest.raises(AttributeError, match="missing"):
