@@ -5,9 +5,10 @@
 
 namespace mcp::python {
 
+using KeywordFunction = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t, PyObject*);
+
 // METH_FASTCALL | METH_KEYWORDS
-inline PyCFunction keyword_function(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t,
-                                                          PyObject*)) {
+inline PyCFunction keyword_function(KeywordFunction function) {
   return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
 }
 

@@ -31,6 +31,38 @@ bool read_ttl_argument(PyObject* const* args, Py_ssize_t nargs, PyObject* kwname
   return !named || args[positional] == Py_Ellipsis || parse_ttl(args[positional], ttl);
 }
 
+PyObject* call_placed(KeywordFunction function, const char* usage,
+                      std::initializer_list<const char*> names, PyObject* object,
+                      PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  const auto places = static_cast<Py_ssize_t>(names.size());
+  const Py_ssize_t keywords = kwnames == nullptr ? 0 : PyTuple_GET_SIZE(kwnames);
+  std::vector<PyObject*> placed(args, args + nargs);  // borrowed
+  std::vector<PyObject*> left;
+  const Ref others = Ref::steal(PyList_New(0));
+  if (!others) return nullptr;
+  placed.resize(static_cast<std::size_t>(std::max(places, nargs)));
+  for (Py_ssize_t k = 0; k < keywords; ++k) {
+    PyObject* name = PyTuple_GET_ITEM(kwnames, k);
+    const auto at = std::find_if(names.begin(), names.end(), [&](const char* one) {
+      return PyUnicode_CompareWithASCIIString(name, one) == 0;
+    });
+    if (at != names.end() && placed[static_cast<std::size_t>(at - names.begin())] == nullptr) {
+      placed[static_cast<std::size_t>(at - names.begin())] = args[nargs + k];
+    } else {
+      left.push_back(args[nargs + k]);
+      if (PyList_Append(others.get(), name) < 0) return nullptr;
+    }
+  }
+  if (nargs >= places || std::find(placed.begin(), placed.end(), nullptr) != placed.end()) {
+    PyErr_SetString(PyExc_TypeError, usage);
+    return nullptr;
+  }
+  const Ref named = Ref::steal(left.empty() ? nullptr : PyList_AsTuple(others.get()));
+  if (!left.empty() && !named) return nullptr;
+  placed.insert(placed.end(), left.begin(), left.end());
+  return function(object, placed.data(), places, named.get());
+}
+
 bool parse_nanoseconds(PyObject* value, Duration& ttl) {
   if (value == Py_None) {
     ttl = kNever;

@@ -3,10 +3,12 @@
 
 #include <Python.h>
 
+#include <initializer_list>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
+#include "bindings/base/methods.h"
 
 namespace mcp::python {
 
@@ -19,6 +21,12 @@ namespace mcp::python {
 // wrong.
 [[nodiscard]] bool read_ttl_argument(PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames,
                                      Py_ssize_t positional, const char* usage, Duration& ttl);
+
+// Calls a METH_FASTCALL function again, with those of `names`, its arguments by place, that were
+// given by name put into their places. TypeError, `usage`, where that leaves one out.
+[[nodiscard]] PyObject* call_placed(KeywordFunction function, const char* usage,
+                                    std::initializer_list<const char*> names, PyObject* object,
+                                    PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames);
 
 // Nanoseconds as an int, or None for ever.
 [[nodiscard]] bool parse_nanoseconds(PyObject* value, Duration& ttl);

@@ -179,7 +179,10 @@ bool put(PyObject* object, PyObject* key, PyObject* value, const StoreTerms& ter
 }
 
 PyObject* set(PyObject* object, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
-  if (nargs != 2) return PyErr_Format(PyExc_TypeError, "set(key, value, *, ttl=..., tags=())");
+  if (nargs != 2) {
+    return call_placed(set, "set(key, value, *, ttl=..., tags=())", {"key", "value"}, object, args,
+                       nargs, kwnames);
+  }
   CacheState& state = *as_cache(object)->state;
   StoreTerms terms;
   terms.ttl = state.ttl();
@@ -203,6 +206,10 @@ PyObject* set(PyObject* object, PyObject* const* args, Py_ssize_t nargs, PyObjec
 
 // Looks, and stores where nothing is fresh, without anybody between.
 PyObject* setdefault(PyObject* object, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  if (nargs < 1) {
+    return call_placed(setdefault, "setdefault(key, default=None)", {"key"}, object, args, nargs,
+                       kwnames);
+  }
   PyObject* fallback = Py_None;
   if (!read_default(args, nargs, kwnames, "setdefault(key, default=None)", fallback)) {
     return nullptr;
@@ -295,6 +302,9 @@ PyObject* clear(PyObject* object, PyObject*) {
 }
 
 PyObject* touch(PyObject* object, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  if (nargs < 1) {
+    return call_placed(touch, "touch(key, *, ttl=...)", {"key"}, object, args, nargs, kwnames);
+  }
   CacheState& state = *as_cache(object)->state;
   Duration ttl = state.ttl();
   if (!read_ttl_argument(args, nargs, kwnames, 1, "touch(key, *, ttl=...)", ttl)) {

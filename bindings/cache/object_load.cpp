@@ -26,10 +26,6 @@ class CallSteps final : public LoadSteps {
 
 // Reads get_or_load(key, loader, *, ttl=..., wait_timeout=None). False with an exception set.
 bool read_arguments(PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames, LoadTerms& terms) {
-  if (nargs != 2) {
-    PyErr_SetString(PyExc_TypeError, "get_or_load(key, loader, *, ttl=..., wait_timeout=None)");
-    return false;
-  }
   const Py_ssize_t keywords = kwnames == nullptr ? 0 : PyTuple_GET_SIZE(kwnames);
   for (Py_ssize_t k = 0; k < keywords; ++k) {
     PyObject* name = PyTuple_GET_ITEM(kwnames, k);
@@ -52,6 +48,10 @@ bool view_key(PyObject* const* key, KeyView& view) { return view_of(key, view); 
 
 PyObject* cache_get_or_load(PyObject* object, PyObject* const* args, Py_ssize_t nargs,
                             PyObject* kwnames) {
+  if (nargs != 2) {
+    return call_placed(cache_get_or_load, "get_or_load(key, loader, *, ttl=..., wait_timeout=None)",
+                       {"key", "loader"}, object, args, nargs, kwnames);
+  }
   CacheState& state = state_of(object);
   LoadTerms terms;
   terms.ttl = state.ttl();

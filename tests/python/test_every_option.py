@@ -4,9 +4,11 @@ the value, and nothing that a caller passes comes back as an error from the insi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import importlib
 import inspect
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,12 +39,14 @@ HANDED_OUT = {"Advice", "Batched", "BatchedFuture", "HttpReply", "LoadTestResult
 # Whatever it is, it is right, or only its use can tell.
 ANYTHING = {
     *("Cache.aget_or_load.key", "McpTool.session", "PerformanceMiddleware of mcp.server"),
-    *("Request.json", "Stage.rate", "TieredCache.set.key", "TieredCache.set.value", "SQLiteTier.set.key"),
-    "SQLiteTier.set.value",
+    *("Request.json", "Stage.rate", "JsonRpcDispatcher.dispatch.message", "IdempotencyStore.unpack.result"),
+    *("Cache.update.other", "TieredCache.update.other"),  # as dict's
 }
+KEYED = {"key", "value", "default"}
+"""Of methods: whatever has a hash, or the codec can carry."""
 
 # Not shown: they are secrets, or hold some.
-SECRET = {"token", "signing_key", "url", "params"}
+SECRET = {"token", "signing_key", "url", "params", "sql", "message"}
 
 
 class Odd:
@@ -68,8 +72,8 @@ def _nothing() -> None:
 def waited(call: Callable[..., Any]) -> Callable[..., Any]:
     """*call*, and what it returns awaited, entered or begun."""
 
-    async def go(**given: Any) -> Any:
-        made = call(**given)
+    async def go(*places: Any, **given: Any) -> Any:
+        made = call(*places, **given)
         if hasattr(made, "__aenter__"):
             async with made:
                 return None
@@ -77,7 +81,7 @@ def waited(call: Callable[..., Any]) -> Callable[..., Any]:
             return await anext(made, None)
         return await made if isinstance(made, Awaitable) else made
 
-    return lambda **given: asyncio.run(go(**given))
+    return lambda *places, **given: asyncio.run(go(*places, **given))
 
 
 @dataclasses.dataclass
@@ -94,12 +98,24 @@ class Case:
     @property
     def options(self) -> list[str]:
         known = inspect.signature(self.signature).parameters.values()
-        named = [p.name for p in known if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL, p.POSITIONAL_ONLY)]
+        named = [p.name for p in known if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
         if self.name.startswith("cached"):  # declared by overloads
             named = list(inspect.signature(m.cache._options.Options.__init__).parameters)[1:]
             if self.name == "cached_method":
                 named = [name for name in named if name not in ("cache", "as_function")]
-        return [name for name in named if f"{self.name}.{name}" not in ANYTHING]
+        left = KEYED if "." in self.name else set()
+        return [name for name in named if f"{self.name}.{name}" not in ANYTHING and name not in left]
+
+    def make(self, **given: Any) -> Any:
+        """The call, positional arguments by their place."""
+        places = [
+            p.name
+            for p in inspect.signature(self.signature).parameters.values()
+            if p.kind is p.POSITIONAL_ONLY
+        ]
+        last = max((i for i, name in enumerate(places) if name in given), default=-1)
+        first = [given.pop(name, None) for name in places[: last + 1]]
+        return self.call(*first, **given)
 
 
 def decorated(decorator: Callable[..., Any]) -> Callable[..., Any]:
@@ -202,6 +218,55 @@ def _engine() -> Any:
     return sqlalchemy.create_engine("sqlite://")
 
 
+USUAL: dict[str, Any] = {
+    **{"key": "k", "keys": ["k"], "value": 1, "items": {"k": 1}, "loader": str, "maxsize": 5, "other": {}},
+    **{"sql": "SELECT 1", "params": (), "statements": [], "path": "d.db", "fn": len, "message": b"{}"},
+    **{"seconds": 1.0, "workload": [], "result": 1, "name": "n", "function": _nothing, "limit": 1},
+    **{"url": "/", "method": "GET", "requests": [], "request": "/", "claim": None, "item": 1},
+}
+"""What a method is given where nothing else is said: by the name of its parameter."""
+
+# They run the user's own, end what was begun, or take no option.
+NO_OPTIONS = {"close", "aclose", "run"}
+
+
+def _methods(owner: Any) -> Iterator[str]:
+    """The public methods of *owner* that take anything."""
+    for name in dir(type(owner)):
+        if name.startswith("_") or name in NO_OPTIONS or not callable(getattr(type(owner), name)):
+            continue
+        try:
+            known = inspect.signature(getattr(owner, name)).parameters.values()
+        except ValueError:  # a native one with overloads
+            continue
+        if any(p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in known):
+            yield name
+
+
+def _of_method(owner: Any, name: str) -> Case:
+    method = getattr(owner, name)
+    known = inspect.signature(method).parameters.values()
+    base = {p.name: USUAL[p.name] for p in known if p.default is p.empty and p.kind.name[:3] != "VAR"}
+    return Case(f"{type(owner).__name__}.{name}", used(method), base, method, quick=False)
+
+
+def used(call: Callable[..., Any]) -> Callable[..., Any]:
+    """*call*, and what it returns awaited, entered or begun, in the way of what it is."""
+
+    def go(*places: Any, **given: Any) -> Any:
+        made = call(*places, **given)
+        if isinstance(made, contextlib.AbstractContextManager) and not isinstance(made, os.PathLike):
+            with made:
+                return None
+        if isinstance(made, Iterator):
+            return next(made, None)
+        if any(hasattr(made, name) for name in ("__aenter__", "__anext__", "__await__")):
+            return waited(lambda: made)()
+        return made
+
+    return go
+
+
 def _of_methods() -> Iterator[Case]:
     cache, processor, store = m.Cache[Any, Any](16), m.BatchProcessor(2), m.IdempotencyStore()
     dispatcher, monitor, tester = m.JsonRpcDispatcher(), m.PerformanceMonitor(), m.LoadTester(_nothing)
@@ -260,10 +325,24 @@ def _of_methods() -> Iterator[Case]:
             method,
             quick,
         )
-    for tags in (tiered.set, tier.set):
-        owner = type(tags.__self__).__name__
-        base = {"key": 1, "value": 1}
-        yield Case(f"{owner}.set", tags, base, tags)
+    named = {(type(owner), name) for owner, name, _, _ in methods}
+    client = m.HttpClient("http://127.0.0.1:1")
+    for owner in (
+        cache,
+        tiered,
+        tier,
+        store,
+        processor,
+        dispatcher,
+        monitor,
+        pool,
+        pool.blocking,
+        analyzer,
+        client,
+    ):
+        for name in _methods(owner):
+            if (type(owner), name) not in named:
+                yield _of_method(owner, name)
     yield Case("compare_runs", m.compare_runs, {"baseline": result, "candidate": result}, m.compare_runs)
     yield Case("merge_results", m.merge_results, {"results": [result]}, m.merge_results)
 
@@ -278,7 +357,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Case]]
 
 def outcome(case: Case, option: str, value: Any) -> BaseException | None:
     try:
-        case.call(**{**case.base, option: value})
+        case.make(**{**case.base, option: value})
     except Exception as error:
         return error
     return None

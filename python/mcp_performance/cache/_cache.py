@@ -199,7 +199,7 @@ class Cache(_core.CacheBase[K, V], MutableMapping[K, V], Generic[K, V]):
         if ttl is not ...:
             nanoseconds("ttl", ttl)
         labels = tuple(texts("tags", tags))
-        for key, value in mapping("items", items).items():
+        for key, value in mapping("items", items, none=False).items():
             self.set(key, value, ttl=ttl, tags=labels)
 
     def delete_many(self, keys: Iterable[K]) -> int:

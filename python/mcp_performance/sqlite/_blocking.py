@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from .. import _core
-from .._base._checks import file_name
+from .._base._checks import file_name, flag, several
 from ..errors import ConfigurationError, PoolTimeout, QueryError
 from ._borrowed import ANY, READ, READER, WRITE, BlockingConnection
 from ._connection import ConnectOptions
@@ -80,6 +80,7 @@ class BlockingPool(BlockingStatements[Row]):
         self, readonly: bool = False, *, timeout: float | None = None
     ) -> Iterator[BlockingConnection[Row]]:
         """A transaction, for the length of the block: committed at its end, undone when it raises."""
+        flag("readonly", readonly)
         connection: BlockingConnection[Row] = BlockingConnection(self._pool)
         _core._sqlite_begin(connection, READ if readonly else WRITE, timeout)
         try:
@@ -125,7 +126,7 @@ class BlockingPool(BlockingStatements[Row]):
     def ensure_indexes(self, statements: Iterable[str]) -> list[IndexReport]:
         """As :meth:`SQLitePool.ensure_indexes`."""
         reports = []
-        for statement in statements:
+        for statement in several("statements", statements, "CREATE INDEX statements"):
             check_index_statement(statement)
             with self.transaction() as connection:
                 before = connection.fetch(LIST_INDEXES, row_type="tuple")

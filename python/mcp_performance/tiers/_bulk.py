@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from .._base._checks import mapping, several, texts
 from .._base._durations import seconds
 from .._base._stats import Ttl
 from ..errors import CacheError
@@ -108,6 +109,10 @@ class FrontBulk:
         return await cache._link.arun(_delete_each(cache, keys))
 
 
+def _several(keys: Iterable[Any]) -> Iterable[Any]:
+    return several("keys", keys, "several keys")
+
+
 def _batches(tier: RedisTier, names: list[bytes], size: int) -> Iterator[Sequence[int]]:
     """The indexes of *names*, so many at a time, of which all lie together."""
     if len(tier._layout.parts) == 1:
@@ -137,7 +142,7 @@ def _spell_each(tier: RedisTier, keys: list[Any]) -> list[bytes]:
 
 
 def _read_each(tier: RedisTier, keys: Iterable[Any]) -> Steps[dict[Any, Any]]:
-    asked = list(keys)
+    asked = list(_several(keys))
     names = _spell_each(tier, asked)
     values: list[Any] = [MISSING] * len(asked)
     for batch in _batches(tier, names, _PART):
@@ -187,11 +192,12 @@ class _Writing:
     def __init__(
         self, tier: RedisTier, items: Mapping[Any, Any], lifetime: float | None, tags: Iterable[str]
     ) -> None:
-        self.keys = list(items)
-        self.values = list(items.values())
+        checked = mapping("items", items, none=False)
+        self.keys = list(checked)
+        self.values = list(checked.values())
         self.names = _spell_each(tier, self.keys)
         self.lifetime = lifetime
-        self.tags = tuple(tags)
+        self.tags = tuple(texts("tags", tags))
         tier._spell_tags(self.tags, tier._layout.parts[0])  # refuses what is no tag
         self.scopes = [
             tier._spell_scope_of(key, name) for key, name in zip(self.keys, self.names, strict=True)
@@ -241,7 +247,7 @@ def _write_each(tier: RedisTier, items: Mapping[Any, Any], ttl: Ttl, tags: Itera
 
 
 def _drop_each(tier: RedisTier, keys: Iterable[Any]) -> Steps[int]:
-    names = list(dict.fromkeys(_spell_each(tier, list(keys))))
+    names = list(dict.fromkeys(_spell_each(tier, list(_several(keys)))))
     count = 0
     for batch in _batches(tier, names, _PART):
         some = _those(names, batch)
@@ -257,7 +263,7 @@ def _drop_each(tier: RedisTier, keys: Iterable[Any]) -> Steps[int]:
 
 
 def _find_each(cache: TieredCache, keys: Iterable[Any]) -> Steps[dict[Any, Any]]:
-    asked = list(keys)
+    asked = list(_several(keys))
     found: dict[Any, Any] = {}
     room = len(asked) if cache.memory.maxsize is None else cache.memory.maxsize
     for start in range(0, len(asked), _PART):
@@ -391,7 +397,7 @@ def _set_batch(cache: TieredCache, writing: _Writing, batch: Sequence[int]) -> S
 
 
 def _delete_each(cache: TieredCache, keys: Iterable[Any]) -> Steps[int]:
-    asked = list(dict.fromkeys(keys))
+    asked = list(dict.fromkeys(_several(keys)))
     names = _spell_each(cache._shared, asked)
     count = 0
     for batch in _batches(cache._shared, names, _PART):
