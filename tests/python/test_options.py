@@ -230,14 +230,34 @@ HOOKS: list[tuple[Callable[..., Any], str]] = [
 async def _waits(*_: Any) -> Any: ...
 
 
+async def _waits_for_many(*_: Any) -> Any:
+    yield 1
+
+
 class _Waits:
     async def __call__(self, *_: Any) -> Any: ...
+
+    async def method(self, *_: Any) -> Any: ...
+
+    @m.cached_method
+    async def kept(self) -> Any: ...
+
+
+class _WaitsByPartial:
+    __call__ = functools.partialmethod(_waits)
+
+
+WAITS = [
+    *(_waits, functools.partial(functools.partial(_waits), 1), staticmethod(_waits), _waits_for_many),
+    *(_Waits(), functools.partial(_Waits(), 1), _WaitsByPartial(), _Waits().method, _Waits().__call__),
+    *(m.cached(_waits), m.batched(_waits), _Waits.kept),
+]
 
 
 @pytest.mark.parametrize(("make", "option"), HOOKS, ids=[option for _, option in HOOKS])
 def test_a_function_that_has_to_be_awaited_is_refused_where_its_value_is_needed(
     make: Callable[..., Any], option: str
 ) -> None:
-    for function in (_waits, functools.partial(_waits, 1), _Waits(), m.cached(_waits)):
+    for function in WAITS:
         with pytest.raises(TypeError, match=f"{option}=.*must return its value, not an awaitable"):
             make(**{option: function})

@@ -7,14 +7,13 @@ returns the value, so that it stands where the value is used.
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 from ..errors import ConfigurationError
-from ._async_functions import is_async
+from ._async_functions import returns_value
 
 __all__ = [
     "MAX_DURATION",
@@ -187,7 +186,7 @@ def function(name: str, value: _F, *, makes_many: bool = False) -> _F:
     """
     if not callable(value):
         raise TypeError(f"{name}={value!r}: expected a function")
-    if is_async(value) or (not makes_many and inspect.isgeneratorfunction(value)):
+    if not returns_value(value, makes_many=makes_many):
         raise TypeError(f"{name}={value!r}: must return its value, not an awaitable or a generator")
     return value
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Literal, TypeAlias, TypeVar, cast, overload
 
 from .. import _core
-from .._base._async_functions import is_async
+from .._base._async_functions import is_async, returns_value
 from .._base._checks import any_function, choice, flag, instance, integer, number
 from ..errors import BatchError, ConfigurationError
 from ._feed import Consumer, Items, Run, Window, check_items, feed, known_size
@@ -160,7 +160,7 @@ class BatchProcessor:
         """
         if timeout is not None:
             timeout = number("timeout", timeout, unit="seconds")
-        if not isinstance(progress, bool) and (not callable(progress) or is_async(progress)):
+        if not isinstance(progress, bool) and not (callable(progress) and returns_value(progress)):
             raise TypeError(f"progress={progress!r}: expected True, False or a function that is not async")
         check_items(items)
         started = perf_counter()

@@ -8,7 +8,7 @@ from types import EllipsisType
 from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar, overload
 
 from .. import _core
-from .._base._async_functions import tells_async
+from .._base._async_functions import is_async, tells_async
 from .._base._durations import nanoseconds
 from .._base._stats import CacheInfo, CacheStats, Ttl
 from .._core import CachedFunction, CachedMethod
@@ -28,6 +28,7 @@ TtlOption: TypeAlias = Ttl | Callable[[Any], Ttl] | EllipsisType
 _core._set_figure_types(CacheInfo, CacheStats)
 _core._set_ttl_parser(nanoseconds)
 tells_async(CachedFunction, lambda function: function._is_async)
+tells_async(CachedMethod, lambda method: is_async(method.__wrapped__))
 
 
 @overload

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any
 
 from .. import _core
-from .._base._async_functions import is_async
+from .._base._async_functions import returns_value
 from .._base._checks import function, texts
 from ..errors import ConfigurationError
 
@@ -84,7 +84,7 @@ def _varying(vary: Any) -> tuple[Callable[[], Any], ...]:
     for one in varying:
         if not callable(one):
             raise TypeError(f"vary={varying!r}: {expected}, not {one!r}")
-        if is_async(one) or inspect.isgeneratorfunction(one):
+        if not returns_value(one):
             raise TypeError(
                 f"vary={varying!r}: {one!r} must return its value, not an awaitable or a generator"
             )
