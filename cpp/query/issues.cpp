@@ -4,8 +4,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "query/pitfalls.h"
-#include "query/random_order.h"
+#include "query/findings.h"
 
 namespace mcp::query {
 namespace {
@@ -441,8 +440,7 @@ void set_place(Issue& issue, const Outline& outline, const Comparison& compariso
 
 std::vector<Issue> find_issues(const IssueInput& input) {
   std::vector<Issue> found = Finder(input).run();
-  // Findings with a file of their own.
-  for (const auto find : {&find_random_order, &find_more_issues}) {
+  for (Finding* find : kFindings) {
     for (Issue& issue : find(input)) found.push_back(std::move(issue));
   }
   return found;

@@ -32,7 +32,7 @@ struct Issue {
 void set_place(Issue& issue, const Outline& outline, std::size_t first, std::size_t last);
 void set_place(Issue& issue, const Outline& outline, const Comparison& comparison);
 
-// The type of a bound value, where the caller gave one. The numbers are query.py's too.
+// The type of a bound value, where the caller gave one.
 enum class BoundType { kUnknown, kNull, kNumber, kText, kBlob };
 
 struct IssueInput {
@@ -42,7 +42,7 @@ struct IssueInput {
   std::vector<BoundType> bound;  // by parameter number less one; may be shorter
 };
 
-// Every code but missing-index, which is the advisor's.
+// Every code but missing-index and count-for-existence, which the analyzer has evidence for.
 [[nodiscard]] std::vector<Issue> find_issues(const IssueInput& input);
 
 // The rows of the index's condition are all that is read.

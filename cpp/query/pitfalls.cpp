@@ -1,10 +1,19 @@
-// pitfalls.cpp: one function for each of them, over the tokens and the plan.
-#include "query/pitfalls.h"
-
+// pitfalls.cpp: ways to write a statement that are slow or not what was meant, whatever its
+// indexes. Found in the text, with the schema's facts and the plan as evidence, by one function for
+// each:
+//
+//   not-in-null          NOT IN (SELECT x ...) where x may be NULL: one NULL, and no row is left
+//   offset-paging        OFFSET reads all that it skips
+//   or-on-columns        an OR over several columns makes SQLite read every row
+//   correlated-subquery  a subquery that reads a table for every row of the outer query
+//   distinct-fan-out     DISTINCT takes back the rows that a join has multiplied
+//   collation-mismatch   a collation that the column's index does not have
 #include <algorithm>
 #include <charconv>
 #include <set>
 #include <string>
+
+#include "query/findings.h"
 
 namespace mcp::query {
 namespace {
@@ -387,6 +396,6 @@ class PitfallFinder {
 
 }  // namespace
 
-std::vector<Issue> find_more_issues(const IssueInput& input) { return PitfallFinder(input).run(); }
+std::vector<Issue> find_pitfalls(const IssueInput& input) { return PitfallFinder(input).run(); }
 
 }  // namespace mcp::query

@@ -1,8 +1,9 @@
-// Finds ORDER BY random() in the tokens of a statement.
-#include "query/random_order.h"
-
+// random_order.cpp: ORDER BY random(), which sorts every row to give a few: "random-order", once a
+// statement at most.
 #include <cstddef>
 #include <utility>
+
+#include "query/findings.h"
 
 namespace mcp::query {
 namespace {

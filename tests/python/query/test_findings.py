@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -271,3 +272,13 @@ def check(sql: str, issue: Issue) -> None:
     assert issue.severity in {"info", "warning", "high"}
     if issue.offset is not None:
         assert 0 <= issue.offset < issue.offset + issue.length <= len(sql)
+
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_users_are_told_of_every_code() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "cpp" / "query").glob("*.cpp"))
+    report = (ROOT / "python" / "mcp_performance" / "query" / "_report.py").read_text()
+    told = report[report.index("    code: str\n") : report.index("    severity: str\n")]
+    assert set(re.findall(r"``([a-z-]+)``", told)) == set(re.findall(r'\.code = "([a-z-]+)"', sources))
