@@ -15,6 +15,7 @@
 
 #include "base/fork.h"
 #include "bindings/base/errors.h"
+#include "bindings/base/fields.h"
 #include "bindings/base/rooms.h"
 #include "bindings/base/saved_error.h"
 #include "bindings/cache/feed_capsule.h"
@@ -300,21 +301,7 @@ class RedisClient {
   py::dict stats() {
     const redis::ClientStats figures = live()->stats();
     static constexpr const char* kBreaker[] = {"closed", "open", "half-open"};
-    py::dict found;
-    found["requests"] = figures.requests;
-    found["refused"] = figures.refused;
-    found["timeouts"] = figures.timeouts;
-    found["connections"] = figures.connections;
-    found["failures"] = figures.failures;
-    found["losses"] = figures.losses;
-    found["protocol_errors"] = figures.protocol_errors;
-    found["invalidations"] = figures.invalidations;
-    found["flushes"] = figures.flushes;
-    found["fills_kept"] = figures.fills_kept;
-    found["fills_dropped"] = figures.fills_dropped;
-    found["in_flight"] = figures.in_flight;
-    found["connected"] = figures.connected;
-    found["tracking"] = figures.tracking;
+    py::dict found = dict_of(figures);
     found["breaker"] = kBreaker[static_cast<int>(figures.breaker)];
     py::dict errors;
     for (const auto& [code, count] : figures.error_replies) {

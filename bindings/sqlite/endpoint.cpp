@@ -11,6 +11,7 @@
 
 #include "bindings/base/counters.h"
 #include "bindings/base/errors.h"
+#include "bindings/base/fields.h"
 #include "bindings/base/rooms.h"
 #include "bindings/base/text.h"
 #include "bindings/sqlite/action.h"
@@ -234,41 +235,8 @@ void attach(py::handle self, py::handle owner, bool blocking) {
 
 py::dict counts(py::handle self) {
   PoolState& state = *checked(self).pool_state();
-  const sqlite::PoolCounts c = state.pool().counts();
-  const ResultCache::Counters kept = state.cache.counters();
-  py::dict out;
-  out["size"] = c.size;
-  out["open"] = c.open;
-  out["idle"] = c.idle;
-  out["in_use"] = c.in_use;
-  out["waiting"] = c.waiting;
-  out["reads"] = c.reads;
-  out["writes"] = c.writes;
-  out["errors"] = c.errors;
-  out["timeouts"] = c.timeouts;
-  out["inline_runs"] = c.inline_runs;
-  out["inline_overruns"] = c.inline_overruns;
-  out["worker_runs"] = c.worker_runs;
-  out["reconnects"] = c.reconnects;
-  out["quarantined"] = c.quarantined;
-  out["replaced"] = c.replaced;
-  out["database_seconds"] = c.database_s;
-  out["writer_wait_seconds"] = c.writer_wait_s;
-  out["reader_wait_seconds"] = c.reader_wait_s;
-  out["wal_bytes"] = c.wal_bytes;
-  out["starved_checkpoints"] = c.starved_checkpoints;
-  out["shared_commits"] = c.shared_commits;
-  py::dict cache;
-  cache["hits"] = kept.hits;
-  cache["misses"] = kept.misses;
-  cache["loads"] = kept.loads;
-  cache["evictions"] = kept.evictions;
-  cache["expirations"] = kept.expirations;
-  cache["invalidations"] = kept.invalidations;
-  cache["currsize"] = kept.entries;
-  cache["weight"] = kept.bytes;
-  cache["maxsize"] = kept.capacity_bytes;
-  out["cache"] = cache;
+  py::dict out = dict_of(state.pool().counts());
+  out["cache"] = dict_of(state.cache.counters());
   return out;
 }
 

@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <string>
 
+#include "bindings/base/fields.h"
+
 namespace py = pybind11;
 
 namespace mcp::python {
@@ -25,30 +27,9 @@ py::str hex(std::uint64_t hash) {
 py::list totals_by_fingerprint(const sqlite::Tracker& tracker) {
   py::list out;
   for (const sqlite::FigureTotals& f : tracker.totals()) {
-    py::dict one;
+    py::dict one = dict_of(f);
     one["fingerprint"] = text(f.fingerprint);
     one["hash"] = hex(f.hash);
-    one["calls"] = f.calls;
-    one["errors"] = f.errors;
-    one["total_seconds"] = f.total_s;
-    one["min_seconds"] = f.min_s;
-    one["mean_seconds"] = f.mean_s;
-    one["stddev_seconds"] = f.stddev_s;
-    one["p95_seconds"] = f.p95_s;
-    one["p99_seconds"] = f.p99_s;
-    one["max_seconds"] = f.max_s;
-    one["queue_seconds"] = f.queue_s;
-    one["step_seconds"] = f.step_s;
-    one["convert_seconds"] = f.convert_s;
-    one["rows"] = f.rows;
-    one["rows_scanned"] = f.rows_scanned;
-    one["full_scans"] = f.full_scans;
-    one["sorts"] = f.sorts;
-    one["auto_indexes"] = f.auto_indexes;
-    one["cache_hits"] = f.cache_hits;
-    one["cache_misses"] = f.cache_misses;
-    one["first_seen"] = f.first_seen;
-    one["last_seen"] = f.last_seen;
     one["sample"] = text(f.sample);
     out.append(one);
   }

@@ -30,6 +30,20 @@ class ResultCache {
     std::uint64_t hits = 0, misses = 0, evictions = 0, expirations = 0, invalidations = 0;
     std::uint64_t loads = 0;
     std::size_t entries = 0, bytes = 0, capacity_bytes = 0;
+
+    // As visit_fields() of the core's figures: CacheStats has these names.
+    template <class Visit>
+    friend void visit_fields(const Counters& kept, Visit&& visit) {
+      visit("hits", kept.hits);
+      visit("misses", kept.misses);
+      visit("loads", kept.loads);
+      visit("evictions", kept.evictions);
+      visit("expirations", kept.expirations);
+      visit("invalidations", kept.invalidations);
+      visit("currsize", kept.entries);
+      visit("weight", kept.bytes);
+      visit("maxsize", kept.capacity_bytes);
+    }
   };
 
   ResultCache(std::size_t capacity_bytes, Duration ttl) : capacity_(capacity_bytes), ttl_(ttl) {}

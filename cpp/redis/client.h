@@ -82,6 +82,26 @@ struct ClientStats {
   Breaker::State breaker = Breaker::State::kClosed;
 };
 
+// Calls visit(name, value) for each figure that is a number, under the name that Python and the
+// reports have for it.
+template <class Visit>
+void visit_fields(const ClientStats& stats, Visit&& visit) {
+  visit("requests", stats.requests);
+  visit("refused", stats.refused);
+  visit("timeouts", stats.timeouts);
+  visit("connections", stats.connections);
+  visit("failures", stats.failures);
+  visit("losses", stats.losses);
+  visit("protocol_errors", stats.protocol_errors);
+  visit("invalidations", stats.invalidations);
+  visit("flushes", stats.flushes);
+  visit("fills_kept", stats.fills_kept);
+  visit("fills_dropped", stats.fills_dropped);
+  visit("in_flight", stats.in_flight);
+  visit("connected", stats.connected);
+  visit("tracking", stats.tracking);
+}
+
 class Client {
  public:
   // `feed` may be null without tracking. Opens nothing but the files of TLS, to see what is wrong

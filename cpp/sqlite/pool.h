@@ -111,6 +111,32 @@ struct PoolCounts {
   std::uint64_t wal_bytes = 0;
 };
 
+// Calls visit(name, value) for each figure, under the name that Python and the reports have for it.
+template <class Visit>
+void visit_fields(const PoolCounts& counts, Visit&& visit) {
+  visit("size", counts.size);
+  visit("open", counts.open);
+  visit("idle", counts.idle);
+  visit("in_use", counts.in_use);
+  visit("waiting", counts.waiting);
+  visit("reads", counts.reads);
+  visit("writes", counts.writes);
+  visit("errors", counts.errors);
+  visit("timeouts", counts.timeouts);
+  visit("inline_runs", counts.inline_runs);
+  visit("inline_overruns", counts.inline_overruns);
+  visit("worker_runs", counts.worker_runs);
+  visit("reconnects", counts.reconnects);
+  visit("quarantined", counts.quarantined);
+  visit("replaced", counts.replaced);
+  visit("database_seconds", counts.database_s);
+  visit("writer_wait_seconds", counts.writer_wait_s);
+  visit("reader_wait_seconds", counts.reader_wait_s);
+  visit("wal_bytes", counts.wal_bytes);
+  visit("starved_checkpoints", counts.starved_checkpoints);
+  visit("shared_commits", counts.shared_commits);
+}
+
 class Pool {
  public:
   explicit Pool(PoolOptions options);  // throws Error; opens nothing

@@ -47,6 +47,32 @@ struct FigureTotals {
   double first_seen = 0, last_seen = 0;  // seconds since 1970
 };
 
+// Calls visit(name, value) for each figure, under the name that Python and the reports have for it.
+template <class Visit>
+void visit_fields(const FigureTotals& totals, Visit&& visit) {
+  visit("calls", totals.calls);
+  visit("errors", totals.errors);
+  visit("total_seconds", totals.total_s);
+  visit("min_seconds", totals.min_s);
+  visit("mean_seconds", totals.mean_s);
+  visit("stddev_seconds", totals.stddev_s);
+  visit("p95_seconds", totals.p95_s);
+  visit("p99_seconds", totals.p99_s);
+  visit("max_seconds", totals.max_s);
+  visit("queue_seconds", totals.queue_s);
+  visit("step_seconds", totals.step_s);
+  visit("convert_seconds", totals.convert_s);
+  visit("rows", totals.rows);
+  visit("rows_scanned", totals.rows_scanned);
+  visit("full_scans", totals.full_scans);
+  visit("sorts", totals.sorts);
+  visit("auto_indexes", totals.auto_indexes);
+  visit("cache_hits", totals.cache_hits);
+  visit("cache_misses", totals.cache_misses);
+  visit("first_seen", totals.first_seen);
+  visit("last_seen", totals.last_seen);
+}
+
 // The figures of one fingerprint.
 class Figures {
  public:
