@@ -37,10 +37,19 @@
 // Time: `expires_at` is absolute, kNever for none. With `idle_ttl` an entry also expires that long
 // after its last touch. Readers ask expired(); expire() and insert() reclaim, up to 67 ms late.
 //
-// A policy keeps Policy::Node in each entry and orders the entries: admit() makes room for a new
-// entry (victims leave through a callback) and returns a Placement for insert(); on_hit(); remove()
-// for entries that leave otherwise; detach() and attach() around a change of weight; relocate()
-// when an index changes. policies.h has the list.
+// A policy orders the entries, by Policy::Node, which it keeps in each, and is a class with
+//   kName; Node; Placement; a constructor from the capacity
+//   admit(entries, hash, weight, evict) -> Placement   makes room for a new entry
+//   insert(entries, i, placement)                      which is there now
+//   make_room(entries, weight, evict)                  evict(i) for each victim, taken out before
+//   on_hit(entries, i)
+//   remove(entries, i)                                 it leaves for another reason
+//   detach(entries, i), attach(entries, i)             around a change of its weight
+//   relocate(entries, to)                              its index changed; the node has moved
+//   set_capacity(entries, capacity), clear(), weight(), memory_bytes()
+//   evicted_recently(hash)                             false where it keeps no history
+//   check_invariants(entries, member)                  member(i) for each entry
+// `entries` has node(i) and weight(i). policies.h has the list.
 //
 // Invariants: weight() <= capacity(); an entry is in the table once, in one queue of the policy,
 // and in the wheel iff it can expire.

@@ -150,21 +150,15 @@ void compare(std::uint64_t seed, int operations) {
   }
 }
 
-TEST(CacheModel, LruIsTheReference) {
-  for (int seed = 0; seed < test_rounds(150); ++seed) {
-    ASSERT_NO_FATAL_FAILURE((compare<LruPolicy, ReferenceLru>(seed, 400)));
-  }
-}
+template <class Policy>
+class CacheModelTest : public ::testing::Test {};
+using EveryPolicy = Policies::into<::testing::Types>;
+TYPED_TEST_SUITE(CacheModelTest, EveryPolicy);
 
-TEST(CacheModel, SieveIsTheReference) {
+TYPED_TEST(CacheModelTest, IsTheReference) {
+  using Held = Model<TypeParam>;
   for (int seed = 0; seed < test_rounds(150); ++seed) {
-    ASSERT_NO_FATAL_FAILURE((compare<SievePolicy, ReferenceSieve>(seed, 400)));
-  }
-}
-
-TEST(CacheModel, TheAdaptiveQueuesAreTheReference) {
-  for (int seed = 0; seed < test_rounds(150); ++seed) {
-    ASSERT_NO_FATAL_FAILURE((compare<FixedWindowPolicy, ReferenceWindowClock>(seed, 400)));
+    ASSERT_NO_FATAL_FAILURE((compare<typename Held::Subject, typename Held::Reference>(seed, 400)));
   }
 }
 

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "cache/cache_core.h"
 #include "cache/ghost.h"
+#include "cache/policies.h"
 #include "cache/types.h"
 
 namespace mcp::cache::testing {
@@ -338,6 +339,26 @@ class FixedWindowPolicy {
 
  private:
   WindowClock queues_;
+};
+
+// What a policy is held against; each of cache::Policies has one. `Subject` is the policy itself,
+// with that held still of which no plain reference can know.
+template <class Policy>
+struct Model;
+template <>
+struct Model<LruPolicy> {
+  using Subject = LruPolicy;
+  using Reference = ReferenceLru;
+};
+template <>
+struct Model<SievePolicy> {
+  using Subject = SievePolicy;
+  using Reference = ReferenceSieve;
+};
+template <>
+struct Model<AdaptivePolicy> {
+  using Subject = FixedWindowPolicy;
+  using Reference = ReferenceWindowClock;
 };
 
 // Keys, values and times around a reference policy.
