@@ -120,7 +120,10 @@ class IdempotencyMiddleware:
             scope["query_string"],
         )
         kinds = [value for name, value in scope["headers"] if name == b"content-type"]
-        name = fingerprint_of(self._principal(scope).encode(), *route, key)
+        principal: object = self._principal(scope)
+        if not isinstance(principal, str):
+            raise TypeError(f"principal= made a {type(principal).__qualname__}, expected str")
+        name = fingerprint_of(principal.encode(), *route, key)
         try:
             found = await self.store.abegin(name, fingerprint_of(body, *kinds), wait=self._wait)
         except KeyReused:

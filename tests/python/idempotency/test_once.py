@@ -306,6 +306,16 @@ async def test_a_principal_is_told_by_a_rule(
     assert (one == other) is is_same
 
 
+async def test_a_principal_that_is_no_text_is_refused() -> None:
+    nobody: Any = lambda scope: None  # noqa: E731
+    shop = Shop()
+    transport = httpx.ASGITransport(app=IdempotencyMiddleware(shop, principal=nobody))
+    async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
+        with pytest.raises(TypeError, match="principal= made a NoneType"):
+            await client.post("/orders", headers={"Idempotency-Key": "k"})
+    assert shop.calls == 0
+
+
 async def test_cookies_that_nobody_named_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     app = IdempotencyMiddleware(Shop())
     with caplog.at_level(logging.WARNING, logger="mcp_performance.idempotency"):

@@ -9,22 +9,21 @@ ended, all agree with the source.
 from __future__ import annotations
 
 import contextlib
-import random
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fault_proxy import DOWN, UP, FaultProxy, fault_proxy
+from fault_proxy import fault_proxy
 from oracle_runs import Oracle
 from redis_server import RedisServer, redis_server
 from tier_actors import Actors
+from tier_faults import faults_of
 
 PROCESSES = 3
 
@@ -33,61 +32,6 @@ PROCESSES = 3
 def server() -> Iterator[RedisServer]:
     with redis_server() as server:
         yield server
-
-
-USUAL = {"maxmemory": "0", "maxmemory-policy": "noeviction", "tracking-table-max-keys": "1000000"}
-Faults = Callable[[Actors], object]
-
-
-def faults_of(server: RedisServer, proxies: list[FaultProxy], rng: random.Random) -> Faults:
-    """One fault at each call, and its end."""
-
-    def tell(*words: str) -> Faults:
-        return lambda _: server.cli(*words)
-
-    def restart(_: Actors) -> None:
-        server.kill()
-        time.sleep(rng.choice((0, 0.1)))
-        server.start()
-
-    def evict(_: Actors) -> None:
-        server.cli("CONFIG", "SET", "maxmemory-policy", "allkeys-random")
-        server.cli("CONFIG", "SET", "maxmemory", "1100kb")
-
-    def swap(_: Actors) -> None:
-        server.cli("-n", "1", "FLUSHDB")
-        server.cli("SWAPDB", "0", "1")
-
-    kinds: list[Faults] = [
-        lambda _: rng.choice(proxies).cut(),
-        lambda _: rng.choice(proxies).hold(DOWN),  # half open
-        lambda _: rng.choice(proxies).hold(DOWN, news=True),  # announcements lag behind replies
-        lambda _: rng.choice(proxies).hold(DOWN, news=False),  # and replies behind announcements
-        lambda _: rng.choice(proxies).hold(UP),
-        tell("FLUSHALL"),
-        tell("FLUSHDB", "ASYNC"),
-        tell("SCRIPT", "FLUSH"),
-        tell("CLIENT", "KILL", "TYPE", "pubsub"),
-        tell("CLIENT", "KILL", "TYPE", "normal"),
-        tell("CLIENT", "PAUSE", "100", "ALL"),
-        tell("CONFIG", "SET", "maxmemory", "1"),  # reads alone are served
-        tell("CONFIG", "SET", "tracking-table-max-keys", "5"),
-        evict,
-        swap,
-        restart,
-        lambda actors: actors.kill(),
-        lambda actors: actors.freeze(rng.choice((0.01, 0.3))),
-    ]
-
-    def disturb(actors: Actors) -> None:
-        rng.choice(kinds)(actors)
-        time.sleep(rng.choice((0.001, 0.02, 0.3)))
-        for proxy in proxies:
-            proxy.let_go()
-        for name, usual in USUAL.items():
-            server.cli("CONFIG", "SET", name, usual)
-
-    return disturb
 
 
 @pytest.mark.parametrize("faults", [False, True], ids=["calm", "faults"])
