@@ -16,6 +16,7 @@ namespace {
 PyTypeObject* bound_type = nullptr;
 // _key._refuse(function, args, kwargs): raises the TypeError of a call that does not fit.
 PyObject* refuse_call = nullptr;
+PyObject* make_plain = nullptr;  // of methods, for frameworks that take them apart
 
 // Whether the function takes the call, by the plan or, where a decorator changed its arguments, by
 // its own signature. False with the TypeError set.
@@ -159,9 +160,36 @@ bool is_own_attribute(PyObject* name) {
   });
 }
 
+// Of which a framework makes another function: that one has to ask the cache too.
+bool is_part_of_code(PyObject* name) {
+  constexpr const char* kParts[] = {"__code__", "__closure__", "__globals__", "__defaults__",
+                                    "__kwdefaults__"};
+  return std::any_of(std::begin(kParts), std::end(kParts), [name](const char* part) {
+    return PyUnicode_CompareWithASCIIString(name, part) == 0;
+  });
+}
+
+// pydantic knows methods by itself, and what the function says of its schema has an instance in
+// front.
+bool is_of_function_alone(PyObject* name) {
+  return PyUnicode_CompareWithASCIIString(name, "__get_pydantic_core_schema__") == 0;
+}
+
 PyObject* bound_getattro(PyObject* object, PyObject* name) {
-  if (PyUnicode_Check(name) && is_own_attribute(name)) return PyObject_GenericGetAttr(object, name);
-  return PyObject_GetAttr(as_bound(object)->function, name);
+  PyObject* function = as_bound(object)->function;
+  if (!PyUnicode_Check(name)) return PyObject_GetAttr(function, name);
+  if (is_own_attribute(name)) return PyObject_GenericGetAttr(object, name);
+  if (is_of_function_alone(name)) {
+    return PyErr_Format(PyExc_AttributeError, "a bound function has no attribute '%U'", name);
+  }
+  if (make_plain == nullptr || !is_part_of_code(name)) return PyObject_GetAttr(function, name);
+  const Ref plain = Ref::steal(PyObject_CallOneArg(make_plain, function));
+  return plain ? PyObject_GetAttr(plain.get(), name) : nullptr;
+}
+
+// Frameworks leave their own notes on `method.__func__`: they are the function's, as of any method.
+int bound_setattro(PyObject* object, PyObject* name, PyObject* value) {
+  return PyObject_SetAttr(as_bound(object)->function, name, value);
 }
 
 PyObject* bound_repr(PyObject* object) { return PyObject_Repr(as_bound(object)->function); }
@@ -203,6 +231,7 @@ PyType_Slot bound_slots[] = {
     {Py_tp_traverse, reinterpret_cast<void*>(bound_traverse)},
     {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
     {Py_tp_getattro, reinterpret_cast<void*>(bound_getattro)},
+    {Py_tp_setattro, reinterpret_cast<void*>(bound_setattro)},
     {Py_tp_repr, reinterpret_cast<void*>(bound_repr)},
     {Py_tp_hash, reinterpret_cast<void*>(bound_hash)},
     {Py_tp_richcompare, reinterpret_cast<void*>(bound_compare)},
@@ -220,7 +249,16 @@ PyObject* set_refuser(PyObject*, PyObject* function) {
   Py_RETURN_NONE;
 }
 
-PyMethodDef module_methods[] = {{"_set_call_refuser", set_refuser, METH_O,
+PyObject* set_plain_maker(PyObject*, PyObject* function) {
+  const Ref old = Ref::steal(std::exchange(make_plain, Py_NewRef(function)));
+  Py_RETURN_NONE;
+}
+
+PyMethodDef module_methods[] = {{"_set_plain_maker", set_plain_maker, METH_O,
+                                 "_set_plain_maker(make, /)\n--\n\n"
+                                 "_set_plain_maker(make: Callable[[Any], Any], /) -> None\n\n"
+                                 "What makes a function of Python's that calls a cached one."},
+                                {"_set_call_refuser", set_refuser, METH_O,
                                  "_set_call_refuser(refuse, /)\n--\n\n"
                                  "_set_call_refuser(refuse: Callable[[Any, tuple[Any, ...], "
                                  "dict[str, Any]], object], /) -> None\n\n"

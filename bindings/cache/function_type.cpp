@@ -253,8 +253,15 @@ PyObject* settle_error(PyObject* object, PyObject* const* args, Py_ssize_t nargs
 
 // ---- attributes
 
+// Of an object that can be called: its method's.
 PyObject* get_wrapped_attribute(PyObject* object, void* name) {
-  return PyObject_GetAttrString(as_function(object)->wrapped, static_cast<const char*>(name));
+  PyObject* wrapped = as_function(object)->wrapped;
+  const auto* attribute = static_cast<const char*>(name);
+  PyObject* found = PyObject_GetAttrString(wrapped, attribute);
+  if (found != nullptr || !PyErr_ExceptionMatches(PyExc_AttributeError)) return found;
+  PyErr_Clear();
+  const Ref called = Ref::steal(PyObject_GetAttrString(wrapped, "__call__"));
+  return called ? PyObject_GetAttrString(called.get(), attribute) : nullptr;
 }
 
 // The backend that _cached.py put into __dict__, or the cache.

@@ -517,6 +517,9 @@ class BoundFunction:
     def cache_refresh(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function now and store its result, whatever is cached."""
 
+def _set_plain_maker(make: Callable[[Any], Any], /) -> None:
+    """What makes a function of Python's that calls a cached one."""
+
 def _set_call_refuser(refuse: Callable[[Any, tuple[Any, ...], dict[str, Any]], object], /) -> None:
     """What raises the TypeError of a call."""
 

@@ -228,6 +228,9 @@ def finish(made: Any, function: Callable[..., Any], name: str, *, register: bool
     if not hasattr(made, "__qualname__"):
         made.__qualname__ = name_of(function)
         made.__name__ = made.__qualname__.rpartition(".")[2]
+        call = getattr(function, "__call__", None)  # noqa: B004  (its text, not whether it is there)
+        if made.__doc__ is None and inspect.ismethod(call):
+            made.__doc__ = call.__doc__
     made.name = name
     if made._is_async:
         if COROUTINE_MARK is not None:
@@ -269,3 +272,8 @@ def _as_function(made: Any, function: Callable[..., Any]) -> Any:
     ):
         setattr(wrapper, attribute, getattr(made, attribute))
     return wrapper
+
+
+# A framework that makes another function of a bound method's parts (FastMCP, of its annotations) gets one
+# that asks the cache.
+_core._set_plain_maker(lambda made: _as_function(made, made.__wrapped__))

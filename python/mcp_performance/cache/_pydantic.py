@@ -5,6 +5,7 @@ Pydantic knows functions by their type, and asks everything else for its schema.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import types
 import typing
@@ -52,6 +53,10 @@ def _schema(self: Any, source: Any, handler: Callable[..., Any], /) -> Any:
     The schema of a call of the function, which calls this.
     """
     function = _with_descriptions(self.__wrapped__)
+    if not inspect.isroutine(function) and not isinstance(function, functools.partial | type):
+        function = function.__call__  # of an object that can be called
+        if inspect.ismethod(function):
+            function = types.MethodType(_with_descriptions(function.__func__), function.__self__)
     instance = self._instance
     seen = function if instance is None else types.MethodType(function, instance)
     schema = handler.generate_schema(seen)  # type: ignore[attr-defined]

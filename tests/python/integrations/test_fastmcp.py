@@ -26,26 +26,9 @@ from mcp.types import CallToolResult, TextContent
 from mcp_performance import ConfigurationError, PerformanceMonitor, cached, cached_method
 from mcp_performance.integrations import mcp as sdk
 from mcp_performance.integrations.fastmcp import PerformanceMiddleware
+from mcp_tools import call, schema, servers
 
 Decorate = Callable[[Any], Any]
-
-
-def servers() -> list[Any]:
-    return [fastmcp.FastMCP("tools"), MCPServer("tools")]
-
-
-async def call(server: Any, tool: str, **arguments: Any) -> Any:
-    if isinstance(server, MCPServer):
-        return (await server.call_tool(tool, arguments)).structured_content
-    async with fastmcp.Client(server) as client:
-        return (await client.call_tool(tool, arguments)).structured_content
-
-
-async def schema(server: Any) -> dict[str, Any]:
-    (tool,) = await server.list_tools()
-    if isinstance(server, MCPServer):
-        return dict(tool.model_dump())
-    return dict(tool.to_mcp_tool().model_dump())
 
 
 @pytest.mark.parametrize("server", servers(), ids=["FastMCP", "MCP SDK"])
