@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from .._base._durations import fixed
 from ._advice import MIN_CALLS, MIN_REQUESTS, Recommendation, Thresholds, as_percent, make
 
-__all__ = ["caches", "pools", "repeated_queries", "slow_queries"]
+__all__ = ["caches", "pools", "repeated_queries", "slow_queries", "slow_statements", "tiers"]
 
 _WRITES = frozenset({"INSERT", "REPLACE", "UPDATE", "DELETE"})
 _QUERIES = _WRITES | {"SELECT", "WITH", "VALUES"}
@@ -18,6 +18,8 @@ _MIN_SHARE = 0.05  # of the lookups, before a kind of miss is worth a change
 _MANY_A_REQUEST = 10
 _REPEATED_SHARE = 0.2  # of the time of requests, or of the processor
 _MOST_SLOW = 20
+_UNAVAILABLE_SHARE = 0.01
+_OTHER = "_OTHER"
 
 _SPARED = ("waits-elsewhere", "high-cpu", "add-workers", "pool-waits", "repeated-query", "slow-query")
 
@@ -97,6 +99,51 @@ def caches(metrics: dict[str, Any], thresholds: Thresholds) -> Iterator[Recommen
     for pool in metrics["pools"]:
         cache = {**pool["cache"], "name": pool["name"]}
         yield from _cache_rules(cache, "the query cache of", thresholds, memory_is_short)
+
+
+def tiers(metrics: dict[str, Any], _: Thresholds) -> Iterator[Recommendation]:
+    """Servers of shared tiers that cannot be reached: each call waits for its timeout, and shares nothing."""
+    for tier in metrics["tiers"]:
+        failed = tier.get("unavailable", 0)
+        asked = tier["hits"] + tier["misses"] + failed
+        if failed < MIN_CALLS or asked < _MIN_LOOKUPS or failed / asked <= _UNAVAILABLE_SHARE:
+            continue
+        yield make(
+            "tier-unavailable",
+            tier["name"],
+            f"{failed:,} of {asked:,} operations of tier {tier['name']!r} found its server out of reach or "
+            f"had no answer in time{'' if tier.get('connected', True) else '; it is not connected now'}",
+            asked,
+            "bring the server back, or look at its load and the network between",
+            "what processes share is shared again, and no call waits for a timeout",
+            "redis-cli -u URL ping, and INFO; timeout= of the tier bounds what a call waits meanwhile",
+            explains=("server-errors", "failing-operation", *_SPARED),
+            unavailable=failed,
+        )
+
+
+def slow_statements(metrics: dict[str, Any], thresholds: Thresholds) -> Iterator[Recommendation]:
+    """Statements of databases behind SQLAlchemy that are slow more than once in a while."""
+    limit = thresholds.slow_query_seconds
+    slow = [
+        one
+        for one in metrics["operations"]
+        if one["system"] == "db" and not one["error_type"] and one["name"] != _OTHER
+        if one["count"] >= MIN_CALLS and one["p95_seconds"] > limit
+    ]
+    for one in sorted(slow, key=lambda one: one["sum_seconds"], reverse=True)[:_MOST_SLOW]:
+        yield make(
+            "slow-query",
+            one["name"],
+            f"{one['name']} took {fixed(one['mean_seconds'])} on average, {fixed(one['p95_seconds'])} at P95 "
+            f"and {fixed(one['max_seconds'])} at most in {one['count']:,} calls",
+            one["count"],
+            f"look at its plan in {one['method']}, and give it the index that it lacks",
+            "a look-up in place of a scan, where it is one",
+            "EXPLAIN ANALYZE of the statement; QueryAnalyzer(path) tries indexes on a SQLite file",
+            explains=("waits-elsewhere",),
+            total_seconds=one["sum_seconds"],
+        )
 
 
 def pools(metrics: dict[str, Any], _: Thresholds) -> Iterator[Recommendation]:

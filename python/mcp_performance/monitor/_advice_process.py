@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 from .._base._durations import fixed
 from ._advice import (
@@ -255,29 +255,55 @@ def operations(metrics: dict[str, Any], _: Thresholds) -> Iterator[Recommendatio
         )
 
 
+class _Waiting(NamedTuple):
+    name: str
+    count: int
+    mean_seconds: float
+    """To the first byte, or of the whole call."""
+
+    @property
+    def seconds(self) -> float:
+        return self.count * self.mean_seconds
+
+
+def _longest(waiting: Iterable[_Waiting]) -> tuple[_Waiting | None, float]:
+    """What took the most time together, and what all took."""
+    found = list(waiting)
+    return max(found, key=lambda one: one.seconds, default=None), sum(one.seconds for one in found)
+
+
 def upstream(metrics: dict[str, Any], _: Thresholds) -> Iterator[Recommendation]:
-    """Requests that wait for what is neither the processor nor a pool."""
-    routes = [route for route in metrics["requests"]["routes"] if not route["errors"]]
-    if not routes or metrics["process"]["window_seconds"] < _MIN_WINDOW:
-        return
-    waited = {id(route): route["first_byte_mean_seconds"] * route["count"] for route in routes}
-    top = max(routes, key=lambda route: waited[id(route)])
-    total = sum(waited.values())
-    pools = sum(
-        pool["queue_seconds"] + pool["step_seconds"] + pool["convert_seconds"] for pool in metrics["pools"]
+    """Requests, tools and tasks that wait for what is neither the processor nor a database."""
+    route, of_routes = _longest(
+        _Waiting(f"{one['method']} {one['route']}", one["count"], one["first_byte_mean_seconds"])
+        for one in metrics["requests"]["routes"]
+        if not one["errors"]
     )
-    known = pools + metrics["process"]["cpu_seconds"]
-    if top["count"] < MIN_REQUESTS or top["first_byte_mean_seconds"] < _LONG_WAIT or total <= 0:
+    tool, of_tools = _longest(
+        _Waiting(f"{one['method']} {one['name']}", one["count"], one["mean_seconds"])
+        for one in metrics["operations"]
+        if one["system"] in ("mcp", "task") and not one["error_type"] and one["name"] != _OTHER
+    )
+    # Tools are called by requests, of which each waits for its own.
+    top = tool if tool is not None and (route is None or tool.seconds >= route.seconds / 2) else route
+    total = max(of_routes, of_tools)
+    known = (
+        sum(one["queue_seconds"] + one["step_seconds"] + one["convert_seconds"] for one in metrics["pools"])
+        + sum(one["sum_seconds"] for one in metrics["operations"] if one["system"] == "db")
+        + metrics["process"]["cpu_seconds"]
+    )
+    if top is None or metrics["process"]["window_seconds"] < _MIN_WINDOW or total <= 0:
         return
-    if known / total > 1 - _WAITED_SHARE:
+    if top.count < MIN_REQUESTS or top.mean_seconds < _LONG_WAIT or known / total > 1 - _WAITED_SHARE:
         return
-    name = f"{top['method']} {top['route']}"
+    took = f"{fixed(top.mean_seconds)} on average" + (" to its first byte" if top is route else "")
+    what = "requests" if top is route else "calls"
     yield make(
         "waits-elsewhere",
-        name,
-        f"{name} took {fixed(top['first_byte_mean_seconds'])} to its first byte on average, and no more "
-        f"than {as_percent(known / total)} of the time of requests went into computing and the database",
-        top["count"],
+        top.name,
+        f"{top.name} took {took}, and no more than {as_percent(known / total)} of the time of {what} went "
+        "into computing and the database",
+        top.count,
         "keep, join or batch the calls that it waits for",
         f"up to {as_percent(1 - known / total)} of its time",
         "@cached(ttl=...) on the call, @batched for many small ones, asyncio.gather() for independent ones",

@@ -26,12 +26,15 @@ _RULES: tuple[Callable[[dict[str, Any], Thresholds], Iterator[Recommendation]], 
     process.loop,
     process.upstream,
     data.caches,
+    data.tiers,
     data.pools,
+    data.slow_statements,
 )
 
 # Where nothing else decides: what has a remedy of its own before what may have many reasons.
 _ORDER = (
     "file-descriptors",
+    "tier-unavailable",
     "slow-query",
     "cpu-throttled",
     "raise-ttl",

@@ -89,6 +89,75 @@ def breaking_off() -> Situation:
     return {"metrics": monitor.metrics(), "queries": [], "advice": []}
 
 
+def lost_tier() -> Situation:
+    """A Redis server that most of the time does not answer: every call waits for the timeout first."""
+    situation = recorded("upstream")
+    figures = {"hits": 900, "misses": 300, "hit_rate": 0.75, "unavailable": 400, "connected": False}
+    situation["metrics"]["tiers"] = [{"name": "shared", **figures}]
+    return situation
+
+
+def slow_tool() -> Situation:
+    """An MCP server over HTTP, one of whose tools waits for another service."""
+    situation = recorded("upstream")
+    (route,) = situation["metrics"]["requests"]["routes"]
+    monitor = PerformanceMonitor(caches=[], pools=[], tiers=[])
+    for _ in range(route["count"]):
+        monitor.requests.operation("tools/call", "search", "mcp", "", 0.2)
+        monitor.requests.operation("tools/call", "list", "mcp", "", 0.001)
+    situation["metrics"]["operations"] = monitor.metrics()["operations"]
+    return situation
+
+
+def slow_statement_elsewhere() -> Situation:
+    """A statement of another database, by SQLAlchemy, that all requests wait for."""
+    situation = recorded("upstream")
+    (route,) = situation["metrics"]["requests"]["routes"]
+    monitor = PerformanceMonitor(caches=[], pools=[], tiers=[])
+    for _ in range(route["count"]):
+        monitor.requests.operation("postgresql", "SELECT * FROM orders WHERE customer = ?", "db", "", 0.19)
+    situation["metrics"]["operations"] = monitor.metrics()["operations"]
+    return situation
+
+
+def exhausted_pool() -> Situation:
+    """Five connections for too many callers, of which some give up."""
+    situation = recorded("narrow_pool")
+    metrics = situation["metrics"]
+    metrics["pools"][0].update(size=5, timeouts=12, queue_seconds=300.0, reader_wait_seconds=300.0)
+    (route,) = metrics["requests"]["routes"]
+    metrics["requests"]["routes"].append(
+        {**route, "count": 12, "errors": 12, "status": 500, "error_type": "PoolTimeout"}
+    )
+    metrics["requests"]["last_minute"].update(errors=12)
+    return situation
+
+
+def slow_among_many() -> Situation:
+    """Twenty fast routes, and one that waits."""
+    situation = recorded("upstream")
+    routes = situation["metrics"]["requests"]["routes"]
+    fast = {"count": 500, "first_byte_mean_seconds": 0.002, "sum_seconds": 1.0}
+    routes[:0] = [{**routes[0], **fast, "route": f"/fast/{number}"} for number in range(20)]
+    return situation
+
+
+def too_many_rows() -> Situation:
+    """A statement that is fast, and makes more objects than a request can want."""
+    situation = recorded("healthy")
+    (query,) = [one for one in situation["queries"] if one["fingerprint"].startswith("SELECT")]
+    query.update(calls=200, mean_seconds=0.12, p95_seconds=0.15, max_seconds=0.3, total_seconds=180.0)
+    query.update(step_seconds=24.0, convert_seconds=150.0, queue_seconds=1.0)
+    return situation
+
+
+def stuck() -> Situation:
+    """An event loop that hardly runs."""
+    situation = recorded("blocked")
+    situation["metrics"]["loop_lag"].update(count=30, mean_seconds=1.5, p99_seconds=3.0)
+    return situation
+
+
 CAUSES: dict[str, tuple[Callable[[], Situation], str, str, str]] = {
     "a time to live that is too short": (lambda: recorded("ttl"), "raise-ttl", "prices", "ttl="),
     "a cache that is too small": (lambda: recorded("capacity"), "raise-capacity", "articles", "maxsize=40"),
@@ -115,6 +184,18 @@ CAUSES: dict[str, tuple[Callable[[], Situation], str, str, str]] = {
     "a processor quota": (throttled, "cpu-throttled", "process", "--cpus"),
     "too little memory": (short_of_memory, "high-memory", "process", "--memory"),
     "more workers than work": (too_many_workers, "remove-workers", "process", "--workers 2"),
+    "a server of a tier that is lost": (lost_tier, "tier-unavailable", "shared", "redis-cli"),
+    "a tool that waits": (slow_tool, "waits-elsewhere", "tools/call search", "@cached"),
+    "a statement of another database": (
+        slow_statement_elsewhere,
+        "slow-query",
+        "SELECT * FROM orders WHERE customer = ?",
+        "EXPLAIN",
+    ),
+    "a pool that is exhausted": (exhausted_pool, "pool-waits", "shop", "size=10"),
+    "one slow route of many": (slow_among_many, "waits-elsewhere", "GET /upstream/{number}", "@cached"),
+    "more rows than anybody needs": (too_many_rows, "slow-query", "", "stream"),
+    "a loop that hardly runs": (stuck, "loop-blocked", "event loop", "to_thread"),
     "a route that fails now": (failing_anew, "server-errors", "POST /orders", "log"),
     "responses that break off": (breaking_off, "server-errors", "GET /export", "log"),
     "a tool that fails": (failing_tool, "failing-operation", "tools/call search", "log"),
@@ -141,7 +222,7 @@ def test_a_service_without_a_fault_needs_nothing() -> None:
 
 COUNTS = (
     *("count", "hits", "misses", "misses_cold", "misses_expired", "misses_evicted", "invalidations", "loads"),
-    *("errors", "calls", "full_scans", "rows_scanned", "sorts", "samples"),
+    *("errors", "calls", "full_scans", "rows_scanned", "sorts", "samples", "unavailable"),
 )
 
 
@@ -168,7 +249,8 @@ def test_no_rule_speaks_after_a_few_samples(cause: str) -> None:
     calls = max(
         [calls, *(one["count"] for one in metrics["operations"]), *(one["calls"] for one in metrics["pools"])]
     )
-    lookups = max((cache["hits"] + cache["misses"] for cache in metrics["caches"]), default=0)
+    asked = (*metrics["caches"], *metrics["tiers"])
+    lookups = max((one["hits"] + one["misses"] + one.get("unavailable", 0) for one in asked), default=0)
     most = max(metrics["requests"]["count"] / 5, calls, lookups / 5, metrics["loop_lag"]["count"] / 5)
     assert advice_for(few(situation, most / 15)) == []
 
