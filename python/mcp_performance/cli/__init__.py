@@ -1,6 +1,7 @@
 """The ``mcp-performance`` command: ``demo | load | analyze | top | dashboard | doctor | completion``.
 
-Exit codes: 0 done, 2 the arguments or the target were refused, 130 Ctrl-C. That of ``analyze``: also 1
+Exit codes: 0 done, 2 the arguments or the target were refused, 130 Ctrl-C, 141 nobody reads what is printed
+(``| head``). That of ``analyze``: also 1
 findings at the level of ``--fail-on`` or above. Those of ``load``: also 1 a threshold was crossed or requests
 failed, 3 the run is invalid, and 143 SIGTERM. That of ``doctor``: also 1 something is wrong.
 """
@@ -8,6 +9,8 @@ failed, 3 the run is invalid, and 143 SIGTERM. That of ``doctor``: also 1 someth
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,11 +96,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _let_go_of_output() -> None:
+    """What is still buffered goes nowhere: nobody reads it, and the interpreter would complain at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     options = _parser().parse_args(arguments)
     try:
         code: int = options.run(options)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _let_go_of_output()
+        return 141
     except Error as error:
         print(f"mcp-performance: {error}", file=sys.stderr)
         return 2

@@ -1,7 +1,10 @@
 """What the ``mcp-performance`` command prints, and the exit code that scripts rely on."""
 
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -134,3 +137,22 @@ def test_the_dashboard_serves_its_page_and_the_figures_without_the_token(service
         finally:
             server.shutdown()
             thread.join()
+
+
+@pytest.mark.parametrize("command", [["completion", "bash"], ["top", "--interval", "0.01"], ["doctor"]])
+def test_nobody_who_reads_is_no_reason_to_complain(service: str, command: list[str]) -> None:
+    if command[0] == "top":
+        command = [*command, "--token", "secret", service]
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-m", "mcp_performance", *command],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            timeout=120,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert (ran.returncode, ran.stderr) == (141, b"")
