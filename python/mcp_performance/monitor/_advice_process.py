@@ -257,13 +257,13 @@ def operations(metrics: dict[str, Any], _: Thresholds) -> Iterator[Recommendatio
 
 class _Waiting(NamedTuple):
     name: str
-    count: int
+    times: int
     mean_seconds: float
     """To the first byte, or of the whole call."""
 
     @property
     def seconds(self) -> float:
-        return self.count * self.mean_seconds
+        return self.times * self.mean_seconds
 
 
 def _longest(waiting: Iterable[_Waiting]) -> tuple[_Waiting | None, float]:
@@ -294,7 +294,7 @@ def upstream(metrics: dict[str, Any], _: Thresholds) -> Iterator[Recommendation]
     )
     if top is None or metrics["process"]["window_seconds"] < _MIN_WINDOW or total <= 0:
         return
-    if top.count < MIN_REQUESTS or top.mean_seconds < _LONG_WAIT or known / total > 1 - _WAITED_SHARE:
+    if top.times < MIN_REQUESTS or top.mean_seconds < _LONG_WAIT or known / total > 1 - _WAITED_SHARE:
         return
     took = f"{fixed(top.mean_seconds)} on average" + (" to its first byte" if top is route else "")
     what = "requests" if top is route else "calls"
@@ -303,7 +303,7 @@ def upstream(metrics: dict[str, Any], _: Thresholds) -> Iterator[Recommendation]
         top.name,
         f"{top.name} took {took}, and no more than {as_percent(known / total)} of the time of {what} went "
         "into computing and the database",
-        top.count,
+        top.times,
         "keep, join or batch the calls that it waits for",
         f"up to {as_percent(1 - known / total)} of its time",
         "@cached(ttl=...) on the call, @batched for many small ones, asyncio.gather() for independent ones",
