@@ -5,11 +5,11 @@ They are read once, at import. Assigning to one later affects objects that are m
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable
 from typing import TypeVar
 
+from ._base._durations import LONGEST
 from .errors import ConfigurationError
 
 __all__ = [
@@ -39,10 +39,10 @@ def _read(name: str, default: _T, parse: Callable[[str], _T], expected: str) -> 
         raise ConfigurationError(f"{_PREFIX}{name}={text!r}: expected {expected}") from None
 
 
-def _number(low: float, high: float = math.inf) -> Callable[[str], float]:
+def _number(low: float, high: float) -> Callable[[str], float]:
     def parse(text: str) -> float:
         value = float(text)
-        if not low <= value <= high or math.isinf(value):
+        if not low <= value <= high:
             raise ValueError
         return value
 
@@ -51,16 +51,19 @@ def _number(low: float, high: float = math.inf) -> Callable[[str], float]:
 
 def _positive(text: str) -> float:
     value = float(text)
-    if not 0 < value < math.inf:
+    if not 0 < value <= LONGEST:
         raise ValueError
     return value
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 1_000_000:
-        raise ValueError
-    return value
+def _count(high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = int(text)
+        if not 1 <= value <= high:
+            raise ValueError
+        return value
+
+    return parse
 
 
 def _flag(text: str) -> bool:
@@ -72,29 +75,32 @@ def _flag(text: str) -> bool:
     return value
 
 
-_SECONDS = "a positive number of seconds"
+# As far as the options go of which these are the defaults.
+_SECONDS = f"a positive number of seconds, at most {LONGEST:g}"
 _PERCENT = "a percentage from 0 to 100"
 
 CACHE_TTL: float = _read("CACHE_TTL", 300.0, _positive, _SECONDS)
 """Lifetime of cached function results and resources, seconds."""
 
-QUERY_CACHE_TTL: float = _read("QUERY_CACHE_TTL", 60.0, _number(0), "a number of seconds, 0 or more")
+QUERY_CACHE_TTL: float = _read(
+    "QUERY_CACHE_TTL", 60.0, _number(0, 1e9), "a number of seconds from 0 to 1e+09"
+)
 """Upper bound on the age of a cached SELECT, seconds."""
 
 IDEMPOTENCY_TTL: float = _read("IDEMPOTENCY_TTL", 86400.0, _positive, _SECONDS)
 """How long a stored response answers repeats of its request, seconds."""
 
-DB_POOL_SIZE: int = _read("DB_POOL_SIZE", 5, _count, "a whole number from 1 to 1000000")
+DB_POOL_SIZE: int = _read("DB_POOL_SIZE", 5, _count(1000), "a whole number from 1 to 1000")
 """Connections of a pool: one writer, the others readers."""
 
-DB_CACHE_SIZE: int = _read("DB_CACHE_SIZE", 10000, _count, "a whole number from 1 to 1000000")
+DB_CACHE_SIZE: int = _read("DB_CACHE_SIZE", 10000, _count(1_000_000), "a whole number from 1 to 1000000")
 """Page cache of each connection, pages."""
 
 DB_WAL_MODE: bool = _read("DB_WAL_MODE", True, _flag, "true or false")
 """Whether a pool switches its database to write-ahead logging."""
 
 SLOW_QUERY_THRESHOLD: float = _read(
-    "SLOW_QUERY_THRESHOLD", 0.05, _number(0), "a number of seconds, 0 or more"
+    "SLOW_QUERY_THRESHOLD", 0.05, _number(0, 86_400), "a number of seconds from 0 to 86400"
 )
 """Queries that take longer are reported as slow, seconds."""
 

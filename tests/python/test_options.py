@@ -261,3 +261,14 @@ def test_a_function_that_has_to_be_awaited_is_refused_where_its_value_is_needed(
     for function in WAITS:
         with pytest.raises(TypeError, match=f"{option}=.*must return its value, not an awaitable"):
             make(**{option: function})
+
+
+def test_a_default_that_is_set_in_code_is_checked_like_the_option(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(m.config, "DB_WAL_MODE", "x")
+    with pytest.raises(TypeError, match="wal='x'"):
+        m.SQLitePool(tmp_path / "a.db")
+    monkeypatch.setattr(m.config, "IDEMPOTENCY_TTL", None)
+    with pytest.raises(ConfigurationError, match="ttl=None"):
+        m.IdempotencyStore()

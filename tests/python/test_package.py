@@ -75,6 +75,12 @@ def test_a_setting_comes_from_its_environment_variable() -> None:
         ("CACHE_TTL", "soon"),
         ("DB_POOL_SIZE", "0"),
         ("DB_POOL_SIZE", "2.5"),
+        # As far as the options go of which they are the defaults.
+        ("DB_POOL_SIZE", "1001"),
+        ("CACHE_TTL", "1e10"),
+        ("IDEMPOTENCY_TTL", "1e12"),
+        ("QUERY_CACHE_TTL", "1e300"),
+        ("SLOW_QUERY_THRESHOLD", "inf"),
         ("DB_WAL_MODE", "perhaps"),
         ("HIGH_CPU_THRESHOLD", "101"),
         ("LOW_CACHE_HIT_THRESHOLD", "80"),

@@ -116,10 +116,13 @@ class IdempotencyStore:
         max_bytes: int = 64 << 20,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        lifetime = seconds("ttl", config.IDEMPOTENCY_TTL if ttl is _UNSET else ttl)
+        chosen = config.IDEMPOTENCY_TTL if ttl is _UNSET else ttl
+        lifetime = seconds("ttl", chosen)
         held = seconds("lease", lease)
         if lifetime is None or held is None:
-            raise ConfigurationError(f"ttl={ttl!r}, lease={lease!r}: expected a number of seconds, not None")
+            raise ConfigurationError(
+                f"ttl={chosen!r}, lease={lease!r}: expected a number of seconds, not None"
+            )
         integer("max_entries", max_entries, 1)
         integer("max_bytes", max_bytes, 1)
         if clock is not None:

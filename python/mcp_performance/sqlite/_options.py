@@ -78,7 +78,7 @@ def checked_settings(
         "cache_pages": integer(
             "cache_pages", config.DB_CACHE_SIZE if cache_pages is None else cache_pages, 1, 2**31 - 1
         ),
-        "wal": config.DB_WAL_MODE if wal is None else flag("wal", wal),
+        "wal": flag("wal", config.DB_WAL_MODE if wal is None else wal),
         "query_cache_ttl": _seconds(
             "query_cache_ttl", config.QUERY_CACHE_TTL if query_cache_ttl is None else query_cache_ttl
         ),
