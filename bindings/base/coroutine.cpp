@@ -14,6 +14,13 @@ void set_stop_iteration(PyObject* value) noexcept {
   }
 }
 
+bool may_begin_with(PyObject* value) noexcept {
+  if (value == Py_None) [[likely]]
+    return true;
+  PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
+  return false;
+}
+
 PyObject* next_or_stop(PySendResult sent, PyObject* value) noexcept {
   if (sent == PYGEN_NEXT) return value;
   if (sent == PYGEN_RETURN) {

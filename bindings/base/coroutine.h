@@ -11,6 +11,9 @@ namespace mcp::python {
 // Raises StopIteration with `value`, whatever it is.
 void set_stop_iteration(PyObject* value) noexcept;
 
+// Whether a coroutine that has not begun may be sent `value`: None alone. False with TypeError set.
+[[nodiscard]] bool may_begin_with(PyObject* value) noexcept;
+
 // What send() and __next__() return of what Py_am_send said; takes `value` over.
 [[nodiscard]] PyObject* next_or_stop(PySendResult sent, PyObject* value) noexcept;
 

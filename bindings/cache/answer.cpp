@@ -92,10 +92,7 @@ PySendResult am_send(PyObject* object, PyObject* argument, PyObject** result) {
     return PYGEN_ERROR;
   }
   if (self->state == State::kFresh) {
-    if (argument != Py_None) {
-      PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
-      return PYGEN_ERROR;
-    }
+    if (!may_begin_with(argument)) return PYGEN_ERROR;
     if (loop_budget_is_spent()) {
       self->state = State::kYielded;
       *result = Py_NewRef(Py_None);

@@ -133,9 +133,13 @@ PySendResult run(Awaitable* self, PyObject** result) {
   }
 }
 
-PySendResult awaitable_send(Awaitable* self, PyObject*, PyObject** result) {
+PySendResult awaitable_send(Awaitable* self, PyObject* value_sent, PyObject** result) {
   if (self->phase == Phase::kDone) {
     PyErr_SetString(PyExc_RuntimeError, "cannot await a statement twice");
+    *result = nullptr;
+    return PYGEN_ERROR;
+  }
+  if (self->phase == Phase::kNew && !may_begin_with(value_sent)) {
     *result = nullptr;
     return PYGEN_ERROR;
   }

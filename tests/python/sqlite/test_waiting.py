@@ -452,3 +452,12 @@ async def test_joined_reads_that_fail_have_errors_of_their_own(tmp_path: Path) -
     assert len({id(error) for error in errors}) == 10
     assert all(len(list(_frames(error))) <= 2 for error in errors)
     await pool.close()
+
+
+async def test_a_statement_that_has_not_begun_can_be_sent_nothing(tmp_path: Path) -> None:
+    pool = SQLitePool(tmp_path / "a.db")
+    statement: Any = pool.fetch("SELECT 1")
+    with pytest.raises(TypeError, match="just-started"):
+        statement.send(1)
+    assert await statement == [(1,)]
+    await pool.close()
