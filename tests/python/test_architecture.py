@@ -200,3 +200,26 @@ def test_every_file_that_a_document_or_a_comment_names_is_there() -> None:
         if name not in FOREIGN and "NAME" not in name and not any(path.endswith("/" + name) for path in there)
     ]
     assert gone == []
+
+
+# Of others, and how names are to look.
+NO_NAMES = {"hiredis_ssl", "PascalCase", "snake_case", "member_", "_ns", "_s"}
+CODE = re.compile(r"`(?:[\w./]+[ .:])?(_?[A-Za-z]\w*)(?:\(\))?`")
+
+
+def test_every_name_of_code_that_a_document_has_is_there() -> None:
+    """Names with an underscore or a capital within them, or with parentheses: words of English are none."""
+    words = set()
+    for path in sources():
+        if path.suffix != ".md":
+            words |= set(re.findall(r"\w+", path.read_text()))
+    gone = [
+        f"{document}: {name}"
+        for document in ("ARCHITECTURE.md", "CONTRIBUTING.md")
+        for whole in re.findall(r"`[^`\n]+`", (ROOT / document).read_text())
+        if (match := CODE.fullmatch(whole)) is not None
+        for name in [match[1]]
+        if ("_" in name or whole.endswith("()`") or re.search(r"[a-z][A-Z]", name)) and "X" not in name
+        if name not in words | NO_NAMES
+    ]
+    assert gone == []
