@@ -2,6 +2,7 @@
 #include "query/analyzer.h"
 
 #include <algorithm>
+#include <set>
 
 #include "base/error.h"
 #include "query/json.h"
@@ -12,31 +13,32 @@
 namespace mcp::query {
 namespace {
 
+// A search that leaves so many rows is no better than some scans.
+constexpr double kManyFound_rows = 1000;
+
+// The table's place in the text; that of the first source where it stands behind a view.
 std::size_t source_of(const Outline& outline, std::string_view table) {
+  std::size_t first = kNowhere;
   for (const Scope& scope : outline.scopes) {
     for (const Source& source : scope.sources) {
       if (same_name(source.table, table)) return source.at;
+      first = std::min(first, source.at);
     }
   }
-  return kNowhere;
+  return first;
 }
 
 // An index that the planner would use is an issue of its own.
-void add_missing_indexes(Report& report, const Schema& schema, const Outline& outline) {
+void add_missing_indexes(Report& report, const Outline& outline) {
   for (const IndexAdvice& index : report.indexes) {
-    const Table* table = schema.find(index.table);
-    const bool tiny = table != nullptr && is_tiny(*table);
     std::string columns;
     for (const std::string& column : index.columns) {
       columns += (columns.empty() ? "" : ", ") + column;
     }
     report.issues.push_back(
         {.code = "missing-index",
-         .severity = tiny ? Severity::kInfo : Severity::kHigh,
-         .message = "no index on " + index.table + "(" + columns +
-                    "), which the planner would use" +
-                    (tiny ? "; with " + std::to_string(*table->rows) + " rows it gains nothing yet"
-                          : std::string()),
+         .severity = Severity::kHigh,
+         .message = "no index on " + index.table + "(" + columns + "), which the planner would use",
          .suggestion = index.ddl,
          .table = index.table,
          .column = index.columns.front(),
@@ -62,6 +64,27 @@ void add_counts_for_existence(Report& report) {
   }
 }
 
+// The plan searches a range, and looks at each row of it for a value that an index could have in
+// front. (Of a search for a value only the statistics tell what it leaves.)
+bool searches_range_only(const Outline& outline, const Schema& schema, const PlanStep& step) {
+  const bool range = step.kind == StepKind::kSearch && !step.index.empty() &&
+                     step.detail.find("=?") == std::string::npos &&
+                     step.detail.find_first_of("<>") != std::string::npos;
+  const Table* table = range ? resolve_source(outline, schema, step.source) : nullptr;
+  if (table == nullptr) return false;
+  for (std::size_t scope = 0; scope < outline.scopes.size(); ++scope) {
+    if (outline.scopes[scope].limit) continue;  // the first rows of the range may be enough
+    for (const Comparison& one : outline.scopes[scope].comparisons) {
+      if (one.op != "=" || one.negated || one.left.kind != OperandKind::kColumn) continue;
+      if (one.right.kind == OperandKind::kColumn || one.right.kind == OperandKind::kExpression) {
+        continue;
+      }
+      if (resolve_column(outline, schema, scope, one.left.column).table == table) return true;
+    }
+  }
+  return false;
+}
+
 // Nothing is gained where the plan already searches the table without a sort.
 bool can_be_improved(const Report& report, const Outline& outline, const Schema& schema) {
   const bool first_few =
@@ -71,8 +94,64 @@ bool can_be_improved(const Report& report, const Outline& outline, const Schema&
     const Table* table = resolve_source(outline, schema, step.source);
     // In the order that is asked for, of the rows that are asked for.
     if (first_few && table != nullptr && scans_partial_index(*table, step)) return false;
-    return step.kind == StepKind::kScan || step.kind == StepKind::kTempBTree || step.automatic ||
+    if (step.kind == StepKind::kTempBTree) return !sorts_few_rows(outline, report.plan, step);
+    if (step.kind == StepKind::kSearch && step.rows.value_or(0) >= kManyFound_rows) return true;
+    if (searches_range_only(outline, schema, step)) return true;
+    const bool reads_results =
+        step.source.starts_with('(');  // of a subquery, which are in no table
+    return (step.kind == StepKind::kScan && !reads_results) || step.automatic ||
            step.detail.find("(ANY(") != std::string::npos;  // once for each value of a column
+  });
+}
+
+// The plan reads a partial index that has no other rows than those that are asked for, in an order
+// that may be the one that is asked for: the same columns again gain nothing.
+bool has_partial_index(const Report& report, const Outline& outline, const Schema& schema,
+                       const IndexAdvice& advice) {
+  const Table* table = schema.find(advice.table);
+  if (table == nullptr) return false;
+  const auto covers = [&](const Index& index) {
+    return std::all_of(
+        advice.columns.begin(), advice.columns.end(), [&index](const std::string& name) {
+          if (lower(index.where).find(lower(name)) != std::string::npos) return true;
+          return std::any_of(index.columns.begin(), index.columns.end(),
+                             [&name](const auto& column) { return same_name(column.name, name); });
+        });
+  };
+  return std::any_of(report.plan.begin(), report.plan.end(), [&](const PlanStep& step) {
+    if (resolve_source(outline, schema, step.source) != table) return false;
+    return std::any_of(table->indexes.begin(), table->indexes.end(), [&](const Index& index) {
+      return index.partial && index.name == step.index && covers(index);
+    });
+  });
+}
+
+// What a search compares, in any order: the terms between its last parentheses.
+std::set<std::string> terms_of(const std::string& detail) {
+  std::set<std::string> terms;
+  std::size_t at = detail.rfind('(');
+  const std::size_t end = detail.rfind(')');
+  if (at == std::string::npos || end == std::string::npos || end < at) return terms;
+  for (++at; at < end;) {
+    const std::size_t next = std::min(detail.find(" AND ", at), end);
+    terms.insert(detail.substr(at, next - at));
+    at = next + 5;
+  }
+  return terms;
+}
+
+// The plan compares the same columns already, by an index that has them in another order.
+bool searches_alike(const Report& report, const Outline& outline, const IndexAdvice& advice) {
+  PlanStep with;
+  with.detail = advice.reason;
+  parse_detail(with);
+  if (with.kind != StepKind::kSearch) return false;
+  const bool sorts = std::any_of(report.plan.begin(), report.plan.end(), [&](const PlanStep& step) {
+    return step.kind == StepKind::kTempBTree && !sorts_few_rows(outline, report.plan, step);
+  });
+  return !sorts && std::any_of(report.plan.begin(), report.plan.end(), [&](const PlanStep& step) {
+    return step.kind == StepKind::kSearch && !step.automatic &&
+           same_name(step.source, with.source) && terms_of(step.detail) == terms_of(with.detail);
   });
 }
 
@@ -219,8 +298,14 @@ Report analyze(const std::string& path, std::string_view sql, const std::vector<
   report.issues = find_issues({outline, schema, report.plan, bound});
   if (can_be_improved(report, outline, schema)) {
     report.indexes = planned_advice(db.get(), schema, sql);
+    std::erase_if(report.indexes, [&](const IndexAdvice& index) {
+      const Table* table = schema.find(index.table);
+      return (table != nullptr && is_tiny(*table)) ||
+             has_partial_index(report, outline, schema, index) ||
+             searches_alike(report, outline, index);
+    });
     for (IndexAdvice& index : report.indexes) index.used_by = {report.fingerprint};
-    add_missing_indexes(report, schema, outline);
+    add_missing_indexes(report, outline);
     soften_sorts(report, outline, schema);
   }
   report.rewrites = find_rewrites({sql, schema, report.plan, db.get(), trust == Trust::kTrusted});

@@ -5,9 +5,13 @@
 #include <utility>
 
 #include "query/findings.h"
+#include "query/row_estimates.h"
 
 namespace mcp::query {
 namespace {
+
+constexpr double kFewSorted_rows = 100;
+constexpr double kFewSortedForTheFirst_rows = 20;
 
 std::string rows_of(const Table& table) {
   if (!table.rows.has_value()) return "all rows";
@@ -140,9 +144,28 @@ class Finder {
     return outline_.tokens[operand.first].is('+') && operand.last <= operand.first + 3;
   }
 
+  // A column of another source, which the plan looks up by what this operand gives.
+  [[nodiscard]] bool is_looked_up(std::size_t scope, const Operand& other,
+                                  const Operand& by) const {
+    if (other.kind != OperandKind::kColumn ||
+        same_name(other.column.qualifier, by.column.qualifier))
+      return false;
+    const ResolvedColumn column = column_of(scope, other);
+    return column && std::any_of(plan_.begin(), plan_.end(), [&](const PlanStep& step) {
+             return step.kind == StepKind::kSearch && !step.automatic &&
+                    resolve_source(outline_, schema_, step.source) == column.table &&
+                    (same_name(step.source, other.column.qualifier) ||
+                     other.column.qualifier.empty()) &&
+                    (step.detail.find(column.column->name + "=?") != std::string::npos ||
+                     column.table->rowid_alias() == column.column);
+           });
+  }
+
   void check_expression(std::size_t scope, const Comparison& comparison) {
     for (const Operand* operand : {&comparison.left, &comparison.right}) {
       if (operand->kind != OperandKind::kExpression || is_hint(*operand)) continue;
+      const Operand& other = operand == &comparison.left ? comparison.right : comparison.left;
+      if (is_looked_up(scope, other, *operand)) continue;
       const ResolvedColumn column = column_of(scope, *operand);
       if (!column || has_expression_index(*column.table)) continue;
       const std::string name = column.column->name;
@@ -285,8 +308,9 @@ class Finder {
     }
     if (by_rowid) return;  // a handful of rows is sorted faster than anything is looked up
     const bool joins_results = sort.purpose == "UNION";
+    const bool little = tiny || sorts_few_rows(outline_, plan_, sort);
     add({.code = "temp-b-tree",
-         .severity = tiny ? Severity::kInfo : Severity::kWarning,
+         .severity = little ? Severity::kInfo : Severity::kWarning,
          .message = "rows are sorted for " + sort.purpose + " in a temporary b-tree",
          .suggestion = joins_results
                            ? "Use UNION ALL where no row can come twice, or where it may."
@@ -315,6 +339,9 @@ class Finder {
       if (sort.purpose.find("DISTINCT") != std::string::npos && scope.distinct) {
         return scope.distinct_at;
       }
+    }
+    for (std::size_t at = 0; at < outline_.tokens.size(); ++at) {
+      if (sort.purpose == "UNION" && outline_.tokens[at].is("UNION")) return at;
     }
     return kNowhere;
   }
@@ -360,9 +387,20 @@ class Finder {
         source_token(step));
   }
 
+  // min() or max() of a whole table, which an index or the rowid gives: the plan says no more of
+  // it.
+  [[nodiscard]] bool is_extreme_of_all(const PlanStep& step) const {
+    return step.detail.starts_with("SEARCH") &&
+           std::any_of(outline_.scopes.begin(), outline_.scopes.end(), [&step](const Scope& scope) {
+             return scope.aggregate && !scope.where && scope.sources.size() == 1 &&
+                    (same_name(scope.sources[0].alias, step.source) ||
+                     same_name(scope.sources[0].table, step.source));
+           });
+  }
+
   void check_scan(const PlanStep& step) {
     const Table* table = resolve_source(outline_, schema_, step.source);
-    if (table == nullptr) return;
+    if (table == nullptr || is_extreme_of_all(step)) return;
     const Scope* scope = scope_of(step);
     if (table->full_text) check_full_text(step, *table, scope);
     if (table->kind != TableKind::kTable || scans_partial_index(*table, step)) return;
@@ -444,6 +482,15 @@ std::vector<Issue> find_issues(const IssueInput& input) {
     for (Issue& issue : find(input)) found.push_back(std::move(issue));
   }
   return found;
+}
+
+bool sorts_few_rows(const Outline& outline, const std::vector<PlanStep>& plan,
+                    const PlanStep& sort) {
+  const std::optional<double> rows = sorted_rows(plan, sort);
+  const bool first_few =
+      std::any_of(outline.scopes.begin(), outline.scopes.end(),
+                  [](const Scope& scope) { return scope.order_by && scope.limit; });
+  return rows.has_value() && *rows <= (first_few ? kFewSortedForTheFirst_rows : kFewSorted_rows);
 }
 
 bool scans_partial_index(const Table& table, const PlanStep& step) {

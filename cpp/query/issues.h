@@ -42,6 +42,11 @@ struct IssueInput {
   std::vector<BoundType> bound;  // by parameter number less one; may be shorter
 };
 
+// So few rows are sorted that an index in their order spares nothing that is felt; fewer where only
+// the first of them are asked for.
+[[nodiscard]] bool sorts_few_rows(const Outline& outline, const std::vector<PlanStep>& plan,
+                                  const PlanStep& sort);
+
 // Every code but missing-index and count-for-existence, which the analyzer has evidence for.
 [[nodiscard]] std::vector<Issue> find_issues(const IssueInput& input);
 

@@ -30,6 +30,7 @@ void parse_access(PlanStep& step, std::string_view rest) {
   if (const std::size_t alias = name.find(" AS "); alias != std::string_view::npos) {
     name.remove_prefix(alias + 4);
   }
+  take(name, "main.");  // as it stands in the statement
   step.source = name;
   if (!take(rest, " USING ")) return;
   step.automatic = take(rest, "AUTOMATIC ");
@@ -43,7 +44,10 @@ void parse_access(PlanStep& step, std::string_view rest) {
 void parse_detail(PlanStep& step) {
   std::string_view rest = step.detail;
   if (take(rest, "SEARCH ")) {
-    step.kind = StepKind::kSearch;
+    // Without an index or a key every row is looked at: for min() and max().
+    const bool searches = rest.find(" USING ") != std::string_view::npos ||
+                          rest.find(" VIRTUAL TABLE ") != std::string_view::npos;
+    step.kind = searches ? StepKind::kSearch : StepKind::kScan;
     parse_access(step, rest);
   } else if (take(rest, "SCAN ")) {
     if (rest == "CONSTANT ROW" || rest.ends_with(" CONSTANT ROWS")) return;

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "sqlite/tokenizer.h"
 
 namespace mcp::query {
 namespace {
@@ -174,6 +175,24 @@ void copy_views(sqlite3* source, sqlite3* db) {
   }
 }
 
+// The statement without what SQLite refuses of virtual tables and what looks nothing up: ON CONFLICT
+// and RETURNING.
+std::string for_virtual_tables(std::string_view sql) {
+  std::string kept;
+  int depth = 0;
+  sqlite::Tokenizer tokens(sql);
+  for (sqlite::Token token = tokens.next(); token.kind != sqlite::TokenKind::kEnd;
+       token = tokens.next()) {
+    sqlite::Tokenizer ahead = tokens;
+    if (token.is('(')) ++depth;
+    if (token.is(')')) --depth;
+    if (depth == 0 && token.is("RETURNING")) break;
+    if (depth == 0 && token.is("ON") && ahead.next().is("CONFLICT")) break;
+    kept.append(kept.empty() ? "" : " ").append(token.text);
+  }
+  return kept;
+}
+
 }  // namespace
 
 std::vector<LookupRequest> lookup_requests(sqlite3* source, const Schema& schema,
@@ -191,7 +210,7 @@ std::vector<LookupRequest> lookup_requests(sqlite3* source, const Schema& schema
       execute(db.get(), "CREATE VIRTUAL TABLE " + quoted(table.name) + " USING recorder");
     }
     copy_views(source, db.get());
-    static_cast<void>(prepare(db.get(), sql));
+    static_cast<void>(prepare(db.get(), for_virtual_tables(sql)));
   } catch (const Error&) {
     recording.requests.clear();
   }

@@ -64,8 +64,22 @@ struct Calls {
     }
   }
 
+  // The plan looks the expression up in an index of its own.
+  [[nodiscard]] bool is_indexed(const Compared& compared) const {
+    std::vector<ColumnFact> columns;
+    if (!on.facts.columns_below(compared.call, columns) || columns.empty()) return false;
+    const Table* table = columns.front().table;
+    return std::any_of(table->indexes.begin(), table->indexes.end(), [this](const Index& index) {
+      return !index.columns.empty() && index.columns.front().name.empty() &&
+             std::any_of(on.input.plan.begin(), on.input.plan.end(), [&index](const auto& step) {
+               return step.kind == StepKind::kSearch && step.index == index.name;
+             });
+    });
+  }
+
   void rewrite(const Compared& compared) const {
     const Expr& call = on.expr(compared.call);
+    if (is_indexed(compared)) return;
     if (call.kind == ExprKind::kCall && !call.special && !call.star) {
       if (same_name(call.op, "substr") || same_name(call.op, "substring")) prefix(compared);
       if (same_name(call.op, "lower") || same_name(call.op, "upper")) folded(compared);

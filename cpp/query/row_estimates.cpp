@@ -12,6 +12,8 @@ namespace {
 
 // "(a=? AND b=? AND c>?)": 2. Empty where the search is of another kind.
 std::optional<std::size_t> equal_columns(std::string_view detail, bool& range) {
+  constexpr std::string_view kOuter = " LEFT-JOIN";
+  if (detail.ends_with(kOuter)) detail.remove_suffix(kOuter.size());
   const std::size_t open = detail.rfind(" (");
   if (open == std::string_view::npos || !detail.ends_with(')') ||
       detail.find("ANY(", open) != std::string_view::npos) {
@@ -78,6 +80,19 @@ std::optional<double> rows_of_search(sqlite3* db, const Schema& schema, const Ta
 
 }  // namespace
 
+std::optional<double> sorted_rows(const std::vector<PlanStep>& plan, const PlanStep& sort) {
+  double rows = 1;
+  bool any = false;
+  for (const PlanStep& step : plan) {
+    const bool reads = step.kind == StepKind::kScan || step.kind == StepKind::kSearch;
+    if (!reads || step.parent != sort.parent) continue;
+    if (!step.rows.has_value()) return std::nullopt;
+    rows *= *step.rows;
+    any = true;
+  }
+  return any ? std::optional<double>(rows) : std::nullopt;
+}
+
 void estimate_rows(sqlite3* db, const Schema& schema, const std::vector<std::string>& tables,
                    std::vector<PlanStep>& plan) {
   for (std::size_t i = 0; i < plan.size(); ++i) {
@@ -86,7 +101,8 @@ void estimate_rows(sqlite3* db, const Schema& schema, const std::vector<std::str
     if (table == nullptr || table->kind != TableKind::kTable || step.automatic) continue;
     if (step.kind == StepKind::kSearch) {
       step.rows = rows_of_search(db, schema, *table, step);
-    } else if (step.kind == StepKind::kScan) {
+    } else if (step.kind == StepKind::kScan && step.detail.starts_with("SCAN")) {
+      // The other form is that of min() and max(), which may stop at the first row.
       const Index* index = index_named(*table, step.index);
       if (index != nullptr && index->partial) {
         if (schema.has_statistics()) step.rows = statistic(db, table->name, step.index, 0);

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "sqlite/tokenizer.h"
+
 namespace mcp::query {
 namespace {
 
@@ -36,6 +38,25 @@ void read_columns(sqlite3* db, Table& table) {
   }
 }
 
+// What follows WHERE in CREATE INDEX.
+std::string condition_of(sqlite3* db, const std::string& index) {
+  const Statement made = prepare(
+      db, "SELECT sql FROM main.sqlite_schema WHERE type = 'index' AND name = ?1 COLLATE NOCASE");
+  bind_text(made.get(), 1, index);
+  if (!step(made.get())) return {};
+  const std::string sql = column_text(made.get(), 0);
+  sqlite::Tokenizer tokens(sql);
+  int depth = 0;
+  for (sqlite::Token token = tokens.next(); token.kind != sqlite::TokenKind::kEnd;
+       token = tokens.next()) {
+    if (token.is('(')) ++depth;
+    if (token.is(')')) --depth;
+    if (depth != 0 || !token.is("WHERE")) continue;
+    return sql.substr(static_cast<std::size_t>(token.text.data() - sql.data()) + token.text.size());
+  }
+  return {};
+}
+
 void read_indexes(sqlite3* db, Table& table) {
   const Statement list = prepare(
       db,
@@ -55,6 +76,7 @@ void read_indexes(sqlite3* db, Table& table) {
                                .collation = column_text(keys.get(), 1),
                                .descending = sqlite3_column_int(keys.get(), 2) != 0});
     }
+    if (index.partial) index.where = condition_of(db, index.name);
     if (column_text(list.get(), 3) == "pk") table.key_has_index = true;
     table.indexes.push_back(std::move(index));
   }

@@ -44,6 +44,7 @@ struct Index {
   std::vector<IndexColumn> columns;  // the key, without what SQLite appends
   bool unique = false;
   bool partial = false;
+  std::string where = {};  // of a partial index, as written
 };
 
 enum class TableKind { kTable, kView, kVirtual, kShadow };
@@ -69,7 +70,7 @@ struct Table {
 };
 
 // A table so small that no index pays. 0 rows is a schema without data and says nothing.
-inline constexpr std::int64_t kTinyTable_rows = 200;
+inline constexpr std::int64_t kTinyTable_rows = 500;
 [[nodiscard]] bool is_tiny(const Table& table);
 
 class Schema {

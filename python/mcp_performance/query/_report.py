@@ -50,7 +50,12 @@ class Issue:
 
 @dataclass(frozen=True, slots=True)
 class PlanStep:
-    """One line of SQLite's query plan."""
+    """One line of SQLite's query plan.
+
+    There is no time of a step: SQLite measures that only where it was built with
+    ``SQLITE_ENABLE_STMT_SCANSTATUS``, as hardly any is. Times are of whole statements, see
+    :class:`StatementEffect`.
+    """
 
     id: int
     parent: int

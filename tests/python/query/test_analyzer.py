@@ -110,7 +110,7 @@ def test_a_join_without_an_index_shows_the_one_that_sqlite_builds_each_time(anal
 
 def test_a_small_table_is_noted_as_small(analyzer: QueryAnalyzer) -> None:
     report = analyzer.analyze("SELECT name FROM countries WHERE name = 'x'")
-    assert codes(report) == {"full-scan", "missing-index"}
+    assert codes(report) == {"full-scan"}
     assert {issue.severity for issue in report.issues} == {"info"}
     assert "40 rows" in report.issues[0].message
 

@@ -1,0 +1,16 @@
+CREATE TABLE site(id INTEGER PRIMARY KEY, code TEXT NOT NULL UNIQUE, lat REAL, lon REAL);
+CREATE TABLE device(id INTEGER PRIMARY KEY, site INTEGER NOT NULL REFERENCES site(id), serial TEXT NOT NULL UNIQUE, model TEXT NOT NULL, firmware TEXT, retired INTEGER);
+CREATE INDEX device_site ON device(site);
+CREATE INDEX device_model ON device(model) WHERE retired IS NULL;
+CREATE TABLE reading(device INTEGER NOT NULL, at INTEGER NOT NULL, metric TEXT NOT NULL, value REAL, PRIMARY KEY(device, metric, at)) WITHOUT ROWID;
+CREATE INDEX reading_at ON reading(at);
+CREATE TABLE event(id INTEGER PRIMARY KEY, device INTEGER NOT NULL REFERENCES device(id), at INTEGER NOT NULL, level TEXT NOT NULL, payload TEXT NOT NULL, code INTEGER);
+CREATE INDEX event_device_at ON event(device, at DESC);
+CREATE INDEX event_level_at ON event(level, at);
+CREATE INDEX event_code ON event(code) WHERE code IS NOT NULL;
+CREATE TABLE hourly(device INTEGER NOT NULL, hour INTEGER NOT NULL, metric TEXT NOT NULL, n INTEGER NOT NULL, total REAL NOT NULL, lo REAL, hi REAL, PRIMARY KEY(device, metric, hour)) WITHOUT ROWID;
+CREATE TABLE alarm(id INTEGER PRIMARY KEY, device INTEGER NOT NULL REFERENCES device(id) ON DELETE CASCADE, raised INTEGER NOT NULL, cleared INTEGER, rule TEXT NOT NULL);
+CREATE INDEX alarm_device ON alarm(device, raised);
+CREATE INDEX alarm_active ON alarm(raised) WHERE cleared IS NULL;
+CREATE VIRTUAL TABLE device_area USING rtree(id, minx, maxx, miny, maxy);
+CREATE VIEW latest AS SELECT device, metric, max(at) AS at, value FROM reading GROUP BY device, metric;
