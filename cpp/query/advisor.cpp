@@ -39,7 +39,7 @@ bool differs_in_direction_only(const Schema& schema, const CandidateIndex& candi
 
 // What a second of the budget is worth: SQLite does more on any machine, so the clock hardly ever
 // decides.
-constexpr double kUnitsASecond = 15e6;
+constexpr double kUnitsASecond = 20e6;
 constexpr double kCreating_units = 20;  // a row
 constexpr double kShareOfCreating = 0.4;
 constexpr double kShareOfProof = 0.25;
@@ -47,7 +47,16 @@ constexpr std::size_t kMostMade = 56;
 constexpr double kCoveringPromise = 0.2;
 constexpr std::int64_t kMostMade_bytes = 128LL << 20;
 constexpr std::int64_t kAlwaysAllowed_bytes = 4LL << 20;
-constexpr double kLeastBefore_steps = 2e6;
+// The statements as they are: how far each is run at first, how much further each time, and what
+// share of the budget it all may take.
+constexpr double kFirst_steps = 3e5;
+constexpr double kFurther = 8;
+constexpr double kShareOfBefore = 0.25;
+// Of what is left then: what the first picks may take.
+constexpr double kShareOfFirst = 0.7;
+// A statement whose first pick served it well still counts so much for what else is made.
+constexpr double kServed = 0.2;
+constexpr std::int64_t kManyOfThem = 5;  // that should have room together
 // A VM step of keeping an index in order looks up pages, too.
 constexpr double kWritten_units = 6;
 constexpr int kSamples = 3;
@@ -113,17 +122,38 @@ class Advisor {
     advice_.database_bytes = trial_->bytes();
     tell("running", 0.1);
     costs_.emplace(*trial_, costed_, meter_);
-    const auto count = static_cast<double>(std::max<std::size_t>(workload_.queries.size(), 1));
-    before_steps_ = std::max(meter_.left() / (4 * count), kLeastBefore_steps);
-    for (std::size_t i = 0; i < workload_.queries.size(); ++i) {
-      if (meter_.is_spent()) {
-        advice_.notes.emplace_back(
-            "nothing was tried: the statements as they are took the whole budget");
-        return false;
-      }
-      run_before(i);
+    for (std::size_t i = 0; i < workload_.queries.size(); ++i) run_before(i);
+    run_further();
+    if (meter_.is_spent()) {
+      advice_.notes.emplace_back(
+          "nothing was tried: the statements as they are took the whole budget");
+      return false;
     }
     return !costed_.empty();
+  }
+
+  // Those that were stopped again, further each time, as long as that leaves most of the budget.
+  void run_further() {
+    const double least_left = (1 - kShareOfBefore) * meter_.whole();
+    std::map<std::size_t, Cost> stopped = run_to(kFirst_steps);
+    for (double most = kFirst_steps; !stopped.empty();) {
+      const double each = (meter_.left() - least_left) / static_cast<double>(stopped.size());
+      const double next = std::min(kFurther * most, each);
+      if (next < 2 * most) break;
+      stopped = run_to(most = next);
+    }
+    costs_->bound(std::move(stopped));
+  }
+
+  // Those that did not come to an end.
+  std::map<std::size_t, Cost> run_to(double most_steps) {
+    std::map<std::size_t, Cost> stopped;
+    for (std::size_t i = 0; i < costed_.size(); ++i) {
+      const Cost& cost = costs_->of(i, most_steps).cost;
+      before_.costs[i] = cost.units();
+      if (cost.stopped) stopped[i] = cost;
+    }
+    return stopped;
   }
 
   void run_before(std::size_t number) {
@@ -133,7 +163,7 @@ class Advisor {
     if (!query.runnable || only_inserts) return;
     try {
       costed_.push_back(costed_query(query));
-      before_.costs.push_back(costs_->of(costed_.size() - 1, before_steps_).cost.units());
+      before_.costs.push_back(costs_->of(costed_.size() - 1, kFirst_steps).cost.units());
       numbers_.push_back(number);
     } catch (const Error& error) {
       costed_.pop_back();
@@ -165,32 +195,104 @@ class Advisor {
     return costed;
   }
 
-  // Makes candidates for real, the most promising first, as long as they fit.
+  [[nodiscard]] double units_to_create(const Candidate& candidate) const {
+    const Table* table = schema_.find(candidate.index.table);
+    std::int64_t rows = table->rows.value_or(1'000'000);
+    if (trial_->sampled()) rows = std::min(rows, options_.copy.sample_rows);
+    return static_cast<double>(rows) * kCreating_units;
+  }
+
+  // Makes a candidate for real, once; false where that would leave less than `least_left` of the
+  // budget, or there is no room.
+  bool make_option(std::size_t number, double least_left) {
+    if (option_of_.count(number) != 0) return true;
+    const Candidate& candidate = candidates_[number];
+    const double units = units_to_create(candidate);
+    if (meter_.left() - units < least_left || made_bytes_ > kMostMade_bytes ||
+        options_made_.size() >= kMostMade || refused_.count(number) != 0) {
+      return false;
+    }
+    meter_.spend(units);
+    try {
+      IndexOption option{.index = candidate.index, .bytes = trial_->create(candidate.index)};
+      made_bytes_ += option.bytes;
+      option_of_[number] = options_made_.size();
+      add_option(std::move(option), candidate);
+      return true;
+    } catch (const Error& error) {
+      logger("query").info("no trial of {}: {}", candidate.index.name, error.what());
+      refused_.insert(number);
+      return false;
+    }
+  }
+
+  // The most promising first, as long as they fit.
   void make_options() {
-    const double most = kShareOfCreating * meter_.left();
-    double spent = 0;
-    std::int64_t bytes = 0;
-    for (const std::size_t number : by_promise()) {
-      const Candidate& candidate = candidates_[number];
-      const Table* table = schema_.find(candidate.index.table);
-      const auto rows = static_cast<double>(std::min<std::int64_t>(
-          table->rows.value_or(1'000'000), trial_->sampled()
-                                               ? options_.copy.sample_rows
-                                               : std::numeric_limits<std::int64_t>::max()));
-      if (spent + rows * kCreating_units > most || bytes > kMostMade_bytes ||
-          options_made_.size() >= kMostMade) {
-        continue;
-      }
-      spent += rows * kCreating_units;
-      meter_.spend(rows * kCreating_units);
-      try {
-        IndexOption option{.index = candidate.index, .bytes = trial_->create(candidate.index)};
-        bytes += option.bytes;
-        add_option(std::move(option), candidate);
-      } catch (const Error& error) {
-        logger("query").info("no trial of {}: {}", candidate.index.name, error.what());
+    const double least_left = (1 - kShareOfCreating) * meter_.left();
+    for (const std::size_t number : by_promise()) make_option(number, least_left);
+  }
+
+  // The beginning of an index that takes much of the room, as an option; itself where there is
+  // none.
+  std::size_t shorter(std::size_t option, double least_left) {
+    if (options_made_[option].bytes < limits().bytes / kManyOfThem) return option;
+    const CandidateIndex longer = options_made_[option].index;
+    std::size_t longest = candidates_.size();
+    for (std::size_t k = 0; k < candidates_.size(); ++k) {
+      if (!begins_with(longer, candidates_[k].index)) continue;
+      if (longest == candidates_.size() ||
+          candidates_[k].index.columns.size() > candidates_[longest].index.columns.size()) {
+        longest = k;
       }
     }
+    const bool made = longest < candidates_.size() && make_option(longest, least_left);
+    return made ? option_of_.at(longest) : option;
+  }
+
+  void add_picks(Choice& choice, const OptionSet& picks, double least_left) {
+    const ChoiceState with = choice.with(best_, picks);
+    if (with.chosen != best_.chosen) {
+      best_ = with;
+      return;
+    }
+    OptionSet smaller;  // there may be no room for them
+    for (const std::size_t option : picks) smaller.insert(shorter(option, least_left));
+    if (smaller != picks) best_ = choice.with(best_, smaller);
+  }
+
+  // What takes much of the room makes way for its beginning, where that is nearly as good.
+  void make_room(Choice& choice, double least_left) {
+    const OptionSet chosen = best_.chosen;
+    for (const std::size_t option : chosen) {
+      if (meter_.is_spent()) return;
+      const std::size_t other = shorter(option, least_left);
+      if (other != option) best_ = choice.with_shorter(best_, option, other);
+    }
+  }
+
+  // A set that is good soon: for one statement after the other, the most expensive first, what the
+  // planner would take.
+  void pick_first(Choice& choice) {
+    const double least_left = (1 - kShareOfFirst) * meter_.left();
+    std::vector<std::size_t> order(numbers_.size());
+    for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+    std::stable_sort(order.begin(), order.end(), [this](std::size_t a, std::size_t b) {
+      return costed_[a].weight * before_.costs[a] > costed_[b].weight * before_.costs[b];
+    });
+    for (int turn = 0; turn < 2; ++turn) {
+      for (const std::size_t i : order) {
+        OptionSet picks;
+        for (std::size_t k = 0; k < candidates_.size(); ++k) {
+          const bool picked = candidates_[k].picked.count(numbers_[i]) != 0 ||
+                              candidates_[k].hidden.count(numbers_[i]) != 0;
+          if (picked && make_option(k, least_left)) picks.insert(option_of_.at(k));
+        }
+        if (meter_.is_spent()) return;
+        add_picks(choice, picks, least_left);
+      }
+      if (turn == 0) make_room(choice, least_left);
+    }
+    best_ = choice.without_the_useless(std::move(best_));
   }
 
   void add_option(IndexOption option, const Candidate& candidate) {
@@ -207,7 +309,8 @@ class Advisor {
     options_made_.push_back(std::move(option));
   }
 
-  // What serves more, and what is small: keys rather than what covers, and of small tables.
+  // What serves more, and what is small: keys rather than what covers, and of small tables. Where a
+  // statement is served already, more of them promise less.
   [[nodiscard]] std::vector<std::size_t> by_promise() const {
     std::vector<std::size_t> order(candidates_.size());
     std::vector<double> promise(candidates_.size());
@@ -216,7 +319,9 @@ class Advisor {
       std::set<std::size_t> users = candidates_[k].users;
       users.insert(candidates_[k].hidden.begin(), candidates_[k].hidden.end());
       for (std::size_t i = 0; i < numbers_.size(); ++i) {
-        if (users.count(numbers_[i]) != 0) promise[k] += costed_[i].weight * before_.costs[i];
+        if (users.count(numbers_[i]) == 0) continue;
+        promise[k] +=
+            costed_[i].weight * (kServed * before_.costs[i] + (1 - kServed) * best_.costs[i]);
       }
       if (candidates_[k].index.covering) promise[k] *= kCoveringPromise;
       const Table* table = schema_.find(candidates_[k].index.table);
@@ -235,14 +340,16 @@ class Advisor {
   }
 
   void choose() {
-    tell("making candidates", 0.2);
+    Choice choice(*trial_, *costs_, options_made_, limits(), meter_, before_);
+    tell("making first picks", 0.2);
+    before_ = best_ = choice.evaluate({});
+    pick_first(choice);
+    tell("making candidates", 0.3);
     make_options();
     tell("choosing", 0.4);
     std::set<OptionSet> groups;
     for (const auto& [query, group] : groups_) groups.insert(group);
-    Choice choice(*trial_, *costs_, options_made_, limits(), meter_);
-    before_ = choice.evaluate({}, before_steps_);
-    ChoiceState chosen = choice.run(before_, groups);
+    ChoiceState chosen = choice.run(best_, groups);
     const ChoiceState as_they_are = chosen;
     tell("trying ANALYZE", 0.8);
     if (fresh_statistics_pay(choice, groups, chosen)) {
@@ -256,9 +363,20 @@ class Advisor {
     trial_->stop_at(end_);
     Proof proof({*trial_, *costs_, workload_, schema_, costed_, numbers_, options_made_}, end_);
     proof.add_to(advice_, before_, chosen);
+    note_what_was_not_tried();
+  }
+
+  void note_what_was_not_tried() {
     if (is_cut_) {
-      advice_.notes.emplace_back(
-          "the budget was spent before all was tried: a larger one may find more");
+      advice_.notes.push_back("the budget was spent before all was tried (" +
+                              std::to_string(options_made_.size()) + " of " +
+                              std::to_string(candidates_.size()) +
+                              " candidate indexes were made): a larger one may find more");
+    }
+    for (std::size_t i = 0; i < costed_.size(); ++i) {
+      if (!costs_->is_endless(i)) continue;
+      advice_.notes.push_back(workload_.queries[numbers_[i]].fingerprint +
+                              ": stopped each time that it was run; no index was seen to help it");
     }
   }
 
@@ -268,12 +386,14 @@ class Advisor {
     if (meter_.is_spent()) return false;
     try {
       trial_->use(Statistics::kFresh);
-      const ChoiceState alone = choice.evaluate({}, before_steps_);
-      ChoiceState fresh = choice.evaluate(chosen.chosen, before_steps_);
-      if (std::min(alone.total / before_.total, fresh.total / chosen.total) < kAnalyzePays) {
-        fresh = choice.run(alone, groups);
+      const ChoiceState alone = choice.evaluate({});
+      ChoiceState fresh = choice.evaluate(chosen.chosen);
+      const double chosen_total = choice.judged(chosen);
+      const double alone_share = choice.judged(alone) / choice.judged(before_);
+      if (std::min(alone_share, choice.judged(fresh) / chosen_total) < kAnalyzePays) {
+        fresh = Choice(*trial_, *costs_, options_made_, limits(), meter_, alone).run(fresh, groups);
       }
-      if (fresh.total > kAnalyzePays * chosen.total) return false;
+      if (choice.judged(fresh) > kAnalyzePays * chosen_total) return false;
       chosen = std::move(fresh);
       return true;
     } catch (const Error& error) {
@@ -306,10 +426,13 @@ class Advisor {
   std::vector<CostedQuery> costed_;
   std::vector<std::size_t> numbers_;  // in the workload, of those that are run
   std::optional<WorkloadCosts> costs_;
-  double before_steps_ = 0;
   bool is_cut_ = false;
   ChoiceState before_;
+  ChoiceState best_;  // so far
   std::vector<IndexOption> options_made_;
+  std::map<std::size_t, std::size_t> option_of_;  // by candidate
+  std::set<std::size_t> refused_;                 // candidates that could not be made
+  std::int64_t made_bytes_ = 0;
   std::map<std::size_t, OptionSet> groups_;  // by statement: for its triggers and foreign keys
 };
 

@@ -61,11 +61,19 @@ void Choice::finish(ChoiceState& state) const {
   }
 }
 
-ChoiceState Choice::evaluate(const OptionSet& chosen, double most_steps) {
+double Choice::judged(const ChoiceState& state) const {
+  double total = state.total;
+  for (std::size_t i = 0; i < state.costs.size(); ++i) {
+    if (costs_.is_endless(i)) total -= costs_.weight(i) * state.costs[i];
+  }
+  return total;
+}
+
+ChoiceState Choice::evaluate(const OptionSet& chosen) {
   trial_.show(names_of(chosen));
   ChoiceState state{.chosen = chosen, .costs = {}};
   for (std::size_t i = 0; i < costs_.size(); ++i) {
-    state.costs.push_back(costs_.of(i, most_steps).cost.units());
+    state.costs.push_back(costs_.of(i, most_steps(i, before_[i])).cost.units());
   }
   finish(state);
   return state;
@@ -138,7 +146,7 @@ bool Choice::only_covers(const OptionSet& without, const OptionSet& with) const 
 }
 
 bool Choice::is_worthwhile(const ChoiceState& without, const ChoiceState& with) const {
-  if (with.total > without.total * (1 - kLittle)) return false;
+  if (with.total > without.total - kLittle * judged(without)) return false;
   const double least = only_covers(without.chosen, with.chosen) ? kCovering_units : 0;
   for (std::size_t i = 0; i < with.costs.size(); ++i) {
     const double saved = without.costs[i] - with.costs[i];
@@ -362,13 +370,13 @@ void Choice::exchange(ChoiceState& state) {
           state.chosen.count(other) != 0 || state.chosen.count(option) == 0) {
         continue;
       }
-      if (most_gain(state, {other}) < (1 - kBetter) * state.total) continue;
+      if (most_gain(state, {other}) < (1 - kBetter) * judged(state)) continue;
       OptionSet to = state.chosen;
       to.erase(option);
       to.insert(other);
       if (!fits(to)) continue;
       ChoiceState with = improved(state, to);
-      if (with.uncertain || with.total >= kBetter * state.total) continue;
+      if (with.uncertain || with.total >= state.total - (1 - kBetter) * judged(state)) continue;
       if (is_worthwhile(state, with)) state = std::move(with);
     }
   }
@@ -397,11 +405,11 @@ void Choice::swap(ChoiceState& state, const std::vector<OptionSet>& moves) {
     if (with_it.size() == state.chosen.size() || fits(with_it)) continue;
     for (const auto& [loss, option] : least) {
       if (meter_.is_spent()) return;
-      if (most_gain(state, move) < loss + (1 - kBetter) * state.total) break;
+      if (most_gain(state, move) < loss + (1 - kBetter) * judged(state)) break;
       OptionSet to = with_it;
       if (move.count(option) != 0 || to.erase(option) == 0 || !fits(to)) continue;
       ChoiceState with = improved(state, to);
-      if (with.uncertain || with.total >= kBetter * state.total) continue;
+      if (with.uncertain || with.total >= state.total - (1 - kBetter) * judged(state)) continue;
       state = std::move(with);
       least = losses(state);
       break;
@@ -427,7 +435,7 @@ void Choice::slim_by(ChoiceState& state, std::size_t option, std::size_t partial
   if (base.erase(option) == 0) return;
   base.insert(partial);
   const ChoiceState alone = changed(state, base);
-  if (!alone.uncertain && alone.total <= state.total * (1 + kLittle)) {
+  if (!alone.uncertain && alone.total <= state.total + kLittle * judged(state)) {
     state = alone;
     return;
   }
@@ -435,21 +443,53 @@ void Choice::slim_by(ChoiceState& state, std::size_t option, std::size_t partial
     OptionSet to = base;
     const bool fitting = options_[other].index.table == options_[option].index.table &&
                          other != option && to.insert(other).second && fits(to);
-    if (!fitting || most_gain(state, {other}) < (1 - kBetter) * state.total) continue;
+    if (!fitting || most_gain(state, {other}) < (1 - kBetter) * judged(state)) continue;
     ChoiceState with = improved(state, to);
-    if (with.uncertain || with.total >= kBetter * state.total) continue;
+    if (with.uncertain || with.total >= state.total - (1 - kBetter) * judged(state)) continue;
     state = std::move(with);
     return;
   }
 }
 
-ChoiceState Choice::run(const ChoiceState& before, const std::set<OptionSet>& groups) {
-  before_ = before.costs;
-  least_ = before.costs;
-  ChoiceState state = before;
+ChoiceState Choice::with(const ChoiceState& state, const OptionSet& more) {
+  OptionSet to = state.chosen;
+  to.insert(more.begin(), more.end());
+  if (to == state.chosen || !fits(to)) return state;
+  ChoiceState with = changed(state, to);
+  return !with.uncertain && is_worthwhile(state, with) ? with : state;
+}
+
+ChoiceState Choice::with_shorter(const ChoiceState& state, std::size_t longer,
+                                 std::size_t shorter) {
+  OptionSet to = state.chosen;
+  to.erase(longer);
+  to.insert(shorter);
+  ChoiceState with = changed(state, to);
+  const bool uncovers = options_[longer].index.covering && !options_[shorter].index.covering;
+  return !with.uncertain && is_nearly_as_good(state, with, uncovers) ? with : state;
+}
+
+ChoiceState Choice::without_the_useless(ChoiceState state) {
+  take_out_the_useless(state);
+  shorten(state);
+  return state;
+}
+
+ChoiceState Choice::run(const ChoiceState& so_far, const std::set<OptionSet>& groups) {
   const std::vector<OptionSet> all = moves(groups);
+  // From what is known to be good: something is better soon.
+  ChoiceState other = so_far;
+  refine(other, all);
+  if (meter_.is_spent()) return other;
+  ChoiceState state = start_;
   while (!meter_.is_spent() && add_round(state, all)) {
   }
+  refine(state, all);
+  const double more = std::max((1 - kBetter) * judged(state), kLittle * judged(start_));
+  return other.total < state.total - more ? other : state;
+}
+
+void Choice::refine(ChoiceState& state, const std::vector<OptionSet>& moves) {
   for (int turn = 0; turn < kExchanges; ++turn) {
     const OptionSet start = state.chosen;
     take_out_the_useless(state);
@@ -457,13 +497,12 @@ ChoiceState Choice::run(const ChoiceState& before, const std::set<OptionSet>& gr
     lengthen(state);
     shorten(state);
     slim(state);
-    swap(state, all);
-    while (!meter_.is_spent() && add_round(state, all)) {
+    swap(state, moves);
+    while (!meter_.is_spent() && add_round(state, moves)) {
     }
     if (state.chosen == start) break;
   }
   take_out_the_useless(state);
-  return state;
 }
 
 }  // namespace mcp::query

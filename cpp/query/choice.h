@@ -2,7 +2,8 @@
 // bytes. Every set is tried: made visible on a trial, and the statements that it concerns are
 // planned and, where the plan is new, run.
 //
-// Greedy over single indexes and over the groups that the planner uses together for one statement
+// First by the planner's word for one statement after the other: a set that is good soon. Then
+// greedy over single indexes and over the groups that the planner uses together for one statement
 // (both sides of a join, the arms of an OR), then what no longer pays is taken out and longer
 // indexes are exchanged for shorter ones. Decided by units (Cost), so the same workload has the
 // same choice.
@@ -45,15 +46,35 @@ struct ChoiceState {
 
 class Choice {
  public:
+  // `before` is what each statement costs without any option. Options may be added meanwhile.
   Choice(Trial& trial, WorkloadCosts& costs, const std::vector<IndexOption>& options,
-         ChoiceLimits limits, Meter& meter)
-      : trial_(trial), costs_(costs), options_(options), limits_(limits), meter_(meter) {}
+         ChoiceLimits limits, Meter& meter, const ChoiceState& before)
+      : trial_(trial),
+        costs_(costs),
+        options_(options),
+        limits_(limits),
+        meter_(meter),
+        start_(before),
+        before_(before.costs),
+        least_(before.costs) {
+    finish(start_);
+  }
 
-  // `before` is what each statement costs without any option; `groups` are options that may pay
-  // only together, besides those that plans show. Throws Error.
-  ChoiceState run(const ChoiceState& before, const std::set<OptionSet>& groups);
-  // The same state anew, for other statistics or as a start. A run is stopped at `most_steps`.
-  ChoiceState evaluate(const OptionSet& chosen, double most_steps);
+  // The best set that is found; `so_far` is one that is known, and is given back where none is
+  // better. `groups` are options that may pay only together, besides those that plans show. Throws
+  // Error.
+  ChoiceState run(const ChoiceState& so_far, const std::set<OptionSet>& groups);
+  // With these options too, where that pays. Throws Error.
+  ChoiceState with(const ChoiceState& state, const OptionSet& more);
+  // With the shorter index for the longer one that it begins, where it is nearly as good. Throws
+  // Error.
+  ChoiceState with_shorter(const ChoiceState& state, std::size_t longer, std::size_t shorter);
+  // Without what does not pay. Throws Error.
+  ChoiceState without_the_useless(ChoiceState state);
+  // The total of the statements that come to an end: what a gain is measured by.
+  [[nodiscard]] double judged(const ChoiceState& state) const;
+  // The same state anew, for other statistics. Throws Error.
+  ChoiceState evaluate(const OptionSet& chosen);
 
  private:
   [[nodiscard]] ChoiceState changed(const ChoiceState& from, const OptionSet& to);
@@ -76,6 +97,7 @@ class Choice {
                                                      const OptionSet& move, double least_score,
                                                      double& score);
   [[nodiscard]] const OptionSet* remedy_for(const ChoiceState& from, const ChoiceState& with) const;
+  void refine(ChoiceState& state, const std::vector<OptionSet>& moves);
   bool add_round(ChoiceState& state, const std::vector<OptionSet>& moves);
   void take_out_the_useless(ChoiceState& state);
   void lengthen(ChoiceState& state);
@@ -93,6 +115,7 @@ class Choice {
   const std::vector<IndexOption>& options_;
   const ChoiceLimits limits_;
   Meter& meter_;
+  ChoiceState start_;
   std::vector<double> before_;
   std::map<std::size_t, OptionSet> together_;  // what a statement uses when it may have all
   std::set<std::size_t> used_;  // options that the planner takes when it may have all

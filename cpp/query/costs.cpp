@@ -9,6 +9,11 @@ namespace mcp::query {
 namespace {
 
 constexpr double kPlanning_units = 5'000;
+// A run that was stopped is not repeated for a limit that is hardly higher.
+constexpr double kHardlyHigher = 1.6;
+// Of the meter, for runs of statements that seem to have no end: beside others, and alone.
+constexpr double kShareOfEndless = 0.25;
+constexpr double kShareOfEndlessAlone = 0.5;
 
 // Names of the indexes of a table that are there now, as a text.
 std::string indexes_on(sqlite3* db, const std::string& table) {
@@ -51,14 +56,34 @@ const PlanCost& WorkloadCosts::of(std::size_t number, double most_steps) {
     plan += table + ": " + indexes_on(trial_.db(), table) + '\n';
   }
   PlanCost& known = known_[{number, std::move(plan)}];
-  const bool enough =
-      known.cost.runs > 0 && (!known.cost.stopped || known.cost.steps * 1.5 >= most_steps);
-  if (!enough) {
-    known.cost = trial_.measure(query.trial, most_steps);
-    known.indexes = std::move(indexes);
-    meter_.spend(known.cost.units() * known.cost.runs);
+  const bool is_known = known.cost.runs > 0;
+  const double tried = std::max(known.most_steps, known.cost.units());
+  if (is_known && (!known.cost.stopped || tried * kHardlyHigher >= most_steps)) return known;
+  known.indexes = std::move(indexes);
+  if (gave_up(number)) {
+    if (!is_known) known.cost = endless_.at(number);
+    return known;
+  }
+  known.cost = trial_.measure(query.trial, most_steps);
+  known.most_steps = most_steps;
+  const double spent = known.cost.units() * known.cost.runs;
+  meter_.spend(spent);
+  if (!known.cost.stopped) {
+    endless_.erase(number);
+  } else if (endless_.count(number) != 0) {
+    left_for_endless_ -= spent;
   }
   return known;
+}
+
+void WorkloadCosts::bound(std::map<std::size_t, Cost> endless) {
+  endless_ = std::move(endless);
+  const bool alone = endless_.size() == queries_.size();
+  left_for_endless_ = (alone ? kShareOfEndlessAlone : kShareOfEndless) * meter_.whole();
+}
+
+bool WorkloadCosts::gave_up(std::size_t query) const {
+  return left_for_endless_ <= 0 && endless_.count(query) != 0;
 }
 
 }  // namespace mcp::query

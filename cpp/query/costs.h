@@ -16,19 +16,22 @@ namespace mcp::query {
 // an idle machine and on a busy one; the time limit has the last word.
 class Meter {
  public:
-  Meter(double units, TimeLimit limit) : left_(units), limit_(limit) {}
+  Meter(double units, TimeLimit limit) : whole_(units), left_(units), limit_(limit) {}
 
   void spend(double units) noexcept { left_ -= units; }
   [[nodiscard]] bool is_spent() const { return left_ <= 0 || limit_.passed(); }
   [[nodiscard]] double left() const noexcept { return left_; }
+  [[nodiscard]] double whole() const noexcept { return whole_; }
 
  private:
+  double whole_;
   double left_;
   TimeLimit limit_;
 };
 
 struct PlanCost {
   Cost cost;
+  double most_steps = 0;          // where the run would have been stopped
   std::set<std::string> indexes;  // that the plan names
 };
 
@@ -49,6 +52,14 @@ class WorkloadCosts {
   // With the indexes that the trial shows now. Runs are stopped at `most_steps`. Throws Error.
   const PlanCost& of(std::size_t query, double most_steps);
 
+  // These statements were stopped before anything was tried, at that cost. The runs of those that
+  // never came to an end get a share of the meter together; then they are run no more, and cost the
+  // same whatever the plan.
+  void bound(std::map<std::size_t, Cost> endless);
+  [[nodiscard]] bool gave_up(std::size_t query) const;
+  // It was never seen to come to an end.
+  [[nodiscard]] bool is_endless(std::size_t query) const { return endless_.count(query) != 0; }
+
   [[nodiscard]] std::size_t size() const { return queries_.size(); }
   [[nodiscard]] double weight(std::size_t query) const { return queries_[query].weight; }
 
@@ -57,6 +68,8 @@ class WorkloadCosts {
   const std::vector<CostedQuery>& queries_;
   Meter& meter_;
   std::map<std::pair<std::size_t, std::string>, PlanCost> known_;  // by query and plan
+  std::map<std::size_t, Cost> endless_;
+  double left_for_endless_ = 0;
 };
 
 }  // namespace mcp::query

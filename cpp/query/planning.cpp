@@ -51,7 +51,7 @@ std::vector<Candidate> Planning::candidates() {
   for (CandidateIndex& index : workload_candidates(source_, schema_, workload_)) {
     const Table* table = schema_.find(index.table);
     if (table == nullptr || is_tiny(*table) || found.size() >= kMostPlanned) continue;
-    found.push_back({.index = std::move(index), .users = {}, .hidden = {}});
+    found.push_back({.index = std::move(index), .users = {}, .hidden = {}, .picked = {}});
   }
   std::erase_if(found, [this](Candidate& candidate) {
     if (!add(candidate.index)) return true;
@@ -94,7 +94,9 @@ void Planning::note_users_of_all(std::vector<Candidate>& candidates, bool keys_o
   for (std::size_t i = 0; i < workload_.queries.size(); ++i) {
     const std::set<std::string> used = indexes_of(clone_.get(), workload_.queries[i].sql());
     for (Candidate& candidate : candidates) {
-      if (used.count(candidate.index.name) != 0) candidate.users.insert(i);
+      if (used.count(candidate.index.name) == 0) continue;
+      candidate.users.insert(i);
+      if (keys_only) candidate.picked.insert(i);
     }
   }
   for (const std::string& name : shown) drop_index(clone_.get(), name);

@@ -16,6 +16,7 @@ struct Candidate {
   CandidateIndex index;
   std::set<std::size_t> users;   // queries whose plan has it
   std::set<std::size_t> hidden;  // queries whose triggers' or foreign keys' plans have it
+  std::set<std::size_t> picked;  // queries whose plan has it beside all others that do not cover
 };
 
 class Planning {

@@ -14,7 +14,8 @@ constexpr double kSame = 1.02;
 constexpr int kRuns = 3;
 constexpr double kLong_s = 0.2;  // such runs are not repeated
 constexpr double kLeast_steps = 1e6;
-constexpr double kMost_steps = 1e9;
+constexpr double kMostWorse =
+    2;  // times its cost before: a run that takes longer tells nothing more
 
 double bytes_of(sqlite3* db, const std::string& index) {
   try {
@@ -72,7 +73,8 @@ Cost Proof::timed(std::size_t query, Cost known) const {
 void Proof::add_to(Advice& advice, const ChoiceState& before, const ChoiceState& chosen) {
   tried_.trial.show(names_of(chosen.chosen));
   for (std::size_t i = 0; i < tried_.costed.size(); ++i) {
-    plans_.push_back(tried_.costs.of(i, kMost_steps));
+    most_.push_back(std::max(kMostWorse * before.costs[i], kLeast_steps));
+    plans_.push_back(tried_.costs.of(i, most_[i]));
     after_.push_back(timed(i, plans_.back().cost));
   }
   note_plans_that_flip(advice);
@@ -82,7 +84,7 @@ void Proof::add_to(Advice& advice, const ChoiceState& before, const ChoiceState&
   if (advice.statistics.has_value()) tried_.trial.use(Statistics::kAsTheyAre);
   tried_.trial.show({});
   for (std::size_t i = 0; i < tried_.costed.size(); ++i) {
-    before_.push_back(timed(i, tried_.costs.of(i, before.costs[i]).cost));
+    before_.push_back(timed(i, tried_.costs.of(i, kLeast_steps).cost));
   }
   for (IndexAdvice& index : made) {
     std::set<std::size_t> users;
@@ -111,7 +113,7 @@ bool Proof::uses(std::size_t query, std::size_t option, const ChoiceState& chose
   OptionSet fewer = chosen.chosen;
   fewer.erase(option);
   tried_.trial.show(names_of(fewer));
-  const double without = tried_.costs.of(query, kMost_steps).cost.units();
+  const double without = tried_.costs.of(query, most_[query]).cost.units();
   tried_.trial.show(names_of(chosen.chosen));
   return plans_[query].cost.units() < kCheaper * without;
 }
@@ -255,7 +257,7 @@ void Proof::consider_drop(Advice& advice, const Table& table, const Index& index
   without.insert(index.name);
   tried_.trial.show(names_of(chosen.chosen), without);
   for (std::size_t i = 0; i < tried_.costed.size(); ++i) {
-    const double units = tried_.costs.of(i, kMost_steps).cost.units();
+    const double units = tried_.costs.of(i, most_[i]).cost.units();
     if (units > kSame * plans_[i].cost.units() + 200) return;
   }
   dropped_.insert(index.name);

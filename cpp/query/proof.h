@@ -54,6 +54,7 @@ class Proof {
   std::vector<Cost> before_;
   std::vector<Cost> after_;
   std::vector<PlanCost> plans_;
+  std::vector<double> most_;  // steps of a run, by statement
   std::set<std::string> dropped_;
 };
 

@@ -366,3 +366,58 @@ def test_a_rare_state_gets_an_index_of_its_rows_alone(tmp_path: Path) -> None:
     # Another constant each time: no index for one of them.
     texts = [f"SELECT id FROM jobs WHERE state = '{state}' AND owner = 0" for state in ("open", "done")]
     assert all(" WHERE " not in one.ddl for one in QueryAnalyzer(path).advise(texts))
+
+
+@pytest.mark.parametrize(
+    ("sql", "table", "column"),
+    [
+        ("UPDATE people SET age = 1 WHERE phone = ? RETURNING id", "people", "phone"),
+        ("DELETE FROM orders WHERE code = ? RETURNING *", "orders", "code"),
+        (
+            "INSERT INTO totals SELECT id, 0 FROM people WHERE phone = ? ON CONFLICT DO NOTHING",
+            "people",
+            "phone",
+        ),
+        ("SELECT main.orders.total FROM main.orders WHERE main.orders.code = 'c7'", "orders", "code"),
+        ("SELECT max(total) FROM orders WHERE code = ?", "orders", "code"),
+    ],
+)
+def test_what_a_statement_does_beside_its_search_hides_no_index(
+    database: Path, sql: str, table: str, column: str
+) -> None:
+    analyzer = QueryAnalyzer(database)
+    (index,) = analyzer.advise([sql])
+    assert (index.table, index.columns[0]) == (table, column)
+    assert {"full-scan", "missing-index"} <= {issue.code for issue in analyzer.analyze(sql).issues}
+
+
+ENDLESS = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT count(*) FROM c"
+CUBE = "SELECT count(*) FROM people a, people b, orders c WHERE a.age < b.age AND b.age < c.total"
+EASY = (
+    "SELECT age FROM people WHERE phone = ?",
+    "SELECT total FROM orders WHERE code = ?",
+    "SELECT p.age FROM people p JOIN orders o ON o.person = p.id WHERE o.at = ? AND p.name = ?",
+)
+
+
+def test_statements_without_end_leave_the_budget_to_the_others(database: Path) -> None:
+    advice = QueryAnalyzer(database).advise([ENDLESS, CUBE, *EASY], budget=4)
+    assert {("people", "phone"), ("orders", "code")} <= {(one.table, one.columns[0]) for one in advice}
+    assert all(one.verified for one in advice)
+    stopped = {one.fingerprint for one in advice.statements if one.at_least}
+    assert len(stopped) == 2
+    for fingerprint in stopped:
+        assert any(note.startswith(fingerprint) for note in advice.notes)
+
+
+def test_more_budget_never_gives_worse_advice(database: Path) -> None:
+    before, after = [], []
+    for budget in (0.2, 1.0, 20.0):
+        advice = QueryAnalyzer(database).advise(EASY, budget=budget)
+        if advice.statements:
+            before.append(sum(one.cost_before for one in advice.statements))
+            after.append(sum(one.cost_after for one in advice.statements))
+        else:
+            assert any("budget" in note for note in advice.notes)
+    assert after == sorted(after, reverse=True)
+    assert after[-1] * 10 < before[-1]
