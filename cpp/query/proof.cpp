@@ -2,6 +2,8 @@
 #include "query/proof.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <map>
 
 #include "base/error.h"
 #include "query/plan.h"
@@ -25,6 +27,25 @@ double bytes_of(sqlite3* db, const std::string& index) {
   } catch (const Error&) {
     return 0;  // built without that table
   }
+}
+
+// Without it, SQLite reads the whole table whenever a row of the table that is referred to goes.
+bool serves_foreign_key(sqlite3* db, const Table& table, const Index& index) {
+  if (index.partial) return false;
+  std::map<int, std::set<std::string>> keys;
+  const Statement columns =
+      prepare(db, "SELECT id, \"from\" FROM pragma_foreign_key_list(?1, 'main')");
+  bind_text(columns.get(), 1, table.name);
+  while (step(columns.get())) {
+    keys[sqlite3_column_int(columns.get(), 0)].insert(lower(column_text(columns.get(), 1)));
+  }
+  return std::any_of(keys.begin(), keys.end(), [&index](const auto& key) {
+    const std::set<std::string>& names = key.second;
+    if (names.size() > index.columns.size()) return false;
+    return std::all_of(
+        index.columns.begin(), index.columns.begin() + static_cast<std::ptrdiff_t>(names.size()),
+        [&names](const auto& column) { return names.count(lower(column.name)) != 0; });
+  });
 }
 
 std::string column_list(const std::vector<IndexColumn>& columns) {
@@ -252,7 +273,12 @@ void Proof::consider_drop(Advice& advice, const Table& table, const Index& index
   const bool used = std::any_of(plans_.begin(), plans_.end(), [&index](const PlanCost& plan) {
     return plan.indexes.count(index.name) != 0;
   });
-  if (covering.empty() && (used || may_be_used_elsewhere(table))) return;
+  if (covering.empty() && (used || may_be_used_elsewhere(table) ||
+                           serves_foreign_key(tried_.trial.db(), table, index))) {
+    return;
+  }
+  tried_.trial.show(names_of(chosen.chosen), dropped_);
+  const double bytes = bytes_of(tried_.trial.db(), index.name);
   std::set<std::string> without = dropped_;
   without.insert(index.name);
   tried_.trial.show(names_of(chosen.chosen), without);
@@ -269,7 +295,6 @@ void Proof::consider_drop(Advice& advice, const Table& table, const Index& index
   drop.evidence = covering.empty() ? "no statement of this workload uses it; others may"
                                    : covering + " begins with the same columns (" +
                                          column_list(index.columns) + ")";
-  const double bytes = bytes_of(tried_.trial.db(), index.name);
   if (bytes > 0) drop.bytes = static_cast<std::int64_t>(bytes);
   CandidateIndex as_candidate{.name = index.name, .table = table.name, .columns = index.columns};
   for (const WorkloadQuery& query : tried_.workload.queries) {

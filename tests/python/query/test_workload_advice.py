@@ -199,6 +199,26 @@ def test_redundant_and_unused_indexes_are_named_and_stay(tmp_path: Path) -> None
         )
 
 
+def test_an_index_that_a_foreign_key_needs_stays(tmp_path: Path) -> None:
+    path = tmp_path / "keys.db"
+    build(
+        path,
+        "CREATE TABLE seats (id INTEGER PRIMARY KEY, a INTEGER, b TEXT, person INTEGER REFERENCES people(id),"
+        " FOREIGN KEY (b, a) REFERENCES pairs (y, x)); CREATE TABLE pairs (x INTEGER, y TEXT, UNIQUE (y, x));"
+        "INSERT INTO seats SELECT id, id, id, id FROM people;"
+        "CREATE INDEX by_person ON seats(person, b); CREATE INDEX by_pair ON seats(a, b);"
+        "CREATE INDEX by_person_alone ON seats(person); CREATE INDEX by_b ON seats(b);"
+        "CREATE INDEX of_one ON seats(person) WHERE a = 1; CREATE UNIQUE INDEX by_id ON seats(id);",
+    )
+    drops = QueryAnalyzer(path).advise(["SELECT count(*) FROM seats WHERE id = ?"]).drops
+    assert {(drop.index, drop.reason) for drop in drops} == {
+        ("by_person_alone", "redundant"),
+        ("by_b", "unused"),
+        ("of_one", "unused"),
+    }
+    assert all(drop.bytes is not None and drop.bytes >= 4096 for drop in drops)
+
+
 def test_statistics_are_advised_where_they_are_what_helps(tmp_path: Path) -> None:
     path = tmp_path / "skewed.db"
     connection = sqlite3.connect(path)
