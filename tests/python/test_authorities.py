@@ -21,6 +21,7 @@ def test_a_wheel_trusts_what_the_interpreter_trusts(monkeypatch, tmp_path):
     bundle = tmp_path / "bundle.pem"
     bundle.write_text("")
     monkeypatch.setenv(ssl.get_default_verify_paths().openssl_cafile_env, str(bundle))
+    monkeypatch.setattr(_authorities, "_IN_WHEEL", False)
     assert _authorities.authorities(True) == ""
     monkeypatch.setattr(_authorities, "_IN_WHEEL", True)
     assert _authorities.authorities(True) == str(bundle)

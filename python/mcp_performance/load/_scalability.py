@@ -161,7 +161,7 @@ def _study(runs: Mapping[int, _Runs]) -> Scalability:
     points = [(float(n), rate) for n, of_level in runs.items() for rate in of_level.rates]
     if not all(throughput > 0 for _, throughput in points):
         failed = next(why for of_level in runs.values() if (why := of_level.nothing_succeeded) is not None)
-        raise LoadTestError(f"no request succeeded at some level: {failed}")
+        raise LoadTestError(f"no request succeeded in time at some level: {failed}")
     fit = fit_usl(points)
     summaries = tuple(of_level.summary(n) for n, of_level in runs.items())
     return Scalability(
@@ -188,7 +188,7 @@ class _Runs:
         self.rates.append(result.requests_per_second)
         if not result.valid:
             self.reasons.add(result.reason)
-        if not result.successful:
+        if not result.requests_per_second:  # what succeeds in the drain is no throughput
             self.nothing_succeeded = ", ".join(result.errors) or result.reason
         self._times.merge(result.histogram)
         self._successful += result.successful

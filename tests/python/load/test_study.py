@@ -146,6 +146,19 @@ async def test_scalability_says_where_the_target_stops_scaling(template: LoadTes
     assert "stops scaling at 14 users" in str(study)
 
 
+async def test_a_level_whose_requests_all_end_too_late_is_an_error_that_says_why(
+    template: LoadTestResult,
+) -> None:
+    async def run(num_requests: int | None = None, concurrent_users: int = 10, **_: Any) -> LoadTestResult:
+        rate = 0.0 if concurrent_users == 8 else 100.0 * concurrent_users
+        return dataclasses.replace(
+            template, requests_per_second=rate, successful=3, errors={}, reason="stalled"
+        )
+
+    with pytest.raises(LoadTestError, match="in time at some level: stalled"):
+        await measure_scalability(run, (1, 2, 4, 8), duration=0.1, rounds=1, timeout=1, progress=None)
+
+
 @pytest.mark.parametrize(("p50", "duration"), [(0.0001, 0.1), (0.02, 1.0), (5.0, 10.0)])
 async def test_a_run_of_a_study_is_long_enough_for_fifty_requests_of_a_user(
     template: LoadTestResult, p50: float, duration: float
