@@ -23,6 +23,7 @@ from .workload import Call, draw
 __all__ = ["main"]
 
 _SLOW_QUERIES = 8
+_REDRAW_SECONDS = 0.5
 _PLAIN_PROGRESS_SECONDS = 5.0
 _REWIND = "\r\x1b[K"  # over the line of progress
 
@@ -33,11 +34,11 @@ class _Console:
     def __init__(self) -> None:
         self._tty = sys.stderr.isatty()
         self._start = time.monotonic()
-        self._shown = 0.0
+        self._shown, self._completed = 0.0, 0
 
     def step(self, text: str) -> None:
         """A new step begins."""
-        self._shown = 0.0
+        self._shown, self._completed = 0.0, 0
         print(
             f"{_REWIND if self._tty else ''}[{time.monotonic() - self._start:5.1f} s] {text}",
             file=sys.stderr,
@@ -45,12 +46,16 @@ class _Console:
         )
 
     def progress(self, seen: Progress) -> None:
-        """Redraws one line on a terminal; a line every few seconds elsewhere."""
-        text = f"          {seen.completed:,} requests, {seen.requests_per_second:,.0f} /s"
+        """Redraws one line on a terminal; a line every few seconds elsewhere. The rate is since the last one."""
+        since = seen.elapsed - self._shown
+        if since < (_REDRAW_SECONDS if self._tty else _PLAIN_PROGRESS_SECONDS):
+            return
+        rate = (seen.completed - self._completed) / since
+        self._shown, self._completed = seen.elapsed, seen.completed
+        text = f"          {seen.completed:,} requests, {rate:,.0f} /s"
         if self._tty:
             print(f"\r{text}   ", end="", file=sys.stderr, flush=True)
-        elif seen.elapsed - self._shown >= _PLAIN_PROGRESS_SECONDS:
-            self._shown = seen.elapsed
+        else:
             print(text, file=sys.stderr, flush=True)
 
 

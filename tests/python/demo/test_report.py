@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 
 from mcp_performance.demo.report import Advice, Figures, Findings, Slow, as_html, as_text
+from mcp_performance.demo.run import _Console
+from mcp_performance.load import Progress
 
 BEFORE = Figures("before", 1500, 40.0, 0.2, 0.4, 0.5, 1.0, None, 55.0, True, "")
 AFTER = Figures(
@@ -48,3 +50,13 @@ def test_the_page_holds_the_same_and_escapes_sql() -> None:
 def test_nothing_found_is_said(render) -> None:
     empty = replace(FINDINGS, slow=[], advice=[], recommendations=[])
     assert render(empty).count("none") >= 3
+
+
+def test_the_rate_that_is_shown_on_the_way_is_since_the_line_before(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    console = _Console()
+    for elapsed, completed in ((2.5, 10), (5.0, 25), (5.25, 25), (10.0, 75)):
+        console.progress(Progress(completed, 0, elapsed, None, 0.0))
+    said = [line.strip() for line in capsys.readouterr().err.splitlines()]
+    assert said == ["25 requests, 5 /s", "75 requests, 10 /s"]
