@@ -12,7 +12,7 @@ from .._base._stats import Ttl
 from ..errors import CacheError
 from ._lease import NOBODY
 from ._link import Answer, Ask, Asks, Pause, Reads, Steps
-from ._records import FOREVER, MISSING, Value, head_of
+from ._records import FOREVER, MISSING, Value, before, head_of
 from ._scripts import STORE_MANY, Command
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ def _drop_each(tier: RedisTier, keys: Iterable[Any]) -> Steps[int]:
         some = _those(names, batch)
         try:
             answer: Answer = yield Ask([tier._dropping(tier._link, dict.fromkeys(some, FOREVER), NOBODY)])
-            count += answer.replies[0]
+            count += answer.replies[0][0]
         finally:
             tier._tell(*some)
     return count
@@ -375,9 +375,7 @@ def _set_batch(cache: TieredCache, writing: _Writing, batch: Sequence[int]) -> S
     try:
         try:
             answer: Answer = yield Ask(writing.commands(cache._link, batch), None, tuple(names))
-            for reply in answer.replies:
-                if isinstance(reply, list):
-                    cache._touch(reply[3:])
+            _note_stored(cache, names, answer.replies)
             return
         except CacheError:
             raise
@@ -396,6 +394,16 @@ def _set_batch(cache: TieredCache, writing: _Writing, batch: Sequence[int]) -> S
     cache._debts.pay()
 
 
+def _note_stored(cache: TieredCache, names: list[bytes], replies: list[Any]) -> None:
+    """The *replies* to what :meth:`_Writing.commands` made for *names*: one for each, or one for all."""
+    for reply in replies:
+        if isinstance(reply, list):
+            cache._touch(reply[3:])
+    stamps = [reply[2] for reply in replies] if isinstance(replies[0], list) else repeat(replies[0])
+    for name, stamp in zip(names, stamps, strict=False):
+        cache._did(name, before(stamp))
+
+
 def _delete_each(cache: TieredCache, keys: Iterable[Any]) -> Steps[int]:
     asked = list(dict.fromkeys(_several(keys)))
     names = _spell_each(cache._shared, asked)
@@ -409,7 +417,10 @@ def _delete_each(cache: TieredCache, keys: Iterable[Any]) -> Steps[int]:
             stamps = dict.fromkeys(called, FOREVER)
             command = cache._shared._dropping(cache._link, stamps, cache._holder.ident)
             answer: Answer = yield Ask([command], None, tuple(called))
-            count += max(answer.replies[0], held)
+            dropped, ended = answer.replies[0]
+            count += max(dropped, held)
+            for name in called:
+                cache._did(name, ended)
         except CacheError as error:
             cache._warn(error)
             for name in called:

@@ -1,15 +1,18 @@
-"""Deletions that Redis has not heard of: made good in the background, and reckoned with until then."""
+"""Deletions that Redis has not heard of, or may have lost: made good in the background, and reckoned with
+until then."""
 
 from __future__ import annotations
 
 import re
 import threading
+import time
 import weakref
+from collections import deque
 from typing import TYPE_CHECKING
 
 from ..errors import CacheError
 from ._link import Answer, Ask, Link, Steps
-from ._records import Value
+from ._records import FOREVER, Value
 
 if TYPE_CHECKING:
     from ._redis import RedisTier
@@ -19,10 +22,16 @@ __all__ = ["Debts"]
 _INSTALMENT = 500
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
+REMEMBERED = 30.0
+"""For how long a server may turn out not to have kept what it has acknowledged, seconds."""
 
 
 class Debts:
     """What is owed, each with the stamp of the moment when it was asked for. Safe from any thread.
+
+    A server that comes back, or takes over, may not know what another one has acknowledged shortly before: a
+    replica that lacked the last writes, a snapshot, a database that was swapped. So what was done in the last
+    :data:`REMEMBERED` seconds is owed again when :meth:`recall` says that the server may be such a one.
 
     Nothing that speaks from before that moment is believed meanwhile, and nothing from after it is harmed.
     What was read while something was paid is read again: :attr:`payments` has changed then. A thread pays,
@@ -38,7 +47,9 @@ class Debts:
         self._payer: threading.Thread | None = None
         self._wake = threading.Event()
         self.names: dict[bytes, bytes] = {}
+        self._told: set[bytes] = set()  # those of which others have been told
         self.tags: dict[bytes, bytes] = {}
+        self._done: deque[tuple[float, bool, bytes, bytes]] = deque(maxlen=most)  # when, a tag's, name, stamp
         self.payments = 0
         """How often something was paid."""
         self.everything: bytes | None = None
@@ -49,11 +60,28 @@ class Debts:
 
     def owe(self, name: bytes, stamp: bytes) -> None:
         """The deletion of what lies under *name*; :meth:`pay` has it paid."""
+        self._told.discard(name)
         self._note(self.names, name, stamp)
 
     def owe_tag(self, record: bytes, stamp: bytes) -> None:
         """The end of a tag; likewise."""
         self._note(self.tags, record, stamp)
+
+    def did(self, name: bytes, stamp: bytes, *, is_tag: bool = False) -> None:
+        """The server has acknowledged that what lies under *name* is not older than *stamp*, or that the tag
+        of this record ended then."""
+        if stamp < FOREVER:
+            self._done.append((time.monotonic(), is_tag, name, stamp))
+
+    def recall(self) -> None:
+        """What was done of late is owed again; :meth:`pay` has it paid."""
+        since = time.monotonic() - REMEMBERED
+        for when, is_tag, name, stamp in list(self._done):
+            if when < since:
+                continue
+            if not is_tag and name not in self.names:
+                self._told.add(name)
+            self._note(self.tags if is_tag else self.names, name, stamp)
 
     def pay(self) -> None:
         """Have everything paid in the background."""
@@ -86,6 +114,7 @@ class Debts:
         with self._lock:
             self.names.clear()
             self.tags.clear()
+            self._done.clear()
             self.everything = None
             self._wake.set()
 
@@ -115,9 +144,11 @@ class Debts:
         while self.names:
             owed = dict(list(self.names.items())[:_INSTALMENT])
             for together in tier._layout.by_part(owed):
-                part = [(name, owed[name]) for name in together]
-                yield self._dropping(dict(part))
-                self._strike(self.names, part)
+                for is_news in (True, False):
+                    part = [(name, owed[name]) for name in together if (name in self._told) is not is_news]
+                    if part:
+                        yield self._dropping(dict(part), is_news=is_news)
+                        self._strike(self.names, part)
         while self.tags:
             for record, stamp in list(self.tags.items()):
                 yield Ask([tier._ending(self._link, (record,), stamp, self._ident)], None, (record,))
@@ -144,11 +175,12 @@ class Debts:
             if cursor == b"0":
                 return
 
-    def _dropping(self, stamps: dict[bytes, bytes]) -> Ask:
+    def _dropping(self, stamps: dict[bytes, bytes], *, is_news: bool = True) -> Ask:
         """Ends what is being read of these names. Memory has nothing of them, or what was set instead: with a
         fill of its own, the command lets it stand."""
         names = tuple(stamps)
-        return Ask([self._tier._dropping(self._link, stamps, self._ident)], names[0], names)
+        command = self._tier._dropping(self._link, stamps, self._ident, is_news=is_news)
+        return Ask([command], names[0], names)
 
     def _strike(self, debt: dict[bytes, bytes], paid: list[tuple[bytes, bytes]]) -> None:
         """Remove what was *paid*, but for what has been owed again since."""
@@ -157,6 +189,8 @@ class Debts:
             for item, stamp in paid:
                 if debt.get(item) == stamp:
                     del debt[item]
+                    self._told.discard(item)
+                    self.did(item, stamp, is_tag=debt is self.tags)
 
 
 def _pay(owner: weakref.ref[Debts]) -> None:

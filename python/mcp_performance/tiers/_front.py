@@ -9,6 +9,7 @@ from typing import Any
 from .. import _core
 from ..cache import Cache
 from ._cluster import Client
+from ._debts import Debts
 
 __all__ = ["Memory"]
 
@@ -30,11 +31,14 @@ class Memory:
         client: Client,
         longest: float | None,
         is_entry: Callable[[bytes], bool],
+        debts: Debts,
     ) -> None:
-        """*is_entry* tells the names of values from those of the records of tags."""
+        """*is_entry* tells the names of values from those of the records of tags. *debts* are told when the
+        server may be one that does not know all that was done."""
         self.tag_news = 0
         """Grows with each announcement that may be of a tag's end."""
         self._is_entry = is_entry
+        self._debts = debts
         self._cache = cache
         self._client = client
         self._longest = longest
@@ -53,11 +57,14 @@ class Memory:
                 return
             flush, names = self._client.take_news()
             if flush:
+                self._debts.recall()
                 self.drop_all()
             else:
                 self.tag_news += sum(not self._is_entry(name) for name in names)
                 self.drop(names)
             self._news_seen = arrived
+        if flush:
+            self._debts.pay()
 
     def drop(self, names: Iterable[bytes]) -> None:
         """Drop what lies under *names* in Redis; with the name of a tag's record, all that bears the tag."""

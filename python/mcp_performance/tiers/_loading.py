@@ -180,6 +180,7 @@ def take_back(cache: TieredCache, key: Any, lease: Lease) -> Steps[None]:
         return
     try:
         yield Ask([cache._dropping(name, lease.stamp)], None, (name,))
+        cache._did(name, lease.stamp)
     except CacheError as error:
         cache._warn(error)
         cache._debts.owe(name, lease.stamp)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import SerializationError
 
-__all__ = ["FOREVER", "MISSING", "Value", "head_of", "holder_of", "read_value", "stamp_of"]
+__all__ = ["FOREVER", "MISSING", "Value", "before", "head_of", "holder_of", "read_value", "stamp_of"]
 
 MISSING: Any = object()
 """Stands for no value."""
@@ -62,6 +62,11 @@ def read_value(record: bytes) -> Value | None:
 def holder_of(record: bytes) -> bytes | None:
     """The token of the lease in *record*, if it is one."""
     return record[18:42] if record[:2] == _LEASE else None
+
+
+def before(stamp: bytes) -> bytes:
+    """The last stamp before *stamp*."""
+    return b"%016d" % (int(stamp) - 1)
 
 
 def stamp_of(microseconds: int | None) -> bytes:

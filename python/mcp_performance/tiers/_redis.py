@@ -410,7 +410,7 @@ class RedisTier(TierBulk):
             answer: Answer = yield Ask([self._dropping(self._link, {name: FOREVER}, NOBODY)])
         finally:
             self._tell(name)
-        return bool(answer.replies[0])
+        return bool(answer.replies[0][0])
 
     def _invalidate(self, tags: Iterable[str]) -> Steps[int]:
         """The tags end wherever they can, also if they cannot everywhere."""
@@ -483,9 +483,13 @@ class RedisTier(TierBulk):
         names = (name, renewal_of(name), *beside) if token or beside else (name,)
         return link.script(STORE, names, token, stamp, milliseconds, head, len(tags), _RECORD_LIFE_MS)
 
-    def _dropping(self, link: Link, stamps: dict[bytes, bytes], ident: str) -> Command:
-        """The command by which *ident* deletes names up to their *stamps*."""
-        return link.script(DROP, tuple(stamps), self._news_channel, ident, *stamps.values())
+    def _dropping(
+        self, link: Link, stamps: dict[bytes, bytes], ident: str, *, is_news: bool = True
+    ) -> Command:
+        """The command by which *ident* deletes names up to their *stamps*, and publishes those under which
+        nothing lies if that *is_news*."""
+        channel = self._news_channel if is_news else ""
+        return link.script(DROP, tuple(stamps), channel, ident, *stamps.values())
 
     def _ending(self, link: Link, records: tuple[bytes, ...], stamp: bytes, ident: str) -> Command:
         """The command by which *ident* ends tags as of *stamp*, or as of now."""

@@ -63,7 +63,7 @@ def _drop(script: _Script) -> Split:
             script.of(name, channel, ident, stamp, own)
             for name, stamp in zip(script.names, stamps, strict=True)
         ],
-        _sum,
+        _join_drops,
     )
 
 
@@ -71,7 +71,7 @@ def _store_many(script: _Script) -> Split:
     lifetime, *values, own = script.arguments
     return Split(
         [script.of(name, lifetime, value, own) for name, value in zip(script.names, values, strict=True)],
-        _sum,
+        _earliest,
     )
 
 
@@ -101,8 +101,13 @@ def _look(script: _Script) -> Split:
     return Split([(name, [("GET", name), ("PTTL", name), ("TIME",)])], join)
 
 
-def _sum(replies: list[list[Any]]) -> int:
-    return sum(reply[0] for reply in replies)
+def _join_drops(replies: list[list[Any]]) -> list[Any]:
+    return [sum(reply[0][0] for reply in replies), max(reply[0][1] for reply in replies)]
+
+
+def _earliest(replies: list[list[Any]]) -> bytes:
+    """The stamp that none of what was stored is older than."""
+    return min(bytes(reply[0]) for reply in replies)
 
 
 def _bytes(name: bytes | str | int) -> bytes:

@@ -252,11 +252,12 @@ return answer
 )
 
 # KEYS: keys. ARGV: milliseconds to live, 0 for ever; then for each key the head behind the stamp, and the
-# body. Stores values by hand that bear no tags.
+# body. Stores values by hand that bear no tags, and answers with their stamp.
 STORE_MANY = _script(
     _NOW
     + """
-local start, ttl = '\\193V' .. now(), tonumber(ARGV[1])
+local stamp, ttl = now(), tonumber(ARGV[1])
+local start = '\\193V' .. stamp
 for i, name in ipairs(KEYS) do
   if ttl > 0 then
     redis.call('SET', name, start .. ARGV[i + 1], 'PX', ttl)
@@ -264,28 +265,29 @@ for i, name in ipairs(KEYS) do
     redis.call('SET', name, start .. ARGV[i + 1])
   end
 end
-return #KEYS
+return stamp
 """
 )
 
-# KEYS: keys. ARGV: a channel, who asks, then for each key the stamp up to which it is deleted. Answers how
-# many values there were. A key that holds nothing announces nothing, so its name is published.
+# KEYS: keys. ARGV: a channel or '', who asks, then for each key the stamp up to which it is deleted. Answers
+# how many values there were, and the time. A key that holds nothing announces nothing: its name is published.
 DROP = _script(
-    _HEADS
+    _NOW
+    + _HEADS
     + """
 local count = 0
 for i, name in ipairs(KEYS) do
   local kind, since, holder = head(name)
   if (kind ~= VALUE and kind ~= LEASE) or since <= ARGV[i + 2] then
     if redis.call('DEL', name) == 0 then
-      redis.pcall('PUBLISH', ARGV[1], ARGV[2] .. name)
+      if ARGV[1] ~= '' then redis.pcall('PUBLISH', ARGV[1], ARGV[2] .. name) end
     else
       changes(name)
       if kind ~= LEASE then count = count + 1 end
     end
   end
 end
-return count
+return {count, now()}
 """
 )
 
@@ -318,10 +320,13 @@ for _, tag in ipairs(KEYS) do
   else
     local dead = redis.call('GET', tag)
     local stamp = ARGV[3] == '' and time or ARGV[3]
-    if dead and dead >= stamp then stamp = ARGV[3] == '' and shift(dead, 1) or dead end
+    local is_known = dead and dead >= stamp
+    if is_known then stamp = ARGV[3] == '' and shift(dead, 1) or dead end
     local left = redis.call('PTTL', tag)
     local set
-    if left == -1 then
+    if is_known and ARGV[3] ~= '' then
+      set = {}
+    elseif left == -1 then
       set = redis.pcall('SET', tag, stamp)
     else
       set = redis.pcall('SET', tag, stamp, 'PX', string.format('%.0f', math.max(left, tonumber(ARGV[4]))))
@@ -332,8 +337,8 @@ for _, tag in ipairs(KEYS) do
       redis.pcall('PUBLISH', ARGV[1], ARGV[2] .. tag)
       return set
     end
-    changes(tag)
-    answer[#answer + 1] = finish(tag, stamp)
+    if set.ok then changes(tag) end
+    answer[#answer + 1] = set.ok and finish(tag, stamp) or ''
   end
 end
 return answer

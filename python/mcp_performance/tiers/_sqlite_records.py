@@ -218,7 +218,7 @@ class Transaction:
             touched.append(tag)
         return True
 
-    def _drop(self, names: tuple[bytes, ...], channel: str, ident: str, *stamps: bytes) -> int:
+    def _drop(self, names: tuple[bytes, ...], channel: str, ident: str, *stamps: bytes) -> list[Any]:
         count = 0
         for name, until in zip(names, stamps, strict=True):
             kind, since, _ = self._head(name)
@@ -226,7 +226,7 @@ class Transaction:
                 self._remove(name)
                 self._log(name)
                 count += kind == _VALUE
-        return count
+        return [count, _stamp(self.now)]
 
     def _end_tags(
         self,
@@ -245,6 +245,9 @@ class Transaction:
         for tag in tags:
             row = self._find(tag)
             stamp = asked or time
+            if asked and row is not None and row[0] >= asked:
+                answer.append(b"")
+                continue
             expires: int | None = self.now + least_ms * 1000
             if row is not None:
                 stamp = max(stamp, row[0])

@@ -24,7 +24,7 @@ from ._lease import Holder, Lease
 from ._link import Answer, Ask, Asks, Steps
 from ._loading import Found, Terms, look, look_again, store, take_back
 from ._open import choose_tier
-from ._records import FOREVER, MISSING, Value, stamp_of
+from ._records import FOREVER, MISSING, Value, before, stamp_of
 from ._redis import UNSET, RedisTier
 
 __all__ = ["TieredCache"]
@@ -57,9 +57,12 @@ class TieredCache(FrontBulk, _core.FrontBase):
 
     What Redis cannot promise: replication is asynchronous. A replica that takes over without the master's
     last writes has lost what they promised, deletions included, so that a value may come back that had been
-    deleted or invalidated, and a write that was acknowledged may be gone. This cache drops all that it kept
-    in memory whenever it changes servers, so that none believes what the new master does not know; what
-    a lost deletion brings back lives for its *ttl* at most. ``min-replicas-to-write`` bounds what is lost.
+    deleted or invalidated, and a write that was acknowledged may be gone; so may a restart from an older
+    snapshot, and ``SWAPDB``. This cache drops all that it kept in memory whenever a connection was lost.
+    What it has itself ended or set in the last 30 seconds (the last 10,000 times), it ends there again: it
+    never believes what is older, and others see that until it has. What a process that has died since had
+    ended, or what was ended longer ago, lives for its *ttl* at most. ``min-replicas-to-write`` bounds what
+    is lost.
 
     ::
 
@@ -113,8 +116,9 @@ class TieredCache(FrontBulk, _core.FrontBase):
         self._holder = Holder(shared._life_channel)
         self._client = shared._connect(self._holder)
         self._link = shared._link_to(self._client, self._holder)
-        self._kept = Memory(memory, self._client, seconds("memory_ttl", memory_ttl), shared._layout.is_entry)
         self._debts = Debts(shared, self._link, self._holder.ident, self._LONGEST_DEBT)
+        longest = seconds("memory_ttl", memory_ttl)
+        self._kept = Memory(memory, self._client, longest, shared._layout.is_entry, self._debts)
         self._misses = self._shared_hits = 0
         self._warned = False
         if not memory._follow(self._client.feed(), self._kept.catch_up):
@@ -384,7 +388,9 @@ class TieredCache(FrontBulk, _core.FrontBase):
         try:
             try:
                 answer: Answer = yield Ask([command], None, (name,))
-                self._touch(answer.replies[0][3:])
+                _, __, stamp, *touched = answer.replies[0]
+                self._did(name, before(stamp))
+                self._touch(touched)
                 return
             except CacheError:
                 raise
@@ -422,7 +428,9 @@ class TieredCache(FrontBulk, _core.FrontBase):
         here = self._kept.forget(key, name)
         try:
             answer: Answer = yield Ask([self._dropping(name, FOREVER)], None, (name,))
-            return bool(answer.replies[0]) or here
+            dropped, ended = answer.replies[0]
+            self._did(name, ended)
+            return bool(dropped) or here
         except CacheError as error:
             self._warn(error)
             self._debts.owe(name, asked)
@@ -463,10 +471,17 @@ class TieredCache(FrontBulk, _core.FrontBase):
         finally:
             for record in records:
                 self._kept.changed(record)
+        for record in records:
+            self._did(record, answer.replies[0][1], is_tag=True)
         try:
             return (yield from self._shared._reclaiming(self._link, records, answer))
         except CacheError:
             return int(answer.replies[0][0])
+
+    def _did(self, name: bytes, stamp: bytes, *, is_tag: bool = False) -> None:
+        """The server of now has acknowledged it: what is owed to one that may have lost it."""
+        self._kept.catch_up()
+        self._debts.did(name, stamp, is_tag=is_tag)
 
     def _latest(self) -> bytes:
         """The stamp that nothing from before this moment exceeds."""
