@@ -1,6 +1,7 @@
 // errors.cpp: sets the Python exception of a core error, whose class errors.py has.
 #include "bindings/base/errors.h"
 
+#include <cstring>
 #include <exception>
 #include <new>
 
@@ -55,7 +56,12 @@ void set_python_error(const Error& error) noexcept {
   try {
     const py::object type =
         py::module_::import("mcp_performance.errors").attr(class_name(error.kind()));
-    const py::object instance = type(py::str(error.what()));
+    // It may show bytes that a caller gave.
+    const char* const text = error.what();
+    const auto message = py::reinterpret_steal<py::object>(
+        PyUnicode_DecodeUTF8(text, static_cast<Py_ssize_t>(std::strlen(text)), "backslashreplace"));
+    if (!message) throw py::error_already_set();
+    const py::object instance = type(message);
     if (py::hasattr(instance, "code")) instance.attr("code") = error.code();
     PyErr_SetObject(type.ptr(), instance.ptr());
   } catch (py::error_already_set& failure) {

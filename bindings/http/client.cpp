@@ -15,6 +15,7 @@
 #include "bindings/base/native_work.h"
 #include "bindings/base/ref.h"
 #include "bindings/base/rooms.h"
+#include "bindings/base/text.h"
 #include "bindings/http/reply.h"
 
 namespace py = pybind11;
@@ -78,7 +79,7 @@ class RequestWork : public NativeWork {
       return nullptr;
     }
     if (!PyUnicode_IS_ASCII(path)) {
-      PyErr_Format(PyExc_ValueError, "path=%R: expected ASCII; see urllib.parse.quote()", path);
+      set_python_error(invalid_argument("path", shown(path), "ASCII; see urllib.parse.quote()"));
       return nullptr;
     }
     http::Message message{std::move(method), service_->prefix, service_->headers, std::move(body)};

@@ -16,6 +16,22 @@ namespace mcp {
   }));
 }
 
+// As an error shows a text that a caller gave: on one line, and whole, whatever is in it.
+[[nodiscard]] inline std::string on_one_line(std::string_view text) {
+  if (text.empty()) return "''";
+  std::string shown;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte != 0x7f) {
+      shown += c;
+    } else {
+      constexpr char kDigits[] = "0123456789abcdef";
+      shown += {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 0xf]};
+    }
+  }
+  return shown;
+}
+
 // Throws Error if the text would be cut: `name` is the parameter that it came in.
 inline void refuse_nul(std::string_view name, std::string_view utf8, ErrorKind kind, int code = 0) {
   const std::size_t at = utf8.find('\0');

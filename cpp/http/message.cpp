@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace mcp::http {
 namespace {
@@ -48,9 +49,9 @@ bool is_host(std::string_view value) {
 void check_header(const Message& message, std::size_t index) {
   const std::string& name = message.headers[index].first;
   const std::string& value = message.headers[index].second;
-  if (!is_token(name)) throw invalid_argument("headers", name, "a header name");
+  if (!is_token(name)) throw invalid_argument("headers", on_one_line(name), "a header name");
   if (!is_field_text(value) || trimmed(value).size() != value.size()) {
-    throw invalid_argument("headers", name,
+    throw invalid_argument("headers", on_one_line(name),
                            "a value without control characters and without spaces around it");
   }
   const auto is = [&name](std::string_view other) { return same_header(name, other); };
@@ -58,16 +59,18 @@ void check_header(const Message& message, std::size_t index) {
     const auto first = std::find_if(message.headers.begin(), message.headers.end(),
                                     [&is](const auto& one) { return is(one.first); });
     if (first - message.headers.begin() != static_cast<std::ptrdiff_t>(index)) {
-      throw invalid_argument("headers", name, "this field once");
+      throw invalid_argument("headers", on_one_line(name), "this field once");
     }
   }
-  if (is("host") && !is_host(value)) throw invalid_argument("headers", value, "a host and a port");
+  if (is("host") && !is_host(value))
+    throw invalid_argument("headers", on_one_line(value), "a host and a port");
   if (is("transfer-encoding")) {
-    throw invalid_argument("headers", name, "none of that name: the body is sent as it is");
+    throw invalid_argument("headers", on_one_line(name),
+                           "none of that name: the body is sent as it is");
   }
   if (is("content-length") && value != std::to_string(message.body.size())) {
     throw invalid_argument(
-        "headers", name + ": " + value,
+        "headers", on_one_line(name + ": " + value),
         "the length of the body, " + std::to_string(message.body.size()) + ", or none");
   }
 }
@@ -81,11 +84,12 @@ bool is_idempotent(std::string_view method) noexcept {
 
 void check(const Message& message) {
   if (!is_token(message.method) || message.method == "CONNECT") {
-    throw invalid_argument("method", message.method, "an HTTP token other than CONNECT");
+    throw invalid_argument("method", on_one_line(message.method),
+                           "an HTTP token other than CONNECT");
   }
   if (!is_target(message.target)) {
     throw invalid_argument(
-        "path", message.target,
+        "path", on_one_line(message.target),
         "a path that begins with / and has no spaces, control characters or fragment");
   }
   for (std::size_t i = 0; i < message.headers.size(); ++i) check_header(message, i);

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace mcp::loadtest {
 namespace {
@@ -72,7 +73,7 @@ const unsigned char* bytes(std::string_view text) {
 Regex::Regex(const std::string& pattern) : code_(nullptr) {
   const Library& pcre = library();
   if (!pcre.complete) {
-    throw invalid_argument("regex", pattern,
+    throw invalid_argument("regex", on_one_line(pattern),
                            "none, because this machine has no libpcre2-8 (on Debian: apt-get "
                            "install libpcre2-8-0)");
   }
@@ -82,7 +83,7 @@ Regex::Regex(const std::string& pattern) : code_(nullptr) {
   if (code_ != nullptr) return;
   std::array<unsigned char, 128> text{};
   pcre.message(error, text.data(), text.size());
-  throw invalid_argument("regex", pattern,
+  throw invalid_argument("regex", on_one_line(pattern),
                          "a regular expression (" +
                              std::string(reinterpret_cast<const char*>(text.data())) + " at " +
                              std::to_string(at) + ")");

@@ -529,6 +529,23 @@ def test_a_bad_path_is_named(path: str) -> None:
         HttpClient("http://127.0.0.1").get(path)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("GET", "/a\x00b"), r"path=/a\\x00b: expected"),
+        (("GET", "/a\r\nHost: b"), r"path=/a\\x0d\\x0aHost: b: expected"),
+        (("GET", ""), r"path='': expected"),
+        (("GET", "/\xe4"), r"path='/\\xe4': expected"),
+        (("GET", "/", None, {"\xe4": "1"}), r"headers=\\xe4: expected"),
+        (("GET", "/", None, {"Host": "\xe4/"}), r"headers=\\xe4/: expected"),
+        (("GET", "/", None, {"Content-Length": "\xe4"}), r"headers=Content-Length: \\xe4: expected"),
+    ],
+)
+def test_whatever_is_in_a_bad_request_is_shown_on_one_line(given: Any, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        HttpClient("http://127.0.0.1:1").send(given)
+
+
 def test_other_bad_requests_are_named() -> None:
     client = HttpClient("http://127.0.0.1")
     with pytest.raises(ValueError, match="quote"):

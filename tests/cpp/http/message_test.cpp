@@ -41,20 +41,21 @@ TEST_P(MessageTest, CannotBeReadInTwoWays) {
 
 INSTANTIATE_TEST_SUITE_P(
     Line, MessageTest,
-    testing::Values(MessageCase{"a method of one's own", {"PURGE-x", "/", {}, ""}},
-                    MessageCase{"no method", {"", "/", {}, ""}, "method="},
-                    MessageCase{"a method with a space", {"GE T", "/", {}, ""}, "method="},
-                    MessageCase{"a method with a line end", {"GET\r\n", "/", {}, ""}, "method="},
-                    MessageCase{"CONNECT", {"CONNECT", "/", {}, ""}, "method=CONNECT"},
-                    MessageCase{"a query", {"GET", "/a?b=c&d=%20", {}, ""}},
-                    MessageCase{"no path", {"GET", "", {}, ""}, "path="},
-                    MessageCase{"a path without /", {"GET", "a", {}, ""}, "path="},
-                    MessageCase{"a space", {"GET", "/a b", {}, ""}, "path="},
-                    MessageCase{"a line end", {"GET", "/a\r\nX: y", {}, ""}, "path="},
-                    MessageCase{"NUL", {"GET", std::string("/a\0b", 4), {}, ""}, "path="},
-                    MessageCase{"DEL", {"GET", "/\x7f", {}, ""}, "path="},
-                    MessageCase{"beyond ASCII", {"GET", "/\xc3\xa4", {}, ""}, "path="},
-                    MessageCase{"a fragment", {"GET", "/a#b", {}, ""}, "path="}));
+    testing::Values(
+        MessageCase{"a method of one's own", {"PURGE-x", "/", {}, ""}},
+        MessageCase{"no method", {"", "/", {}, ""}, "method="},
+        MessageCase{"a method with a space", {"GE T", "/", {}, ""}, "method="},
+        MessageCase{"a method with a line end", {"GET\r\n", "/", {}, ""}, "method="},
+        MessageCase{"CONNECT", {"CONNECT", "/", {}, ""}, "method=CONNECT"},
+        MessageCase{"a query", {"GET", "/a?b=c&d=%20", {}, ""}},
+        MessageCase{"no path", {"GET", "", {}, ""}, "path='': e"},
+        MessageCase{"a path without /", {"GET", "a", {}, ""}, "path="},
+        MessageCase{"a space", {"GET", "/a b", {}, ""}, "path="},
+        MessageCase{"a line end", {"GET", "/a\r\nX: y", {}, ""}, "path=/a\\x0d\\x0aX: y: e"},
+        MessageCase{"NUL", {"GET", std::string("/a\0b", 4), {}, ""}, "path=/a\\x00b: e"},
+        MessageCase{"DEL", {"GET", "/\x7f", {}, ""}, "path="},
+        MessageCase{"beyond ASCII", {"GET", "/\xc3\xa4", {}, ""}, "path="},
+        MessageCase{"a fragment", {"GET", "/a#b", {}, ""}, "path="}));
 
 INSTANTIATE_TEST_SUITE_P(
     Fields, MessageTest,
