@@ -175,8 +175,8 @@ void copy_views(sqlite3* source, sqlite3* db) {
   }
 }
 
-// The statement without what SQLite refuses of virtual tables and what looks nothing up: ON CONFLICT
-// and RETURNING.
+// The statement without what SQLite refuses of virtual tables and what looks nothing up: ON
+// CONFLICT and RETURNING.
 std::string for_virtual_tables(std::string_view sql) {
   std::string kept;
   int depth = 0;

@@ -46,7 +46,7 @@ class _Console:
         )
 
     def progress(self, seen: Progress) -> None:
-        """Redraws one line on a terminal; a line every few seconds elsewhere. The rate is since the last one."""
+        """Redraws one line on a terminal; elsewhere a line every few seconds. The rate is since the last."""
         since = seen.elapsed - self._shown
         if since < (_REDRAW_SECONDS if self._tty else _PLAIN_PROGRESS_SECONDS):
             return
