@@ -44,9 +44,9 @@ class PerformanceMonitor:
 
     In a service of several workers (see ``workers`` of the middleware) all figures are sums over the workers
     that there are and were, of which each process can tell. Requests and operations are exact whenever a
-    worker ends, and however, and so is what caches and pools had counted by the end of the worker's last
-    request. Of what came later, of single statements, tiers and the process, a worker that is killed takes
-    at most a second along.
+    worker ends, and however, and so is what caches and pools (the 40 busiest of each) had counted by the end
+    of the worker's last request. Of what came later, of single statements, tiers and the process, a worker
+    that is killed takes at most a second along.
 
     Args:
         caches: the caches to report on; ``None`` for all that are alive.
