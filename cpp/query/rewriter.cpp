@@ -285,6 +285,35 @@ std::string Rewriter::unused_name(std::string_view base) const {
   return name;
 }
 
+namespace {
+
+// Triggers and actions of foreign keys change other tables between the rows of a write, and a
+// subquery may read those.
+bool writes_elsewhere(const Rewriter& rewriter) {
+  const Syntax& tree = rewriter.tree;
+  if ((tree.verb != Verb::kUpdate && tree.verb != Verb::kDelete) || tree.cores.size() < 2) {
+    return false;
+  }
+  const std::vector<SourceItem>& sources = tree.core_of(tree.core).sources;
+  const Table* written = sources.empty() ? nullptr : rewriter.facts.table(sources.front());
+  if (written == nullptr) return true;
+  try {
+    const Statement others = prepare(
+        rewriter.input.db,
+        "SELECT 1 FROM main.sqlite_schema AS s WHERE s.type = 'trigger' AND s.tbl_name = ?1 "
+        "COLLATE NOCASE UNION ALL SELECT 1 FROM main.sqlite_schema AS s, "
+        "pragma_foreign_key_list(s.name) AS f WHERE s.type = 'table' AND f.\"table\" = ?1 "
+        "COLLATE NOCASE AND (f.on_delete NOT IN ('NO ACTION', 'RESTRICT') OR f.on_update "
+        "NOT IN ('NO ACTION', 'RESTRICT'))");
+    bind_text(others.get(), 1, written->name);
+    return step(others.get());
+  } catch (const Error&) {
+    return true;
+  }
+}
+
+}  // namespace
+
 std::vector<Rewrite> find_rewrites(const RewriteInput& input) {
   Rewriter rewriter(input);
   if (!rewriter.tree.readable) return {};
@@ -295,7 +324,7 @@ std::vector<Rewrite> find_rewrites(const RewriteInput& input) {
       return {};
     }
   }
-  if (!depends_on_row_order(rewriter.tree, rewriter.facts)) {
+  if (!depends_on_row_order(rewriter.tree, rewriter.facts) && !writes_elsewhere(rewriter)) {
     rewrite_conditions(rewriter);
     rewrite_calls(rewriter);
     rewrite_subqueries(rewriter);

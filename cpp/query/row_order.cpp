@@ -117,6 +117,21 @@ class OrderCheck {
   const Facts& facts_;
 };
 
+// A subquery of an UPDATE or DELETE sees what was changed so far, or not: as SQLite runs it once,
+// for every row, or before the first is changed.
+bool reads_what_it_writes(const Syntax& tree, const Facts& facts) {
+  if ((tree.verb != Verb::kUpdate && tree.verb != Verb::kDelete) || tree.core < 0) return false;
+  const Core& outer = tree.core_of(tree.core);
+  const Table* written = outer.sources.empty() ? nullptr : facts.table(outer.sources.front());
+  return std::any_of(tree.cores.begin(), tree.cores.end(), [&](const Core& core) {
+    return &core != &outer &&
+           std::any_of(core.sources.begin(), core.sources.end(), [&](const SourceItem& source) {
+             const Table* read = facts.table(source);
+             return source.select < 0 && (read == nullptr || read == written);
+           });
+  });
+}
+
 }  // namespace
 
 int meant_by(const Syntax& tree, const Core& core, int term) {
@@ -145,7 +160,7 @@ std::vector<int> ordered_by(const Syntax& tree, const Select& select, const Core
 }
 
 bool depends_on_row_order(const Syntax& tree, const Facts& facts) {
-  return OrderCheck(tree, facts).run();
+  return reads_what_it_writes(tree, facts) || OrderCheck(tree, facts).run();
 }
 
 }  // namespace mcp::query

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -435,3 +436,37 @@ def test_the_reason_names_the_fact(analyzer: QueryAnalyzer) -> None:
     ):
         (rewrite,) = analyzer.analyze(sql).rewrites
         assert fact in rewrite.reason
+
+
+@pytest.mark.parametrize(
+    ("more", "offered"),
+    [
+        ("", True),
+        ("CREATE TRIGGER gone AFTER DELETE ON a BEGIN DELETE FROM b WHERE y = old.x; END", False),
+        ("CREATE TABLE c (x REFERENCES a (x) ON DELETE CASCADE)", False),
+        ("CREATE TABLE c (x REFERENCES a (x))", True),
+    ],
+)
+def test_a_write_that_changes_what_its_subquery_reads_keeps_its_form(
+    tmp_path: Path, more: str, offered: bool
+) -> None:
+    path = tmp_path / "writes.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            "CREATE TABLE a (id INTEGER PRIMARY KEY, x INTEGER NOT NULL UNIQUE);"
+            "CREATE TABLE b (id INTEGER PRIMARY KEY, y INTEGER NOT NULL UNIQUE);"
+            f"CREATE VIEW of_a AS SELECT x FROM a; {more};"
+        )
+        connection.executemany("INSERT INTO a VALUES (?, ?)", ((n, n * 2) for n in range(900)))
+        connection.executemany("INSERT INTO b VALUES (?, ?)", ((n, n * 3) for n in range(900)))
+        connection.commit()
+    analyzer = QueryAnalyzer(path)
+    for verb in ("DELETE FROM a", "UPDATE a SET x = -x"):
+        other = analyzer.analyze(f"{verb} WHERE x NOT IN (SELECT y FROM b)").rewrites
+        assert [one.rule for one in other] == (["not-in-to-not-exists"] if offered else [])
+        for own in (
+            "SELECT i.id FROM a i",
+            "SELECT x FROM of_a",
+            "SELECT y FROM b WHERE y IN (SELECT x FROM a)",
+        ):
+            assert analyzer.analyze(f"{verb} WHERE x NOT IN ({own})").rewrites == ()
