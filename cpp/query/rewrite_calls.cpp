@@ -380,7 +380,9 @@ struct Calls {
   }
 
   // date(a) = ?, for whatever is bound: what is no day equals none.
+  // Not where it must be NULL where it was: what is no day makes the one false, the other NULL.
   void day_of_parameter(int whole, int side, int other) const {
+    if (!on.facts.is_positive(whole)) return;
     const Expr& call = on.bare(side);
     if (call.kind != ExprKind::kCall || !same_name(call.op, "date") || call.kids.size() != 1 ||
         call.special || on.bare(other).kind != ExprKind::kParameter) {
