@@ -57,6 +57,45 @@ inline bool is_tuple_of(PyObject* stored, PyObject* const* items, Py_ssize_t siz
   return true;
 }
 
+// Whether `stored` is the tuple of `prefix` and `items`: of these very objects, or of equal text.
+inline bool is_tuple_behind(PyObject* prefix, PyObject* stored, PyObject* const* items,
+                            Py_ssize_t size) noexcept {
+  if (!PyTuple_CheckExact(stored) || PyTuple_GET_SIZE(stored) != size + 1 ||
+      PyTuple_GET_ITEM(stored, 0) != prefix) {
+    return false;
+  }
+  for (Py_ssize_t i = 0; i < size; ++i) {
+    if (!is_same_key(PyTuple_GET_ITEM(stored, i + 1), items[i])) return false;
+  }
+  return true;
+}
+
+// Of a function that shares its cache: its keys begin with its name.
+template <class Core, bool kAsync>
+PyObject* vectorcall_prefixed(PyObject* object, PyObject* const* args, std::size_t nargsf,
+                              PyObject* kwnames) {
+  CachedFunction* self = as_function(object);
+  const Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
+  const KeyPlan& plan = *self->plan;
+  if (nargs == plan.size() && kwnames == nullptr) [[likely]] {
+    TupleHash hash = plan.prefix_hash();
+    for (Py_ssize_t i = 0; i < nargs; ++i) {
+      const Py_hash_t lane = hash_of(args[i]);
+      if (lane == -1) [[unlikely]]
+        return refuse(self, args[i], i);
+      hash.add(lane);
+    }
+    bool may_be_there = false;
+    PyObject* value = self->state->hit_identical(
+        *static_cast<Core*>(self->core), hash.finish(nargs + 1),
+        [&](PyObject* stored) { return is_tuple_behind(plan.prefix(), stored, args, nargs); },
+        may_be_there);
+    if (value != nullptr) [[likely]]
+      return hand_out<kAsync>(self, value);
+  }
+  return call_general<kAsync>(self, {args, nargs, kwnames});
+}
+
 template <Shape kShape, class Core, bool kAsync>
 PyObject* vectorcall(PyObject* object, PyObject* const* args, std::size_t nargsf,
                      PyObject* kwnames) {
@@ -161,7 +200,10 @@ vectorcallfunc entry_for(const CachedFunction* self) noexcept {
   }
   if (self->terms->copy != nullptr) return vectorcall_copying;
   const Shape shape = self->plan->has_shape_entry() ? self->plan->shape() : Shape::kVariadic;
-  return state.with_core([&]<class Core>(Core&) {
+  return state.with_core([&]<class Core>(Core&) -> vectorcallfunc {
+    if (self->plan->is_prefixed()) {
+      return self->is_async ? vectorcall_prefixed<Core, true> : vectorcall_prefixed<Core, false>;
+    }
     return self->is_async ? entry_of<Core, true>(shape) : entry_of<Core, false>(shape);
   });
 }

@@ -84,9 +84,16 @@ std::unique_ptr<KeyPlan> KeyPlan::compile(PyObject* spec) {
   plan->function_name_ = Ref::borrow(function_name);
   if (prefix != Py_None) plan->prefix_ = Ref::borrow(prefix);
   if (key != Py_None) plan->key_ = Ref::borrow(key);
-  plan->direct_ = plan->shape_ == Shape::kFixed && !plan->prefix_ && plan->vary_.empty() &&
-                  plan->kept_.size() == plan->names_.size() &&
-                  plan->positional_ == plan->names_.size();
+  const bool as_given = plan->shape_ == Shape::kFixed && plan->vary_.empty() &&
+                        plan->kept_.size() == plan->names_.size() &&
+                        plan->positional_ == plan->names_.size();
+  plan->direct_ = as_given && !plan->prefix_;
+  plan->prefixed_ = as_given && plan->prefix_;
+  if (plan->prefixed_) {
+    const Py_hash_t lane = hash_of(plan->prefix_.get());
+    if (lane == -1) return nullptr;
+    plan->prefix_hash_.add(lane);
+  }
   return plan;
 }
 

@@ -97,6 +97,11 @@ class KeyPlan {
   [[nodiscard]] bool has_shape_entry() const noexcept { return vary_.empty(); }
   // True when a call of exactly size() positional arguments and no keyword is its own key.
   [[nodiscard]] bool is_direct() const noexcept { return direct_; }
+  // True when the key of such a call is its arguments behind a prefix.
+  [[nodiscard]] bool is_prefixed() const noexcept { return prefixed_; }
+  [[nodiscard]] PyObject* prefix() const noexcept { return prefix_.get(); }
+  // The hash of a tuple that begins with the prefix. REQUIRES: is_prefixed()
+  [[nodiscard]] TupleHash prefix_hash() const noexcept { return prefix_hash_; }
   [[nodiscard]] Py_ssize_t size() const noexcept { return static_cast<Py_ssize_t>(names_.size()); }
 
   [[nodiscard]] PyObject* function_name() const noexcept { return function_name_.get(); }
@@ -125,6 +130,7 @@ class KeyPlan {
   Shape shape_ = Shape::kNone;
   bool typed_ = false;
   bool direct_ = false;
+  bool prefixed_ = false;
   bool accepts_more_ = false;        // *args
   bool accepts_keywords_ = false;    // **kwargs
   std::size_t positional_ = 0;       // parameters that take a positional argument
@@ -135,6 +141,7 @@ class KeyPlan {
   std::vector<Ref> vary_;            // callables of no argument
   Ref function_name_;
   Ref prefix_;
+  TupleHash prefix_hash_;
   Ref key_;
 
  public:
