@@ -158,10 +158,9 @@ bool KeyPlan::finish(PyObject** items, std::size_t size, KeyView& view, bool nam
   Py_ssize_t culprit = 0;
   view = {items, count, false, typed_, hash_of_items(items, count, &culprit)};
   if (view.hash != -1) return true;
-  Py_ssize_t position = culprit;
+  Py_ssize_t position = culprit - (prefix_ ? 1 : 0);
   if (named) {
-    const std::size_t before = prefix_ ? 1 : 0;
-    const std::size_t index = static_cast<std::size_t>(culprit) - before;
+    const auto index = static_cast<std::size_t>(position);
     if (index < kept_.size()) {
       position = static_cast<Py_ssize_t>(kept_[index]);
     } else {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from mcp_performance import CacheInfo, cached
+from mcp_performance import Cache, CacheInfo, cached
 
 
 def test_spellings_of_one_call_are_one_entry() -> None:
@@ -192,3 +193,83 @@ def test_the_key_methods() -> None:
     assert f.cache_info() == before
     f.cache_clear()
     assert f.cache_info() == CacheInfo(0, 0, 1024, 0)
+
+
+def _one(a: Any) -> Any:
+    return a
+
+
+def _two(a: Any, b: Any = 2) -> Any:
+    return a, b
+
+
+def _mixed(a: Any, /, b: Any = 1, *, c: Any = 0) -> Any:
+    return a, b, c
+
+
+def _nothing() -> Any:
+    return None
+
+
+class _Text(str):
+    """Equal to its text, and no plain str."""
+
+    __slots__ = ()
+
+
+_CALLS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+    (("text",), {}),
+    (("te" + chr(120) + "t",), {}),  # equal, and another object
+    ((_Text("text"),), {}),
+    ((1,), {}),
+    ((1.0,), {}),
+    ((True,), {}),
+    ((2**70,), {}),
+    (((1, "a"),), {}),
+    (((1.0, "a"),), {}),
+    ((None,), {}),
+    ((b"text",), {}),
+    ((), {"a": 1}),
+    ((1, 2), {}),
+    ((1,), {"b": 2}),
+    ((2, 1), {}),
+    ((), {"b": 1, "a": 2}),
+    ((1,), {"c": 5}),
+    ((), {}),
+    ((1, 2, 3), {}),
+    (([],), {}),
+    ((1, []), {}),
+]
+
+
+@pytest.mark.parametrize("typed", [False, True])
+@pytest.mark.parametrize("function", [_one, _two, _mixed, _nothing])
+def test_a_function_that_shares_its_cache_tells_calls_apart_as_one_of_its_own_does(
+    function: Callable[..., Any], typed: bool
+) -> None:
+    common: Cache[Any, Any] = Cache(1000)
+    runs: list[str] = []
+
+    def counted(who: str) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            runs.append(who)
+            return function(*args, **kwargs)
+
+        return run
+
+    own = cached(typed=typed)(counted("own"))
+    sharing = cached(typed=typed, cache=common)(counted("sharing"))
+    neighbour = cached(cache=common)(lambda *args, **kwargs: "neighbour's")
+
+    def outcome(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            return repr(call(*args, **kwargs))
+        except TypeError as error:
+            return str(error)
+
+    for _ in range(2):
+        for args, kwargs in _CALLS:
+            outcome(neighbour, args, kwargs)
+            assert outcome(sharing, args, kwargs) == outcome(own, args, kwargs)
+            assert runs.count("sharing") == runs.count("own"), (args, kwargs)
