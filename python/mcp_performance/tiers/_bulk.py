@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from itertools import repeat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import compress, repeat
+from operator import is_, is_not
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .._base._checks import mapping, several, texts
@@ -127,8 +128,34 @@ def _batches(tier: RedisTier, names: list[bytes], size: int) -> Iterator[Sequenc
             yield together[start : start + size]
 
 
-def _those(items: list[_T], indexes: Iterable[int]) -> list[_T]:
+def _those(items: list[_T], indexes: Sequence[int]) -> list[_T]:
+    if isinstance(indexes, range):  # of one step
+        return items[indexes.start : indexes.stop]
     return [items[i] for i in indexes]
+
+
+def _moved(indexes: Sequence[int], by: int) -> Sequence[int]:
+    if isinstance(indexes, range):
+        return range(indexes.start + by, indexes.stop + by)
+    return [i + by for i in indexes]
+
+
+def _place(values: list[_T], indexes: Sequence[int], found: list[_T]) -> None:
+    """Put what was *found* where it belongs among *values*."""
+    if isinstance(indexes, range) and len(found) == len(indexes):
+        values[indexes.start : indexes.stop] = found
+        return
+    for i, value in zip(indexes, found, strict=True):
+        values[i] = value
+
+
+def _known(keys: list[Any], values: list[Any]) -> dict[Any, Any]:
+    return dict(compress(zip(keys, values, strict=True), map(is_not, values, repeat(MISSING))))
+
+
+def _count_missing(values: list[Any]) -> int:
+    """How many there are; values of the user are not asked what they equal."""
+    return sum(map(is_, values, repeat(MISSING)))
 
 
 def _spell_each(tier: RedisTier, keys: list[Any]) -> list[bytes]:
@@ -146,13 +173,8 @@ def _read_each(tier: RedisTier, keys: Iterable[Any]) -> Steps[dict[Any, Any]]:
     names = _spell_each(tier, asked)
     values: list[Any] = [MISSING] * len(asked)
     for batch in _batches(tier, names, _PART):
-        for i, value in zip(batch, (yield from _read_part(tier, _those(names, batch))), strict=True):
-            values[i] = value
-    return dict(_known(asked, values))
-
-
-def _known(keys: list[Any], values: list[Any]) -> Generator[tuple[Any, Any], None, None]:
-    return ((key, value) for key, value in zip(keys, values, strict=True) if value is not MISSING)
+        _place(values, batch, (yield from _read_part(tier, _those(names, batch))))
+    return _known(asked, values)
 
 
 def _read_part(tier: RedisTier, names: list[bytes]) -> Steps[list[Any]]:
@@ -167,7 +189,7 @@ def _read_part(tier: RedisTier, names: list[bytes]) -> Steps[list[Any]]:
     for i, value in records:
         if value is not None and _is_alive(value, ends):
             values[i] = tier._decode(names[i], value.data, MISSING)
-    misses = values.count(MISSING)
+    misses = _count_missing(values)
     tier._misses += misses
     tier._hits += len(values) - misses
     return values
@@ -289,13 +311,12 @@ def _find_behind(cache: TieredCache, keys: list[Any], room: int) -> Steps[list[A
             (_find_only, _PART, room, len(keys)),
         ):
             for batch in _batches(cache._shared, names[first:last], size):
-                places = [first + i for i in batch]
+                places = _moved(batch, first)
                 found = yield from find(cache, _those(keys, places), _those(names, places))
-                for place, value in zip(places, found, strict=True):
-                    values[place] = value
+                _place(values, places, found)
     except CacheError as error:
         cache._warn(error)
-    misses = values.count(MISSING)
+    misses = _count_missing(values)
     cache._misses += misses
     cache._shared_hits += len(values) - misses
     return values
@@ -352,7 +373,7 @@ def _find_only(cache: TieredCache, keys: list[Any], names: list[bytes]) -> Steps
         value = yield from cache._admit(names[i], tier._open(record))
         if value is not None:
             values[i] = tier._decode(names[i], value.data, MISSING)
-    misses = values.count(MISSING)
+    misses = _count_missing(values)
     tier._misses += misses
     tier._hits += len(values) - misses
     return values

@@ -300,3 +300,30 @@ async def test_the_loop_turns_between_parts(tier: RedisTier) -> None:
     counting.cancel()
     assert turns >= 4
     cache.close()
+
+
+class Unlike:
+    """A value that answers every comparison with one that has no truth, as an array does."""
+
+    def __eq__(self, other: object) -> Any:
+        return Untrue()
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Untrue:
+    def __bool__(self) -> bool:
+        raise ValueError("it has no truth")
+
+
+def test_values_are_not_asked_what_they_equal(server: RedisServer) -> None:
+    with (
+        RedisTier(server.url, timeout=PATIENT, codec="pickle", signing_key=b"0123456789abcdef") as tier,
+        TieredCache(shared=tier) as cache,
+    ):
+        tier.set_many({"a": Unlike(), "b": 1})
+        assert isinstance(tier.get_many(["a", "b", "none"])["a"], Unlike)
+        for _ in range(2):  # from Redis, and from memory
+            found = cache.get_many(["a", "none", "b"])
+            assert list(found) == ["a", "b"]
+            assert isinstance(found["a"], Unlike)
