@@ -1,6 +1,8 @@
 // bridge.cpp: the reader of a loop that takes completions to their futures.
 #include "bindings/loop/bridge.h"
 
+#include <poll.h>
+
 #include <new>
 #include <system_error>
 #include <unordered_map>
@@ -42,11 +44,19 @@ struct BridgeObject {
   PyObject_HEAD PyObject* loop;
   PyObject* create_future;  // bound methods of the loop
   PyObject* call_soon;
+  PyObject* add_reader;
+  PyObject* ready;  // what the loop has to do, if it shows that; else null
   struct State {
     std::shared_ptr<CompletionQueue> queue = std::make_shared<CompletionQueue>();
     std::unordered_map<std::uint64_t, Expected> expected;
     TurnQueue<Completion> backlog;
+    std::shared_ptr<WatchSet> watches;  // null before its first use
+    std::unordered_map<std::uint64_t, std::weak_ptr<Looker>> lookers;
+    std::uint64_t last_looker = 0;
     std::uint64_t last_id = 0;
+    int selector = -1;       // readable while something is that the loop watches; -1: not known
+    Instant busy_until = 0;  // the loop may wait busily
+    bool busy_scheduled = false;
     bool drain_scheduled = false;  // by call_soon, because a conversion was cut off
     bool delivering = false;       // a conversion runs: code that it calls must not deliver too
     std::uint32_t generation = process_generation();
@@ -68,6 +78,8 @@ int bridge_traverse(BridgeObject* self, visitproc visit, void* arg) {
   Py_VISIT(self->loop);
   Py_VISIT(self->create_future);
   Py_VISIT(self->call_soon);
+  Py_VISIT(self->add_reader);
+  Py_VISIT(self->ready);
   if (self->state != nullptr) {
     for (auto& [id, entry] : self->state->expected) Py_VISIT(entry.future);
   }
@@ -82,6 +94,8 @@ void forget_bridge(BridgeObject* self) {
 int bridge_clear(BridgeObject* self) {
   if (self->loop != nullptr) forget_bridge(self);
   drop_expected(self);
+  Py_CLEAR(self->ready);
+  Py_CLEAR(self->add_reader);
   Py_CLEAR(self->call_soon);
   Py_CLEAR(self->create_future);
   Py_CLEAR(self->loop);
@@ -94,6 +108,7 @@ void bridge_dealloc(BridgeObject* self) {
   if (self->state != nullptr) {
     if (self->state->generation == process_generation()) {
       self->state->queue->close();
+      if (self->state->watches) self->state->watches->close();
       delete self->state;
     }  // else a thread of the parent may have held the queue's lock at the fork: leave it alone
   }
@@ -196,20 +211,69 @@ Instant end_of_turn() noexcept {
   return now_precise() + slices().tick_ns.load(std::memory_order_relaxed) / 2;
 }
 
-// Called by the loop without arguments when the queue has become readable, and with one when a
-// drain goes on that the last tick cut off: together they get one budget a tick.
+// Takes what lies ready on watched descriptors: it needs no signal.
+void look_and_take(BridgeObject::State& state) {
+  const auto look = [&](std::uint64_t id) {
+    const auto found = state.lookers.find(id);
+    if (found == state.lookers.end()) return;
+    if (const std::shared_ptr<Looker> looker = found->second.lock()) looker->look();
+  };
+  state.queue->attend();
+  if (state.lookers.size() == 1) {
+    look(state.lookers.begin()->first);
+  } else {
+    state.watches->each_ready(look);
+  }
+  try {
+    take_completions(state);
+  } catch (...) {
+    state.queue->leave();
+    throw;
+  }
+  state.queue->leave();
+}
+
+// Waits without sleeping until something is readable that the loop watches. False: nothing is, or
+// the loop has other work.
+bool wait_awake(BridgeObject* self) {
+  BridgeObject::State& state = *self->state;
+  state.busy_scheduled = false;
+  if (now_precise() >= state.busy_until) return false;
+  const Py_ssize_t others = PyObject_Size(self->ready);
+  if (others != 0) {
+    PyErr_Clear();
+    return false;
+  }
+  const GilRelease unlocked;
+  pollfd poll{state.selector, POLLIN, 0};
+  while (true) {
+    if (const int found = ::poll(&poll, 1, 0); found != 0) return found > 0;
+    if (now_precise() >= state.busy_until) return false;
+  }
+}
+
+// Called by the loop without arguments when the queue has become readable, with None when a watched
+// descriptor has, with False to wait for one, and with True when a drain goes on that the last tick
+// cut off: together they get one budget a tick.
 PyObject* bridge_call(BridgeObject* self, PyObject* args, PyObject*) {
   if (self->state == nullptr || self->call_soon == nullptr) Py_RETURN_NONE;
   BridgeObject::State& state = *self->state;
   if (state.generation != process_generation()) Py_RETURN_NONE;  // the parent's descriptor
-  if (PyTuple_GET_SIZE(args) != 0) state.drain_scheduled = false;
-  if (state.delivering || state.drain_scheduled) Py_RETURN_NONE;  // whoever it is takes all
+  PyObject* why = PyTuple_GET_SIZE(args) == 0 ? nullptr : PyTuple_GET_ITEM(args, 0);
+  if (why == Py_True) state.drain_scheduled = false;
+  if (why == Py_False && !wait_awake(self)) Py_RETURN_NONE;
+  if (state.delivering) Py_RETURN_NONE;  // whoever it is takes all
   try {
-    take_completions(state);
+    if (why == Py_None || why == Py_False) {
+      look_and_take(state);
+    } else if (!state.drain_scheduled) {
+      take_completions(state);
+    }
   } catch (...) {
     set_python_error_from_current_exception();
     return nullptr;
   }
+  if (state.drain_scheduled) Py_RETURN_NONE;  // it delivers
   Py_INCREF(self);
   state.delivering = true;
   const Instant deadline = end_of_turn();
@@ -222,6 +286,26 @@ PyObject* bridge_call(BridgeObject* self, PyObject* args, PyObject*) {
   Py_DECREF(self);
   if (!scheduled) return nullptr;
   Py_RETURN_NONE;
+}
+
+// Has the loop call the bridge, with `argument` if there is one, when `fd` is readable.
+bool add_reader(BridgeObject* self, int fd, PyObject* argument) {
+  const Ref number = Ref::steal(PyLong_FromLong(fd));
+  if (!number) return false;
+  return static_cast<bool>(Ref::steal(PyObject_CallFunctionObjArgs(
+      self->add_reader, number.get(), reinterpret_cast<PyObject*>(self), argument, nullptr)));
+}
+
+// Where asyncio's own loops keep what they have to do, and what they sleep on. Others are not
+// waited for busily.
+void find_selector(BridgeObject* self) {
+  const Ref selector = Ref::steal(PyObject_GetAttrString(self->loop, "_selector"));
+  const Ref number =
+      selector ? Ref::steal(PyObject_CallMethod(selector.get(), "fileno", nullptr)) : Ref();
+  const long fd = number ? PyLong_AsLong(number.get()) : -1;
+  self->ready = fd < 0 ? nullptr : PyObject_GetAttrString(self->loop, "_ready");
+  if (self->ready != nullptr) self->state->selector = static_cast<int>(fd);
+  PyErr_Clear();
 }
 
 BridgeObject* make_bridge(PyObject* loop) {
@@ -245,10 +329,10 @@ BridgeObject* make_bridge(PyObject* loop) {
   self->loop = loop;
   self->create_future = PyObject_GetAttrString(loop, "create_future");
   self->call_soon = self->create_future ? PyObject_GetAttr(loop, name_call_soon) : nullptr;
-  if (self->call_soon == nullptr) return fail();
-  PyObject* added = PyObject_CallMethod(loop, "add_reader", "iO", self->state->queue->fd(), self);
-  if (added == nullptr) return fail();
-  Py_DECREF(added);
+  self->add_reader = self->call_soon ? PyObject_GetAttrString(loop, "add_reader") : nullptr;
+  if (self->add_reader == nullptr) return fail();
+  if (!add_reader(self, self->state->queue->fd(), nullptr)) return fail();
+  find_selector(self);
   bridges()[loop] = self;
   Py_DECREF(self);  // the loop's reader handle keeps it from here on
   return self;
@@ -307,6 +391,35 @@ bool LoopBridge::call_soon(PyObject* callback) const {
 }
 
 std::shared_ptr<CompletionQueue> LoopBridge::queue() const { return object_->state->queue; }
+
+bool LoopBridge::wait_busily(Duration longest) const {
+  BridgeObject::State& state = *object_->state;
+  state.busy_until = longest == 0 ? 0 : now_precise() + longest;
+  if (longest == 0 || state.selector < 0 || state.busy_scheduled) return true;
+  state.busy_scheduled = static_cast<bool>(Ref::steal(PyObject_CallFunctionObjArgs(
+      object_->call_soon, reinterpret_cast<PyObject*>(object_), Py_False, nullptr)));
+  return state.busy_scheduled;
+}
+
+std::shared_ptr<WatchSet> LoopBridge::watches() const {
+  BridgeObject::State& state = *object_->state;
+  if (state.watches) return state.watches;
+  try {
+    auto made = std::make_shared<WatchSet>();
+    if (!add_reader(object_, made->fd(), Py_None)) return nullptr;
+    state.watches = std::move(made);
+  } catch (...) {
+    set_python_error_from_current_exception();
+  }
+  return state.watches;
+}
+
+std::uint64_t LoopBridge::add_looker(std::weak_ptr<Looker> looker) const {
+  BridgeObject::State& state = *object_->state;
+  std::erase_if(state.lookers, [](const auto& known) { return known.second.expired(); });
+  state.lookers.emplace(++state.last_looker, std::move(looker));
+  return state.last_looker;
+}
 
 namespace {
 

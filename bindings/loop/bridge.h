@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/completion_queue.h"
+#include "base/watch_set.h"
 #include "bindings/base/gil.h"
 
 namespace mcp::python {
@@ -30,6 +31,16 @@ class Conversion {
   };
   virtual ~Conversion() = default;
   virtual Progress resume(Completion& completion, Instant deadline, PyObject*& result) = 0;
+};
+
+// Looks for what may be pushed, because a descriptor is readable.
+class Looker {
+ public:
+  Looker() = default;
+  virtual ~Looker() = default;
+  Looker(const Looker&) = delete;
+  Looker& operator=(const Looker&) = delete;
+  virtual void look() = 0;  // runs no code of Python's
 };
 
 struct BridgeObject;  // the heap type behind LoopBridge, see bridge.cpp
@@ -50,11 +61,22 @@ class LoopBridge {
   // The future will not be completed: the job was never started.
   void forget(std::uint64_t id) const;
 
+  // Has the loop, if it has nothing else to do in its next turn, ask for so long whether anything
+  // it watches is readable, instead of going to sleep. False with an exception set.
+  [[nodiscard]] bool wait_busily(Duration longest) const;
+
   // Runs `callback` in the loop's next turn. False with an exception set.
   [[nodiscard]] bool call_soon(PyObject* callback) const;
 
   // What a job keeps to push its completions into.
   [[nodiscard]] std::shared_ptr<CompletionQueue> queue() const;
+
+  // Descriptors that the loop watches. When one of them is readable that has the id of `looker`,
+  // the loop calls it, and delivers what it pushes in the same turn. An id is given once; a looker
+  // that is gone is called no more.
+  std::uint64_t add_looker(std::weak_ptr<Looker> looker) const;
+  // Made at first use. Null with an exception set on failure.
+  [[nodiscard]] std::shared_ptr<WatchSet> watches() const;
 
  private:
   BridgeObject* object_;

@@ -159,6 +159,37 @@ class ReplyConversion final : public Conversion {
   }
 };
 
+// A loop that watches the connection of a client.
+class LoopWatch final : public redis::Watcher, public Looker {
+ public:
+  // Null, with no exception set, where the loop cannot.
+  static std::shared_ptr<LoopWatch> make(const LoopBridge& bridge,
+                                         const std::shared_ptr<Client>& client) {
+    std::shared_ptr<WatchSet> watches = bridge.watches();
+    if (!watches) {
+      PyErr_Clear();
+      return nullptr;
+    }
+    auto made = std::make_shared<LoopWatch>(std::move(watches), client);
+    made->id_ = bridge.add_looker(made);
+    return made;
+  }
+  LoopWatch(std::shared_ptr<WatchSet> watches, const std::shared_ptr<Client>& client)
+      : watches_(std::move(watches)), client_(client) {}
+
+  [[nodiscard]] bool watch(int fd) noexcept override { return watches_->add(fd, id_); }
+  void unwatch(int fd) noexcept override { watches_->remove(fd); }
+  void look() override {
+    if (const std::shared_ptr<Client> client = client_.lock()) client->look();
+  }
+  [[nodiscard]] bool is_of(const LoopBridge& bridge) const { return watches_ == bridge.watches(); }
+
+ private:
+  const std::shared_ptr<WatchSet> watches_;
+  const std::weak_ptr<Client> client_;
+  std::uint64_t id_ = 0;
+};
+
 // The client of this process. A forked child leaves the parent's alone and starts with a new one.
 class RedisClient {
  public:
@@ -316,6 +347,7 @@ class RedisClient {
     feed_ = feeder_ == nullptr ? std::make_shared<cache::InvalidationFeed>() : feeder_->own_feed();
     client_ = std::make_shared<Client>(options_, feed_);
     flushes_ = false;
+    watch_.reset();
     generation_ = process_generation();
   }
   std::shared_ptr<cache::InvalidationFeed> own_feed() {
@@ -323,54 +355,38 @@ class RedisClient {
     return feed_;
   }
   // Never destroyed: its locks may be held by threads that do not exist here.
-  void abandon() { leave_to_parent(client_); }
+  void abandon() {
+    leave_to_parent(client_);
+    leave_to_parent(watch_);
+  }
 
   using Held = std::vector<std::unique_ptr<HeldOutcome>>;
 
   // Submits `requests`, and waits for all of their outcomes, which Ctrl-C can end.
   Held call_all(std::vector<Request> requests) {
     struct Call {
-      Mutex mutex;
-      CondVar ended;
-      Held held GUARDED_BY(mutex);
-      std::size_t left GUARDED_BY(mutex);
+      explicit Call(std::size_t count) : held(count), ended(count) {}
+      Held held;
+      redis::Countdown ended;
     };
     const std::shared_ptr<Client> client = live();
-    const auto call = std::make_shared<Call>();
-    {
-      const MutexLock lock(call->mutex);
-      call->held.resize(requests.size());
-      call->left = requests.size();
-    }
+    const auto call = std::make_shared<Call>(requests.size());
     for (std::size_t i = 0; i < requests.size(); ++i) {
       requests[i].done = [call, client, i](Outcome outcome) {
-        const MutexLock lock(call->mutex);
         call->held[i] = std::make_unique<HeldOutcome>(std::move(outcome), client);
-        if (--call->left == 0) call->ended.notify_one();
+        call->ended.count_down();
       };
     }
     {
       const GilRelease unlocked;
-      bool gathers = false;
-      const bool is_alone = requests.size() == 1;
-      for (Request& request : requests) {
-        if (is_alone) {
-          client->submit(std::move(request));
-        } else {
-          gathers = client->gather(std::move(request)) || gathers;
-        }
-      }
-      if (gathers) client->flush();
+      client->submit_and_wait(requests, call->ended, kSignalPause);
     }
-    while (true) {
-      {
-        const GilRelease unlocked;
-        const MutexLock lock(call->mutex);
-        if (call->left != 0) call->ended.wait_for(call->mutex, kSignalPause);
-        if (call->left == 0) return std::move(call->held);
-      }
+    while (!call->ended.has_ended()) {
       if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+      const GilRelease unlocked;
+      client->wait(call->ended, kSignalPause);
     }
+    return std::move(call->held);
   }
 
   // A future of the running loop for the outcome, as `conversion` makes it.
@@ -385,11 +401,16 @@ class RedisClient {
     request.done = [queue = bridge.queue(), id, client](Outcome outcome) {
       queue->push({id, std::make_unique<HeldOutcome>(std::move(outcome), client)});
     };
-    if (client->gather(std::move(request)) && !flushes_) {
+    if (!watch_ || !watch_->is_of(bridge)) watch_ = LoopWatch::make(bridge, client);
+    const bool flushes = client->gather(std::move(request), watch_);
+    if (flushes && !flushes_) {
       const py::object flush = py::cast(this, py::return_value_policy::reference).attr("flush");
       if (!bridge.call_soon(flush.ptr())) throw py::error_already_set();
       flushes_ = true;
     }
+    // What was meant for the only command in flight is over with the next one.
+    const Duration busy = watch_ && !flushes ? client->busy_wait(*watch_) : 0;
+    if (!bridge.wait_busily(busy)) throw py::error_already_set();
     return owned;
   }
 
@@ -406,7 +427,8 @@ class RedisClient {
   std::shared_ptr<cache::InvalidationFeed> feed_;
   std::shared_ptr<Client> client_;
   std::uint32_t generation_ = 0;
-  bool flushes_ = false;  // a loop will call flush()
+  bool flushes_ = false;              // a loop will call flush()
+  std::shared_ptr<LoopWatch> watch_;  // of the loop that asked last
 };
 
 // Host and port.

@@ -2,7 +2,8 @@
 //
 // Safe from any thread; one consumer. A completion carries an id and a native payload, never a
 // reference into an interpreter. The eventfd becomes readable when the queue goes from empty to
-// non-empty, and only then is it written: a burst costs one system call.
+// non-empty, and only then is it written: a burst costs one system call. None while the consumer
+// attends to the queue, and takes what comes without being told.
 // Invariants: completions of one producer come out in order; after close() nothing comes out, and
 // what is pushed is destroyed on the spot.
 #pragma once
@@ -51,18 +52,30 @@ class CompletionQueue {
       const MutexLock lock(mutex_);
       if (closed_) return;  // the payload dies with the argument, after the lock
       waiting_.push_back(std::move(completion));
-      if (waiting_.size() > 1) return;
+      if (waiting_.size() > 1 || attended_) return;
+      ++signals_;
     }
-    // Outside the lock: at worst the consumer wakes once for nothing. The descriptor outlives
-    // close(): producers share the queue's ownership.
-    const std::uint64_t one = 1;
-    [[maybe_unused]] const ssize_t written = write(fd_, &one, sizeof one);
+    signal();
+  }
+
+  // For the consumer: what is pushed until leave() is taken before that.
+  void attend() {
+    const MutexLock lock(mutex_);
+    attended_ = true;
+  }
+  void leave() {
+    {
+      const MutexLock lock(mutex_);
+      attended_ = false;
+      if (waiting_.empty()) return;
+      ++signals_;
+    }
+    signal();
   }
 
   // Moves everything to the end of `out`, oldest first.
   void take(std::vector<Completion>& out) {
-    std::uint64_t count = 0;
-    [[maybe_unused]] const ssize_t got = read(fd_, &count, sizeof count);  // before the swap
+    clear_signals();  // before the swap
     std::vector<Completion> taken;
     {
       const MutexLock lock(mutex_);
@@ -87,9 +100,27 @@ class CompletionQueue {
   [[nodiscard]] int fd() const noexcept { return fd_; }
 
  private:
+  // Outside the lock: at worst the consumer wakes once for nothing. The descriptor outlives
+  // close(): producers share the queue's ownership.
+  void signal() const noexcept {
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const ssize_t written = write(fd_, &one, sizeof one);
+  }
+  void clear_signals() {
+    {
+      const MutexLock lock(mutex_);
+      if (signals_ == cleared_) return;
+    }
+    std::uint64_t count = 0;
+    if (read(fd_, &count, sizeof count) == sizeof count) cleared_ += count;
+  }
+
   const int fd_;
   Mutex mutex_;
   std::vector<Completion> waiting_ GUARDED_BY(mutex_);
+  bool attended_ GUARDED_BY(mutex_) = false;
+  std::uint64_t signals_ GUARDED_BY(mutex_) = 0;  // that were or are about to be given
+  std::uint64_t cleared_ = 0;                     // the consumer's: those that it has read
   bool closed_ GUARDED_BY(mutex_) = false;
 };
 

@@ -158,9 +158,9 @@ std::string_view Channel::waits_for() const noexcept {
   }
 }
 
-void Channel::add_poll(std::vector<pollfd>& polls, bool waits) const {
+void Channel::add_poll(std::vector<pollfd>& polls, bool waits, bool reads) const {
   if (socket_.fd() < 0) return;
-  int events = POLLIN;
+  int events = reads ? POLLIN : POLLRDHUP;
   if (state_ == State::kConnecting) {
     events = POLLOUT;
   } else if (state_ == State::kShakesHands) {
@@ -191,7 +191,7 @@ bool Channel::advance(std::span<const pollfd> polls, std::vector<Reply>& replies
   }
   if (state_ == State::kShakesHands) return shake_hands();
   flush();
-  if ((poll->revents & ~POLLOUT) != 0) read(replies);
+  if ((poll->revents & ~POLLOUT) != 0) look(replies, kReadsATurn);
   return false;
 }
 
@@ -229,12 +229,12 @@ void Channel::flush() {
 }
 
 // Replies that came whole before the connection ended are taken; then check() throws.
-void Channel::read(std::vector<Reply>& replies) {
+bool Channel::look(std::vector<Reply>& replies, int pieces) {
   std::array<char, kReadBytes> buffer;
   try {
-    for (int turn = 0; turn < kReadsATurn; ++turn) {
+    for (int piece = 0; piece < pieces; ++piece) {
       const ssize_t got = socket_.receive(buffer.data(), buffer.size());
-      if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
+      if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return false;
       if (got < 0) {
         const int code = errno;
         throw unavailable("closed the connection: " + socket_.failure(), code);
@@ -242,10 +242,12 @@ void Channel::read(std::vector<Reply>& replies) {
       if (got == 0) throw unavailable("closed the connection");
       reader_->feed({buffer.data(), static_cast<std::size_t>(got)});
       while (auto reply = reader_->next()) replies.push_back(std::move(*reply));
-      if (static_cast<std::size_t>(got) < buffer.size()) return;
+      if (static_cast<std::size_t>(got) < buffer.size()) return false;
     }
+    return true;
   } catch (const Error& error) {
     end_ = error;
+    return false;
   }
 }
 

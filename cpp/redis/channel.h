@@ -39,11 +39,15 @@ class Channel {
   void reach_with(const Channel& other);
   void close();
 
-  // Appends what to poll for, if anything. `waits`: bytes that another sends did not fit.
-  void add_poll(std::vector<pollfd>& polls, bool waits) const;
+  // Appends what to poll for, if anything. `waits`: bytes that another sends did not fit. Unless it
+  // `reads`, what arrives is left to others, and only the end of the connection is looked for.
+  void add_poll(std::vector<pollfd>& polls, bool waits, bool reads = true) const;
   // Goes on with what its poll among `polls` found, and with a name that was looked up. True: it
   // has come up by this. Replies that came are appended.
   bool advance(std::span<const pollfd> polls, std::vector<Reply>& replies);
+  // Appends the replies that lie here now, read in so many pieces at most. True: there may be more.
+  // check() says whether the connection has ended. REQUIRES: is_up()
+  bool look(std::vector<Reply>& replies, int pieces);
 
   // A command of which the reply will be next in line.
   void ask(std::initializer_list<std::string_view> command);
@@ -76,7 +80,6 @@ class Channel {
   void connect();
   bool connected();
   bool shake_hands();
-  void read(std::vector<Reply>& replies);
   [[nodiscard]] Error unavailable(const std::string& what, int code = 0) const;
 
   const ReplyLimits limits_;

@@ -1,6 +1,7 @@
 // client.cpp: the I/O thread, and the commands in flight.
 #include "redis/client.h"
 
+#include <sched.h>
 #include <sys/timerfd.h>
 
 #include <algorithm>
@@ -23,6 +24,12 @@ timespec to_timespec(Duration duration) {
   return {static_cast<time_t>(duration / kSecond), static_cast<long>(duration % kSecond)};
 }
 
+// That this process may use.
+int processors() {
+  cpu_set_t set;
+  return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
 std::string seconds(Duration duration) {
   std::string text = std::to_string(static_cast<double>(duration) / kSecond);
   text.erase(text.find_last_not_of('0') + 1);
@@ -30,18 +37,12 @@ std::string seconds(Duration duration) {
   return text + " s";
 }
 
-void count_error(std::map<std::string, std::uint64_t>& counts, std::string_view text) {
-  constexpr std::size_t kCodes = 32;
-  std::string code(error_code(text).substr(0, kCodes));
-  if (counts.size() >= kCodes && !counts.contains(code)) code = "other";
-  ++counts[code];
-}
-
 }  // namespace
 
 Client::Client(ClientOptions options, std::shared_ptr<cache::InvalidationFeed> feed)
     : options_(std::move(options)),
       feed_(std::move(feed)),
+      busy_wait_(processors()),
       breaker_(std::random_device{}()),
       leases_(options_.renewal_interval) {
   if (options_.tls) static_cast<void>(TlsContext(*options_.tls));
@@ -50,20 +51,20 @@ Client::Client(ClientOptions options, std::shared_ptr<cache::InvalidationFeed> f
 
 // -- Any thread
 
-void Client::submit(Request request) { static_cast<void>(admit(std::move(request), false)); }
+void Client::submit(Request request) { static_cast<void>(admit(std::move(request), {})); }
 
-bool Client::gather(Request request) { return admit(std::move(request), true); }
+bool Client::gather(Request request, std::shared_ptr<Watcher> loop) {
+  return admit(std::move(request), {std::move(loop), true, false});
+}
 
 void Client::flush() {
   const MutexLock lock(mutex_);
   gathers_since_.reset();
-  if (state_ != State::kReady || outbox_.empty()) return;
-  outbox_.send_to(*data_);
-  if (!outbox_.empty()) wake();
+  if (state_ == State::kReady && !is_stale_ && !outbox_.empty()) send_out();
 }
 
 // Whether something waits for flush().
-bool Client::admit(Request request, bool gathers) {
+bool Client::admit(Request request, Sender sender) {
   std::optional<Error> refused;
   {
     const MutexLock lock(mutex_);
@@ -71,7 +72,7 @@ bool Client::admit(Request request, bool gathers) {
     if (!refused) {
       try {
         start_thread();
-        push(std::move(request), gathers);
+        push(std::move(request), std::move(sender));
         return gathers_since_.has_value();
       } catch (const std::system_error& error) {
         refused = unavailable(std::string("no thread or descriptor for redis: ") + error.what());
@@ -97,9 +98,12 @@ std::optional<Error> Client::refusal() {
   return std::nullopt;
 }
 
-void Client::push(Request request, bool gathers) {
+void Client::push(Request request, Sender sender) {
   const bool alone = in_flight_.empty();
-  const bool ready = state_ == State::kReady;
+  if (alone && state_ == State::kReady && !is_stale_ && data_->holds_bytes()) {
+    is_stale_ = true;  // nobody asked for what lies there, or the server has hung up
+  }
+  const bool ready = state_ == State::kReady && !is_stale_;
   Pending pending{request.commands,        {},           {}, kNoFill, std::move(request.changes),
                   std::move(request.done), now_precise()};
   if (ready && !request.fill_key.empty()) {
@@ -108,7 +112,7 @@ void Client::push(Request request, bool gathers) {
     pending.fill_key = std::move(request.fill_key);  // begins when the connection is ready
   }
   outbox_.append(request.bytes);
-  const Instant deadline = pending.submitted_at + options_.timeout;
+  const Instant now = pending.submitted_at;
   in_flight_.push_back(std::move(pending));
   ++stats_.requests;
   if (!ready) {
@@ -116,35 +120,29 @@ void Client::push(Request request, bool gathers) {
     wake();
     return;
   }
-  if (!timer_armed_) arm_timer(deadline);
-  if (alone) outbox_.send_to(*data_);
-  if (outbox_.empty()) return;
-  if (!gathers) return wake();
-  if (!gathers_since_) gathers_since_ = now_precise();
+  const bool patient = !sender.loop && !sender.gathers;
+  arm_timer(now + (patient ? options_.timeout : std::min(kPatience, options_.timeout)));
+  if (alone || !sender.gathers) {
+    send_out();
+  } else if (!gathers_since_) {
+    gathers_since_ = now;
+  }
+  expect_reply(std::move(sender));
+}
+
+void Client::send_out() {
+  outbox_.send_to(*data_);
+  if (outbox_.empty()) {
+    gathers_since_.reset();
+  } else {
+    wake();  // which sends the rest as soon as it fits
+  }
 }
 
 // Whether the I/O thread sends what waits: not while it is still gathered.
 bool Client::may_send(Instant now) const {
-  return state_ == State::kReady && !outbox_.empty() &&
-         (!gathers_since_ || now - *gathers_since_ >= kGatherLimit);
-}
-
-Outcome Client::call(Request request) {
-  struct Call {
-    Mutex mutex;
-    CondVar ended;
-    std::optional<Outcome> outcome GUARDED_BY(mutex);
-  };
-  const auto call = std::make_shared<Call>();
-  request.done = [call](Outcome outcome) {
-    const MutexLock lock(call->mutex);
-    call->outcome = std::move(outcome);
-    call->ended.notify_one();
-  };
-  submit(std::move(request));
-  const MutexLock lock(call->mutex);
-  while (!call->outcome) call->ended.wait(call->mutex);
-  return std::move(*call->outcome);
+  return state_ == State::kReady && !is_stale_ && !outbox_.empty() &&
+         (!gathers_since_ || now - *gathers_since_ >= kPatience);
 }
 
 bool Client::keep(FillId fill) {
@@ -246,11 +244,13 @@ void Client::start_thread() {
   thread_ = mcp::start_thread("mcp-redis", [this] { run(); });
 }
 
+// Has the I/O thread look at the clock then.
 void Client::arm_timer(Instant at) {
+  if (at >= wakes_at_) return;
   itimerspec spec{};
   spec.it_value = to_timespec(at);
   timerfd_settime(timer_fd_, TFD_TIMER_ABSTIME, &spec, nullptr);
-  timer_armed_ = true;
+  timer_at_ = wakes_at_ = at;
 }
 
 void Client::wake() {
@@ -268,170 +268,116 @@ void Client::run() {
   pthread_setname_np(pthread_self(), "mcp-redis");
   std::vector<pollfd> polls;
   Duration wait = 0;
-  bool data_waits = false;
-  while (prepare_turn(wait, data_waits)) {
-    wait_for_events(polls, wait, data_waits);
+  while (true) {
+    connect_when_due();
+    if (!prepare_turn(polls, wait)) break;
+    const timespec timeout = to_timespec(wait);
+    if (ppoll(polls.data(), polls.size(), wait < 0 ? nullptr : &timeout, nullptr) < 0) {
+      for (pollfd& poll : polls) poll.revents = 0;
+    }
     turn(polls);
   }
   lose(unavailable("the redis client was closed"), false);
 }
 
-// Begins a connection when one is due, and finds how long to sleep. False: closed.
-bool Client::prepare_turn(Duration& wait, bool& data_waits) {
+void Client::connect_when_due() {
   const Instant now = now_precise();
-  bool connect = false;
+  std::optional<Error> failure;
   {
-    const MutexLock lock(mutex_);
-    if (state_ == State::kClosed) return false;
-    connect =
-        !session_ && (state_ == State::kConnecting || (state_ == State::kDown && retry_at_ <= now));
-  }
-  if (connect) {
+    const MutexLock reading(read_mutex_);
+    {
+      const MutexLock lock(mutex_);
+      const bool due = state_ == State::kConnecting || (state_ == State::kDown && retry_at_ <= now);
+      if (session_ || !due) return;
+    }
     attempt_ends_ = now + options_.timeout;
     try {
       session_ = std::make_unique<Session>(options_, sentinels_ ? &*sentinels_ : nullptr, wake_);
     } catch (const Error& error) {
-      lose(error, false);
+      failure = error;
     } catch (const std::exception& error) {  // no memory, or no thread to look the name up
-      lose(unavailable(std::string("redis cannot be reached: ") + error.what()), false);
+      failure = unavailable(std::string("redis cannot be reached: ") + error.what());
     }
   }
+  if (failure) lose(*failure, false);
+}
+
+// Finds what to poll for, and how long. False: closed.
+bool Client::prepare_turn(std::vector<pollfd>& polls, Duration& wait) {
+  const MutexLock reading(read_mutex_);
   const MutexLock lock(mutex_);
+  if (state_ == State::kClosed) return false;
+  const Instant now = now_precise();
   Instant until = std::min(attempt_ends_, next_beat_);
   until = std::min(until, deadline_of_head());
   if (state_ == State::kReady) until = std::min(until, leases_.next());
-  if (gathers_since_) until = std::min(until, *gathers_since_ + kGatherLimit);
+  if (gathers_since_) until = std::min(until, *gathers_since_ + kPatience);
+  if (duty_.holder() == Duty::Holder::kLoop) {
+    until = std::min(until, in_flight_.front().submitted_at + kPatience);
+  }
   if (state_ == State::kDown && !session_) until = std::min(until, retry_at_);
-  wait = until == kNever ? -1 : std::max<Duration>(0, until - now_precise());
-  data_waits = may_send(now);
-  return true;
-}
-
-void Client::wait_for_events(std::vector<pollfd>& polls, Duration wait, bool data_waits) {
+  if (broken_ || is_stale_) until = now;
+  wakes_at_ = std::min(until, timer_at_);
+  wait = until == kNever ? -1 : std::max<Duration>(0, until - now);
   polls.clear();
   polls.push_back({wake_->fd(), POLLIN, 0});
   polls.push_back({timer_fd_, POLLIN, 0});
-  if (session_) session_->add_polls(polls, data_waits);
-  const timespec timeout = to_timespec(wait);
-  if (ppoll(polls.data(), polls.size(), wait < 0 ? nullptr : &timeout, nullptr) < 0) {
-    for (pollfd& poll : polls) poll.revents = 0;
-  }
+  const bool reads = duty_.holder() == Duty::Holder::kThread;
+  if (session_) session_->add_polls(polls, may_send(now), reads);
+  return true;
 }
 
 void Client::turn(std::vector<pollfd>& polls) {
+  begin_turn(polls[0], polls[1]);
+  std::optional<Error> end;
+  std::optional<Error> late;
+  {
+    const MutexLock reading(read_mutex_);
+    if (!session_) return;
+    end = read_turn(std::span<const pollfd>(polls).subspan(2));
+    if (!end) late = overdue();
+  }
+  if (end) return lose(*end, false);
+  if (late) return lose(*late, true);
   {
     const MutexLock lock(mutex_);
-    if (polls[0].revents != 0) {
-      wake_->clear();
-      woken_ = false;
-    }
-    if (polls[1].revents != 0) {
-      std::uint64_t count = 0;
-      [[maybe_unused]] const ssize_t got = read(timer_fd_, &count, sizeof count);
-      timer_armed_ = false;
-      if (!in_flight_.empty()) arm_timer(deadline_of_head());
-    }
+    if (may_send(now_precise())) send_out();
   }
-  if (!session_) return;
-  SessionNews news = session_->advance(std::span<const pollfd>(polls).subspan(2));
-  announce(news);
-  if (news.became_ready) become_ready(session_->tracks());
-  if (!news.replies.empty()) settle(std::move(news.replies));
-  if (!session_) return;
-  if (!news.lost) {
-    const MutexLock lock(mutex_);
-    if (may_send(now_precise())) {
-      gathers_since_.reset();
-      outbox_.send_to(*data_);
-    }
-  }
-  if (news.lost) return lose(*news.lost, false);
-  if (auto error = overdue()) return lose(*error, true);
   renew_leases();
   beat();
 }
 
-void Client::become_ready(bool tracks) {
-  attempt_ends_ = kNever;
-  if (tracks || sentinels_) next_beat_ = now_precise() + options_.ping_interval;
-  {
-    const MutexLock lock(mutex_);
-    if (state_ == State::kClosed) return;
-    state_ = State::kReady;
-    data_ = &session_->data();
-    shows_life_ = session_->shows_life();
-    breaker_.connected();
-    ++stats_.connections;
-    if (options_.tracking) {
-      coherence_.connected(tracks);
-      ++stats_.flushes;
-    }
-    for (Pending& pending : in_flight_) {
-      if (!pending.fill_key.empty()) pending.fill = coherence_.begin(pending.fill_key);
-    }
-    if (options_.tracking) push(heartbeat());
-    if (!in_flight_.empty()) arm_timer(deadline_of_head());
+void Client::begin_turn(const pollfd& woken, const pollfd& timer) {
+  const MutexLock lock(mutex_);
+  if (woken.revents != 0) {
+    wake_->clear();
+    woken_ = false;
   }
-  if (options_.tracking) feed_->flush();
+  if (timer.revents != 0) {
+    std::uint64_t count = 0;
+    [[maybe_unused]] const ssize_t got = read(timer_fd_, &count, sizeof count);
+    timer_at_ = kNever;
+  }
+  if (!in_flight_.empty() && now_precise() - in_flight_.front().submitted_at >= kPatience &&
+      duty_.take_from_loop()) {
+    unwatch();
+  }
 }
 
-void Client::announce(const SessionNews& news) {
-  if (!news.heard) return;
+// What has come on any connection; what the session has ended with, also by what others found.
+std::optional<Error> Client::read_turn(std::span<const pollfd> polls) {
+  std::optional<Error> end = receive(session_->advance(polls));
+  if (end || !session_->ready()) return end;
+  bool looks = false;
   {
     const MutexLock lock(mutex_);
-    coherence_.heard();
-    stats_.invalidations += news.invalidated.size();
-    for (const std::string& key : news.invalidated) coherence_.invalidated(key);
-    if (news.invalidated_all) {
-      coherence_.invalidated_all();
-      ++stats_.flushes;
-    }
+    if (broken_) return broken_;
+    looks = is_stale_ || deadline_of_head() <= now_precise();
   }
-  if (news.invalidated_all) feed_->flush();
-  for (const std::string& key : news.invalidated) feed_->drop(key);
-}
-
-void Client::settle(std::vector<Reply> replies) {
-  Finished finished;
-  std::vector<std::string> changed;
-  bool unasked = false;
-  bool demoted = false;
-  {
-    const MutexLock lock(mutex_);
-    for (Reply& reply : replies) {
-      if (in_flight_.empty()) {
-        unasked = true;
-        break;
-      }
-      if (reply.is_error()) {
-        count_error(stats_.error_replies, reply.text);
-        demoted = demoted || (sentinels_ && refusal_of(reply.text) == "READONLY");
-      }
-      Pending& head = in_flight_.front();
-      head.replies.push_back(std::move(reply));
-      if (head.replies.size() < head.commands) continue;
-      for (std::string& key : head.changes) {
-        coherence_.changed(key, head.fill);
-        if (head.fill_key.empty() && head.fill == kNoFill) changed.push_back(std::move(key));
-      }
-      Outcome outcome;
-      outcome.replies = std::move(head.replies);
-      outcome.fill = head.fill;
-      outcome.submitted_at = head.submitted_at;
-      finished.emplace_back(std::move(head.done), std::move(outcome));
-      in_flight_.pop_front();
-    }
-    breaker_.succeeded();
-  }
-  if (feed_) {
-    for (std::string& key : changed) feed_->drop(std::move(key));
-  }
-  for (auto& [done, outcome] : finished) done(std::move(outcome));
-  if (unasked) return lose({ErrorKind::kProtocol, "redis answered what nobody asked"}, false);
-  if (demoted) return lose(unavailable(options_.where() + " takes no writes any more"), false);
-  if (std::exchange(isolated_, false)) {
-    lose(unavailable("redis at " + options_.where() + " has lost touch with its cluster"), false);
-  }
+  if (looks) end = receive(session_->look(kReadsATurn));  // another had the duty
+  const MutexLock lock(mutex_);
+  if (!end && is_stale_) end = unavailable("redis at " + options_.where() + " hung up");
+  return end;
 }
 
 std::optional<Error> Client::overdue() {
@@ -459,12 +405,16 @@ void Client::lose(const Error& error, bool timed_out) {
     const MutexLock lock(mutex_);
     was_ready = data_ != nullptr;
     if (was_ready) lost_at_ = now_precise();
-    // An idle server that hangs up is reconnected when there is something to say.
-    const bool counts = !was_ready || !in_flight_.empty();
-    data_ = nullptr;
-    outbox_.clear();
+    // An idle server that hangs up is reconnected when there is something to say: what was given
+    // since then has not been sent, and goes over the new connection.
+    const bool keeps = std::exchange(is_stale_, false) && state_ != State::kClosed;
+    const bool counts = !keeps && (!was_ready || !in_flight_.empty());
+    broken_.reset();
     gathers_since_.reset();
-    failed.swap(in_flight_);
+    if (!keeps) {
+      outbox_.clear();
+      failed.swap(in_flight_);
+    }
     if (was_ready &&
         options_.tracking) {  // a failed attempt changes nothing: Redis was away before
       coherence_.lost();
@@ -477,11 +427,11 @@ void Client::lose(const Error& error, bool timed_out) {
       last_failure_ = error.what();
       first = counts && breaker_.state() == Breaker::State::kClosed;
       if (counts) retry_at_ = now_precise() + breaker_.failed();
-      state_ = counts ? State::kDown : State::kIdle;
+      state_ = counts ? State::kDown : in_flight_.empty() ? State::kIdle : State::kConnecting;
     }
+    if (was_ready) leave_data();
   }
-  session_.reset();
-  identity_.reset();
+  end_session();
   attempt_ends_ = next_beat_ = kNever;
   if (was_ready && options_.tracking) feed_->flush();
   if (first) logger("redis").info("{}", error.what());
@@ -492,23 +442,41 @@ void Client::lose(const Error& error, bool timed_out) {
   }
 }
 
+// Nothing is sent or read over the connection any more, and no caller waits for it.
+void Client::leave_data() {
+  unwatch();
+  const Socket* data = std::exchange(data_, nullptr);
+  if (duty_.holder() == Duty::Holder::kCaller) data->shut_down();  // which wakes it
+  while (duty_.holder() == Duty::Holder::kCaller) duty_left_.wait(mutex_);
+  duty_.ended();
+}
+
+void Client::end_session() {
+  const MutexLock reading(read_mutex_);
+  session_.reset();
+  identity_.reset();
+}
+
 void Client::beat() {
   const Instant now = now_precise();
-  if (!session_ || now < next_beat_) return;
+  if (now < next_beat_) return;
   next_beat_ = now + options_.ping_interval;
-  session_->ask_for_master();
-  if (!session_->tracks()) return;
-  bool alive = false;
+  bool alive = true;
   {
+    const MutexLock reading(read_mutex_);
+    session_->ask_for_master();
+    if (!session_->tracks()) return;
     const MutexLock lock(mutex_);
     alive = coherence_.beat();
     // D as well: its timeout is any command's.
-    if (alive) push(heartbeat());
+    if (alive) {
+      push(heartbeat(), {});
+      session_->ping_invalidations();
+    }
   }
   if (!alive) {
-    return lose(unavailable("redis at " + options_.where() + " announces nothing any more"), true);
+    lose(unavailable("redis at " + options_.where() + " announces nothing any more"), true);
   }
-  session_->ping_invalidations();
 }
 
 void Client::renew_leases() {
@@ -518,7 +486,7 @@ void Client::renew_leases() {
     Request request;
     request.bytes = std::move(renewal);
     request.done = [](const Outcome&) {};
-    push(std::move(request));
+    push(std::move(request), {});
   }
 }
 
@@ -535,37 +503,10 @@ Request Client::heartbeat() {
     append_command(request.bytes, {"CLUSTER", "INFO"});
     request.commands = 2;
   }
-  request.done = [this](const Outcome& outcome) { identified(outcome); };
+  request.done = [this](const Outcome& outcome) NO_THREAD_SAFETY_ANALYSIS {
+    if (!outcome.error) identified(outcome);  // read just now, under read_mutex_
+  };
   return request;
-}
-
-// On the I/O thread.
-void Client::identified(const Outcome& outcome) {
-  if (outcome.error) return;
-  if (const auto& time = outcome.replies[0].items; time.size() == 2) {
-    const std::int64_t shown = std::strtoll(time[0].text.c_str(), nullptr, 10) * 1'000'000 +
-                               std::strtoll(time[1].text.c_str(), nullptr, 10);
-    const Instant now = now_precise();
-    const MutexLock lock(mutex_);
-    server_clock_.saw(shown, outcome.submitted_at, now);
-  }
-  if (options_.cluster) {
-    const std::string& info = outcome.replies[1].text;
-    isolated_ = info.find("cluster_state:fail") != std::string::npos;
-  }
-  if (outcome.replies.size() < 3 || outcome.replies[2].is_error()) return;
-  const std::string& found = outcome.replies[2].text;
-  if (!identity_ || *identity_ == found) {
-    identity_ = found;
-    return;
-  }
-  identity_ = found;
-  {
-    const MutexLock lock(mutex_);
-    coherence_.invalidated_all();
-    ++stats_.flushes;
-  }
-  feed_->flush();
 }
 
 }  // namespace mcp::redis

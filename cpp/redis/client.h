@@ -1,4 +1,4 @@
-// client.h: commands to one Redis server, pipelined over one connection by one thread.
+// client.h: commands to one Redis server, pipelined over one connection.
 //
 // Safe from any thread. The I/O thread and every descriptor come with the first command; nothing of
 // it survives into a forked child, where the client must be abandoned (not destroyed) and made
@@ -12,9 +12,16 @@
 // A command with a fill key is a read whose value may be kept in a memory cache: see coherence.h.
 // What the memory cache must drop arrives on the feed.
 //
-// Locks: mutex_ is a leaf but for InvalidationFeed's own; no Done runs under it. A caller that
-// finds nothing in flight sends for itself, under mutex_, without blocking; otherwise the I/O
-// thread sends what has gathered. Only the I/O thread receives and closes.
+// Replies are read by whoever waits for them, so that nobody has to be woken by another: a thread
+// in wait(), or an event loop that watches the connection (look()); by the I/O thread where nobody
+// else can be relied on (duty.h), which besides opens and closes connections, listens to what the
+// server announces, and looks after timeouts, heartbeats and leases. Whoever reads replies first
+// takes in what was announced, and does both under read_mutex_.
+//
+// Locks: mutex_ is a leaf but for those of InvalidationFeed, TlsStream and Watcher; no Done runs
+// under it. read_mutex_ comes before it, and is never held while anyone waits; Done does run under
+// it. A caller sends for itself, under mutex_, without blocking; what does not fit, or was gathered
+// and not flushed, the I/O thread sends.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +30,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -32,7 +40,10 @@
 #include "base/mutex.h"
 #include "cache/invalidation_feed.h"
 #include "redis/breaker.h"
+#include "redis/busy_wait.h"
 #include "redis/coherence.h"
+#include "redis/countdown.h"
+#include "redis/duty.h"
 #include "redis/lease.h"
 #include "redis/options.h"
 #include "redis/send_buffer.h"
@@ -40,6 +51,7 @@
 #include "redis/server_clock.h"
 #include "redis/session.h"
 #include "redis/wake_fd.h"
+#include "redis/watcher.h"
 
 namespace mcp::redis {
 
@@ -49,8 +61,8 @@ struct Outcome {
   FillId fill = kNoFill;       // to be ended by keep() or abandon()
   Instant submitted_at = 0;
 };
-// Called once, on the I/O thread or, for a command that is refused, in submit(). Must not throw,
-// block, or call close().
+// Called once, by whoever reads the replies or, for a command that is refused, in submit(). Must
+// not throw, block, or call wait(), look() or close().
 using Done = std::function<void(Outcome)>;
 
 struct Request {
@@ -114,10 +126,22 @@ class Client {
   void submit(Request request);
   // submit(), but while other commands are in flight it is left to flush() to send: what one turn
   // of an event loop submits goes out at once. True: flush() is to be called; where that comes
-  // late, the I/O thread sends after kGatherLimit.
-  [[nodiscard]] bool gather(Request request);
+  // late, the I/O thread sends after kPatience. `loop`, if any, waits for the replies,
+  // and is asked to watch for them.
+  [[nodiscard]] bool gather(Request request, std::shared_ptr<Watcher> loop = nullptr);
   void flush();
-  // submit() and wait for the end; for callers without a loop of their own.
+  // Reads the replies that have come: for a loop that was asked to watch.
+  void look();
+  // For how long `loop`, if it has nothing else to do, had better ask again and again for the reply
+  // to the only command in flight than sleep; see busy_wait.h.
+  [[nodiscard]] Duration busy_wait(const Watcher& loop);
+
+  // submit() for a thread that goes on to wait(), in any case, before anything else: it is the one
+  // that will read the replies, if nobody does so already. Each Done counts `ended` down.
+  void submit_and_wait(std::span<Request> requests, Countdown& ended, Duration longest);
+  // Waits until `ended` has, or no longer than that; a signal may end it too.
+  void wait(Countdown& ended, Duration longest);
+  // Both, for callers without a loop of their own.
   [[nodiscard]] Outcome call(Request request);
 
   // Ends a fill whose value was put into the memory cache. False: take it out again.
@@ -156,7 +180,14 @@ class Client {
   [[nodiscard]] const ClientOptions& options() const noexcept { return options_; }
 
  private:
-  static constexpr Duration kGatherLimit = 10 * kMillisecond;
+  // With loops: for what they have gathered to be sent, and for replies to be read.
+  static constexpr Duration kPatience = 10 * kMillisecond;
+  // Commands in flight for which a loop reads by itself: to read more, and to make something of
+  // them, is work for two threads.
+  static constexpr std::size_t kFew = 8;
+  // Pieces of 16 KiB that are read at a time; of a loop fewer, which has other work.
+  static constexpr int kReadsATurn = 64;
+  static constexpr int kReadsOfALoop = 8;
   enum class State { kIdle, kConnecting, kReady, kDown, kClosed };
   struct Pending {
     std::uint32_t commands;
@@ -169,44 +200,76 @@ class Client {
   };
   using Finished = std::vector<std::pair<Done, Outcome>>;
 
+  // Who waits for a command, and how it goes out.
+  struct Sender {
+    std::shared_ptr<Watcher> loop;
+    bool gathers = false;  // it may be left to flush()
+    bool waits = false;    // the thread goes on to wait
+  };
+
   [[nodiscard]] std::optional<Error> refusal() REQUIRES(mutex_);
   void start_thread() REQUIRES(mutex_);
   void arm_timer(Instant at) REQUIRES(mutex_);
   void wake() REQUIRES(mutex_);
-  [[nodiscard]] bool admit(Request request, bool gathers);
-  void push(Request request, bool gathers = false) REQUIRES(mutex_);
+  [[nodiscard]] bool admit(Request request, Sender sender);
+  void push(Request request, Sender sender) REQUIRES(mutex_);
+  void send_out() REQUIRES(mutex_);
   [[nodiscard]] bool may_send(Instant now) const REQUIRES(mutex_);
+
+  // Who reads: client_reading.cpp.
+  void expect_reply(Sender sender) REQUIRES(mutex_);
+  void give_to_thread(bool given) REQUIRES(mutex_);
+  void unwatch() REQUIRES(mutex_);
+  [[nodiscard]] const Socket* take_duty(Duration& busy);
+  void leave_duty();
+  [[nodiscard]] bool read_until(Countdown& ended, Instant end);
+  enum class Read { kAll, kSome, kEnded };
+  [[nodiscard]] Read read_now(int pieces);
+  [[nodiscard]] std::optional<Error> receive(SessionNews news) REQUIRES(read_mutex_);
+  void become_ready(bool tracks) REQUIRES(read_mutex_);
+  void announce(const SessionNews& news) REQUIRES(read_mutex_);
+  [[nodiscard]] std::optional<Error> settle(std::vector<Reply> replies) REQUIRES(read_mutex_);
+  void identified(const Outcome& outcome) REQUIRES(read_mutex_);
 
   // On the I/O thread.
   void run();
-  bool prepare_turn(Duration& wait, bool& data_waits);
-  void wait_for_events(std::vector<struct pollfd>& polls, Duration wait, bool data_waits);
+  void connect_when_due();
+  bool prepare_turn(std::vector<struct pollfd>& polls, Duration& wait);
   void turn(std::vector<struct pollfd>& polls);
-  void become_ready(bool tracks);
-  void announce(const SessionNews& news);
-  void settle(std::vector<Reply> replies);
-  [[nodiscard]] std::optional<Error> overdue();
+  void begin_turn(const struct pollfd& woken, const struct pollfd& timer);
+  [[nodiscard]] std::optional<Error> read_turn(std::span<const struct pollfd> polls)
+      REQUIRES(read_mutex_);
+  [[nodiscard]] std::optional<Error> overdue() REQUIRES(read_mutex_);
   void lose(const Error& error, bool timed_out);
+  void leave_data() REQUIRES(mutex_);
+  void end_session();
   void beat();
   void renew_leases();
   [[nodiscard]] Request heartbeat();
-  void identified(const Outcome& outcome);
   [[nodiscard]] Instant deadline_of_head() const REQUIRES(mutex_);
 
   const ClientOptions options_;
   const std::shared_ptr<cache::InvalidationFeed> feed_;
 
+  Mutex read_mutex_;
   mutable Mutex mutex_;
   State state_ GUARDED_BY(mutex_) = State::kIdle;
   SendBuffer outbox_ GUARDED_BY(mutex_);
   std::deque<Pending> in_flight_
       GUARDED_BY(mutex_);                            // in the order of their commands; oldest first
   const Socket* data_ GUARDED_BY(mutex_) = nullptr;  // while kReady
+  Duty duty_ GUARDED_BY(mutex_);
+  CondVar duty_left_;                                    // by a caller
+  std::shared_ptr<Watcher> watcher_ GUARDED_BY(mutex_);  // that watches data_
+  BusyWait busy_wait_ GUARDED_BY(mutex_);
+  std::optional<Error> broken_ GUARDED_BY(mutex_);  // what somebody found, for the I/O thread
+  bool is_stale_ GUARDED_BY(mutex_) = false;        // nothing that is in flight was sent over data_
   bool shows_life_ GUARDED_BY(mutex_) = true;
   bool woken_ GUARDED_BY(mutex_) = false;
   std::optional<Instant> gathers_since_ GUARDED_BY(mutex_);  // something waits for flush()
-  bool timer_armed_ GUARDED_BY(mutex_) = false;
-  Instant retry_at_ GUARDED_BY(mutex_) = 0;  // in kDown
+  Instant timer_at_ GUARDED_BY(mutex_) = kNever;
+  Instant wakes_at_ GUARDED_BY(mutex_) = kNever;  // the I/O thread, if nothing happens
+  Instant retry_at_ GUARDED_BY(mutex_) = 0;       // in kDown
   std::optional<Instant> lost_at_ GUARDED_BY(mutex_);
   std::string last_failure_ GUARDED_BY(mutex_);
   Breaker breaker_ GUARDED_BY(mutex_);
@@ -218,14 +281,16 @@ class Client {
   std::shared_ptr<WakeFd> wake_;  // made with the thread, constant afterwards
   int timer_fd_ = -1;             // likewise
 
+  // Changed by the I/O thread alone.
+  std::unique_ptr<Session> session_ GUARDED_BY(read_mutex_);
+  std::optional<std::string> identity_ GUARDED_BY(read_mutex_);  // what the identity key held
+  bool isolated_ GUARDED_BY(read_mutex_) = false;                // a node of a cluster said so
+
   // Touched by the I/O thread alone.
   std::optional<Sentinels> sentinels_;
-  std::unique_ptr<Session> session_;
   Instant attempt_ends_ = kNever;
   Instant next_beat_ = kNever;
-  std::optional<std::string> identity_;  // what the identity key held
-  std::uint64_t identities_ = 0;         // that were offered to it
-  bool isolated_ = false;                // a node of a cluster said so
+  std::uint64_t identities_ = 0;  // that were offered to the identity key
 };
 
 }  // namespace mcp::redis

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::string_view kInvalidationChannel = "__redis__:invalidate";
 constexpr std::size_t kIdentBytes = 8;
+constexpr int kReadsOfNews = 64;
 
 // Read anew for each session: certificates are replaced while programs run.
 std::shared_ptr<const TlsContext> tls_of(const ClientOptions& options) {
@@ -44,8 +45,8 @@ Session::Session(const ClientOptions& options, Sentinels* sentinels, std::shared
   }
 }
 
-void Session::add_polls(std::vector<pollfd>& polls, bool data_waits) const {
-  data_.add_poll(polls, data_waits);
+void Session::add_polls(std::vector<pollfd>& polls, bool data_waits, bool reads_data) const {
+  data_.add_poll(polls, data_waits, reads_data || !ready());
   news_.add_poll(polls, false);
   if (watch_) watch_->add_poll(polls);
 }
@@ -57,6 +58,23 @@ SessionNews Session::advance(std::span<const pollfd> polls) {
     step(polls, news_, news);
     step(polls, data_, news);
     if (watch_) take_master(polls);
+  } catch (const Error& error) {
+    news.lost = error;
+  }
+  return news;
+}
+
+SessionNews Session::look(int pieces) {
+  SessionNews news;
+  try {
+    if (news_.is_up()) {  // first, as in advance()
+      std::vector<Reply> announced;
+      news_.look(announced, kReadsOfNews);
+      for (Reply& reply : announced) take(news_, std::move(reply), news);
+      news_.check();
+    }
+    news.more = data_.look(news.replies, pieces);
+    data_.check();
   } catch (const Error& error) {
     news.lost = error;
   }

@@ -9,7 +9,8 @@
 //
 // A master that another one has taken over from, by what a sentinel says, ends the session.
 //
-// Thread-compatible; only data().send() may be called by another thread, see client.h.
+// Thread-compatible; only data().send() and data().holds_bytes() may be called by another thread,
+// see client.h.
 #pragma once
 
 #include <poll.h>
@@ -37,6 +38,7 @@ struct SessionNews {
   bool invalidated_all = false;  // a null invalidation
   std::vector<std::string> invalidated;
   std::vector<Reply> replies;  // of D, in the order of the commands
+  bool more = false;           // look() left some
   std::optional<Error> lost;   // the session has ended; what stands above happened before
 };
 
@@ -48,10 +50,13 @@ class Session {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  // Appends what to poll for. `data_waits`: bytes for D did not fit and wait.
-  void add_polls(std::vector<pollfd>& polls, bool data_waits) const;
+  // Appends what to poll for. `data_waits`: bytes for D did not fit and wait. Unless it
+  // `reads_data`, another looks for the replies of D.
+  void add_polls(std::vector<pollfd>& polls, bool data_waits, bool reads_data) const;
   // Takes the events of what add_polls() appended. Does not throw; see SessionNews::lost.
   SessionNews advance(std::span<const pollfd> polls);
+  // What lies on I and D now; of D's, so many pieces at most. REQUIRES: ready(). Does not throw.
+  SessionNews look(int pieces);
 
   void ping_invalidations();  // REQUIRES: tracks()
   // Has a sentinel asked whether the master is the same, if there are sentinels. Throws Error

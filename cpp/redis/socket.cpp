@@ -117,6 +117,12 @@ ssize_t Socket::receive(char* buffer, std::size_t size) const noexcept {
   return received;
 }
 
+bool Socket::holds_bytes() const noexcept {
+  if (tls_) return tls_->holds_bytes();
+  char byte = 0;
+  return ::recv(fd_, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || (errno != EAGAIN && errno != EINTR);
+}
+
 std::string Socket::failure() const {
   if (tls_ && errno == EPROTO) return tls_->failure();
   return std::system_category().message(errno);

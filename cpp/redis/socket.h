@@ -31,7 +31,7 @@ struct Address {
 [[nodiscard]] std::optional<std::vector<Address>> resolve_numeric(const std::string& host,
                                                                   int port);
 
-// Thread-compatible, except that one thread may send while another receives.
+// Thread-compatible, except that one thread may send and look for bytes while another receives.
 class Socket {
  public:
   Socket() = default;
@@ -58,6 +58,10 @@ class Socket {
   [[nodiscard]] ssize_t send(std::string_view bytes) const noexcept;
   // As recv(2): 0 at the end of the stream, -1 with errno.
   [[nodiscard]] ssize_t receive(char* buffer, std::size_t size) const noexcept;
+  // Whether receive() would answer something else than EAGAIN; it leaves that there.
+  [[nodiscard]] bool holds_bytes() const noexcept;
+  // Whoever polls it is told that it has ended.
+  void shut_down() const noexcept { ::shutdown(fd_, SHUT_RDWR); }
   // Why the last receive() answered -1.
   [[nodiscard]] std::string failure() const;
   void close() noexcept;

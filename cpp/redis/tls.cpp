@@ -170,6 +170,16 @@ ssize_t TlsStream::receive(char* buffer, std::size_t size) {
   return result == 1 ? static_cast<ssize_t>(got) : failed(result);
 }
 
+bool TlsStream::holds_bytes() {
+  const MutexLock lock(mutex_);
+  ERR_clear_error();
+  errno = 0;
+  char byte = 0;
+  std::size_t got = 0;
+  const int result = SSL_peek_ex(ssl_.get(), &byte, 1, &got);
+  return result == 1 || failed(result) >= 0 || errno != EAGAIN;
+}
+
 std::string TlsStream::failure() const {
   const MutexLock lock(mutex_);
   return failure_;

@@ -52,6 +52,7 @@ class TlsStream {
   // As Socket has them; EPROTO: failure() says why.
   [[nodiscard]] ssize_t send(std::string_view bytes);
   [[nodiscard]] ssize_t receive(char* buffer, std::size_t size);
+  [[nodiscard]] bool holds_bytes();
   [[nodiscard]] std::string failure() const;
 
  private:

@@ -82,6 +82,8 @@ class Link:
 
     def __init__(self, client: Client, own: str | None = None) -> None:
         self.client = client
+        # The client, which is asked so only where it is one server's.
+        self._native = cast("_core.RedisClient", client)
         self._last: tuple[str, ...] = () if own is None else (own,)
         self._known: set[str] = set()  # digests of scripts that the server has run
 
@@ -125,11 +127,6 @@ class Link:
                 reply = await self._atake(ask)
             except BaseException as failure:
                 error = failure
-
-    @property
-    def _native(self) -> _core.RedisClient:
-        """The client, which is asked so only where it is one server's."""
-        return cast("_core.RedisClient", self.client)
 
     def _take(self, step: Step) -> Any:
         if isinstance(step, Ask):
