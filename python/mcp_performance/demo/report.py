@@ -114,7 +114,12 @@ def _costs(advice: Advice) -> str:
 
 def as_text(findings: Findings) -> str:
     """The report for a terminal."""
-    rows = [("", findings.before.label, findings.after.label, "gain"), *_table(findings)]
+    halves = (findings.before, findings.after)
+    doubts = {half.reason: half for half in halves if not half.valid}
+    rows = [("", findings.before.label, findings.after.label, "gain")]
+    for name, *cells in _table(findings):  # a reason is a sentence: it stands below
+        before, after, gain = ("not valid" if cell in doubts else cell for cell in cells)
+        rows.append((name, before, after, gain))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = [_where(findings), ""]
     for number, (name, *cells) in enumerate(rows):
@@ -122,6 +127,7 @@ def as_text(findings: Findings) -> str:
         lines.append(f"{name.ljust(widths[0])}  {shown}".rstrip())
         if number == 0:
             lines.append("-" * (sum(widths) + 6))
+    lines += [f"{half.label} is not valid: {reason}" for reason, half in doubts.items()]
     lines += ["", "Slow queries without indexes"] + ([] if findings.slow else ["  none"])
     for slow in findings.slow:
         lines.append(f"  {slow.calls:,} calls, mean {fixed(slow.mean)}, P95 {fixed(slow.p95)}")
