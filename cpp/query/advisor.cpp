@@ -255,7 +255,12 @@ class Advisor {
       best_ = with;
       return;
     }
-    OptionSet smaller;  // there may be no room for them
+    std::int64_t bytes = best_.bytes;
+    for (const std::size_t option : picks) {
+      if (best_.chosen.count(option) == 0) bytes += options_made_[option].bytes;
+    }
+    if (bytes <= limits().bytes) return;  // they did not pay
+    OptionSet smaller;
     for (const std::size_t option : picks) smaller.insert(shorter(option, least_left));
     if (smaller != picks) best_ = choice.with(best_, smaller);
   }
