@@ -8,7 +8,9 @@ zero and not a line between its neighbours.
 from __future__ import annotations
 
 import math
+import os
 import threading
+import weakref
 from array import array
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -122,10 +124,14 @@ class History:
     """Keeps what :class:`Sampler` sees. Safe from any thread.
 
     Memory: 4 bytes a point and series, :data:`MAX_SERIES` series at most: 6 MB at the very most, made as
-    series come.
+    series come. A forked child begins anew.
     """
 
     def __init__(self) -> None:
+        self._start_anew()
+        _histories.add(self)
+
+    def _start_anew(self) -> None:
         self._lock = threading.Lock()
         self._rings = {step: _Ring(step) for step in STEPS}
 
@@ -189,3 +195,14 @@ def _shown(values: array[float], slot: int | None) -> float | None:
     if slot is None or math.isnan(values[slot]):
         return None
     return float(f"{values[slot]:.6g}")
+
+
+_histories: weakref.WeakSet[History] = weakref.WeakSet()
+
+
+def _start_all_anew() -> None:
+    for history in list(_histories):
+        history._start_anew()
+
+
+os.register_at_fork(after_in_child=_start_all_anew)
