@@ -295,9 +295,11 @@ bool CacheState::store(const KeyView& view, PyObject* key, PyObject* value,
   with_core([&](auto& core) {
     const cache::Index i = place(core, view, terms, failed);
     if (failed || (i != cache::kNone && terms.keeps_present && is_fresh(core, i, now))) return;
-    // Weigher, clock and __eq__ have run: nothing else does before the entry is in.
+    // Weigher, clock and __eq__ have run: nothing else does before the entry is in. If holds() lets
+    // others in, what they did to the cache counts, and `i` may be another key's.
     if (terms.claim != nullptr && !terms.claim->may_store()) return;
-    bool refused = !still_holds(terms.holds, failed);
+    const std::uint64_t version = core.version();
+    bool refused = !still_holds(terms.holds, failed) || core.version() != version;
     if (refused) return;
     const Stored stored = wrap(value, view, terms, now, weight, refused);
     if (refused) return;

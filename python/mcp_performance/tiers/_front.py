@@ -45,6 +45,7 @@ class Memory:
         self._keys: dict[bytes, Any] = {}
         self._tagged: dict[bytes, set[bytes]] = {}  # names of what bears a tag, by the name of its record
         self._ends: dict[bytes, bytes] = {}  # what lies in those records
+        self._loading: dict[bytes, Any] = {}  # keys whose loads have begun, and are not kept as yet
         self._limit = 1024
         self._news_seen = 0
         self._lock = threading.RLock()
@@ -62,6 +63,7 @@ class Memory:
             else:
                 self.tag_news += sum(not self._is_entry(name) for name in names)
                 self.drop(names)
+            self._end_loads(names)
             self._news_seen = arrived
         if flush:
             self._debts.pay()
@@ -75,6 +77,13 @@ class Memory:
                 self._cache.delete(key)
             for bearer in list(self._tagged.pop(name, ())):
                 self.changed(bearer)
+
+    def _end_loads(self, names: Iterable[bytes]) -> None:
+        """Nobody who comes later joins the loads of *names* that are under way, and they are not kept."""
+        for name in names:
+            key = self._loading.pop(name, _MISSING)
+            if key is not _MISSING:
+                self._cache.delete(key)
 
     def drop_all(self) -> None:
         """Drop everything."""
@@ -129,8 +138,15 @@ class Memory:
         if not fill.keep():
             self._ends.pop(record, None)
 
+    def expect(self, key: Any, name: bytes) -> None:
+        """A load of *key* begins: news of *name* ends it for those who come later."""
+        if len(self._loading) >= self._limit:
+            self._loading.clear()
+        self._loading[name] = key
+
     def name_failure(self, key: Any, name: bytes, fill: _core.RedisFill | None) -> None:
         """A failure of *key* may be remembered; it must not be where news of it came since *fill* began."""
+        self._loading.pop(name, None)
         self._call(name, key)
         if fill is None or not fill.holds():
             self.forget(key, name)
@@ -169,6 +185,7 @@ class Memory:
         try:
             self._cache._fill(key, value, fresh, round(stale * 1e9), longest, round(load * 1e9), fill.holds)
         finally:
+            self._loading.pop(name, None)
             self._call(name, key)
             if not fill.keep():
                 self.forget(key, name)

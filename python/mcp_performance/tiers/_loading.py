@@ -38,6 +38,7 @@ def look(cache: TieredCache, key: Any, cause: int, stale: float, load: float) ->
     token = cache._holder.token(cache._link)
     stale_ms = round(stale * 1000)
     dead = b""
+    cache._kept.expect(key, name)
     try:
         while True:
             payments = cache._debts.payments
@@ -129,6 +130,7 @@ def _wait(cache: TieredCache, name: bytes, record: bytes, answer: Answer) -> Ste
     channel = cache._holder.channel_of(holder)
     for turn in range(1, _TURNS + 1):
         yield Pause(_TURN)
+        cache._kept.catch_up()
         if answer.fill is None or not answer.fill.holds():
             return b""  # announced as changed
         if channel is not None and turn % _TURNS_A_SIGN == 0:

@@ -7,7 +7,8 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +37,19 @@ Reply = tuple[list[Any], "SQLiteFill | None", float]
 
 
 class SQLiteFill:
-    """A value on its way into memory. It holds until news of its name comes."""
+    """A value on its way into memory. It holds until news of its name comes.
 
-    __slots__ = ("_client", "name", "number")
+    ``holds()`` says whether it does, by the news that were taken last. It runs no Python code: no other
+    thread has its turn between the answer and what is done by it.
+    """
+
+    __slots__ = ("_client", "holds", "name", "number")
 
     def __init__(self, client: SQLiteClient, name: bytes, number: int) -> None:
         self._client = client
         self.name = name
         self.number = number
-
-    def holds(self) -> bool:
-        """Whether nothing has changed since it began, as of now."""
-        return self._client._holds(self)
+        self.holds: Callable[[], bool] = partial(client._live.__contains__, number)
 
     def keep(self) -> bool:
         """End it. True: its value stays. False: take it out."""
@@ -84,6 +86,7 @@ class SQLiteClient:
         self._writer = secrets.token_bytes(8)
         self._watch = _core._SQLiteWatch(self._database.pool)
         self._fills: dict[bytes, int] = {}
+        self._live: set[int] = set()  # their numbers
         self._last_fill = 0
         self._pulled = -1
         self._seen: int | None = None
@@ -178,7 +181,7 @@ class SQLiteClient:
         with self._lock:
             for name in changes:
                 if fill is None or name != fill.name:
-                    self._fills.pop(name, None)
+                    self._end_fill(name)
             if self._is_away:  # the file could be used, but not read for news
                 fill = None
         return replies, fill, time.monotonic() - began
@@ -200,7 +203,7 @@ class SQLiteClient:
     def changed(self, name: bytes) -> None:
         """End the fills of *name*."""
         with self._lock:
-            self._fills.pop(name, None)
+            self._end_fill(name)
 
     def _begin(self, name: bytes) -> SQLiteFill:
         with self._lock:
@@ -212,18 +215,23 @@ class SQLiteClient:
     def _new_fill(self, name: bytes) -> SQLiteFill:
         with self._lock:
             self._last_fill += 1
+            self._end_fill(name)
+            self._live.add(self._last_fill)
             self._fills[name] = self._last_fill
             return SQLiteFill(self, name, self._last_fill)
 
     def _holds(self, fill: SQLiteFill) -> bool:
         with self._lock:
             self._pull()
-            return self._fills.get(fill.name) == fill.number
+            return fill.holds()
 
     def _end(self, fill: SQLiteFill) -> None:
         with self._lock:
-            if self._fills.get(fill.name) == fill.number:
-                del self._fills[fill.name]
+            if fill.holds():
+                self._end_fill(fill.name)
+
+    def _end_fill(self, name: bytes) -> None:
+        self._live.discard(self._fills.pop(name, 0))
 
     # -- News
 
@@ -259,7 +267,7 @@ class SQLiteClient:
             else:
                 names = [name for _, writer, name, _ in rows[1:] if writer != self._writer]
                 for name in names:
-                    self._fills.pop(name, None)
+                    self._end_fill(name)
                 self._names += names
                 self._heard += len(names)
                 self._seen = rows[-1][0]
@@ -274,6 +282,7 @@ class SQLiteClient:
 
     def _drop_all(self) -> None:
         self._fills.clear()
+        self._live.clear()
         self._names = []
         self._flush = True
         self._flushes += 1
@@ -347,6 +356,7 @@ class SQLiteClient:
     def _start_anew(self) -> None:
         if self._holder is not None:
             self._holder.ident = secrets.token_hex(4)
+        self._live.clear()  # fills of the parent ask it
         self._begin_anew()
 
 

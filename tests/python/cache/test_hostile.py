@@ -141,3 +141,18 @@ def test_an_invalidation_during_a_load_wins(forget: Any) -> None:
 
     assert cache.get_or_load("a", load) == 1
     assert "a" not in cache
+
+
+def test_what_a_fill_lets_others_do_meanwhile_does_not_end_up_under_another_key() -> None:
+    cache: Cache[str, str] = Cache(2)
+    cache.set("a", "old")
+
+    def others_have_their_turn() -> bool:
+        cache.clear()
+        cache.set("b", "b's")  # where "a" was
+        return True
+
+    cache._fill("a", "a's", None, 0, None, 0, others_have_their_turn)
+    assert cache.get("b") == "b's"
+    assert cache.get("a") in (None, "a's")
+    assert len(cache) == len(list(cache))

@@ -7,7 +7,9 @@ import logging
 import os
 import sqlite3
 import stat
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -384,3 +386,33 @@ def test_who_misses_more_changes_than_are_remembered_drops_everything(path: Path
         for key in range(1300):
             forgetful.delete(key)
         assert one.get("k") == "new"
+
+
+def test_who_comes_after_a_change_elsewhere_joins_no_load_from_before(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/cache.db"
+    version = 1
+    begun, go_on = threading.Event(), threading.Event()
+    here, elsewhere = (TieredCache(Cache(10), SQLiteTier(url)) for _ in range(2))
+
+    @cached(cache=here, name="f", ttl=60)
+    def f(key: int) -> int:
+        found = version
+        if found == 1:
+            begun.set()
+            assert go_on.wait(60)
+        return found
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(f, 7)
+        assert begun.wait(60)
+        version = 2
+        elsewhere.delete(f.cache_key(7))
+        try:
+            assert threads.submit(f, 7).result(60) == 2
+        finally:
+            go_on.set()
+        assert first.result(60) == 1  # which began before
+    assert f(7) == 2
+    for cache in (here, elsewhere):
+        cache.close()
+        cache.shared.close()
