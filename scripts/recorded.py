@@ -65,6 +65,7 @@ PEERS = [
     Peer("sqlglot", "query", "this package", "fingerprint of a statement, us", 1, by_row=True),
     Peer("redis-py", "redis", "GET, sync, one at a time", "GET, one at a time"),
     Peer("redis-py", "redis", "GET, asyncio, 50 in flight", "GET, 50 in flight"),
+    Peer("GLIDE", "redis", "GET, asyncio, 50 in flight", "GET, 50 in flight"),
     Peer("diskcache", "sqlite tier", "warm hit, get", "hit of what this process has used", 2),
     Peer("diskcache", "sqlite tier", "hit of what another process wrote", "hit of what another wrote", 2),
     Peer("diskcache", "sqlite tier", "write", "write", 2),
