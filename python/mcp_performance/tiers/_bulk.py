@@ -420,9 +420,10 @@ def _note_stored(cache: TieredCache, names: list[bytes], replies: list[Any]) -> 
     for reply in replies:
         if isinstance(reply, list):
             cache._touch(reply[3:])
-    stamps = [reply[2] for reply in replies] if isinstance(replies[0], list) else repeat(replies[0])
-    for name, stamp in zip(names, stamps, strict=False):
-        cache._did(name, before(stamp))
+    if isinstance(replies[0], list):
+        cache._did_each(names, [before(reply[2]) for reply in replies])
+    else:
+        cache._did_each(names, repeat(before(replies[0])))
 
 
 def _delete_each(cache: TieredCache, keys: Iterable[Any]) -> Steps[int]:
@@ -440,8 +441,7 @@ def _delete_each(cache: TieredCache, keys: Iterable[Any]) -> Steps[int]:
             answer: Answer = yield Ask([command], None, tuple(called))
             dropped, ended = answer.replies[0]
             count += max(dropped, held)
-            for name in called:
-                cache._did(name, ended)
+            cache._did_each(called, repeat(ended))
         except CacheError as error:
             cache._warn(error)
             for name in called:

@@ -30,14 +30,14 @@ class Memory:
         cache: Cache[Any, Any],
         client: Client,
         longest: float | None,
-        is_entry: Callable[[bytes], bool],
+        is_tag: Callable[[bytes], bool],
         debts: Debts,
     ) -> None:
-        """*is_entry* tells the names of values from those of the records of tags. *debts* are told when the
+        """*is_tag* tells the names of the records of tags from those of values. *debts* are told when the
         server may be one that does not know all that was done."""
         self.tag_news = 0
         """Grows with each announcement that may be of a tag's end."""
-        self._is_entry = is_entry
+        self._is_tag = is_tag
         self._debts = debts
         self._cache = cache
         self._client = client
@@ -61,7 +61,7 @@ class Memory:
                 self._debts.recall()
                 self.drop_all()
             else:
-                self.tag_news += sum(not self._is_entry(name) for name in names)
+                self.tag_news += sum(map(self._is_tag, names))
                 self.drop(names)
             self._end_loads(names)
             self._news_seen = arrived

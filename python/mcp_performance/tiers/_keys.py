@@ -33,6 +33,7 @@ __all__ = [
 
 KEY_VERSION = "1"
 _LONGEST = 256
+_head = re.compile(rb"[a-z](\d+):").match
 _DIGEST = 65
 _LARGEST_EXPONENT = 400
 _MARK = _core._KEYWORDS
@@ -204,7 +205,7 @@ def is_encoded(text: bytes) -> bool:
     """Whether *text* is what :func:`spell` writes for a key, to the last byte."""
     if text[:1] == b"#":
         return len(text) == _DIGEST
-    found = re.match(rb"[a-z](\d+):", text)
+    found = _head(text)
     return found is not None and len(text) == found.end() + int(found[1])
 
 

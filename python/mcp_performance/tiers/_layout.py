@@ -18,6 +18,8 @@ __all__ = ["SLOTS", "Layout", "slot_of"]
 SLOTS = 16384
 _PARTS = 16
 """How many parts a cluster has: as many masters share the work, and as many steps end a tag."""
+_TAG, _SCOPE = b"@", b"%"
+_OF_TAGS = _TAG + _SCOPE
 
 
 def slot_of(name: bytes) -> int:
@@ -57,6 +59,11 @@ class Layout:
         part = self.part_of(name)
         return part in self.parts and is_encoded(name[len(part) :])
 
+    def is_tag(self, name: bytes) -> bool:
+        """Whether *name* may be that of the record of a tag or a scope, or of the last one that ended."""
+        at = len(self.parts[0])
+        return name[at : at + 1] in _OF_TAGS
+
     def part_of(self, name: bytes) -> bytes:
         """The part in which *name* lies."""
         return name[: len(self.parts[0])]
@@ -70,12 +77,12 @@ class Layout:
 
     def last_end(self, name: bytes) -> bytes:
         """The name, beside *name*, of the record of the last tag that ended."""
-        return self.part_of(name) + b"@"
+        return self.part_of(name) + _TAG
 
     def tag(self, part: bytes, tag: str) -> bytes:
         """The name of the record of *tag* in *part*."""
-        return part + b"@" + shortened(encode_key(tag))
+        return part + _TAG + shortened(encode_key(tag))
 
     def scope(self, part: bytes, scope: str) -> bytes:
         """The same of a function's scope."""
-        return part + b"%" + shortened(encode_key(scope))
+        return part + _SCOPE + shortened(encode_key(scope))

@@ -118,7 +118,7 @@ class TieredCache(FrontBulk, _core.FrontBase):
         self._link = shared._link_to(self._client, self._holder)
         self._debts = Debts(shared, self._link, self._holder.ident, self._LONGEST_DEBT)
         longest = seconds("memory_ttl", memory_ttl)
-        self._kept = Memory(memory, self._client, longest, shared._layout.is_entry, self._debts)
+        self._kept = Memory(memory, self._client, longest, shared._layout.is_tag, self._debts)
         self._misses = self._shared_hits = 0
         self._warned = False
         if not memory._follow(self._client.feed(), self._kept.catch_up):
@@ -482,6 +482,12 @@ class TieredCache(FrontBulk, _core.FrontBase):
         """The server of now has acknowledged it: what is owed to one that may have lost it."""
         self._kept.catch_up()
         self._debts.did(name, stamp, is_tag=is_tag)
+
+    def _did_each(self, names: Iterable[bytes], stamps: Iterable[bytes]) -> None:
+        """:meth:`_did` for each of *names*, of which there may be thousands."""
+        self._kept.catch_up()
+        for name, stamp in zip(names, stamps, strict=False):
+            self._debts.did(name, stamp)
 
     def _latest(self) -> bytes:
         """The stamp that nothing from before this moment exceeds."""

@@ -61,6 +61,7 @@ def test_what_a_script_touches_lies_in_one_slot_and_entries_are_spread() -> None
         assert {slot_of(each) for each in beside} == {slot_of(name)}
         assert layout.is_entry(name)
         assert not any(layout.is_entry(each) for each in beside[:-1])
+        assert [layout.is_tag(each) for each in (name, *beside)] == [False, False, *[True] * 4, False]
     assert used == set(slots)
 
 
