@@ -113,6 +113,36 @@ def many_set(tier: Any, url: str, items: dict[str, int]) -> float:
     return took / len(items)
 
 
+def peer_many(peer: Any, tier: RedisTier, items: dict[str, int]) -> float:
+    """Seconds for one key of those that redis-py reads a thousand at a time, as a tier does: their records,
+    which only the check reads."""
+    names = [tier._spell(key) for key in items]
+    begin = time.perf_counter()
+    found = [
+        value for start in range(0, len(names), 1000) for value in peer.mget(names[start : start + 1000])
+    ]
+    took = time.perf_counter() - begin
+    assert tier._plain is not None
+    same("mget", [tier._plain.read(record) for record in found], [(value,) for value in items.values()])
+    return took / len(names)
+
+
+def peer_many_set(peer: Any, items: dict[str, int]) -> float:
+    """Seconds for one key of those that redis-py stores a thousand at a time: without a time to live, which
+    MSET does not know, and without a stamp."""
+    values = {f"mset:{key}": value for key, value in items.items()}
+    names = list(values)
+    begin = time.perf_counter()
+    for start in range(0, len(names), 1000):
+        peer.mset({name: values[name] for name in names[start : start + 1000]})
+    took = time.perf_counter() - begin
+    found = [
+        value for start in range(0, len(names), 1000) for value in peer.mget(names[start : start + 1000])
+    ]
+    same("mset", found, [b"%d" % value for value in values.values()])
+    return took / len(names)
+
+
 async def joiners(store: IdempotencyStore, number: list[int]) -> float:
     """Seconds for which the loop stands still while so many callers join the work of one key."""
     number[0] += 1
@@ -219,9 +249,19 @@ def shared(url: str, tier: RedisTier, tiered: TieredCache, run: Any, share: int)
     number = [0]
     alone, at_redis = IdempotencyStore(), IdempotencyStore(tier)
     count, callers = f"{MANY:,} keys", f"loop blocked by {JOINERS} callers of one idempotency key"
-    return {
-        (f"{count}, RedisTier.set_many, a key", OURS): lambda: many_set(tier, url, items),
-        (f"{count}, RedisTier.get_many, a key", OURS): lambda: many(tier, items),
+    set_many, get_many = f"{count}, RedisTier.set_many, a key", f"{count}, RedisTier.get_many, a key"
+    peers: dict[Case, Timer] = {}
+    if has("redis"):
+        import redis
+
+        peer = redis.Redis.from_url(url)
+        peers = {
+            (set_many, "redis-py, mset"): lambda: peer_many_set(peer, items),
+            (get_many, "redis-py, mget"): lambda: peer_many(peer, tier, items),
+        }
+    return peers | {
+        (set_many, OURS): lambda: many_set(tier, url, items),
+        (get_many, OURS): lambda: many(tier, items),
         (f"{count}, TieredCache.set_many, a key", OURS): lambda: many_set(tiered, url, items),
         (f"{count}, TieredCache.get_many, a key", OURS): lambda: many(tiered, items),
         (f"{callers}, memory", OURS): lambda: run(joiners(alone, number)),
