@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .._base._callers import level_outside
+
 __all__ = ["GilBoundWarning", "ThreadUse", "is_gil_bound", "warn_if_gil_bound"]
 
 _SHORT_SECONDS = 0.25  # batches shorter than this are not worth a word
@@ -64,5 +66,5 @@ def warn_if_gil_bound(fn: Callable[..., Any], use: ThreadUse, elapsed: float) ->
         "Threads cannot speed it up. Use BatchProcessor(executor=ProcessPoolExecutor()), or code that "
         "releases the lock (NumPy, hashlib, zlib, native extensions).",
         GilBoundWarning,
-        stacklevel=3,
+        stacklevel=level_outside(),
     )

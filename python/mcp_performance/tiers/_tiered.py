@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .. import _core
+from .._base._callers import level_outside
 from .._base._checks import instance, optional_text
 from .._base._durations import seconds
 from .._base._registry import register_cache
@@ -506,7 +507,7 @@ class TieredCache(FrontBulk, _core.FrontBase):
             warnings.warn(
                 f"{self._shared!r} cannot be used, this process caches alone: {error}",
                 RuntimeWarning,
-                stacklevel=5,
+                stacklevel=level_outside(),
             )
 
     def _miss_without_redis(self, error: CacheError) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -404,6 +406,40 @@ def test_without_redis_it_works_alone_and_warns_once() -> None:
         assert loads == [2, 3]
         assert [warning.category for warning in seen] == [RuntimeWarning]
         assert cache.stats().hits == 4
+
+
+CALLS: dict[str, Callable[[TieredCache, Any, Any], Any]] = {
+    "get": lambda cache, function, coroutine: cache.get("k"),
+    "set": lambda cache, function, coroutine: cache.set("k", 1),
+    "delete": lambda cache, function, coroutine: cache.delete("k"),
+    "set_many": lambda cache, function, coroutine: cache.set_many({"k": 1}),
+    "invalidate_tags": lambda cache, function, coroutine: cache.invalidate_tags("t"),
+    "function": lambda cache, function, coroutine: function(1),
+    "aget": lambda cache, function, coroutine: cache.aget("k"),
+    "aset": lambda cache, function, coroutine: cache.aset("k", 1),
+    "coroutine": lambda cache, function, coroutine: coroutine(1),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+async def test_the_warning_is_of_the_line_that_called(
+    call: Callable[[TieredCache, Any, Any], Any],
+) -> None:
+    with RedisTier(f"redis://127.0.0.1:{free_port()}") as tier, TieredCache(Cache(100), tier) as cache:
+
+        async def coroutine(key: int) -> int:
+            return key
+
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            found = call(cache, cached(cache=cache)(int), cached(cache=cache)(coroutine))
+            if inspect.isawaitable(found):
+                await found
+        assert len(seen) == 1
+        if call is CALLS["coroutine"]:  # whose load is a task of its own
+            assert not re.search("/(mcp_performance|asyncio)/", seen[0].filename)
+        else:
+            assert seen[0].filename == __file__
 
 
 @pytest.mark.filterwarnings("ignore:.*caches alone")
