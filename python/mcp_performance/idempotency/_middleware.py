@@ -33,10 +33,11 @@ class IdempotencyMiddleware:
     401, 403, 407, 408, 421, 425 or 429, an exception or a disconnect before the end leaves no record: the
     repeat runs.
 
-    The principal is the ``Authorization`` header, where there is one, together with what *principal* names. A
-    request without that header is told apart by what *principal* names, or by all its cookies, which are
-    a new principal whenever one of them changes (an analytics cookie, say, between two tries): the first such
-    request of a service that names none is logged as a warning.
+    The principal is the ``Authorization`` header, where there is one (or ``X-API-Key``, ``API-Key``,
+    ``X-Auth-Token``, ``X-Access-Token``; all of them count), together with what *principal* names. A request
+    without is told apart by what *principal* names, or by its ``Mcp-Session-Id`` and all its cookies, which
+    are a new principal whenever one of them changes (an analytics cookie, say, between two tries): the first
+    such request of a service that names none is logged as a warning.
 
     ==== ==================================================================================
     400  the key is empty, too long or not printable, or it is missing though *required*

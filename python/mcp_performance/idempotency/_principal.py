@@ -16,6 +16,9 @@ __all__ = ["principal_of"]
 _logger = logging.getLogger("mcp_performance.idempotency")
 Principal = Callable[[Scope], str]
 
+_CREDENTIALS = frozenset((b"authorization", b"x-api-key", b"api-key", b"x-auth-token", b"x-access-token"))
+_SESSION = b"mcp-session-id"
+
 
 def principal_of(option: Any) -> Principal:
     """What the middleware's option ``principal`` says: a callable, names of cookies, or nothing.
@@ -36,7 +39,8 @@ def principal_of(option: Any) -> Principal:
 
 
 class _Credentials:
-    """The ``Authorization`` header and the named cookies; without either, all cookies."""
+    """The headers that carry credentials, and the named cookies; without either, the session of the Model
+    Context Protocol and all cookies."""
 
     def __init__(self, names: frozenset[bytes] | None) -> None:
         self._names = names
@@ -44,22 +48,25 @@ class _Credentials:
 
     def __call__(self, scope: Scope) -> str:
         headers = scope["headers"]
-        authorization = [value for name, value in headers if name == b"authorization"]
-        if authorization and self._names is None:
-            return fingerprint_of(b"authorization", *authorization)
+        shown = [part for name, value in headers if name in _CREDENTIALS for part in (name, value)]
         cookies = sorted(_cookies(value for name, value in headers if name == b"cookie"))
         named = [cookie for cookie in cookies if self._names is not None and cookie[0] in self._names]
-        if named or authorization:
-            cookies = named
-        elif cookies and self._names is None and not self._has_warned:
+        if shown or named:
+            return _told_apart(b"known", shown, named)
+        if cookies and self._names is None and not self._has_warned:
             self._has_warned = True
             _logger.warning(
                 "requests with an idempotency key and without Authorization are told apart by all their"
                 " cookies: one that changes between a request and its repeat runs the work twice. Set"
                 " principal= of IdempotencyMiddleware to the name of the session's cookie, or to a callable"
             )
-        parts = [part for cookie in cookies for part in cookie]
-        return fingerprint_of(b"both", b"%d" % len(authorization), *authorization, *parts)
+        return _told_apart(b"unknown", [value for name, value in headers if name == _SESSION], cookies)
+
+
+def _told_apart(kind: bytes, values: list[bytes], cookies: list[tuple[bytes, bytes]]) -> str:
+    return fingerprint_of(
+        kind, b"%d" % len(values), *values, *(part for cookie in cookies for part in cookie)
+    )
 
 
 def _cookies(values: Iterable[bytes]) -> Iterable[tuple[bytes, bytes]]:
