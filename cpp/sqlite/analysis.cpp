@@ -121,6 +121,38 @@ void add(std::vector<TableId>& set, TableId id) {
   if (std::find(set.begin(), set.end(), id) == set.end()) set.push_back(id);
 }
 
+// What EXPLAIN shows of a program: whether it touches nothing but ordinary tables of the main
+// database.
+bool reads_main_only(sqlite3* db, const char* sql) {
+  const std::string explanation = std::string("EXPLAIN ") + sql;
+  sqlite3_stmt* explain = nullptr;
+  if (sqlite3_prepare_v2(db, explanation.c_str(), -1, &explain, nullptr) != SQLITE_OK) return false;
+  bool main_only = true;
+  int code;
+  while ((code = sqlite3_step(explain)) == SQLITE_ROW) {
+    const std::string_view opcode = reinterpret_cast<const char*>(sqlite3_column_text(explain, 1));
+    if (opcode == "Transaction")
+      main_only &= sqlite3_column_int(explain, 2) == 0;
+    else if (opcode == "OpenRead")
+      main_only &= sqlite3_column_int(explain, 4) == 0;
+    else if (opcode == "VOpen" || opcode == "VFilter")
+      main_only = false;
+  }
+  sqlite3_finalize(explain);
+  return main_only && code == SQLITE_DONE;
+}
+
+// True unless main."<name>" is an ordinary table, or no table.
+bool is_virtual(sqlite3* db, const std::string& name) {
+  if (sqlite3_table_column_metadata(db, "main", name.c_str(), nullptr, nullptr, nullptr, nullptr,
+                                    nullptr, nullptr) != SQLITE_OK) {
+    return false;
+  }
+  const std::unique_ptr<char, decltype(&sqlite3_free)> sql(
+      sqlite3_mprintf("SELECT 1 FROM main.\"%w\"", name.c_str()), sqlite3_free);
+  return sql == nullptr || !reads_main_only(db, sql.get());
+}
+
 std::string lower_case(std::string name) {
   for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return name;
@@ -136,6 +168,13 @@ bool is_pure_function(const char* name) {
 
 TableId Analysis::id_of(const char* table) { return freshness_->table(table); }
 
+void Analysis::see_read(const char* table) {
+  const TableId id = id_of(table);
+  if (std::find(facts_.reads.begin(), facts_.reads.end(), id) != facts_.reads.end()) return;
+  facts_.reads.push_back(id);
+  if (std::strchr(table, '_') != nullptr) compound_names_.emplace_back(table);
+}
+
 void Analysis::see(int action, const char* first, const char* second, const char* schema) {
   seen_ = true;
   const bool main = schema == nullptr || sqlite3_stricmp(schema, "main") == 0;
@@ -144,7 +183,7 @@ void Analysis::see(int action, const char* first, const char* second, const char
       if (!main || starts_with(first, "sqlite_"))
         pure_ = false;
       else if (freshness_ != nullptr)
-        add(facts_.reads, id_of(first));
+        see_read(first);
       break;
     case SQLITE_SELECT:
     case SQLITE_RECURSIVE:
@@ -181,26 +220,13 @@ void Analysis::see(int action, const char* first, const char* second, const char
   }
 }
 
-bool Analysis::reads_main_only(sqlite3_stmt* statement) {
-  const std::string sql = std::string("EXPLAIN ") + sqlite3_sql(statement);
-  sqlite3_stmt* explain = nullptr;
-  if (sqlite3_prepare_v2(sqlite3_db_handle(statement), sql.c_str(), -1, &explain, nullptr) !=
-      SQLITE_OK) {
+bool Analysis::reads_shadow_table(sqlite3* db) const {
+  return std::any_of(compound_names_.begin(), compound_names_.end(), [db](const std::string& name) {
+    for (auto end = name.find('_'); end != std::string::npos; end = name.find('_', end + 1)) {
+      if (is_virtual(db, name.substr(0, end))) return true;
+    }
     return false;
-  }
-  bool main_only = true;
-  int code;
-  while ((code = sqlite3_step(explain)) == SQLITE_ROW) {
-    const std::string_view opcode = reinterpret_cast<const char*>(sqlite3_column_text(explain, 1));
-    if (opcode == "Transaction")
-      main_only &= sqlite3_column_int(explain, 2) == 0;
-    else if (opcode == "OpenRead")
-      main_only &= sqlite3_column_int(explain, 4) == 0;
-    else if (opcode == "VOpen" || opcode == "VFilter")
-      main_only = false;
-  }
-  sqlite3_finalize(explain);
-  return main_only && code == SQLITE_DONE;
+  });
 }
 
 std::shared_ptr<const Dependencies> Analysis::finish(sqlite3_stmt* statement) {
@@ -212,7 +238,8 @@ std::shared_ptr<const Dependencies> Analysis::finish(sqlite3_stmt* statement) {
     facts_.outside_transaction = true;
   }
   facts_.cacheable = readonly && pure_ && freshness_ != nullptr && !facts_.reads.empty() &&
-                     reads_main_only(statement);
+                     reads_main_only(sqlite3_db_handle(statement), sqlite3_sql(statement)) &&
+                     !reads_shadow_table(sqlite3_db_handle(statement));
   return std::make_shared<const Dependencies>(std::move(facts_));
 }
 

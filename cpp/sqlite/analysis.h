@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <unordered_set>
+#include <vector>
 
 #include "sqlite/profile.h"
 
@@ -29,12 +30,15 @@ class Analysis {
 
  private:
   [[nodiscard]] TableId id_of(const char* table);
-  // True when the opcodes touch nothing but ordinary tables of the main database.
-  [[nodiscard]] static bool reads_main_only(sqlite3_stmt* statement);
+  void see_read(const char* table);
+  // A virtual table `v` writes the tables `v_...` that keep its contents, and the authorizer does
+  // not see that.
+  [[nodiscard]] bool reads_shadow_table(sqlite3* db) const;
 
   Freshness* const freshness_;
   const std::unordered_set<std::string>& user_functions_;
   Dependencies facts_;
+  std::vector<std::string> compound_names_;  // of tables that are read: those with a '_'
   bool pure_ = true;
   bool seen_ = false;
 };

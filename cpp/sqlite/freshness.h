@@ -36,7 +36,7 @@ using TableId = std::uint32_t;
 // What a transaction has written.
 struct WriteSet {
   std::vector<TableId> tables;
-  bool everything = false;  // DDL, virtual tables, statements outside the analysis
+  bool everything = false;  // DDL, statements outside the analysis
 };
 
 class Freshness {

@@ -147,6 +147,50 @@ async def test_virtual_and_temporary_tables_are_not_kept(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
+    ("kind", "write", "reads"),
+    [
+        ("fts5(x)", "INSERT INTO v_w VALUES ('new')", "SELECT id, block FROM v_w_data"),
+        ("fts5(x)", "UPDATE V_W SET x = 'new'", "SELECT c0 FROM v_w_content"),
+        ("fts5(x)", "DELETE FROM v_w", "SELECT count(*) FROM V_W_CONTENT"),
+        ("fts5(x)", "INSERT INTO v_w VALUES ('new')", "SELECT c0 FROM seen"),
+        ("fts5(x)", "INSERT INTO plain VALUES ('new')", "SELECT sz FROM v_w_docsize"),
+        ("fts4(x)", "INSERT INTO v_w VALUES ('new')", "SELECT count(*) FROM v_w_segdir"),
+        ("rtree(id, a, b)", "INSERT INTO v_w VALUES (7, 0, 1)", "SELECT data FROM v_w_node"),
+        ("rtree(id, a, b)", "DELETE FROM v_w", "SELECT nodeno FROM v_w_rowid"),
+    ],
+)
+async def test_the_tables_below_a_virtual_table_are_never_stale(
+    pool: SQLitePool, kind: str, write: str, reads: str
+) -> None:
+    first = "VALUES (1, 0, 1)" if kind.startswith("rtree") else "VALUES ('old')"
+    await pool.execute(f"CREATE VIRTUAL TABLE v_w USING {kind}")
+    await pool.execute(f"INSERT INTO v_w {first}")
+    await pool.execute("CREATE TABLE plain (x)")
+    if kind == "fts5(x)":
+        await pool.execute("CREATE VIEW seen AS SELECT c0 FROM v_w_content")
+        await pool.execute(
+            "CREATE TRIGGER plain_text AFTER INSERT ON plain BEGIN "
+            "INSERT INTO v_w VALUES (new.x); END"
+        )
+    before = await pool.fetch(reads)
+    assert await pool.fetch(reads) == before
+    await pool.execute(write)
+    after = await pool.fetch(reads)
+    assert after != before
+    assert after == await pool.fetch(reads, cache=False)
+
+
+async def test_a_name_with_the_beginning_of_another_table_is_kept(pool: SQLitePool) -> None:
+    await pool.execute("CREATE TABLE user (id)")
+    await pool.execute("CREATE TABLE user_roles (id)")
+    await pool.execute("CREATE VIRTUAL TABLE user_texts USING fts5(x)")
+    before = hits(pool)
+    for _ in range(3):
+        await pool.fetch("SELECT id FROM user_roles")
+    assert hits(pool) == before + 2
+
+
+@pytest.mark.parametrize(
     ("schema", "write", "before", "after"),
     [
         ("CREATE TABLE k (id PRIMARY KEY, v) WITHOUT ROWID", "UPDATE k SET v = 9", 1, 9),
