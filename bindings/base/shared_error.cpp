@@ -75,18 +75,39 @@ bool copy_dictionary(PyObject* from, PyObject* to) {
   return PyObject_GenericSetDict(to, copy.get(), nullptr) == 0;
 }
 
-Ref args_of(PyObject* error) { return Ref::steal(PyObject_GetAttrString(error, "args")); }
+// The field itself: a class may define what `error.args` is.
+Ref args_of(PyObject* error) {
+  return Ref::borrow(reinterpret_cast<PyBaseExceptionObject*>(error)->args);
+}
 
-Ref copy_of(PyObject* error, Ref args) {
+void set_args(PyObject* error, Ref args) {
+  Py_XSETREF(reinterpret_cast<PyBaseExceptionObject*>(error)->args, args.release());
+}
+
+// What the built-in type makes such an error of: args, but of a group its message and its errors,
+// which it cannot be given later. Its args are what the class was called with.
+Ref parts_of(PyObject* error) {
+  const auto* group_type = reinterpret_cast<PyTypeObject*>(PyExc_BaseExceptionGroup);
+  if (PyType_IsSubtype(Py_TYPE(error), const_cast<PyTypeObject*>(group_type)) == 0) {
+    return args_of(error);
+  }
+  const auto* group = reinterpret_cast<PyBaseExceptionGroupObject*>(error);
+  const Ref errors = Ref::steal(group->excs != nullptr ? PySequence_List(group->excs) : nullptr);
+  return Ref::steal(errors && group->msg != nullptr ? PyTuple_Pack(2, group->msg, errors.get())
+                                                    : nullptr);
+}
+
+Ref copy_of(PyObject* error, const Ref& parts) {
   PyTypeObject* type = Py_TYPE(error);
   PyTypeObject* native = native_base(type);
-  if (!args || !PyTuple_Check(args.get()) || !is_copyable(type, native)) return {};
-  Ref own = Ref::steal(native->tp_new(type, args.get(), nullptr));
+  Ref args = args_of(error);
+  if (!args || !parts || !PyTuple_Check(parts.get()) || !is_copyable(type, native)) return {};
+  Ref own = Ref::steal(native->tp_new(type, parts.get(), nullptr));
   if (!own || Py_TYPE(own.get()) != type) return {};
   // Where args are not what the built-in type takes, its fields are copied all the same.
-  if (native->tp_init(own.get(), args.get(), nullptr) != 0) PyErr_Clear();
+  if (native->tp_init(own.get(), parts.get(), nullptr) != 0) PyErr_Clear();
   copy_fields(error, own.get());
-  if (PyObject_SetAttrString(own.get(), "args", args.get()) != 0) return {};
+  set_args(own.get(), std::move(args));
   if (!copy_dictionary(error, own.get())) return {};
   PyException_SetContext(own.get(), PyException_GetContext(error));
   if (PyObject* cause = PyException_GetCause(error); cause != nullptr) {
@@ -116,14 +137,10 @@ class FramelessCopies {
   static constexpr int kMostItems = 100'000;
 
   Ref make(PyObject* error) {
-    const int is_group = PyObject_IsInstance(error, PyExc_BaseExceptionGroup);
-    if (is_group < 0) return {};
-    Ref args = args_of(error);
-    if (is_group != 0) {  // it is made of its parts, and cannot change them
-      const Ref parts = group_args(error);
-      args = parts ? value(parts.get(), 0) : Ref{};
-    }
-    Ref copy = copy_of(error, std::move(args));
+    Ref parts = parts_of(error);
+    // A group is made of what it holds, and cannot change it.
+    if (parts && parts.get() != args_of(error).get()) parts = value(parts.get(), 0);
+    Ref copy = copy_of(error, parts);
     if (!copy) return {};
     made_[error] = Ref::borrow(copy.get());
     PyException_SetContext(copy.get(), nullptr);
@@ -132,17 +149,8 @@ class FramelessCopies {
       if (!own) return {};
       PyException_SetCause(copy.get(), own.release());
     }
-    const bool kept = (is_group != 0 || arguments(copy.get())) && attributes(copy.get());
+    const bool kept = arguments(copy.get()) && attributes(copy.get());
     return kept ? std::move(copy) : Ref{};
-  }
-
-  // What a group is made of.
-  static Ref group_args(PyObject* group) {
-    const Ref message = Ref::steal(PyObject_GetAttrString(group, "message"));
-    const Ref held = Ref::steal(PyObject_GetAttrString(group, "exceptions"));
-    const Ref items = Ref::steal(held ? PySequence_List(held.get()) : nullptr);
-    if (!message || !items) return {};
-    return Ref::steal(PyTuple_Pack(2, message.get(), items.get()));
   }
 
   // What an error holds, as it may be kept: an exception is a frameless copy, a traceback or a
@@ -187,10 +195,10 @@ class FramelessCopies {
   }
 
   bool arguments(PyObject* copy) {
-    const Ref held = args_of(copy);
-    const Ref bare = held ? value(held.get(), 0) : Ref{};
-    return bare &&
-           (bare.get() == held.get() || PyObject_SetAttrString(copy, "args", bare.get()) == 0);
+    Ref bare = value(args_of(copy).get(), 0);
+    if (!bare || !PyTuple_Check(bare.get())) return false;
+    set_args(copy, std::move(bare));
+    return true;
   }
 
   bool attributes(PyObject* copy) {
@@ -233,7 +241,7 @@ PyMethodDef functions[] = {{"_own_exception", own_exception_of, METH_O,
 
 Ref copy_exception(PyObject* error) noexcept {
   const ErrorSetAside before;
-  Ref own = copy_of(error, args_of(error));
+  Ref own = copy_of(error, parts_of(error));
   PyErr_Clear();
   return own ? std::move(own) : Ref::borrow(error);
 }

@@ -64,6 +64,33 @@ class Group(ExceptionGroup[Exception]):
         self.count = len(errors)
 
 
+class Called(ExceptionGroup[Exception]):
+    """As the library reference shows it: what it is called with is not what a group is made of."""
+
+    def __new__(cls, errors: list[Exception], code: int) -> "Called":
+        self = super().__new__(cls, f"exit code {code}", errors)
+        self.code = code
+        return self
+
+
+class Named(ExceptionGroup[Exception]):
+    message = "of the class"  # type: ignore[assignment]
+
+    def __new__(cls, name: str, errors: list[Exception]) -> "Named":
+        return super().__new__(cls, f"{name} failed", errors)
+
+
+class Guarded(Exception):
+    """Its args and attributes are its own matter."""
+
+    @property
+    def args(self) -> tuple[object, ...]:  # type: ignore[override]
+        return ("shown",)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(name)
+
+
 class Raised(Exception):
     def __init__(self) -> None:
         raise AssertionError("made only once")
@@ -86,6 +113,9 @@ EXCEPTIONS: list[BaseException] = [
     Coded("gone"),
     Undecodable(b"\xff"),
     Group([ValueError(1)]),
+    Called([ValueError(1), KeyError(2)], 3),
+    Named("it", [ValueError(1)]),
+    Guarded("kept"),
     Raised.__new__(Raised, "never initialised"),
     OSError(2, "No such file", "a", None, "b"),
     ConnectionRefusedError(111, "refused"),

@@ -78,6 +78,15 @@ def group() -> None:
         raise ExceptionGroup("both", [error, ValueError(3)]) from error
 
 
+class Called(ExceptionGroup[Exception]):
+    def __new__(cls, errors: list[Exception], code: int) -> Called:
+        return super().__new__(cls, f"exit code {code}", errors)
+
+
+def called_group() -> None:
+    raise Called([failed(), ValueError(3)], 5) from KeyError(1)
+
+
 class Wrapper(Exception):
     """Keeps what it wraps, as the errors of many HTTP clients do."""
 
@@ -119,7 +128,7 @@ def in_a_ring() -> None:
 references: list[Any] = []
 
 
-@pytest.mark.parametrize("fail", [chain, group, in_args, in_attributes, in_a_field, in_a_ring])
+@pytest.mark.parametrize("fail", [chain, group, called_group, in_args, in_attributes, in_a_field, in_a_ring])
 def test_what_is_remembered_holds_no_frame(fail: Any) -> None:
     references.clear()
     calls = []
@@ -156,9 +165,9 @@ def test_what_a_remembered_error_held_is_there_without_frames() -> None:
     f = cached(negative_ttl=60)(lambda fail: fail())
 
     def remembered(fail: Any) -> Any:
-        with pytest.raises(Wrapper):
+        with pytest.raises((Wrapper, Called)):
             f(fail)
-        with pytest.raises(Wrapper) as raised:
+        with pytest.raises((Wrapper, Called)) as raised:
             f(fail)
         return raised.value
 
@@ -172,6 +181,13 @@ def test_what_a_remembered_error_held_is_there_without_frames() -> None:
     held = remembered(in_attributes)
     first, (traceback, one) = held.reason["errors"]
     assert (repr(first), traceback, one, repr(held.slot)) == ("ValueError(2)", None, 1, "ValueError(2)")
+    whole = remembered(called_group)
+    assert (whole.message, repr(whole.exceptions), whole.args[1]) == (
+        "exit code 5",
+        "(ValueError(2), ValueError(3))",
+        5,
+    )
+    assert whole.args[0][0] is whole.exceptions[0]
     ring = remembered(in_a_ring)
     assert ring.me[0].args[0].outer is ring.me[0].args[0].also is ring.me[99]
 

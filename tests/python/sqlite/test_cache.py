@@ -169,8 +169,7 @@ async def test_the_tables_below_a_virtual_table_are_never_stale(
     if kind == "fts5(x)":
         await pool.execute("CREATE VIEW seen AS SELECT c0 FROM v_w_content")
         await pool.execute(
-            "CREATE TRIGGER plain_text AFTER INSERT ON plain BEGIN "
-            "INSERT INTO v_w VALUES (new.x); END"
+            "CREATE TRIGGER plain_text AFTER INSERT ON plain BEGIN INSERT INTO v_w VALUES (new.x); END"
         )
     before = await pool.fetch(reads)
     assert await pool.fetch(reads) == before
