@@ -1,11 +1,13 @@
 """Defaults, each of which an environment variable ``MCP_PERFORMANCE_<NAME>`` can set.
 
-They are read once, at import. Assigning to one later affects objects that are made afterwards.
+They are read once, at import, where a bad value raises ConfigurationError; the ``mcp-performance`` command
+says it in a line of its own instead. Assigning to one later affects objects that are made afterwards.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -26,7 +28,20 @@ __all__ = [
 ]
 
 _PREFIX = "MCP_PERFORMANCE_"
+_COMMAND = "mcp-performance"
 _T = TypeVar("_T")
+
+_REFUSED: dict[str, str] = {}
+"""In the command alone: by setting, what is wrong with its variable. The setting has its default."""
+
+
+def _is_command() -> bool:
+    """Whether the command is what imports this, as a script or by ``python -m``."""
+    program = sys.argv[0] if getattr(sys, "argv", None) else ""  # embedded, there may be none
+    if program != "-m":  # which stands there while the package of the module is imported
+        return os.path.basename(program) == _COMMAND
+    given = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
+    return "".join(given[-2:]).endswith(f"m{__package__}")
 
 
 def _read(name: str, default: _T, parse: Callable[[str], _T], expected: str) -> _T:
@@ -36,7 +51,11 @@ def _read(name: str, default: _T, parse: Callable[[str], _T], expected: str) -> 
     try:
         return parse(text.strip())
     except ValueError:
-        raise ConfigurationError(f"{_PREFIX}{name}={text!r}: expected {expected}") from None
+        wrong = f"{_PREFIX}{name}={text!r}: expected {expected}"
+        if not _is_command():
+            raise ConfigurationError(wrong) from None
+        _REFUSED[name] = wrong
+        return default
 
 
 def _number(low: float, high: float) -> Callable[[str], float]:

@@ -42,7 +42,13 @@ class HttpUrl:
         text(name, url, "an http:// or https:// URL")
         if unix_socket:
             file_name("unix_socket", unix_socket)
-        parts = urlsplit(url)
+        try:
+            url.encode()
+            parts = urlsplit(url)
+        except ValueError as error:  # as half an IPv6 address, or a surrogate
+            raise ConfigurationError(
+                f"{name}={url!r}: expected an http:// or https:// URL: {error}"
+            ) from None
         if parts.scheme not in ("http", "https", "http+unix"):
             raise ConfigurationError(f"{name}={url!r}: expected an http:// or https:// URL")
         if parts.username or parts.password:

@@ -1,20 +1,19 @@
 """The ``mcp-performance`` command: ``demo | load | analyze | top | dashboard | doctor | completion``.
 
-Exit codes: 0 done, 2 the arguments or the target were refused, 130 Ctrl-C, 141 nobody reads what is printed
-(``| head``). That of ``analyze``: also 1
-findings at the level of ``--fail-on`` or above. Those of ``load``: also 1 a threshold was crossed or requests
-failed, 3 the run is invalid, and 143 SIGTERM. That of ``doctor``: also 1 something is wrong.
+Exit codes: 0 done, 2 the arguments, a setting of the environment or the target were refused, or something
+cannot be read or written, 130 Ctrl-C, 141 nobody reads what is printed (``| head``). That of ``analyze``:
+also 1 findings at the level of ``--fail-on`` or above. Those of ``load``: also 1 a threshold was crossed or
+requests failed, 3 the run is invalid, and 143 SIGTERM. That of ``doctor``: also 1 something is wrong.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .. import config
 from .._core import __version__
 from ..errors import ConfigurationError, Error
 from ._analyze import add_analyze
@@ -22,6 +21,7 @@ from ._completion import add_completion
 from ._doctor import add_doctor
 from ._frame import SORTS, VIEWS
 from ._load import add_load
+from ._streams import let_go_of_output, make_sound
 
 __all__ = ["main"]
 
@@ -96,23 +96,28 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _let_go_of_output() -> None:
-    """What is still buffered goes nowhere: nobody reads it, and the interpreter would complain at its end."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _check_settings(command: str) -> None:
+    """The doctor alone lives with bad ones, as it tells of them."""
+    if config._REFUSED and command != "doctor":
+        raise ConfigurationError("; ".join(config._REFUSED.values()))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
+    make_sound()
     options = _parser().parse_args(arguments)
     try:
+        _check_settings(options.command)
         code: int = options.run(options)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except BrokenPipeError:
-        _let_go_of_output()
+        let_go_of_output()
         return 141
-    except Error as error:
+    except (Error, UnicodeError) as error:
+        print(f"mcp-performance: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a disk that is full, a folder that may not be written
+        let_go_of_output()
         print(f"mcp-performance: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -267,10 +267,14 @@ def _settings() -> Iterator[Finding]:
         if not name.startswith("MCP_PERFORMANCE_"):
             continue
         setting = name.removeprefix("MCP_PERFORMANCE_")
-        if hasattr(config, setting):
+        if setting in config._REFUSED:
+            yield Finding(
+                f"setting {setting}", "wrong", config._REFUSED[setting], f"mend {name}, or leave it out"
+            )
+        elif setting in config.__all__:
             yield Finding(f"setting {setting}", "ok", f"{getattr(config, setting)!r}, of the environment")
         else:
-            known = ", ".join(one for one in vars(config) if one.isupper() and not one.startswith("_"))
+            known = ", ".join(config.__all__)
             yield Finding(f"setting {setting}", "wrong", f"{name} means nothing", f"known are {known}")
 
 

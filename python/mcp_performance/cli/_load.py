@@ -396,6 +396,9 @@ def _imported(text: str) -> Any:
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
         raise ConfigurationError(f"target={text!r}: {expected} ({error})") from None
+    except Exception as error:
+        kind = type(error).__name__
+        raise ConfigurationError(f"target={text!r}: {module} cannot be imported: {kind}: {error}") from error
     if not callable(found):
         raise ConfigurationError(f"target={text!r}: {expected}, not {found!r}")
     return found

@@ -9,6 +9,7 @@ import urllib.parse
 import urllib.request
 from typing import Any
 
+from .._base._url import HttpUrl
 from ..errors import ConfigurationError, Error
 
 __all__ = ["Source"]
@@ -29,8 +30,9 @@ class Source:
     """
 
     def __init__(self, url: str, *, token: str | None = None) -> None:
+        HttpUrl.parse(url, name="url")
         parts = urllib.parse.urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
+        if parts.scheme not in ("http", "https"):
             raise ConfigurationError(f"url={url!r}: expected http://host:port or https://host:port")
         path = parts.path.rstrip("/") or _PREFIX
         self._base = f"{parts.scheme}://{parts.netloc}{path}"

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from .._base._checks import integer
 from ..load import LoadTester, LoadTestResult, Progress, Request
 from ..query import IndexAdvice, QueryAnalyzer
 from ..sqlite import SQLitePool
@@ -179,6 +180,9 @@ def _serve(database: Path, host: str, port: int, console: _Console) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """What ``mcp-performance demo`` does with its options; returns the exit code."""
+    integer("--requests", options.requests, 1)
+    integer("--users", options.users, 1, 100_000)
+    integer("--port", options.port, 1, 65535)
     options.directory.mkdir(parents=True, exist_ok=True)
     console = _Console()
     findings = asyncio.run(_run(options.directory, options.requests, options.users, console))

@@ -99,7 +99,10 @@ def _on_event(event: str, arguments: tuple[Any, ...]) -> None:
 def _file_of(path: str) -> str | None:
     """The file of a database; None for one in memory."""
     if path.startswith("file:"):
-        parts = urllib.parse.urlsplit(path)
+        try:
+            parts = urllib.parse.urlsplit(path)
+        except ValueError:  # SQLite opens no file by half an IPv6 address either
+            return None
         if "mode=memory" in parts.query or "vfs=memdb" in parts.query:
             return None
         path = urllib.parse.unquote(parts.path)

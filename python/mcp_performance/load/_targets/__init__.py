@@ -47,6 +47,7 @@ def _made(target: Any, options: TargetOptions) -> Target:
     if isinstance(target, TargetSpec):
         return target.target(options)
     if target is None:
+        _refuse_what_users_have(options)
         return SampleTarget(options)
     if isinstance(target, Target):
         return target
@@ -57,8 +58,7 @@ def _made(target: Any, options: TargetOptions) -> Target:
     function: Any = target
     if takes_user(target):
         return UserTarget(function, options)
-    for name, value in options.of_users.items():
-        raise ConfigurationError(f"{name}={value!r}: expected a URL as the target, or a function of a user")
+    _refuse_what_users_have(options)
     if takes_asgi(target):
         return AsgiTarget(function, options)
     for name, value in (("scenario", options.scenario), ("headers", options.headers)):
@@ -67,6 +67,11 @@ def _made(target: Any, options: TargetOptions) -> Target:
                 f"{name}={value!r}: expected none with a callable, which is called without arguments"
             )
     return AsyncTarget(function) if is_async(function, wrapped=True) else SyncTarget(function)
+
+
+def _refuse_what_users_have(options: TargetOptions) -> None:
+    for name, value in options.of_users.items():
+        raise ConfigurationError(f"{name}={value!r}: expected a URL as the target, or a function of a user")
 
 
 def takes_asgi(target: Any) -> bool:

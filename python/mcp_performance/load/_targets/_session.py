@@ -40,6 +40,14 @@ def split_url(url: str) -> tuple[str, str]:
     )
 
 
+def _words(server: str) -> list[str]:
+    """The command in ``stdio:COMMAND``."""
+    try:
+        return shlex.split(server[len(_STDIO) :])
+    except ValueError as error:
+        raise ConfigurationError(f"url={server!r}: expected a command: {error}") from None
+
+
 @dataclass(frozen=True, slots=True)
 class McpCall(TargetSpec):
     """Calls of one tool of an MCP server, at a URL or run as a command."""
@@ -55,7 +63,7 @@ class McpCall(TargetSpec):
         if isinstance(self.server, str) and not self.server.startswith(_STDIO):
             return McpHttpTarget(self, options)
         server = self.server
-        command = shlex.split(server[len(_STDIO) :]) if isinstance(server, str) else texts("url", server)
+        command = _words(server) if isinstance(server, str) else texts("url", server)
         if not command:
             raise ConfigurationError(f"url={server!r}: expected a command")
         name = f"MCP tool {self.tool} of {shlex.join(command)}"
