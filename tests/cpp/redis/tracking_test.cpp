@@ -221,7 +221,7 @@ TEST(ClusterNode, IsLeftWithAllThatIsKeptWhenItHasLostTouch) {
 
   options.tracking = true;
   options.cluster = true;
-  options.ping_interval = 5 * kMillisecond;
+  options.ping_interval = 200 * kMillisecond;  // a beat answered later is a loss
   const auto feed = std::make_shared<cache::InvalidationFeed>();
   Client client(options, feed);
   Request first;
