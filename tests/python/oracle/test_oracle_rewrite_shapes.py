@@ -268,6 +268,8 @@ def test_a_rewrite_of_any_shape_is_the_same_statement(tmp_path: Path, oracle: Or
     for number, rng in enumerate(oracle.rounds(lambda: bool(offered))):
         path = tmp_path / f"{number}.db"
         connection = sqlite3.connect(path, isolation_level=None)
+        # SQLite 3.40 loses rows of joins over columns of RTRIM that it makes an index of by itself.
+        connection.execute("PRAGMA automatic_index = 0")
         for statement in (*table_of(rng, "t"), *table_of(rng, "u"), *table_of(rng, "w")):
             connection.execute(statement)
         connection.execute(f"CREATE VIEW v AS {rng.choice(VIEWS)}")

@@ -306,6 +306,8 @@ def test_a_rewrite_is_the_statement_that_it_is_offered_for(tmp_path: Path, oracl
     for number, rng in enumerate(oracle.rounds()):
         path = tmp_path / f"{number}.db"
         connection = sqlite3.connect(path, isolation_level=None)
+        # SQLite 3.40 loses rows of joins over columns of RTRIM that it makes an index of by itself.
+        connection.execute("PRAGMA automatic_index = 0")
         for statement in (*table_of(rng, "t"), *table_of(rng, "u")):
             connection.execute(statement)
         connection.execute("BEGIN")
