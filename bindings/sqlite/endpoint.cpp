@@ -194,6 +194,7 @@ void configure(py::handle self, const py::dict& settings) {
   options.database.wal = settings["wal"].cast<bool>();
   options.database.cache_pages = settings["cache_pages"].cast<int>();
   options.database.synchronous = settings["synchronous"].cast<std::string>();
+  options.database.guarded = settings["guarded"].cast<bool>();
   options.database.busy_timeout_ns = from_seconds(settings["busy_timeout"].cast<double>());
   options.size = settings["size"].cast<int>();
   options.acquire_timeout_ns = from_seconds(settings["acquire_timeout"].cast<double>());
@@ -469,6 +470,12 @@ void bind_lifetime(py::module_& module) {
         return statements;
       },
       "_sqlite_held_for(pool: SQLiteEndpoint, /) -> list[str]");
+  module.def(
+      "_sqlite_expect",
+      [](py::handle self, dev_t device, ino_t inode) {
+        checked(self).pool_state()->pool().expect({device, inode});
+      },
+      "_sqlite_expect(pool: SQLiteEndpoint, device: int, inode: int, /) -> None");
   module.def("_sqlite_terminate", &terminate, "_sqlite_terminate(pool: SQLiteEndpoint, /) -> None");
   module.def(
       "_sqlite_closed", [](py::handle self) { return checked(self).pool_state()->pool().closed(); },

@@ -36,6 +36,7 @@ Connection::Connection(const DatabaseOptions& options, Role role, Freshness* fre
   const int code = sqlite3_open_v2(options.path.c_str(), &db_, kFlags, nullptr);
   try {
     if (code != SQLITE_OK) throw sqlite_error(db_, code);
+    if (options.guarded) sqlite3_db_config(db_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
     sqlite3_progress_handler(db_, kProgressOpcodes, on_progress, this);
     sqlite3_busy_handler(db_, on_busy, this);
     sqlite3_set_authorizer(db_, on_authorize, this);

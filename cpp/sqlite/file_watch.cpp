@@ -83,6 +83,11 @@ bool FileWatch::moved() noexcept {
 
 void LeftLog::remember(const std::string& database) { known_ = identify(database + "-wal", id_); }
 
+bool LeftLog::is_beside(const std::string& database) const noexcept {
+  FileId log;
+  return known_ && identify(database + "-wal", log) && log == id_;
+}
+
 bool LeftLog::is_left_over(const std::string& database) const noexcept {
   struct stat log, file;
   if (!known_ || stat((database + "-wal").c_str(), &log) != 0) return false;

@@ -54,6 +54,11 @@ class FileWatch {
     return moved();
   }
 
+  // Whether this file is open.
+  [[nodiscard]] bool has(const FileId& id) const noexcept {
+    return inode_.load(std::memory_order_relaxed) == id.second &&
+           device_.load(std::memory_order_relaxed) == id.first;
+  }
   [[nodiscard]] const std::string& file() const noexcept { return file_; }
 
  private:
@@ -69,6 +74,8 @@ class LeftLog {
  public:
   // While the database is open.
   void remember(const std::string& database);
+  // Whether the log that was remembered lies beside the database.
+  [[nodiscard]] bool is_beside(const std::string& database) const noexcept;
   // Whether the log that lies beside the database now is that one, and nobody has written to it
   // since the database was replaced.
   [[nodiscard]] bool is_left_over(const std::string& database) const noexcept;

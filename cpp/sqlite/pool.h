@@ -179,6 +179,8 @@ class Pool {
   // The lease is over: its open transaction is rolled back once its jobs are done.
   void end_lease(Slot& slot) noexcept;
 
+  // Of a guarded database: the file that its name stands for from here on.
+  void expect(const FileId& id);
   // Opens the slot's connection if it is not, and all of the pool anew if the database file was
   // replaced. The caller holds the slot, which is not leased. Throws Error, Stopped.
   Connection& connect(Slot& slot, const Operation& operation);
@@ -238,6 +240,8 @@ class Pool {
  private:
   // Opens the file that has its name now. Throws also where that was replaced meanwhile.
   void open_once(const Operation& operation) REQUIRES(open_mutex_);
+  // Whether a guarded pool has open what it expects: not to be opened anew.
+  [[nodiscard]] bool awaits_word();
   struct Waiter {  // a caller's thread that waits for a connection
     CondVar ready;
     Slot* slot = nullptr;
@@ -336,6 +340,7 @@ class Pool {
   int held_ GUARDED_BY(mutex_) = 0;
   bool paused_ GUARDED_BY(mutex_) = false;    // a fork is under way
   bool renewing_ GUARDED_BY(mutex_) = false;  // the file was replaced: nobody gets a connection
+  FileId expected_ GUARDED_BY(mutex_){};      // of a guarded database
   std::uint64_t renewals_ GUARDED_BY(mutex_) = 0;
 
   std::atomic<std::uint64_t> reads_run_{0}, writes_run_{0}, errors_{0}, timeouts_{0};

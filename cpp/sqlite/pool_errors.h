@@ -45,6 +45,14 @@ namespace mcp::sqlite {
           "not committed is kept"};
 }
 
+[[nodiscard]] inline Error file_unexpected() {
+  return {ErrorKind::kDatabase, "the database file is not the one that was expected"};
+}
+
+[[nodiscard]] inline Error log_replaced() {
+  return {ErrorKind::kDatabase, "the log of the database was deleted while it was in use"};
+}
+
 [[nodiscard]] inline Error not_finished() {
   return {ErrorKind::kPoolTimeout, "the statement did not finish in time", SQLITE_INTERRUPT};
 }

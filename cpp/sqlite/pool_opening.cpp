@@ -5,6 +5,10 @@
 // connections, closes those that nobody runs a statement on, leases included, waits for the rest,
 // empties the log that the old file left, and lets the pool go on. What runs meanwhile ends on the
 // old file; what was borrowed from it fails at its next statement.
+//
+// A guarded pool leaves that to its owner, who puts the files in order and says by expect() which
+// one is to be opened. A connection finds the log by its name alone, so it is not used unless the
+// log that it found is the one that the others have.
 #include <sqlite3.h>
 
 #include <algorithm>
@@ -30,6 +34,7 @@ Handle open_watch(const DatabaseOptions& database, const Operation& operation) {
   int code = sqlite3_open_v2(database.path.c_str(), &opened, kFlags, nullptr);
   Handle watch(opened, sqlite3_close_v2);
   if (code == SQLITE_OK) {
+    if (database.guarded) sqlite3_db_config(opened, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
     const Duration left = operation.deadline() == kNever ? database.busy_timeout_ns
                                                          : operation.deadline() - now_precise();
     sqlite3_busy_timeout(opened, static_cast<int>(std::max<Duration>(left / kMillisecond, 0)));
@@ -65,7 +70,9 @@ void Pool::open(const Operation& operation) {
       return open_once(operation);
     } catch (const Error&) {
       FileId now;
-      if (left == 0 || !was_there || (identify(file(), now) && now == before)) throw;
+      if (options_.database.guarded || left == 0 || !was_there ||
+          (identify(file(), now) && now == before))
+        throw;
     }
   }
 }
@@ -82,6 +89,11 @@ void Pool::open_once(const Operation& operation) {
                   later != id)) {
     throw Error(ErrorKind::kDatabase, "the database file was replaced while it was being opened");
   }
+  if (options_.database.guarded) {
+    const MutexLock lock(mutex_);
+    if (!watched || id != expected_) throw file_unexpected();
+    sqlite3_db_config(watch.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, nullptr);
+  }
   auto mode = Freshness::Mode::kDataVersion;
   if (options_.database.memory)
     mode = Freshness::Mode::kPrivate;
@@ -95,10 +107,21 @@ void Pool::open_once(const Operation& operation) {
   opened_.store(true, std::memory_order_release);
 }
 
+void Pool::expect(const FileId& id) {
+  const MutexLock lock(mutex_);
+  expected_ = id;
+}
+
+bool Pool::awaits_word() {
+  const MutexLock lock(mutex_);
+  return options_.database.guarded && file_.has(expected_);
+}
+
 Connection& Pool::connect(Slot& slot, const Operation& operation) {
   for (;;) {
     open(operation);
     if (file_.moved()) {
+      if (awaits_word()) throw file_unexpected();
       renew(slot, operation);
       continue;
     }
@@ -116,6 +139,7 @@ Connection& Pool::connect(Slot& slot, const Operation& operation) {
       if (!file_moved_now()) throw;
       continue;
     }
+    if (options_.database.guarded && !log_.is_beside(file())) throw log_replaced();
     if (options_.init) options_.init(*connection);
     connection->rollback();
     connection->seal();

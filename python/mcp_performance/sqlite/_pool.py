@@ -85,6 +85,8 @@ class SQLitePool(AsyncStatements[Row]):
         DatabaseError: Python's ``sqlite3`` has a copy of SQLite of its own, and has this file open.
     """
 
+    _is_guarded = False
+
     @overload
     def __init__(
         self: SQLitePool[tuple[Any, ...]],
@@ -158,7 +160,7 @@ class SQLitePool(AsyncStatements[Row]):
             adapters=adapters,
             tracking=tracking,
         )
-        _core._sqlite_configure(self, {**place_of(text), **settings})
+        _core._sqlite_configure(self, {**place_of(text), **settings, "guarded": self._is_guarded})
         self._lending = Lending(
             synchronous, config.DB_CACHE_SIZE if cache_pages is None else cache_pages, busy_timeout, init
         )

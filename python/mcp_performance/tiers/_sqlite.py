@@ -44,7 +44,9 @@ class SQLiteTier(RedisTier):
 
     A file that something else made is refused, and left as it is. A damaged one that a tier made is put away
     and made anew: it holds nothing that could not be loaded again. A file that is deleted or replaced is
-    noticed within 2 us; from then on all processes use the one that has the name.
+    noticed within 2 us; from then on all processes use the one that has the name. So is one that is made anew
+    because a part was deleted while it was in use (the file, ``-wal``, ``-shm``), it was put back without its
+    log, or it is a copy, in which may be what has ended in the original. To move a cache, move its folder.
 
     Args:
         url: ``sqlite:///relative/path`` or ``sqlite:////absolute/path``.

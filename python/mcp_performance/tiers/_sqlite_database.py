@@ -8,14 +8,16 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from .. import _core
 from ..errors import BackendUnavailable, DatabaseError, PoolTimeout
 from ..sqlite import SQLitePool
 from ..sqlite._worker import STOP, Job, work
-from ._sqlite_file import TierFile
+from ._sqlite_file import FileId, TierFile, uri_of
 from ._sqlite_records import Row, Transaction, lookup_of
 
 __all__ = ["Database", "microseconds"]
@@ -27,6 +29,8 @@ _REFUSED_FOR = 1.0
 _SWEEP_EVERY = 64
 _LONGEST_END = 5.0
 _GLANCE = 0.1
+_MOST_TRIES = 5
+"""How often what fails is tried, where the file was made anew meanwhile."""
 
 
 def microseconds() -> int:
@@ -47,11 +51,11 @@ class Database:
     """
 
     def __init__(self, path: str, timeout: float, max_bytes: int) -> None:
-        self.file = TierFile(path)
+        self.file = TierFile(path, timeout, self._open)
         self._timeout = timeout
         self._pages = max_bytes // 4096
-        self.pool = SQLitePool(
-            self.file.uri,
+        self.pool = _GuardedPool(
+            uri_of(path),
             size=_SIZE,
             cache_pages=500,
             wal=True,
@@ -125,7 +129,7 @@ class Database:
             return
         self._closed = True
         self._worker.close()
-        self.pool.terminate()
+        self.file.close(self._shut)
 
     def peek(self, name: bytes) -> Row | None:
         """What lies under *name*; ``None`` also if that cannot be told at once."""
@@ -146,6 +150,17 @@ class Database:
         except DatabaseError:
             return None
         return row
+
+    def _open(self, file: FileId) -> None:
+        """Open *file*, whose parts are in order, and nothing else."""
+        _core._sqlite_expect(self.pool, *file)
+        self.pool.blocking.fetchval("SELECT identity FROM meta", cache=False)
+
+    def _shut(self, is_last: bool) -> None:
+        if is_last:
+            with suppress(DatabaseError):
+                self.pool.blocking.execute("UPDATE meta SET complete = 1", timeout=_GLANCE)
+        self.pool.terminate()
 
     def _find(self, names: tuple[bytes, ...]) -> dict[bytes, Row | None]:
         blocking = self.pool.blocking
@@ -169,15 +184,14 @@ class Database:
     def _mended(self, job: Callable[[], _R]) -> _R:
         if self._closed:
             raise BackendUnavailable(f"{self.file.path}: the tier is closed")
-        try:
-            return job()
-        except DatabaseError as error:
-            if self._closed or not self.file.mend(error):
-                raise self._unavailable(error) from error
-        try:
-            return job()
-        except DatabaseError as error:
-            raise self._unavailable(error) from error
+        tries = 0
+        while True:
+            try:
+                return job()
+            except DatabaseError as error:
+                tries += 1
+                if self._closed or tries == _MOST_TRIES or not self.file.mend(error):
+                    raise self._unavailable(error) from error
 
     def _unavailable(self, error: DatabaseError) -> BackendUnavailable:
         return BackendUnavailable(f"{self.file.path}: {error}")
@@ -186,6 +200,12 @@ class Database:
         self.file.start_anew()
         self._worker = _Worker()
         self._refuses_until = 0.0
+
+
+class _GuardedPool(SQLitePool[Any]):
+    """Opens no file but the one that it is told to expect."""
+
+    _is_guarded = True
 
 
 class _Worker:

@@ -30,6 +30,7 @@ _OF_VALUE, _OF_LEASE, _OF_TAG, _OF_RENEWAL = range(4)
 _HEAD = 42
 _BODY = 24
 _READ = "SELECT data, expires FROM record WHERE name = ?"
+_BEGIN = "UPDATE meta SET stamp = max(stamp + 1, ?), complete = 0 RETURNING stamp"
 _STEP = 16
 _MOST_STEPS = 32
 _SWEPT_AT_ONCE = 200
@@ -106,7 +107,7 @@ class Transaction:
         self._db = db
         self._writer = writer
         self._pages = pages
-        self.now: int = db.fetchval("UPDATE meta SET stamp = max(stamp + 1, ?) RETURNING stamp", (clock,))
+        self.now: int = db.fetchval(_BEGIN, (clock,))
 
     def run(self, command: Command) -> Any:
         """What *command* answers."""

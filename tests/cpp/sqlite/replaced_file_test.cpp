@@ -2,7 +2,9 @@
 #include <sqlite3.h>
 
 #include <atomic>
+#include <cstdio>
 #include <filesystem>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -99,6 +101,55 @@ TEST_F(ReplacedFileTest, AnyNumberOfThreadsNeverReadAnOlderFile) {
     EXPECT_EQ(read(pool), value);
   }
   for (std::thread& reader : readers) reader.join();
+}
+
+class GuardedFileTest : public ReplacedFileTest {
+ protected:
+  [[nodiscard]] PoolOptions guarded(int size) const {
+    PoolOptions out = options(size);
+    out.database.guarded = true;
+    return out;
+  }
+  [[nodiscard]] FileId file() const {
+    FileId id;
+    EXPECT_TRUE(identify(options(1).database.path, id));
+    return id;
+  }
+  [[nodiscard]] std::string log() const { return options(1).database.path + "-wal"; }
+};
+
+TEST_F(GuardedFileTest, OnlyWhatIsExpectedIsOpened) {
+  Pool pool(guarded(3));
+  EXPECT_THROW(static_cast<void>(read(pool)), Error);
+  pool.expect(file());
+  EXPECT_EQ(read(pool), 0);
+  replace(1);
+  EXPECT_THROW(static_cast<void>(read(pool)), Error);
+  pool.expect(file());
+  EXPECT_EQ(read(pool), 1);
+}
+
+TEST_F(GuardedFileTest, WhatWasNotExpectedIsLeftAsItLies) {
+  {
+    std::FILE* file = std::fopen(log().c_str(), "w");
+    ASSERT_NE(file, nullptr);
+    std::fputs("of another database", file);
+    std::fclose(file);
+    Pool pool(guarded(1));
+    EXPECT_THROW(static_cast<void>(read(pool)), Error);
+  }
+  EXPECT_EQ(std::filesystem::file_size(log()), 19U);
+}
+
+TEST_F(GuardedFileTest, AConnectionThatFindsAnotherLogIsNotUsed) {
+  Pool pool(guarded(2));
+  pool.expect(file());
+  run(pool, "INSERT INTO t VALUES (1)");
+  std::filesystem::remove(log());
+  EXPECT_THROW(static_cast<void>(read(pool)), Error);  // by the first reader
+  replace(2);
+  pool.expect(file());
+  EXPECT_EQ(read(pool), 2);
 }
 
 }  // namespace

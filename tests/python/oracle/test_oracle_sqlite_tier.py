@@ -1,4 +1,5 @@
-"""Processes over one SQLite file, some of which are killed at any moment, while the file itself is deleted.
+"""Processes over one SQLite file, some of which are killed at any moment, while the file itself is deleted,
+or what lies beside it.
 
 Nobody is ever given anything older than what anybody's call had settled before it asked, from memory or not;
 nor anything that nobody wrote. All agree with the source in the end.
@@ -17,6 +18,7 @@ from oracle_runs import Oracle
 from tier_actors import Actors, Processes
 
 PROCESSES = 3
+DELETED = (("",), ("",), ("", "-wal"), ("-wal",), ("-shm",), ("-wal", "-shm"))
 KILLS = 6
 """In a round, so that it ends: who takes a dead one's place begins anew."""
 
@@ -30,7 +32,8 @@ def test_nobody_reads_what_anybody_has_ended(tmp_path: Path, oracle: Oracle, fau
         def disturb(actors: Processes, file: Path = file, rng: random.Random = rng) -> None:
             chance = rng.random()
             if chance < 0.2:
-                file.unlink(missing_ok=True)
+                for part in rng.choice(DELETED):
+                    Path(f"{file}{part}").unlink(missing_ok=True)
             elif chance < 0.6 and actors.kills < KILLS:
                 actors.kill()
             else:
