@@ -29,6 +29,7 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import TYPE_CHECKING
 
 __all__ = [
     "BackendUnavailable",
@@ -54,6 +55,33 @@ __all__ = [
     "TargetRefused",
     "TextError",
 ]
+
+
+# Of the codes from 1.
+_PRIMARY_NAMES = ["ERROR", "INTERNAL", "PERM", "ABORT", "BUSY", "LOCKED", "NOMEM", "READONLY", "INTERRUPT"]
+_PRIMARY_NAMES += [
+    "IOERR",
+    "CORRUPT",
+    "NOTFOUND",
+    "FULL",
+    "CANTOPEN",
+    "PROTOCOL",
+    "EMPTY",
+    "SCHEMA",
+    "TOOBIG",
+]
+_PRIMARY_NAMES += ["CONSTRAINT", "MISMATCH", "MISUSE", "NOLFS", "AUTH", "FORMAT", "RANGE", "NOTADB", "NOTICE"]
+_PRIMARY_NAMES += ["WARNING"]
+
+
+def _name_of_code(code: int) -> str:
+    """An extended code that this Python has no name for has that of its primary code."""
+    index = (code & 0xFF) - 1
+    if index >= len(_PRIMARY_NAMES):
+        return "unknown"
+    primary = f"SQLITE_{_PRIMARY_NAMES[index]}"
+    extended = (name for name in vars(sqlite3) if name.startswith(f"{primary}_"))
+    return next((name for name in extended if getattr(sqlite3, name) == code), primary)
 
 
 class Error(Exception):
@@ -89,6 +117,14 @@ class DatabaseError(Error, sqlite3.DatabaseError):
 
     code: int = 0
     """SQLite's extended result code; 0 where the failure is the pool's own."""
+
+    if not TYPE_CHECKING:  # sqlite3's classes declare both
+
+        def __getattr__(self, name: str) -> object:
+            """``sqlite_errorcode`` and ``sqlite_errorname``, as with sqlite3: where SQLite itself failed."""
+            if name not in ("sqlite_errorcode", "sqlite_errorname") or self.code == 0:
+                raise AttributeError(f"{type(self).__name__!r} has no {name!r}", name=name, obj=self)
+            return self.code if name == "sqlite_errorcode" else _name_of_code(self.code)
 
 
 class QueryError(DatabaseError, sqlite3.OperationalError):
