@@ -70,14 +70,16 @@ PyMethodDef query_methods[] = {
      "None = None) -> Any\n\n"
      "Run *sql*, in a transaction of its own unless one is open, and return the number of rows "
      "that it changed. For the key of a new row use ``RETURNING`` with ``fetchval``. Errors as for "
-     "``fetch``."},
+     "``fetch``; after one in a transaction of its own nothing of it is in the database, also with "
+     "``OR FAIL``."},
     {"executemany", method<Kind::kMany>(), METH_FASTCALL | METH_KEYWORDS,
      "executemany($self, sql, params, *, timeout=None)\n--\n\n"
      "executemany(self, sql: str, params: Iterable[Sequence[Any] | Mapping[str, Any]], *, timeout: "
      "float | None = None) -> Any\n\n"
      "Run *sql* once for each item of *params*, all in one transaction, and return the number of "
-     "rows changed. Errors as for ``fetch``; after one nothing of it is in the database.\n\nAll "
-     "items are read, and held as bytes, before the transaction begins: a slow iterable keeps no "
+     "rows changed. Errors as for ``fetch``; after one nothing of it is in the database, and a "
+     "transaction that is open goes on.\n\nAll items are read, and held as bytes, before the "
+     "transaction begins: a slow iterable keeps no "
      "other writer waiting. Awaited, a millisecond at a time, with turns for other tasks in "
      "between: leave a list alone meanwhile. *timeout* starts when they are read."},
     {nullptr, nullptr, 0, nullptr},

@@ -320,6 +320,16 @@ void Connection::undo_savepoint() { run_prepared(undo_savepoint_, "ROLLBACK TO m
 
 void Connection::end_savepoint() { run_prepared(end_savepoint_, "RELEASE mcp_shared"); }
 
+void Connection::abandon_savepoint() noexcept {
+  if (!in_transaction()) return;  // what failed has ended that too
+  const Operation* operation = std::exchange(operation_, nullptr);  // nothing stops it
+  if (sqlite3_exec(db_, "ROLLBACK TO mcp_shared; RELEASE mcp_shared", nullptr, nullptr, nullptr) !=
+      SQLITE_OK) {
+    rollback();
+  }
+  operation_ = operation;
+}
+
 bool Connection::has_deferred_violation() const noexcept {
   int count = 0, highest = 0;
   sqlite3_db_status(db_, SQLITE_DBSTATUS_DEFERRED_FKS, &count, &highest, 0);

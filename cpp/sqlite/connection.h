@@ -93,6 +93,9 @@ class Connection {
   void begin_savepoint();
   void undo_savepoint();
   void end_savepoint();
+  // Undoes what was done since begin_savepoint(), whatever has failed; nothing where the
+  // transaction is over.
+  void abandon_savepoint() noexcept;
   // Whether a foreign key waits for COMMIT to be checked, and does not hold yet.
   [[nodiscard]] bool has_deferred_violation() const noexcept;
   // In one that a request asked for.

@@ -4,6 +4,7 @@
 #include <sqlite3.h>
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 #include "base/error.h"
@@ -61,6 +62,29 @@ void add_writes(WriteSet& to, const WriteSet& from) {
   }
 }
 
+// Puts down what a statement may have written, however it ends: what fails within a transaction can
+// have written all the same (OR FAIL, RAISE(FAIL), the rows before the one that failed). At its
+// end, because a changed schema gives the statement new facts.
+class WriteRecord {
+ public:
+  WriteRecord(Connection& connection, const Statement& statement)
+      : connection_(connection), statement_(statement) {}
+  ~WriteRecord() {
+    if (statement_.readonly()) return;
+    try {
+      add_writes(connection_.written(), statement_.dependencies()->writes);
+    } catch (const std::bad_alloc&) {
+      connection_.written().everything = true;
+    }
+  }
+  WriteRecord(const WriteRecord&) = delete;
+  WriteRecord& operator=(const WriteRecord&) = delete;
+
+ private:
+  Connection& connection_;
+  const Statement& statement_;
+};
+
 void step_rows(Connection& connection, Statement& statement, const Request& request, RowSink* sink,
                Answer& answer) {
   bool more = connection.step(statement);
@@ -97,6 +121,45 @@ std::int64_t run_once(Connection& connection, Statement& statement, const Reques
              : sqlite3_changes64(connection.handle());
 }
 
+// Many rows are written whole or not at all, within a transaction of the caller's too.
+class RowsScope {
+ public:
+  RowsScope(Connection& connection, bool wanted) : connection_(connection), open_(wanted) {
+    if (open_) connection_.begin_savepoint();
+  }
+  ~RowsScope() {
+    if (open_) connection_.abandon_savepoint();
+  }
+  RowsScope(const RowsScope&) = delete;
+  RowsScope& operator=(const RowsScope&) = delete;
+  void keep() {
+    if (!open_) return;
+    connection_.end_savepoint();
+    open_ = false;
+  }
+
+ private:
+  Connection& connection_;
+  bool open_;
+};
+
+// Once, or for each row of many. `is_within`: a transaction that goes on after it.
+void run_all(Connection& connection, Statement& statement, const Request& request, bool is_within,
+             RowSink* sink, Answer& answer) {
+  const WriteRecord record(connection, statement);
+  if (!request.many) {
+    request.params.bind(statement.handle());
+    answer.changes = run_once(connection, statement, request, sink, answer);
+    return;
+  }
+  RowsScope rows(connection, is_within);
+  for (std::size_t row = 0; row < request.batch.size(); ++row) {
+    request.batch.bind(statement.handle(), row);
+    answer.changes += run_once(connection, statement, request, sink, answer);
+  }
+  rows.keep();
+}
+
 void run_statement(Connection& connection, Statement& statement, const Request& request,
                    Services services, RowSink* sink, Answer& answer) {
   const bool writes = !statement.readonly();
@@ -106,19 +169,8 @@ void run_statement(Connection& connection, Statement& statement, const Request& 
   WriteScope scope(connection, services, wrap);
   const Instant begun = writes ? now_precise() : 0;
   const auto dependencies = statement.dependencies();
-  if (request.many) {
-    for (std::size_t row = 0; row < request.batch.size(); ++row) {
-      request.batch.bind(statement.handle(), row);
-      answer.changes += run_once(connection, statement, request, sink, answer);
-    }
-  } else {
-    request.params.bind(statement.handle());
-    answer.changes = run_once(connection, statement, request, sink, answer);
-  }
-  if (writes) {
-    add_writes(connection.written(), statement.dependencies()->writes);
-    request.profile->note_write(now_precise() - begun);
-  }
+  run_all(connection, statement, request, !wrap && connection.in_transaction(), sink, answer);
+  if (writes) request.profile->note_write(now_precise() - begun);
   scope.commit();
   // What ends outside begin_transaction() and commit_transaction() is nobody's in particular.
   if ((writes || dependencies->controls_transaction) && !wrap && !connection.in_transaction()) {

@@ -794,14 +794,16 @@ class SQLiteEndpoint:
         self, sql: str, params: Sequence[Any] | Mapping[str, Any] = (), *, timeout: float | None = None
     ) -> Any:
         """Run *sql*, in a transaction of its own unless one is open, and return the number of rows that it
-        changed. For the key of a new row use ``RETURNING`` with ``fetchval``. Errors as for ``fetch``.
+        changed. For the key of a new row use ``RETURNING`` with ``fetchval``. Errors as for ``fetch``;
+        after one in a transaction of its own nothing of it is in the database, also with ``OR FAIL``.
         """
 
     def executemany(
         self, sql: str, params: Iterable[Sequence[Any] | Mapping[str, Any]], *, timeout: float | None = None
     ) -> Any:
         """Run *sql* once for each item of *params*, all in one transaction, and return the number of rows
-        changed. Errors as for ``fetch``; after one nothing of it is in the database.
+        changed. Errors as for ``fetch``; after one nothing of it is in the database, and a transaction
+        that is open goes on.
 
         All items are read, and held as bytes, before the transaction begins: a slow iterable keeps no
         other writer waiting. Awaited, a millisecond at a time, with turns for other tasks in between:
