@@ -1,6 +1,7 @@
 """What an importer relies on: names, aliases, settings, and a process that ends."""
 
 import importlib
+import inspect
 import logging
 import os
 import pkgutil
@@ -46,6 +47,19 @@ def test_the_older_name_gives_the_same_objects() -> None:
     assert mcp_performance_v2.__all__ == mcp_performance.__all__
     for name in mcp_performance.__all__:
         assert getattr(mcp_performance_v2, name) is getattr(mcp_performance, name)
+
+
+def test_every_public_name_and_what_it_has_says_what_it_is() -> None:
+    silent = []
+    for name in mcp_performance.__all__:
+        public = getattr(mcp_performance, name)
+        if not isinstance(public, str) and not inspect.getdoc(public):
+            silent.append(name)
+        for member, value in vars(public).items() if inspect.isclass(public) else ():
+            documented = isinstance(value, property | classmethod | staticmethod) or callable(value)
+            if documented and not member.startswith("_") and not inspect.getdoc(getattr(public, member)):
+                silent.append(f"{name}.{member}")
+    assert silent == []
 
 
 def test_every_error_is_caught_by_the_root_and_by_its_standard_class() -> None:

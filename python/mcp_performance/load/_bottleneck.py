@@ -57,6 +57,7 @@ class Bottleneck:
     windows: tuple[WindowStats, ...]
 
     def to_dict(self) -> dict[str, Any]:
+        """Every figure as plain values, the windows as dicts."""
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "windows"}
         plain["windows"] = [
             {name: getattr(window, name) for name in WindowStats.__dataclass_fields__}

@@ -49,18 +49,22 @@ class Scalability:
 
     @property
     def contention(self) -> float:
+        """The share of the work that only one user can do at a time, from 0 to 1."""
         return self.fit.contention
 
     @property
     def coherency(self) -> float:
+        """What each pair of users costs, as a share of the work of one."""
         return self.fit.coherency
 
     @property
     def peak_users(self) -> float:
+        """How many users make the most throughput; infinite where more always help."""
         return self.fit.peak_users
 
     @property
     def peak_throughput(self) -> float:
+        """Requests a second at the peak; without one, what throughput tends to."""
         return self.fit.peak_throughput
 
     @property

@@ -47,6 +47,7 @@ class Percentiles(Mapping[str, float]):
 
     @classmethod
     def of(cls, histogram: LoadHistogram) -> Percentiles:
+        """Those of the times that *histogram* has counted."""
         if not histogram.count:
             return cls(math.nan, math.nan, math.nan, math.nan, math.nan)
         return cls(
@@ -90,6 +91,7 @@ class SecondStats:
 
     @property
     def partial(self) -> bool:
+        """Whether it is no whole second, as the last one of a run may be."""
         return self.seconds < 1
 
 
