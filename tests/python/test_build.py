@@ -2,6 +2,7 @@
 
 import _sqlite3
 import importlib.metadata
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,15 @@ def test_another_system_is_refused_with_a_sentence(system: str, tmp_path: Path) 
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode != 0
     assert f"mcp-performance needs Linux (epoll, eventfd, timerfd); this is {system}." in run.stderr
+
+
+def test_a_landing_runs_all_rounds_of_what_the_sanitizers_try_less_of() -> None:
+    rooms = {
+        path.parent.name for path in ROOT.glob("tests/cpp/*/*.cpp") if "test_rounds(" in path.read_text()
+    }
+    landing = re.search(r'^export MCP_TEST_ROOMS="(.*)"$', (ROOT / ".ci/run").read_text(), re.MULTILINE)
+    assert landing is not None
+    assert sorted(landing[1].split(";")) == sorted(rooms)
 
 
 def test_an_older_python_is_refused() -> None:
