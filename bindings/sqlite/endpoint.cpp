@@ -476,6 +476,10 @@ void bind_lifetime(py::module_& module) {
         checked(self).pool_state()->pool().expect({device, inode});
       },
       "_sqlite_expect(pool: SQLiteEndpoint, device: int, inode: int, /) -> None");
+  module.def(
+      "_sqlite_delete_log_at_close",
+      [](py::handle self) { checked(self).pool_state()->pool().freshness().delete_log_at_close(); },
+      "_sqlite_delete_log_at_close(pool: SQLiteEndpoint, /) -> None");
   module.def("_sqlite_terminate", &terminate, "_sqlite_terminate(pool: SQLiteEndpoint, /) -> None");
   module.def(
       "_sqlite_closed", [](py::handle self) { return checked(self).pool_state()->pool().closed(); },

@@ -40,6 +40,11 @@ void Freshness::attach(sqlite3* watch, Mode mode) {
   static_cast<void>(read_token(known_));
 }
 
+void Freshness::delete_log_at_close() {
+  const MutexLock lock(mutex_);
+  if (watch_ != nullptr) sqlite3_db_config(watch_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, nullptr);
+}
+
 void Freshness::detach() { sqlite3_close_v2(release()); }
 
 sqlite3* Freshness::release() {

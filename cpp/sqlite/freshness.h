@@ -61,7 +61,9 @@ class Freshness {
   // here on. It keeps the shared memory mapped, and an in-memory database alive. Null for kNone.
   void attach(sqlite3* watch, Mode mode);
   void detach();
-  // The same; the watch is the caller's again.
+  // The last connection to be closed, as the watch is, deletes the log, though told not to before.
+  void delete_log_at_close();
+  // detach(); the watch is the caller's again.
   [[nodiscard]] sqlite3* release();
 
   [[nodiscard]] Observation observe();

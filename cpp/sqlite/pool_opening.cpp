@@ -92,7 +92,6 @@ void Pool::open_once(const Operation& operation) {
   if (options_.database.guarded) {
     const MutexLock lock(mutex_);
     if (!watched || id != expected_) throw file_unexpected();
-    sqlite3_db_config(watch.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, nullptr);
   }
   auto mode = Freshness::Mode::kDataVersion;
   if (options_.database.memory)

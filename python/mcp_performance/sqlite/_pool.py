@@ -169,7 +169,8 @@ class SQLitePool(AsyncStatements[Row]):
         _logging.deliver_native_logs()
         keep_apart(self)
         register_pool(self)
-        _open_pools.add(self)
+        if not self._is_guarded:  # which its owner closes
+            _open_pools.add(self)
 
     def __repr__(self) -> str:
         return f"<SQLitePool {self.name!r}>"

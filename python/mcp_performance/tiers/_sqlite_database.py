@@ -160,6 +160,7 @@ class Database:
         if is_last:
             with suppress(DatabaseError):
                 self.pool.blocking.execute("UPDATE meta SET complete = 1", timeout=_GLANCE)
+                _core._sqlite_delete_log_at_close(self.pool)
         self.pool.terminate()
 
     def _find(self, names: tuple[bytes, ...]) -> dict[bytes, Row | None]:
@@ -213,7 +214,7 @@ class _Worker:
 
     def __init__(self) -> None:
         self._jobs: SimpleQueue[Job] = SimpleQueue()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a lease may go, and post that, wherever objects are made
         self._thread: threading.Thread | None = None
         self._closed = False
         weakref.finalize(self, self._jobs.put, (None, _stop)).atexit = False

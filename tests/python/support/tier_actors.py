@@ -36,7 +36,7 @@ class Processes:
 
     def _start(self, number: int) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, *map(str, self._words(number))],
+            [sys.executable, "-X", "faulthandler", *map(str, self._words(number))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -84,7 +84,7 @@ class Processes:
         for process in self._processes:
             said, errors = process.communicate(timeout=300)
             if process.returncode:
-                self.wrong.append(errors)
+                self.wrong.append(f"exit status {process.returncode}: {errors}")
             else:
                 figures.update(json.loads(said.splitlines()[-1]))
         return figures

@@ -8,6 +8,7 @@ nobody reads anything that is not the newest value of its key, or none, and all 
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sqlite3
@@ -245,6 +246,25 @@ def test_what_nobody_used_survives_a_move_with_its_folder(path: Path) -> None:
     path.parent.rename(folder)
     with running(Here, folder / path.name) as here:
         assert get_all(here) == values(1)
+
+
+@pytest.mark.parametrize("how", ["closed", "forgotten", "forked"])
+def test_what_is_in_it_survives_all_that_have_it_open(path: Path, how: str) -> None:
+    here = Here(path)
+    set_all(here, 1)
+    if how == "closed":
+        here.end()
+    elif how == "forgotten":
+        del here
+        gc.collect()
+    elif not (child := os.fork()):
+        os._exit(get_all(here) != values(1))
+    else:
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert get_all(here) == values(1)
+        here.end()
+    with running(Here, path) as other:
+        assert get_all(other) == values(1)
 
 
 def test_who_died_while_making_the_file_leaves_nothing(path: Path) -> None:
