@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from .. import _core
 from ..cache import Cache
 from ._cluster import Client
 from ._debts import Debts
+from ._layout import ENDED, Layout
 
 __all__ = ["Memory"]
 
@@ -30,14 +31,13 @@ class Memory:
         cache: Cache[Any, Any],
         client: Client,
         longest: float | None,
-        is_tag: Callable[[bytes], bool],
+        layout: Layout,
         debts: Debts,
     ) -> None:
-        """*is_tag* tells the names of the records of tags from those of values. *debts* are told when the
-        server may be one that does not know all that was done."""
+        """*debts* are told when the server may be one that does not know all that was done."""
         self.tag_news = 0
         """Grows with each announcement that may be of a tag's end."""
-        self._is_tag = is_tag
+        self._layout = layout
         self._debts = debts
         self._cache = cache
         self._client = client
@@ -45,7 +45,7 @@ class Memory:
         self._keys: dict[bytes, Any] = {}
         self._tagged: dict[bytes, set[bytes]] = {}  # names of what bears a tag, by the name of its record
         self._ends: dict[bytes, bytes] = {}  # what lies in those records
-        self._loading: dict[bytes, Any] = {}  # keys whose loads have begun, and are not kept as yet
+        self._loading: dict[bytes, tuple[bytes, Any]] = {}  # loads under way, by token: name and key
         self._limit = 1024
         self._news_seen = 0
         self._lock = threading.RLock()
@@ -60,10 +60,11 @@ class Memory:
             if flush:
                 self._debts.recall()
                 self.drop_all()
+                self._end_loads(name for name, _ in list(self._loading.values()))
             else:
-                self.tag_news += sum(map(self._is_tag, names))
+                self.tag_news += sum(map(self._layout.is_tag, names))
                 self.drop(names)
-            self._end_loads(names)
+                self._end_loads(names)
             self._news_seen = arrived
         if flush:
             self._debts.pay()
@@ -79,10 +80,17 @@ class Memory:
                 self.changed(bearer)
 
     def _end_loads(self, names: Iterable[bytes]) -> None:
-        """Nobody who comes later joins the loads of *names* that are under way, and they are not kept."""
-        for name in names:
-            key = self._loading.pop(name, _MISSING)
-            if key is not _MISSING:
+        """Nobody who comes later joins the loads of *names* that are under way, or of what bears a tag that
+        one of them says to have ended; they are not kept."""
+        ended = set(names)
+        records = [record for name in ended if (record := self._layout.end_in(name)) is not None]
+        tags = {record: self._layout.tag_of(record) for record in records}
+        if records:
+            self._cache.invalidate_tags(*(tag for tag in tags.values() if tag is not None))
+        others = [record for record, tag in tags.items() if tag is None]
+        for token, (name, key) in list(self._loading.items()):
+            if name in ended or any(self._layout.may_bear(record, key) for record in others):
+                self._loading.pop(token, None)
                 self._cache.delete(key)
 
     def drop_all(self) -> None:
@@ -90,6 +98,11 @@ class Memory:
         self._ends.clear()
         self.drop(list(self._keys))
         self._tagged.clear()
+
+    def end(self, name: bytes) -> None:
+        """This process changed what lies under *name*, past this cache: :meth:`changed`, loads included."""
+        self.changed(name)
+        self._end_loads((name, name + ENDED))
 
     def changed(self, name: bytes) -> None:
         """This process changed what lies under *name*: end its fills, and drop it."""
@@ -138,15 +151,16 @@ class Memory:
         if not fill.keep():
             self._ends.pop(record, None)
 
-    def expect(self, key: Any, name: bytes) -> None:
+    def expect(self, token: bytes, key: Any, name: bytes) -> None:
         """A load of *key* begins: news of *name* ends it for those who come later."""
-        if len(self._loading) >= self._limit:
-            self._loading.clear()
-        self._loading[name] = key
+        self._loading[token] = name, key
+
+    def expect_no_more(self, token: bytes) -> None:
+        """That load is over."""
+        self._loading.pop(token, None)
 
     def name_failure(self, key: Any, name: bytes, fill: _core.RedisFill | None) -> None:
         """A failure of *key* may be remembered; it must not be where news of it came since *fill* began."""
-        self._loading.pop(name, None)
         self._call(name, key)
         if fill is None or not fill.holds():
             self.forget(key, name)
@@ -185,7 +199,6 @@ class Memory:
         try:
             self._cache._fill(key, value, fresh, round(stale * 1e9), longest, round(load * 1e9), fill.holds)
         finally:
-            self._loading.pop(name, None)
             self._call(name, key)
             if not fill.keep():
                 self.forget(key, name)
@@ -219,6 +232,7 @@ class Memory:
     def start_anew(self) -> None:
         """In a forked child, which nobody told what changed: nothing kept is true."""
         self._lock = threading.RLock()
+        self._loading.clear()
         self.drop_all()
         self._news_seen = 0
 

@@ -11,15 +11,18 @@ import binascii
 import zlib
 from collections.abc import Iterable
 
-from ._keys import KEY_VERSION, encode_equal, encode_key, is_encoded, shortened
+from ._keys import KEY_VERSION, encode_equal, encode_key, is_encoded, scope_of, shortened
 
-__all__ = ["SLOTS", "Layout", "slot_of"]
+__all__ = ["ENDED", "SLOTS", "Layout", "slot_of"]
 
 SLOTS = 16384
 _PARTS = 16
 """How many parts a cluster has: as many masters share the work, and as many steps end a tag."""
 _TAG, _SCOPE = b"@", b"%"
 _OF_TAGS = _TAG + _SCOPE
+ENDED = b"!"
+"""What follows the name of a record where it is announced that a tag or a function has ended; a record also
+changes when it begins."""
 
 
 def slot_of(name: bytes) -> int:
@@ -63,6 +66,25 @@ class Layout:
         """Whether *name* may be that of the record of a tag or a scope, or of the last one that ended."""
         at = len(self.parts[0])
         return name[at : at + 1] in _OF_TAGS
+
+    def end_in(self, name: bytes) -> bytes | None:
+        """The record that *name*, which is announced, says to have ended for everybody."""
+        return name[:-1] if name.endswith(ENDED) and self.is_tag(name) else None
+
+    def tag_of(self, record: bytes) -> str | None:
+        """The tag whose record this is; ``None`` if it is a scope's, or the name has but a digest."""
+        at = len(self.parts[0])
+        length, _, text = record[at + 2 :].partition(b":")
+        if record[at : at + 2] != _TAG + b"s" or length != b"%d" % len(text):
+            return None
+        return text.decode("utf-8", "surrogatepass")
+
+    def may_bear(self, record: bytes, key: object) -> bool:
+        """Whether a value of *key* may bear what has this *record*, of which :meth:`tag_of` knows nothing."""
+        if record[len(self.parts[0]) :].startswith(_TAG):
+            return True
+        scope = scope_of(key)
+        return scope is not None and self.scope(self.part_of(record), scope) == record
 
     def part_of(self, name: bytes) -> bytes:
         """The part in which *name* lies."""

@@ -54,7 +54,19 @@ class Holder:
 class Lease:
     """One load's lease. It ends with the object, unless the value is stored before."""
 
-    __slots__ = ("_key", "_name", "_owner", "_pid", "fill", "is_alone", "seen", "stamp", "tag_news", "token")
+    __slots__ = (
+        "_is_used",
+        "_key",
+        "_name",
+        "_owner",
+        "_pid",
+        "fill",
+        "is_alone",
+        "seen",
+        "stamp",
+        "tag_news",
+        "token",
+    )
 
     def __init__(
         self,
@@ -67,7 +79,8 @@ class Lease:
         *,
         alone: bool,
     ) -> None:
-        self._owner: TieredCache | None = owner
+        self._owner = owner
+        self._is_used = False
         self._key = key
         self._name = name
         self._pid = os.getpid()
@@ -82,6 +95,7 @@ class Lease:
         """What was heard of tags when the load began."""
         self.seen: tuple[Value, Any] | None = None
         """What the load is to renew: as it lies in Redis, and as it was read."""
+        owner._kept.expect(token, key, name)
         if not alone:
             renewal = owner._link.script(RENEW, self._names, token, LEASE_MS)
             owner._client.hold(token.decode(), [renewal])
@@ -92,13 +106,16 @@ class Lease:
 
     def used(self) -> None:
         """The value was stored, or refused: there is nothing to give up."""
-        owner, self._owner = self._owner, None
-        if owner is not None and not self.is_alone:
-            owner._client.let_go(self.token.decode())
+        self._is_used = True
+        if not self.is_alone:
+            self._owner._client.let_go(self.token.decode())
 
     def __del__(self) -> None:
         owner = getattr(self, "_owner", None)
         if owner is None or self._pid != os.getpid():
+            return
+        owner._kept.expect_no_more(self.token)
+        if self._is_used:
             return
         if self.fill is not None:
             owner._kept.name_failure(self._key, self._name, self.fill)

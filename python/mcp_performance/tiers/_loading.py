@@ -38,7 +38,6 @@ def look(cache: TieredCache, key: Any, cause: int, stale: float, load: float) ->
     token = cache._holder.token(cache._link)
     stale_ms = round(stale * 1000)
     dead = b""
-    cache._kept.expect(key, name)
     try:
         while True:
             payments = cache._debts.payments
@@ -50,6 +49,7 @@ def look(cache: TieredCache, key: Any, cause: int, stale: float, load: float) ->
                 continue
             if what in (b"G", b"N"):
                 shared._open(record)
+                cache._kept.catch_up()  # what was announced before says nothing about this load
                 return _begin(cache, key, name, token, time, answer, refused)
             value = yield from cache._admit(name, shared._open(record))
             if payments != cache._debts.payments:
@@ -61,6 +61,7 @@ def look(cache: TieredCache, key: Any, cause: int, stale: float, load: float) ->
     except CacheError as error:
         cache._miss_without_redis(error)
         fill, stamp = yield from _begin_alone(cache, name)
+        cache._kept.catch_up()
         return False, None, False, Lease(cache, key, name, token, stamp, fill, alone=True)
     cache._shared_hits += 1
     lease = None

@@ -494,7 +494,10 @@ class RedisTier(TierBulk):
     def _ending(self, link: Link, records: tuple[bytes, ...], stamp: bytes, ident: str) -> Command:
         """The command by which *ident* ends tags as of *stamp*, or as of now."""
         last = self._layout.last_end(records[0])
-        how = (self._news_channel, ident, stamp, _RECORD_LIFE_MS, _AT_ONCE, last)
+        # In a cluster everybody hears what is published in one part, and the first one ends first.
+        is_first = self._layout.part_of(records[0]) == self._layout.parts[0]
+        told = "!" if is_first else ""
+        how = (self._news_channel, ident, stamp, _RECORD_LIFE_MS, _AT_ONCE, last, told)
         return link.script(END_TAGS, (last, *records), *how)
 
     def _reclaiming(self, link: Link, records: tuple[bytes, ...], answer: Answer) -> Steps[int]:

@@ -293,8 +293,9 @@ return {count, now()}
 
 # KEYS: the record of the last tag that ended, the tags' records; or one of them. ARGV: a channel; who asks; a
 # stamp, or '' for now; the least life of a record; how many values are deleted here, and not in steps; which
-# key is of the last tag that ended. Answers how many values were, the time, then for each tag an index to go
-# on with, or ''. Values of an index that is on its way to another node are dead all the same.
+# key is of the last tag that ended; '' if another such command tells those who load. Answers how many values
+# were, the time, then for each tag an index to go on with, or ''. Values of an index that is on its way to
+# another node are dead all the same.
 END_TAGS = _script(
     _NOW
     + _BEARS
@@ -337,7 +338,11 @@ for _, tag in ipairs(KEYS) do
       redis.pcall('PUBLISH', ARGV[1], ARGV[2] .. tag)
       return set
     end
-    if set.ok then changes(tag) end
+    if set.ok then
+      changes(tag)
+      -- To whom loads what bears it: they have not read its record.
+      if ARGV[7] ~= '' then redis.pcall('PUBLISH', ARGV[1], ARGV[2] .. tag .. '!') end
+    end
     answer[#answer + 1] = set.ok and finish(tag, stamp) or ''
   end
 end

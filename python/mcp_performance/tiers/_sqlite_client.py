@@ -7,6 +7,7 @@ import secrets
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -96,6 +97,8 @@ class SQLiteClient:
         self._flush = True
         self._names: list[bytes] = []
         self._registered = b""
+        self._posting = threading.Lock()
+        self._posted: deque[tuple[Sequence[Command], Sequence[bytes]]] = deque()  # until they are done
         self._held: dict[str, Sequence[Command]] = {}
         self._renewer: threading.Thread | None = None
 
@@ -132,12 +135,28 @@ class SQLiteClient:
         return self._settle(replies, fill, changes, began)
 
     def post(self, commands: Sequence[Command], changes: Sequence[bytes] = ()) -> None:
-        """Run *commands* for nobody who waits; *changes* have changed when what was given before is done."""
-        self._database.post(lambda: self._post(commands, changes))
+        """Run *commands* for nobody who waits, before whatever is written later; *changes* have changed when
+        what was given before is done."""
+        self._posted.append((commands, changes))
+        self._database.post(self._do_posted)
+
+    def _do_posted(self) -> None:
+        """Returns when all that was posted so far is done, by whichever thread."""
+        with self._posting:
+            for _ in range(len(self._posted)):
+                try:
+                    self._post(*self._posted[0])
+                finally:
+                    self._posted.popleft()
 
     def _post(self, commands: Sequence[Command], changes: Sequence[bytes]) -> None:
         try:
-            self.call(commands, None, changes)
+            self._database.make_ready()
+            rows = self._database.find(_names_of(commands))
+            replies = self._read(commands, rows)
+            if replies is None:
+                replies = self._write_now(commands, rows)
+            self._settle(replies, None, changes, 0.0)
         except CacheError:
             for name in changes:
                 self.changed(name)
@@ -157,6 +176,11 @@ class SQLiteClient:
         return [read(command, rows, now) for command in commands]
 
     def _write(self, commands: Sequence[Command], rows: dict[bytes, Any]) -> list[Any]:
+        if self._posted:
+            self._do_posted()
+        return self._write_now(commands, rows)
+
+    def _write_now(self, commands: Sequence[Command], rows: dict[bytes, Any]) -> list[Any]:
         try:
             return self._database.write(self._writer, lambda transaction: self._run(transaction, commands))
         except BackendUnavailable as error:

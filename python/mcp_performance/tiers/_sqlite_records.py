@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import ProtocolError
+from ._layout import ENDED
 from ._records import holder_of
 from ._scripts import DROP, END_TAGS, GIVE_UP, LOOK, RECLAIM, RENEW, STORE, Command, Script
 
@@ -238,6 +239,7 @@ class Transaction:
         least_ms: int,
         at_once: int,
         last_end: bytes,
+        told: str,
     ) -> list[Any]:
         time = _stamp(self.now)
         tags = names[1:]
@@ -255,6 +257,7 @@ class Transaction:
                 expires = None if row[1] is None else max(row[1], expires or 0)
             self._put(tag, _OF_TAG, stamp, expires)
             self._log(tag)
+            self._log(tag + ENDED)
             last, count = self._db.fetchrow(
                 "SELECT max(id), count(*) FROM"
                 " (SELECT id FROM tagged WHERE tag = ? ORDER BY id DESC LIMIT ?)",

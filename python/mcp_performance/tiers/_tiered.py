@@ -119,7 +119,7 @@ class TieredCache(FrontBulk, _core.FrontBase):
         self._link = shared._link_to(self._client, self._holder)
         self._debts = Debts(shared, self._link, self._holder.ident, self._LONGEST_DEBT)
         longest = seconds("memory_ttl", memory_ttl)
-        self._kept = Memory(memory, self._client, longest, shared._layout.is_tag, self._debts)
+        self._kept = Memory(memory, self._client, longest, shared._layout, self._debts)
         self._misses = self._shared_hits = 0
         self._warned = False
         if not memory._follow(self._client.feed(), self._kept.catch_up):
@@ -495,8 +495,8 @@ class TieredCache(FrontBulk, _core.FrontBase):
         return stamp_of(self._client.latest_server_time())
 
     def _changed(self, name: bytes) -> None:
-        """The tier itself, in this process, changed what lies under *name*."""
-        self._kept.changed(name)
+        """The tier itself, in this process, changed what lies under *name*, or ended that tag."""
+        self._kept.end(name)
 
     # -- While Redis is away
 
