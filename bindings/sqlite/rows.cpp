@@ -78,7 +78,30 @@ PyObject* RowBuilder::value(const RowBlock& block, std::size_t row, std::size_t 
   }
   PyObject* converted = PyObject_CallOneArg(by_column_[column], raw);
   Py_DECREF(raw);
-  return converted;
+  const bool tells_of_value = converted == nullptr &&
+                              PyErr_ExceptionMatches(PyExc_Exception) != 0 &&
+                              PyErr_ExceptionMatches(PyExc_MemoryError) == 0;
+  if (!tells_of_value) return converted;
+  Ref why = take_error();
+  const Ref message = Ref::steal(PyObject_Str(why.get()));
+  const Ref arguments = Ref::steal(message ? PyTuple_Pack(1, message.get()) : nullptr);
+  return arguments ? fail("ConversionError", arguments.get(), column, std::move(why)) : nullptr;
+}
+
+PyObject* RowBuilder::fail(const char* error, PyObject* arguments, std::size_t column, Ref cause) {
+  const Ref errors = Ref::steal(PyImport_ImportModule("mcp_performance.errors"));
+  const Ref type = Ref::steal(errors ? PyObject_GetAttrString(errors.get(), error) : nullptr);
+  Ref named = Ref::steal(type ? PyObject_CallObject(type.get(), arguments) : nullptr);
+  if (!named) return nullptr;
+  if (names_ != nullptr) {
+    const std::string& name = names_->names[column];
+    const Ref key = Ref::steal(
+        PyUnicode_DecodeUTF8(name.data(), static_cast<Py_ssize_t>(name.size()), "replace"));
+    if (!key || PyObject_SetAttrString(named.get(), "column", key.get()) != 0) return nullptr;
+  }
+  if (cause) PyException_SetCause(named.get(), cause.release());
+  set_error(std::move(named));
+  return nullptr;
 }
 
 bool RowBuilder::prepare_names() {
@@ -97,20 +120,8 @@ PyObject* RowBuilder::text(std::string_view utf8, std::size_t column) {
   PyObject* text = PyUnicode_DecodeUTF8(utf8.data(), static_cast<Py_ssize_t>(utf8.size()), nullptr);
   if (text != nullptr || PyErr_ExceptionMatches(PyExc_UnicodeDecodeError) == 0) return text;
   const Ref error = take_error();
-  const Ref errors = Ref::steal(PyImport_ImportModule("mcp_performance.errors"));
-  const Ref type = Ref::steal(errors ? PyObject_GetAttrString(errors.get(), "TextError") : nullptr);
   const Ref arguments = Ref::steal(PyObject_GetAttrString(error.get(), "args"));
-  Ref named =
-      Ref::steal(type && arguments ? PyObject_CallObject(type.get(), arguments.get()) : nullptr);
-  if (!named) return nullptr;
-  if (names_ != nullptr) {
-    const std::string& name = names_->names[column];
-    const Ref key = Ref::steal(
-        PyUnicode_DecodeUTF8(name.data(), static_cast<Py_ssize_t>(name.size()), "replace"));
-    if (!key || PyObject_SetAttrString(named.get(), "column", key.get()) != 0) return nullptr;
-  }
-  set_error(std::move(named));
-  return nullptr;
+  return arguments ? fail("TextError", arguments.get(), column, {}) : nullptr;
 }
 
 PyObject* RowBuilder::cell(const RowBlock& block, std::size_t cell) {

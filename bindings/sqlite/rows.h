@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bindings/base/gil.h"
+#include "bindings/base/ref.h"
 #include "sqlite/row_block.h"
 #include "sqlite/statement.h"
 
@@ -35,6 +36,8 @@ class RowBuilder {
  private:
   [[nodiscard]] PyObject* cell(const sqlite::RowBlock& block, std::size_t cell);
   [[nodiscard]] PyObject* text(std::string_view utf8, std::size_t column);
+  // Sets an error of the package that names the column; null.
+  PyObject* fail(const char* error, PyObject* arguments, std::size_t column, Ref cause);
   [[nodiscard]] bool prepare_names();
   [[nodiscard]] bool find_converters();
   [[nodiscard]] PyObject* tuple_row(PyTypeObject* type, const sqlite::RowBlock& block,

@@ -11,7 +11,8 @@
     │   └── ProtocolError
     ├── DatabaseError (sqlite3.DatabaseError)
     │   ├── QueryError (sqlite3.OperationalError)
-    │   │   └── TextError (UnicodeDecodeError)
+    │   │   ├── TextError (UnicodeDecodeError)
+    │   │   └── ConversionError (ValueError)
     │   ├── IntegrityError (sqlite3.IntegrityError)
     │   ├── PoolTimeout (TimeoutError)
     │   ├── PoolClosed
@@ -36,6 +37,7 @@ __all__ = [
     "BatchError",
     "CacheError",
     "ConfigurationError",
+    "ConversionError",
     "DatabaseCorrupt",
     "DatabaseError",
     "Error",
@@ -139,6 +141,19 @@ class TextError(QueryError, UnicodeDecodeError):
 
     def __str__(self) -> str:
         return f"column {self.column!r} is not UTF-8: {UnicodeDecodeError.__str__(self)}"
+
+
+class ConversionError(QueryError, ValueError):
+    """A value of the database is not of the type that its column declares, and that an adapter makes of it.
+
+    ``CAST(column AS TEXT)`` shows what is there. The adapter's own error is the cause.
+    """
+
+    column: str = ""
+    """The name of the column in the result."""
+
+    def __str__(self) -> str:
+        return f"column {self.column!r}: {super().__str__()}"
 
 
 class IntegrityError(DatabaseError, sqlite3.IntegrityError):

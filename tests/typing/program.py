@@ -294,6 +294,7 @@ FAILURES: tuple[type[mp.Error], ...] = (
     mp.ProtocolError,
     mp.QueryError,
     mp.TextError,
+    mp.ConversionError,
     mp.SerializationError,
     mp.TargetRefused,
     errors.Error,

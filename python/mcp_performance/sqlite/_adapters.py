@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 from .._base._checks import texts
-from ..errors import ConfigurationError, QueryError
+from ..errors import ConfigurationError
 
 __all__ = ["AdapterName", "chosen_adapters"]
 
@@ -44,25 +44,66 @@ def _short_decimal(value: decimal.Decimal) -> str:
 
 def _short_decimal_from(value: Any) -> decimal.Decimal:
     # A float holds 15 decimal digits, as SQLite's own conversion to a text says them.
-    return decimal.Decimal(format(value, f".{_KEPT_DIGITS}g") if isinstance(value, float) else str(value))
+    return _parsed(format(value, f".{_KEPT_DIGITS}g") if isinstance(value, float) else value)
+
+
+def _parsed(value: Any) -> decimal.Decimal:
+    try:
+        return decimal.Decimal(value if isinstance(value, str) else str(value))
+    except decimal.InvalidOperation:
+        raise ValueError(f"{value!r:.80} is no decimal number") from None
 
 
 def _decimal_from(value: Any) -> decimal.Decimal:
     if not isinstance(value, str):
-        raise QueryError(
+        raise ValueError(
             f"{value!r} comes from a DECIMAL or NUMERIC column that keeps numbers, and may have lost digits: "
             "the adapter 'decimal_text' expects columns of the type DECIMAL_TEXT"
         )
-    return decimal.Decimal(value)
+    return _parsed(value)
+
+
+# What comes out is what SQLite keeps: BOOL, DATE, JSON and UUID have NUMERIC affinity, so a text that
+# looks like a number is one. What cannot be told is refused: bool("false") is true.
+
+
+def _bool_from(value: Any) -> bool:
+    if isinstance(value, int | float):
+        return bool(value)
+    known = {"true": True, "false": False}
+    if not isinstance(value, str) or value.lower() not in known:
+        raise ValueError(f"{value!r:.80} is neither a number nor 'true' nor 'false'")
+    return known[value.lower()]
+
+
+def _iso_from(kind: type[datetime.date]) -> Callable[[Any], datetime.date]:
+    def convert(value: Any) -> datetime.date:
+        if not isinstance(value, str):
+            raise ValueError(f"{value!r:.80} is no text in ISO 8601")
+        return kind.fromisoformat(value)
+
+    return convert
+
+
+def _json_from(value: Any) -> Any:
+    return value if isinstance(value, int | float) else json.loads(value)
+
+
+def _uuid_from(value: Any) -> uuid.UUID:
+    if isinstance(value, bytes) and len(value) == 16:
+        return uuid.UUID(bytes=value)
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r:.80} is neither a text nor 16 bytes")
+    return uuid.UUID(value)
 
 
 # By name: what goes in, by type, and what comes out, by the first word of a column's declared type.
 _KNOWN: dict[str, tuple[dict[type, Callable[[Any], Any]], dict[str, Callable[[Any], Any]]]] = {
-    "bool": ({bool: int}, {"BOOL": bool, "BOOLEAN": bool}),
-    "date": ({datetime.date: datetime.date.isoformat}, {"DATE": datetime.date.fromisoformat}),
+    "bool": ({bool: int}, {"BOOL": _bool_from, "BOOLEAN": _bool_from}),
+    "date": ({datetime.date: datetime.date.isoformat}, {"DATE": _iso_from(datetime.date)}),
     "datetime": (
         {datetime.datetime: lambda value: value.isoformat(" ")},
-        {"DATETIME": datetime.datetime.fromisoformat, "TIMESTAMP": datetime.datetime.fromisoformat},
+        {"DATETIME": _iso_from(datetime.datetime), "TIMESTAMP": _iso_from(datetime.datetime)},
     ),
     "decimal": (
         {decimal.Decimal: _short_decimal},
@@ -72,8 +113,8 @@ _KNOWN: dict[str, tuple[dict[type, Callable[[Any], Any]], dict[str, Callable[[An
         {decimal.Decimal: str},
         {"DECIMAL": _decimal_from, "NUMERIC": _decimal_from},
     ),
-    "json": ({dict: _json, list: _json}, {"JSON": json.loads}),
-    "uuid": ({uuid.UUID: str}, {"UUID": uuid.UUID}),
+    "json": ({dict: _json, list: _json}, {"JSON": _json_from}),
+    "uuid": ({uuid.UUID: str}, {"UUID": _uuid_from}),
 }
 
 

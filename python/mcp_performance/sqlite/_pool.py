@@ -71,7 +71,8 @@ class SQLitePool(AsyncStatements[Row]):
             deterministic=False)`` and ``create_collation(name, order)``; ``ATTACH`` belongs here.
         adapters: which Python types go in and come out, of ``"bool"``, ``"date"``, ``"datetime"``,
             ``"decimal"``, ``"decimal_text"``, ``"json"`` and ``"uuid"``. A value comes out by the declared
-            type of its column: BOOL or BOOLEAN, DATE, DATETIME or TIMESTAMP, DECIMAL or NUMERIC, JSON, UUID.
+            type of its column: BOOL or BOOLEAN, DATE, DATETIME or TIMESTAMP, DECIMAL or NUMERIC, JSON, UUID;
+            one that is not of that type is a :exc:`ConversionError`.
             With ``"json"`` results are not cached, because they can be changed. ``"decimal"`` takes what
             every column keeps, 15 digits, and refuses longer ones: SQLite stores a text that looks like a
             number as a float in columns of NUMERIC, INTEGER and REAL affinity, and DECIMAL is one of the
