@@ -4,7 +4,9 @@
 
 #include <pybind11/stl.h>
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -145,6 +147,33 @@ std::vector<query::WorkloadEntry> entries_of(const py::list& workload, const py:
   return entries;
 }
 
+// Hears Ctrl-C while the core works: Python runs the handlers of signals on its main thread alone.
+class SignalsHeard {
+ public:
+  SignalsHeard() {
+    const py::module_ threading = py::module_::import("threading");
+    main_ = threading.attr("main_thread")().is(threading.attr("current_thread")());
+  }
+
+  [[nodiscard]] std::function<bool()> asked() {
+    if (!main_) return nullptr;
+    return [this] {
+      const py::gil_scoped_acquire locked;
+      if (PyErr_CheckSignals() == 0) return false;
+      raised_.emplace();
+      return true;
+    };
+  }
+
+  void raise() {
+    if (raised_) throw std::move(*raised_);
+  }
+
+ private:
+  bool main_ = false;
+  std::optional<py::error_already_set> raised_;
+};
+
 std::string advise(const std::string& path, const py::list& workload, const py::object& pool,
                    double budget_s, std::size_t most_indexes, std::int64_t most_bytes,
                    const py::object& progress) {
@@ -160,9 +189,15 @@ std::string advise(const std::string& path, const py::list& workload, const py::
       progress(what, share);
     };
   }
+  SignalsHeard signals;
+  options.stop = signals.asked();
   const std::vector<query::WorkloadEntry> entries = entries_of(workload, pool);
-  const GilRelease unlocked;
-  return query::to_json(query::advise(path, entries, options));
+  const auto advice = [&] {
+    const GilRelease unlocked;
+    return query::to_json(query::advise(path, entries, options));
+  }();
+  signals.raise();
+  return advice;
 }
 
 // The statements of a program that has no pool.

@@ -67,9 +67,11 @@ class Advisor {
   Advisor(const std::string& path, const std::vector<WorkloadEntry>& entries,
           const AdviceOptions& options)
       : options_(options),
-        end_(TimeLimit::after(options.budget_ns)),
+        early_(options.stop),
+        end_(TimeLimit::after(options.budget_ns, &early_)),
         choosing_(TimeLimit::after(
-            static_cast<Duration>((1 - kShareOfProof) * static_cast<double>(options.budget_ns)))),
+            static_cast<Duration>((1 - kShareOfProof) * static_cast<double>(options.budget_ns)),
+            &early_)),
         meter_(static_cast<double>(options.budget_ns) / kSecond * kUnitsASecond, choosing_),
         source_(opened(path)),
         workload_(prepare_workload(source(), entries)),
@@ -418,6 +420,7 @@ class Advisor {
   }
 
   const AdviceOptions& options_;
+  EarlyEnd early_;
   const TimeLimit end_;
   const TimeLimit choosing_;  // the proof comes after it
   Meter meter_;

@@ -31,6 +31,8 @@ struct AdviceOptions {
   TrialLimits copy;
   // Told now and then what is done and how far that is, from 0 to 1. It may throw.
   std::function<void(const char*, double)> progress;
+  // Asked now and then whether to end with what was found so far. It must not throw.
+  std::function<bool()> stop;
 };
 
 // Entries that SQLite refuses, and those that are no queries, are left out and noted. Throws Error

