@@ -37,10 +37,22 @@ bool differs_in_direction_only(const Schema& schema, const CandidateIndex& candi
   });
 }
 
-// What a second of the budget is worth: SQLite does more on any machine, so the clock hardly ever
-// decides.
-constexpr double kUnitsASecond = 20e6;
-constexpr double kCreating_units = 20;  // a row
+// What a second of the budget is worth: SQLite does up to three times as much on an idle machine,
+// so the clock hardly ever decides.
+constexpr double kUnitsASecond = 15e6;
+constexpr double kCreating_units = 20;    // a row
+constexpr double kPlanned_units = 1'000;  // a statement that is compiled on the clone
+constexpr double kCopied_units = 100;     // a page
+constexpr double kPage_bytes = 4096;
+// The search goes in rounds, each with so many times the units of the one before. They are the same
+// whatever the budget: a larger one goes on where a smaller one stops.
+constexpr double kFirstRound_units = 10e6;  // at least
+constexpr double kLong_units = 3e6;         // for each statement that takes long
+constexpr double kNextRound = 4;
+// Of the budget: what the search leaves for fresh statistics, and what tidying up after it may
+// take.
+constexpr double kShareOfStatistics = 0.35;
+constexpr double kShareOfTidying = 0.05;
 constexpr double kShareOfCreating = 0.4;
 constexpr double kShareOfProof = 0.25;
 constexpr std::size_t kMostMade = 56;
@@ -52,6 +64,7 @@ constexpr std::int64_t kAlwaysAllowed_bytes = 4LL << 20;
 constexpr double kFirst_steps = 3e5;
 constexpr double kFurther = 8;
 constexpr double kShareOfBefore = 0.25;
+constexpr double kServedWell = 8;  // times cheaper: what it cost before is known well enough
 // Of what is left then: what the first picks may take.
 constexpr double kShareOfFirst = 0.7;
 // A statement whose first pick served it well still counts so much for what else is made.
@@ -60,7 +73,8 @@ constexpr std::int64_t kManyOfThem = 5;  // that should have room together
 // A VM step of keeping an index in order looks up pages, too.
 constexpr double kWritten_units = 6;
 constexpr int kSamples = 3;
-constexpr double kAnalyzePays = 0.9;  // of the cost without fresh statistics
+constexpr double kAnalyzePays = 0.95;    // of the cost without fresh statistics
+constexpr double kIndexValue_bytes = 3;  // that each value in an index takes besides itself
 
 class Advisor {
  public:
@@ -72,7 +86,8 @@ class Advisor {
         choosing_(TimeLimit::after(
             static_cast<Duration>((1 - kShareOfProof) * static_cast<double>(options.budget_ns)),
             &early_)),
-        meter_(static_cast<double>(options.budget_ns) / kSecond * kUnitsASecond, choosing_),
+        units_(static_cast<double>(options.budget_ns) / kSecond * kUnitsASecond),
+        meter_((1 - kShareOfStatistics - kShareOfTidying) * units_, choosing_),
         source_(opened(path)),
         workload_(prepare_workload(source(), entries)),
         schema_(source(), workload_.tables) {}
@@ -82,6 +97,7 @@ class Advisor {
     Planning planning(source(), schema_, workload_);
     tell("planning", 0);
     candidates_ = planning.candidates();
+    meter_.spend(kPlanned_units * static_cast<double>(planning.compiled()));
     std::set<std::size_t> by_word_only;
     if (!options_.measure || !start_trial()) {
       for (std::size_t i = 0; i < workload_.queries.size(); ++i) by_word_only.insert(i);
@@ -120,13 +136,13 @@ class Advisor {
       advice_.notes.push_back(std::string("nothing was run: ") + error.what());
       return false;
     }
+    meter_.spend(kCopied_units * static_cast<double>(trial_->bytes()) / kPage_bytes);
     advice_.sampled = trial_->sampled();
     advice_.database_bytes = trial_->bytes();
     tell("running", 0.1);
     costs_.emplace(*trial_, costed_, meter_);
     for (std::size_t i = 0; i < workload_.queries.size(); ++i) run_before(i);
-    run_further();
-    if (meter_.is_spent()) {
+    if (meter_.is_all_spent()) {
       advice_.notes.emplace_back(
           "nothing was tried: the statements as they are took the whole budget");
       return false;
@@ -134,23 +150,26 @@ class Advisor {
     return !costed_.empty();
   }
 
-  // Those that were stopped again, further each time, as long as that leaves most of the budget.
+  // Those that were stopped again, further each time, as long as that leaves most of the round.
   void run_further() {
+    trial_->show({});
     const double least_left = (1 - kShareOfBefore) * meter_.whole();
-    std::map<std::size_t, Cost> stopped = run_to(kFirst_steps);
-    for (double most = kFirst_steps; !stopped.empty();) {
+    std::map<std::size_t, Cost> stopped = run_to(depth_);
+    while (!stopped.empty()) {
       const double each = (meter_.left() - least_left) / static_cast<double>(stopped.size());
-      const double next = std::min(kFurther * most, each);
-      if (next < 2 * most) break;
-      stopped = run_to(most = next);
+      const double next = std::min(kFurther * depth_, each);
+      if (next < 2 * depth_) break;
+      stopped = run_to(depth_ = next);
     }
+    lacks_units_ = !stopped.empty();
     costs_->bound(std::move(stopped));
   }
 
-  // Those that did not come to an end.
+  // Those that did not come to an end, without those that are known to be served well.
   std::map<std::size_t, Cost> run_to(double most_steps) {
     std::map<std::size_t, Cost> stopped;
-    for (std::size_t i = 0; i < costed_.size(); ++i) {
+    for (std::size_t i = 0; i < costed_.size() && !meter_.is_all_spent(); ++i) {
+      if (i < best_.costs.size() && kServedWell * best_.costs[i] < before_.costs[i]) continue;
       const Cost& cost = costs_->of(i, most_steps).cost;
       before_.costs[i] = cost.units();
       if (cost.stopped) stopped[i] = cost;
@@ -210,8 +229,12 @@ class Advisor {
     if (option_of_.count(number) != 0) return true;
     const Candidate& candidate = candidates_[number];
     const double units = units_to_create(candidate);
-    if (meter_.left() - units < least_left || made_bytes_ > kMostMade_bytes ||
-        options_made_.size() >= kMostMade || refused_.count(number) != 0) {
+    if (made_bytes_ > kMostMade_bytes || options_made_.size() >= kMostMade ||
+        refused_.count(number) != 0) {
+      return false;
+    }
+    if (meter_.left() - units < least_left) {
+      lacks_units_ = true;
       return false;
     }
     meter_.spend(units);
@@ -251,8 +274,8 @@ class Advisor {
     return made ? option_of_.at(longest) : option;
   }
 
-  void add_picks(Choice& choice, const OptionSet& picks, double least_left) {
-    const ChoiceState with = choice.with(best_, picks);
+  void add_picks(Choice& choice, const OptionSet& picks, std::size_t query, double least_left) {
+    const ChoiceState with = choice.with(best_, picks, query);
     if (with.chosen != best_.chosen) {
       best_ = with;
       return;
@@ -264,7 +287,7 @@ class Advisor {
     if (bytes <= limits().bytes) return;  // they did not pay
     OptionSet smaller;
     for (const std::size_t option : picks) smaller.insert(shorter(option, least_left));
-    if (smaller != picks) best_ = choice.with(best_, smaller);
+    if (smaller != picks) best_ = choice.with(best_, smaller, query);
   }
 
   // What takes much of the room makes way for its beginning, where that is nearly as good.
@@ -277,25 +300,40 @@ class Advisor {
     }
   }
 
-  // A set that is good soon: for one statement after the other, the most expensive first, what the
-  // planner would take.
+  // What the planner would take for a statement.
+  [[nodiscard]] bool is_pick(std::size_t candidate, std::size_t query) const {
+    return candidates_[candidate].picked.count(numbers_[query]) != 0 ||
+           candidates_[candidate].hidden.count(numbers_[query]) != 0;
+  }
+
+  [[nodiscard]] double units_of_picks(std::size_t query) const {
+    double units = kFirst_steps;
+    for (std::size_t k = 0; k < candidates_.size(); ++k) {
+      if (is_pick(k, query) && option_of_.count(k) == 0) units += units_to_create(candidates_[k]);
+    }
+    return units;
+  }
+
+  // A set that is good soon: for one statement after the other what the planner would take, where
+  // most may be saved for what trying it takes first.
   void pick_first(Choice& choice) {
     const double least_left = (1 - kShareOfFirst) * meter_.left();
     std::vector<std::size_t> order(numbers_.size());
-    for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
-    std::stable_sort(order.begin(), order.end(), [this](std::size_t a, std::size_t b) {
-      return costed_[a].weight * before_.costs[a] > costed_[b].weight * before_.costs[b];
-    });
+    std::vector<double> worth(order.size());
+    for (std::size_t i = 0; i < order.size(); ++i) {
+      order[i] = i;
+      worth[i] = costed_[i].weight * best_.costs[i] / units_of_picks(i);
+    }
+    std::stable_sort(order.begin(), order.end(),
+                     [&worth](std::size_t a, std::size_t b) { return worth[a] > worth[b]; });
     for (int turn = 0; turn < 2; ++turn) {
       for (const std::size_t i : order) {
         OptionSet picks;
         for (std::size_t k = 0; k < candidates_.size(); ++k) {
-          const bool picked = candidates_[k].picked.count(numbers_[i]) != 0 ||
-                              candidates_[k].hidden.count(numbers_[i]) != 0;
-          if (picked && make_option(k, least_left)) picks.insert(option_of_.at(k));
+          if (is_pick(k, i) && make_option(k, least_left)) picks.insert(option_of_.at(k));
         }
         if (meter_.is_spent()) return;
-        add_picks(choice, picks, least_left);
+        add_picks(choice, picks, i, least_left);
       }
       if (turn == 0) make_room(choice, least_left);
     }
@@ -316,9 +354,9 @@ class Advisor {
     options_made_.push_back(std::move(option));
   }
 
-  // What serves more, and what is small: keys rather than what covers, and of small tables. Where a
-  // statement is served already, more of them promise less.
-  [[nodiscard]] std::vector<std::size_t> by_promise() const {
+  // What serves more for its share of the budgets: keys rather than what covers, and what is small.
+  // Where a statement is served already, more of them promise less.
+  [[nodiscard]] std::vector<std::size_t> by_promise() {
     std::vector<std::size_t> order(candidates_.size());
     std::vector<double> promise(candidates_.size());
     for (std::size_t k = 0; k < candidates_.size(); ++k) {
@@ -331,12 +369,24 @@ class Advisor {
             costed_[i].weight * (kServed * before_.costs[i] + (1 - kServed) * best_.costs[i]);
       }
       if (candidates_[k].index.covering) promise[k] *= kCoveringPromise;
-      const Table* table = schema_.find(candidates_[k].index.table);
-      promise[k] /= std::sqrt(static_cast<double>(table->rows.value_or(1) + 1));
+      promise[k] /= 1 / static_cast<double>(limits().indexes) +
+                    estimated_bytes(candidates_[k].index) / static_cast<double>(limits().bytes);
     }
     std::stable_sort(order.begin(), order.end(),
                      [&promise](std::size_t a, std::size_t b) { return promise[a] > promise[b]; });
     return order;
+  }
+
+  [[nodiscard]] double estimated_bytes(const CandidateIndex& index) {
+    const Table* table = schema_.find(index.table);
+    std::vector<double>& columns = column_bytes_[table];
+    if (columns.empty()) columns = average_bytes(trial_->db(), *table);
+    double entry = kIndexValue_bytes;
+    for (const IndexColumn& column : index.columns) {
+      const int number = table->column_number(column.name);
+      entry += kIndexValue_bytes + (number < 0 ? 0 : columns[static_cast<std::size_t>(number)]);
+    }
+    return index.share * static_cast<double>(table->rows.value_or(1)) * entry;
   }
 
   [[nodiscard]] ChoiceLimits limits() const {
@@ -346,26 +396,43 @@ class Advisor {
     return {.indexes = options_.most_indexes, .bytes = bytes};
   }
 
-  void choose() {
+  // True when a round with more units could find more.
+  bool search_round(double units) {
+    meter_.begin_round(units);
+    run_further();
     Choice choice(*trial_, *costs_, options_made_, limits(), meter_, before_);
-    tell("making first picks", 0.2);
-    before_ = best_ = choice.evaluate({});
+    ChoiceState before = choice.evaluate({});
+    ChoiceState best = choice.evaluate(best_.chosen);
+    if (meter_.is_all_spent()) return true;  // as they are known is as good as it gets
+    before_ = std::move(before);
+    best_ = std::move(best);
     pick_first(choice);
-    tell("making candidates", 0.3);
     make_options();
-    tell("choosing", 0.4);
-    std::set<OptionSet> groups;
-    for (const auto& [query, group] : groups_) groups.insert(group);
-    ChoiceState chosen = choice.run(best_, groups);
-    const ChoiceState as_they_are = chosen;
-    tell("trying ANALYZE", 0.8);
-    if (fresh_statistics_pay(choice, groups, chosen)) {
-      advice_.statistics =
-          StatisticsAdvice{.cost_before = as_they_are.total, .cost_after = chosen.total};
-    } else {
-      trial_->use(Statistics::kAsTheyAre);
+    best_ = choice.run(best_, groups());
+    return meter_.is_spent() || lacks_units_;
+  }
+
+  // More where more of the statements take long.
+  [[nodiscard]] double first_round_units() {
+    const auto is_long = [this](double cost) { return cost >= kFirst_steps; };
+    const auto found = std::count_if(before_.costs.begin(), before_.costs.end(), is_long);
+    return std::max(kFirstRound_units, static_cast<double>(found) * kLong_units);
+  }
+
+  void choose() {
+    tell("choosing", 0.2);
+    for (double units = first_round_units(); search_round(units); units *= kNextRound) {
+      is_cut_ = meter_.is_all_spent();
+      if (is_cut_) break;
+      tell("choosing", std::min(0.2 + 0.5 * (1 - meter_.all() / units_), 0.8));
     }
-    is_cut_ = meter_.is_spent();
+    is_late_ = meter_.is_late();
+    meter_.begin_round(kShareOfTidying * units_);
+    meter_.extend(kShareOfTidying * units_);
+    Choice choice(*trial_, *costs_, options_made_, limits(), meter_, before_);
+    ChoiceState chosen = choice.without_the_useless(choice.evaluate(best_.chosen));
+    tell("trying ANALYZE", 0.8);
+    try_fresh_statistics(choice, chosen);
     tell("proving", 0.9);
     trial_->stop_at(end_);
     Proof proof({*trial_, *costs_, workload_, schema_, costed_, numbers_, options_made_}, end_);
@@ -373,7 +440,18 @@ class Advisor {
     note_what_was_not_tried();
   }
 
+  [[nodiscard]] std::set<OptionSet> groups() const {
+    std::set<OptionSet> groups;
+    for (const auto& [query, group] : groups_) groups.insert(group);
+    return groups;
+  }
+
   void note_what_was_not_tried() {
+    if (is_late_) {
+      advice_.notes.emplace_back(
+          "the time of the budget was over before its work was done: how far it went depended on "
+          "the machine");
+    }
     if (is_cut_) {
       advice_.notes.push_back("the budget was spent before all was tried (" +
                               std::to_string(options_made_.size()) + " of " +
@@ -387,26 +465,26 @@ class Advisor {
     }
   }
 
-  // Whether the workload is better off after ANALYZE, with the indexes that are chosen then.
-  bool fresh_statistics_pay(Choice& choice, const std::set<OptionSet>& groups,
-                            ChoiceState& chosen) {
-    if (meter_.is_spent()) return false;
+  // Takes what is chosen after ANALYZE where the workload is better off so.
+  void try_fresh_statistics(Choice& choice, ChoiceState& chosen) {
+    meter_.begin_round(kShareOfStatistics * units_);
+    meter_.extend(kShareOfStatistics * units_);
     try {
       trial_->use(Statistics::kFresh);
       const ChoiceState alone = choice.evaluate({});
-      ChoiceState fresh = choice.evaluate(chosen.chosen);
-      const double chosen_total = choice.judged(chosen);
-      const double alone_share = choice.judged(alone) / choice.judged(before_);
-      if (std::min(alone_share, choice.judged(fresh) / chosen_total) < kAnalyzePays) {
-        fresh = Choice(*trial_, *costs_, options_made_, limits(), meter_, alone).run(fresh, groups);
+      Choice again(*trial_, *costs_, options_made_, limits(), meter_, alone);
+      const ChoiceState found = again.run(again.evaluate(chosen.chosen), groups());
+      const ChoiceState fresh = again.evaluate(found.chosen);
+      if (!fresh.uncertain && choice.judged(fresh) <= kAnalyzePays * choice.judged(chosen)) {
+        advice_.statistics =
+            StatisticsAdvice{.cost_before = chosen.total, .cost_after = fresh.total};
+        chosen = fresh;
+        return;
       }
-      if (choice.judged(fresh) > kAnalyzePays * chosen_total) return false;
-      chosen = std::move(fresh);
-      return true;
     } catch (const Error& error) {
       logger("query").info("ANALYZE was not tried: {}", error.what());
-      return false;
     }
+    trial_->use(Statistics::kAsTheyAre);
   }
 
   // What the planner says of statements that cannot be run, unless it has been advised anyway.
@@ -423,6 +501,7 @@ class Advisor {
   EarlyEnd early_;
   const TimeLimit end_;
   const TimeLimit choosing_;  // the proof comes after it
+  const double units_;
   Meter meter_;
   const Database source_;
   Workload workload_;
@@ -434,13 +513,17 @@ class Advisor {
   std::vector<CostedQuery> costed_;
   std::vector<std::size_t> numbers_;  // in the workload, of those that are run
   std::optional<WorkloadCosts> costs_;
+  double depth_ = kFirst_steps;  // how far statements as they are were run
+  bool lacks_units_ = false;     // in this round something was left undone
   bool is_cut_ = false;
+  bool is_late_ = false;
   ChoiceState before_;
   ChoiceState best_;  // so far
   std::vector<IndexOption> options_made_;
   std::map<std::size_t, std::size_t> option_of_;  // by candidate
   std::set<std::size_t> refused_;                 // candidates that could not be made
   std::int64_t made_bytes_ = 0;
+  std::map<const Table*, std::vector<double>> column_bytes_;
   std::map<std::size_t, OptionSet> groups_;  // by statement: for its triggers and foreign keys
 };
 

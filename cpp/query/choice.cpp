@@ -2,6 +2,7 @@
 #include "query/choice.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <optional>
 #include <utility>
@@ -25,6 +26,10 @@ constexpr double kBetter = 0.99;
 constexpr double kHopeless = 1.5;
 constexpr double kHopelessMore = 0.05;
 constexpr double kLeastTried_steps = 200'000;
+// Nor is it run on where it costs so many times the least that was seen, and more than that share
+// of the workload at its best.
+constexpr double kFar = 4;
+constexpr double kFarOfAll = 0.05;
 constexpr double kStillAsGood = 0.5;  // of what a move was worth when it was first tried
 
 constexpr int kExchanges = 2;
@@ -73,7 +78,10 @@ ChoiceState Choice::evaluate(const OptionSet& chosen) {
   trial_.show(names_of(chosen));
   ChoiceState state{.chosen = chosen, .costs = {}};
   for (std::size_t i = 0; i < costs_.size(); ++i) {
-    state.costs.push_back(costs_.of(i, most_steps(i, before_[i])).cost.units());
+    const Cost& cost = costs_.of(i, until_hopeless(i, before_[i])).cost;
+    state.costs.push_back(cost.units());
+    state.uncertain = state.uncertain || (cost.stopped && !costs_.is_endless(i));
+    if (!cost.stopped) least_[i] = std::min(least_[i], cost.units());
   }
   finish(state);
   return state;
@@ -90,14 +98,16 @@ std::set<std::size_t> Choice::concerned_by(const OptionSet& from, const OptionSe
   return concerned;
 }
 
-// False when the run was stopped, and worse than before.
+// False when the run was stopped, and worse than before. One that was stopped earlier is no better,
+// as far as is known, nor is one of a statement that was never seen to come to an end.
 bool Choice::run_again(ChoiceState& state, const ChoiceState& from, std::size_t query,
                        double most) {
-  const Cost& cost = costs_.of(query, most).cost;
-  state.costs[query] = cost.units();
-  least_[query] = std::min(least_[query], state.costs[query]);
-  const bool worse = cost.stopped && state.costs[query] > from.costs[query];
-  state.uncertain = state.uncertain || worse;
+  const bool endless = costs_.is_endless(query);
+  const Cost& cost = costs_.of(query, endless ? from.costs[query] : most).cost;
+  const bool worse = cost.stopped && !endless && cost.units() > from.costs[query];
+  state.costs[query] = cost.stopped && !worse ? from.costs[query] : cost.units();
+  if (!cost.stopped) least_[query] = std::min(least_[query], cost.units());
+  state.uncertain = state.uncertain || worse || (cost.stopped && meter_.is_all_spent());
   return !worse;
 }
 
@@ -112,12 +122,15 @@ ChoiceState Choice::changed(const ChoiceState& from, const OptionSet& to) {
   return state;
 }
 
-ChoiceState Choice::improved(const ChoiceState& from, const OptionSet& to) {
+ChoiceState Choice::improved(const ChoiceState& from, const OptionSet& to,
+                             std::optional<std::size_t> hopeful) {
   trial_.show(names_of(to));
   meter_.spend(kShowing_units);
   const std::set<std::size_t> concerned = concerned_by(from.chosen, to);
   std::vector<std::size_t> order(concerned.begin(), concerned.end());
-  const auto hope = [&](std::size_t i) { return costs_.weight(i) * (from.costs[i] - least_[i]); };
+  const auto hope = [&](std::size_t i) {
+    return costs_.weight(i) * (from.costs[i] - (i == hopeful ? 0 : least_[i]));
+  };
   std::stable_sort(order.begin(), order.end(),
                    [&hope](std::size_t a, std::size_t b) { return hope(a) > hope(b); });
   double rest = 0;
@@ -126,7 +139,8 @@ ChoiceState Choice::improved(const ChoiceState& from, const OptionSet& to) {
   ChoiceState state{.chosen = to, .costs = from.costs};
   for (const std::size_t i : order) {
     rest -= hope(i);
-    const double most = from.costs[i] + (gained + rest) / costs_.weight(i);
+    const double most =
+        std::min(from.costs[i] + (gained + rest) / costs_.weight(i), far_from_best(i));
     const bool better = run_again(state, from, i, std::max(most, kLeastTried_steps));
     gained += costs_.weight(i) * (from.costs[i] - state.costs[i]);
     if (!better || gained + rest <= 0) {
@@ -158,14 +172,35 @@ bool Choice::is_worthwhile(const ChoiceState& without, const ChoiceState& with) 
   return false;
 }
 
-double Choice::most_steps(std::size_t query, double now) const {
+double Choice::far_from_best(std::size_t query) const {
+  double all = 0;
+  for (std::size_t i = 0; i < least_.size(); ++i) {
+    if (!costs_.is_endless(i)) all += costs_.weight(i) * least_[i];
+  }
+  return std::max(kFar * least_[query], kFarOfAll * all / costs_.weight(query));
+}
+
+double Choice::until_hopeless(std::size_t query, double now) const {
   return std::max({kHopeless * now, now + kHopelessMore * before_[query], kLeastTried_steps});
+}
+
+double Choice::most_steps(std::size_t query, double now) const {
+  return std::max(std::min(until_hopeless(query, now), far_from_best(query)), kLeastTried_steps);
+}
+
+// One index does what another one that it begins with does: both are never advised.
+bool Choice::has_beginning(const OptionSet& set) const {
+  return std::any_of(set.begin(), set.end(), [&](std::size_t longer) {
+    return std::any_of(set.begin(), set.end(), [&](std::size_t shorter) {
+      return begins_with(options_[longer].index, options_[shorter].index);
+    });
+  });
 }
 
 bool Choice::fits(const OptionSet& set) const {
   std::int64_t bytes = 0;
   for (const std::size_t option : set) bytes += options_[option].bytes;
-  return set.size() <= limits_.indexes && bytes <= limits_.bytes;
+  return set.size() <= limits_.indexes && bytes <= limits_.bytes && !has_beginning(set);
 }
 
 // Of both budgets.
@@ -192,7 +227,7 @@ void Choice::add_used_together(std::set<OptionSet>& moves, const OptionSet& visi
   trial_.show(names_of(visible));
   for (std::size_t i = 0; i < costs_.size() && !meter_.is_spent(); ++i) {
     const PlanCost& found = costs_.of(i, most_steps(i, before_[i]));
-    least_[i] = std::min(least_[i], found.cost.units());
+    if (!found.cost.stopped) least_[i] = std::min(least_[i], found.cost.units());
     OptionSet together;
     for (const std::size_t option : visible) {
       if (found.indexes.count(options_[option].index.name) != 0) together.insert(option);
@@ -451,11 +486,11 @@ void Choice::slim_by(ChoiceState& state, std::size_t option, std::size_t partial
   }
 }
 
-ChoiceState Choice::with(const ChoiceState& state, const OptionSet& more) {
+ChoiceState Choice::with(const ChoiceState& state, const OptionSet& more, std::size_t query) {
   OptionSet to = state.chosen;
   to.insert(more.begin(), more.end());
   if (to == state.chosen || !fits(to)) return state;
-  ChoiceState with = changed(state, to);
+  ChoiceState with = improved(state, to, query);
   return !with.uncertain && is_worthwhile(state, with) ? with : state;
 }
 
@@ -485,8 +520,11 @@ ChoiceState Choice::run(const ChoiceState& so_far, const std::set<OptionSet>& gr
   while (!meter_.is_spent() && add_round(state, all)) {
   }
   refine(state, all);
-  const double more = std::max((1 - kBetter) * judged(state), kLittle * judged(start_));
-  return other.total < state.total - more ? other : state;
+  const double about_same = std::max((1 - kBetter) * judged(state), kLittle * judged(start_));
+  if (std::abs(other.total - state.total) <= about_same) {
+    return other.bytes < state.bytes ? other : state;
+  }
+  return other.total < state.total ? other : state;
 }
 
 void Choice::refine(ChoiceState& state, const std::vector<OptionSet>& moves) {

@@ -64,8 +64,8 @@ class Choice {
   // better. `groups` are options that may pay only together, besides those that plans show. Throws
   // Error.
   ChoiceState run(const ChoiceState& so_far, const std::set<OptionSet>& groups);
-  // With these options too, where that pays. Throws Error.
-  ChoiceState with(const ChoiceState& state, const OptionSet& more);
+  // With these options too, which `query` may use, where that pays. Throws Error.
+  ChoiceState with(const ChoiceState& state, const OptionSet& more, std::size_t query);
   // With the shorter index for the longer one that it begins, where it is nearly as good. Throws
   // Error.
   ChoiceState with_shorter(const ChoiceState& state, std::size_t longer, std::size_t shorter);
@@ -73,23 +73,28 @@ class Choice {
   ChoiceState without_the_useless(ChoiceState state);
   // The total of the statements that come to an end: what a gain is measured by.
   [[nodiscard]] double judged(const ChoiceState& state) const;
-  // The same state anew, for other statistics. Throws Error.
+  // The same state anew, for other statistics or further runs. Throws Error.
   ChoiceState evaluate(const OptionSet& chosen);
 
  private:
   [[nodiscard]] ChoiceState changed(const ChoiceState& from, const OptionSet& to);
-  // The same, given up (uncertain) as soon as it can no longer be better, as far as is known.
-  [[nodiscard]] ChoiceState improved(const ChoiceState& from, const OptionSet& to);
+  // The same, given up (uncertain) as soon as it can no longer be better, as far as is known. What
+  // `hopeful` may gain is not.
+  [[nodiscard]] ChoiceState improved(const ChoiceState& from, const OptionSet& to,
+                                     std::optional<std::size_t> hopeful = std::nullopt);
   [[nodiscard]] std::set<std::size_t> concerned_by(const OptionSet& from,
                                                    const OptionSet& to) const;
   bool run_again(ChoiceState& state, const ChoiceState& from, std::size_t query, double most);
   [[nodiscard]] std::set<std::string> names_of(const OptionSet& set) const;
   [[nodiscard]] double most_steps(std::size_t query, double now) const;
+  [[nodiscard]] double until_hopeless(std::size_t query, double now) const;
+  [[nodiscard]] double far_from_best(std::size_t query) const;
   void finish(ChoiceState& state) const;
   [[nodiscard]] std::vector<OptionSet> moves(const std::set<OptionSet>& groups);
   void add_used_together(std::set<OptionSet>& moves, const OptionSet& visible);
   [[nodiscard]] bool is_worthwhile(const ChoiceState& without, const ChoiceState& with) const;
   [[nodiscard]] bool only_covers(const OptionSet& without, const OptionSet& with) const;
+  [[nodiscard]] bool has_beginning(const OptionSet& set) const;
   [[nodiscard]] bool fits(const OptionSet& set) const;
   [[nodiscard]] double share_of(const ChoiceState& from, const ChoiceState& to) const;
   [[nodiscard]] double most_gain(const ChoiceState& from, const OptionSet& move) const;

@@ -64,8 +64,8 @@ const PlanCost& WorkloadCosts::of(std::size_t number, double most_steps) {
     if (!is_known) known.cost = endless_.at(number);
     return known;
   }
-  known.cost = trial_.measure(query.trial, most_steps);
-  known.most_steps = most_steps;
+  known.most_steps = std::min(most_steps, std::max(meter_.all(), kPlanning_units));
+  known.cost = trial_.measure(query.trial, known.most_steps);
   const double spent = known.cost.units() * known.cost.runs;
   meter_.spend(spent);
   if (!known.cost.stopped) {

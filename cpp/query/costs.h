@@ -12,20 +12,29 @@
 
 namespace mcp::query {
 
-// How much work is left. It is counted in units, so that the same workload gets the same advice on
-// an idle machine and on a busy one; the time limit has the last word.
+// How much work is left, of all and of the round under way. It is counted in units, so that the
+// same workload gets the same advice on an idle machine and on a busy one; the time limit has the
+// last word. Rounds do not depend on how much there is of all: with more, those of less come first.
 class Meter {
  public:
-  Meter(double units, TimeLimit limit) : whole_(units), left_(units), limit_(limit) {}
+  Meter(double units, TimeLimit limit) : round_(units), left_(units), all_(units), limit_(limit) {}
 
-  void spend(double units) noexcept { left_ -= units; }
-  [[nodiscard]] bool is_spent() const { return left_ <= 0 || limit_.passed(); }
-  [[nodiscard]] double left() const noexcept { return left_; }
-  [[nodiscard]] double whole() const noexcept { return whole_; }
+  void spend(double units) noexcept { left_ -= units, all_ -= units; }
+  void begin_round(double units) noexcept { round_ = left_ = units; }
+  void extend(double units) noexcept { all_ += units; }
+  // The round, or all.
+  [[nodiscard]] bool is_spent() const { return left_ <= 0 || is_all_spent(); }
+  [[nodiscard]] bool is_all_spent() const { return all_ <= 0 || limit_.passed(); }
+  // By the time limit, with units left: how far things went depends on the machine.
+  [[nodiscard]] bool is_late() const { return all_ > 0 && limit_.passed(); }
+  [[nodiscard]] double all() const noexcept { return all_; }
+  [[nodiscard]] double left() const noexcept { return left_; }    // of the round
+  [[nodiscard]] double whole() const noexcept { return round_; }  // that it began with
 
  private:
-  double whole_;
+  double round_;
   double left_;
+  double all_;
   TimeLimit limit_;
 };
 
@@ -49,12 +58,13 @@ class WorkloadCosts {
   WorkloadCosts(Trial& trial, const std::vector<CostedQuery>& queries, Meter& meter)
       : trial_(trial), queries_(queries), meter_(meter) {}
 
-  // With the indexes that the trial shows now. Runs are stopped at `most_steps`. Throws Error.
+  // With the indexes that the trial shows now. Runs are stopped at `most_steps`, and where the
+  // meter has no more. Throws Error.
   const PlanCost& of(std::size_t query, double most_steps);
 
   // These statements were stopped before anything was tried, at that cost. The runs of those that
-  // never came to an end get a share of the meter together; then they are run no more, and cost the
-  // same whatever the plan.
+  // never came to an end get a share of each round together; then they are run no more in it, and
+  // cost the same whatever the plan.
   void bound(std::map<std::size_t, Cost> endless);
   [[nodiscard]] bool gave_up(std::size_t query) const;
   // It was never seen to come to an end.

@@ -12,14 +12,6 @@ namespace {
 
 constexpr std::size_t kMostPlanned = 400;
 
-std::set<std::string> indexes_of(sqlite3* db, std::string_view sql) {
-  std::set<std::string> names;
-  for (const PlanStep& step : explain(db, sql)) {
-    if (!step.index.empty()) names.insert(step.index);
-  }
-  return names;
-}
-
 }  // namespace
 
 IndexAdvice describe(const CandidateIndex& index) {
@@ -44,6 +36,15 @@ bool Planning::add(const CandidateIndex& index) {
   } catch (const Error&) {
     return false;
   }
+}
+
+std::set<std::string> Planning::indexes_of(std::string_view sql) {
+  ++compiled_;
+  std::set<std::string> names;
+  for (const PlanStep& step : explain(clone_.get(), sql)) {
+    if (!step.index.empty()) names.insert(step.index);
+  }
+  return names;
 }
 
 std::vector<Candidate> Planning::candidates() {
@@ -72,11 +73,11 @@ void Planning::note_users(Candidate& candidate) {
   for (std::size_t i = 0; i < workload_.queries.size(); ++i) {
     const WorkloadQuery& query = workload_.queries[i];
     if (!query.touches(candidate.index.table)) continue;
-    if (indexes_of(clone_.get(), query.sql()).count(candidate.index.name) != 0) {
+    if (indexes_of(query.sql()).count(candidate.index.name) != 0) {
       candidate.users.insert(i);
     }
     for (const std::string& sql : query.hidden) {
-      if (indexes_of(clone_.get(), sql).count(candidate.index.name) != 0) {
+      if (indexes_of(sql).count(candidate.index.name) != 0) {
         candidate.hidden.insert(i);
       }
     }
@@ -92,7 +93,7 @@ void Planning::note_users_of_all(std::vector<Candidate>& candidates, bool keys_o
     if (add(candidate.index)) shown.insert(candidate.index.name);
   }
   for (std::size_t i = 0; i < workload_.queries.size(); ++i) {
-    const std::set<std::string> used = indexes_of(clone_.get(), workload_.queries[i].sql());
+    const std::set<std::string> used = indexes_of(workload_.queries[i].sql());
     for (Candidate& candidate : candidates) {
       if (used.count(candidate.index.name) == 0) continue;
       candidate.users.insert(i);
@@ -110,7 +111,7 @@ std::vector<std::set<std::size_t>> Planning::picked(const std::vector<const Cand
     std::vector<std::string> texts = workload_.queries[i].hidden;
     texts.push_back(workload_.queries[i].sql());
     for (const std::string& sql : texts) {
-      const std::set<std::string> used = indexes_of(clone_.get(), sql);
+      const std::set<std::string> used = indexes_of(sql);
       for (std::size_t k = 0; k < indexes.size(); ++k) {
         if (used.count(indexes[k]->index.name) != 0) users[k].insert(i);
       }

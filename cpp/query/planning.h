@@ -26,6 +26,8 @@ class Planning {
 
   // Those that the planner uses, alone or beside all the others.
   [[nodiscard]] std::vector<Candidate> candidates();
+  // How many statements were compiled for them.
+  [[nodiscard]] std::size_t compiled() const { return compiled_; }
   // By the planner's word alone, for these queries: what it picks when it may have them all,
   // without those whose columns another one begins with. Whether covering pays is not for it to
   // say.
@@ -34,6 +36,7 @@ class Planning {
 
  private:
   [[nodiscard]] bool add(const CandidateIndex& index);
+  [[nodiscard]] std::set<std::string> indexes_of(std::string_view sql);
   void note_users(Candidate& candidate);
   void note_users_of_all(std::vector<Candidate>& candidates, bool keys_only);
   [[nodiscard]] std::vector<std::set<std::size_t>> picked(
@@ -43,6 +46,7 @@ class Planning {
   const Schema& schema_;
   const Workload& workload_;
   Database clone_;
+  std::size_t compiled_ = 0;
 };
 
 }  // namespace mcp::query

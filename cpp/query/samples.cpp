@@ -9,6 +9,7 @@ namespace mcp::query {
 namespace {
 
 constexpr int kLimit = 100;
+constexpr int kSampled_rows = 200;
 
 struct Wanted {
   int parameter = 0;
@@ -63,7 +64,32 @@ void add_row(sqlite3* db, const Table& table, const std::vector<Wanted>& wanted,
   }
 }
 
+// What a value takes in a record.
+std::string bytes_of(const std::string& column) {
+  return "CASE typeof(" + column + ") WHEN 'null' THEN 0 WHEN 'integer' THEN 3 WHEN 'real' THEN 8" +
+         " ELSE length(CAST(" + column + " AS BLOB)) END";
+}
+
 }  // namespace
+
+std::vector<double> average_bytes(sqlite3* db, const Table& table) {
+  std::string sums;
+  std::string columns;
+  for (const Column& column : table.columns) {
+    const std::string name = quoted(column.name);
+    sums += (sums.empty() ? "avg(" : ", avg(") + bytes_of(name) + ")";
+    columns += (columns.empty() ? "" : ", ") + name;
+  }
+  const Statement averages =
+      prepare(db, "SELECT " + sums + " FROM (SELECT " + columns + " FROM main." +
+                      quoted(table.name) + " LIMIT " + std::to_string(kSampled_rows) + ")");
+  std::vector<double> found(table.columns.size());
+  if (!step(averages.get())) return found;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    found[i] = sqlite3_column_double(averages.get(), static_cast<int>(i));
+  }
+  return found;
+}
 
 void ParameterSet::bind(sqlite3_stmt* statement, const Outline& outline) const {
   const int count = sqlite3_bind_parameter_count(statement);

@@ -43,4 +43,7 @@ class ParameterSet {
 [[nodiscard]] std::vector<ParameterSet> sample_parameters(sqlite3* db, const Schema& schema,
                                                           const Outline& outline, int count);
 
+// Bytes of each column's values in the first rows of the table, on average. Throws Error.
+[[nodiscard]] std::vector<double> average_bytes(sqlite3* db, const Table& table);
+
 }  // namespace mcp::query
