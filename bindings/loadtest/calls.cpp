@@ -247,6 +247,7 @@ void bind_call_run(py::module_& module) {
       .def("stop", &CallRun::stop)
       .def("finish", &CallRun::finish)
       .def("cut_off", &CallRun::cut_off)
+      .def("cancel_calls", &CallRun::cancel_calls)
       .def("close_calls", &CallRun::close_calls)
       .def("expire", &expire, "expire() -> tuple[list[int], float | None]")
       .def("timer_fd", &CallRun::timer_fd)

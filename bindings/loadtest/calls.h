@@ -45,6 +45,9 @@ class CallRun {
   void finish();
   // The end at the latest: requests under way have failed for want of an answer.
   void cut_off();
+  // The run's own cancels come from now on. Before, one of a lane's task is its target's doing.
+  void cancel_calls() noexcept { cancels_calls_ = true; }
+  [[nodiscard]] bool cancels_calls() const noexcept { return cancels_calls_; }
   // What calls are still awaiting is closed when their tasks are next told to cancel.
   void close_calls() noexcept { closes_calls_ = true; }
   [[nodiscard]] bool closes_calls() const noexcept { return closes_calls_; }
@@ -104,6 +107,7 @@ class CallRun {
   std::uint64_t suspensions_ = 0;
   const bool threaded_;
   bool finished_ = false;
+  bool cancels_calls_ = false;
   bool closes_calls_ = false;
   Mutex mutex_;  // a leaf; orders threads that wait with those that wake them
   CondVar woken_;

@@ -124,16 +124,26 @@ void take_back_cancel(LaneObject* self) {
   Py_XDECREF(left);
 }
 
-bool is_task_cancelled(LaneObject* self) {
-  if (self->task == nullptr) return false;
-  PyObject* const count = PyObject_CallMethod(self->task, "cancelling", nullptr);
-  if (count == nullptr) {
-    PyErr_Clear();
-    return true;
+// The number of times that its task was told to cancel, and not taken back.
+long cancels_of_task(LaneObject* self) {
+  if (self->task == nullptr) return 0;
+  const ErrorSetAside error;
+  const Ref count = Ref::steal(PyObject_CallMethod(self->task, "cancelling", nullptr));
+  const long cancels = count ? PyLong_AsLong(count.get()) : 0;
+  PyErr_Clear();
+  return cancels;
+}
+
+// Whether the exception that is set is a cancel that nobody but the target itself can have asked
+// for, as one that cancels the task it runs in, or a scope within it that leaks. Takes them back.
+bool take_cancel_of_target(LaneObject* self) {
+  if (self->run->cancels_calls() || cancelled_error == nullptr ||
+      PyErr_ExceptionMatches(cancelled_error) == 0) {
+    return false;
   }
-  const bool cancelled = PyLong_AsLong(count) > 0;
-  Py_DECREF(count);
-  return cancelled;
+  const ErrorSetAside error;
+  for (long left = cancels_of_task(self); left > 0; --left) take_back_cancel(self);
+  return true;
 }
 
 void keep_example(LaneObject* self, const char* kind, PyObject* exception) {
@@ -196,14 +206,14 @@ bool finish_with_exception(LaneObject* self, Instant now) {
   const bool is_cancel =
       !is_exception && cancelled_error != nullptr && PyErr_ExceptionMatches(cancelled_error) != 0;
   if (!is_exception && !is_cancel) return false;
-  Ref error = take_error();
+  if (is_cancel && !self->timed_out && !take_cancel_of_target(self) && cancels_of_task(self) > 0) {
+    return false;
+  }
+  const Ref error = take_error();
   if (self->timed_out) {
     take_back_cancel(self);
     self->in_request = false;
     record_timeout(self);
-  } else if (is_cancel && is_task_cancelled(self)) {
-    set_error(std::move(error));
-    return false;
   } else {
     const char* const full = Py_TYPE(error.get())->tp_name;
     const char* const dot = std::strrchr(full, '.');
@@ -325,9 +335,9 @@ PyObject* lane_throw(PyObject* object, PyObject* args) {
   const Instant now = now_precise();
   if (!self->in_request) {
     Py_CLEAR(self->waiter);
-    return nullptr;
-  }
-  if (PyErr_ExceptionMatches(PyExc_StopIteration)) {
+    if (!take_cancel_of_target(self)) return nullptr;
+    PyErr_Clear();
+  } else if (PyErr_ExceptionMatches(PyExc_StopIteration)) {
     PyObject* const value = take_stop_value();
     if (value == nullptr || !finish_with_result(self, value, now)) return nullptr;
   } else if (!finish_with_exception(self, now)) {

@@ -67,6 +67,7 @@ class _UserRun:
         self.examples: dict[str, BaseException] = {}
         self.texts: dict[str, str] = {}
         self.over = False
+        self._ending = False  # everybody has been cancelled
 
     def _lane(self, user: User) -> int:
         """Users are numbered over all processes of a run, lanes within one."""
@@ -195,13 +196,30 @@ class _UserRun:
                 except Exception as error:
                     await self._failed(user, error)
                     continue
+                except asyncio.CancelledError as error:
+                    # The run cancels who has nothing under way, and at its end everybody.
+                    if self.over and (self._ending or self._lane(user) not in self._under):
+                        raise
+                    await self._cancelled_itself(user, error)
+                    continue
                 if user.requests_made == before:
                     raise LoadTestError(f"{self._name} made no request: it would go on for ever")
         except asyncio.CancelledError:
             if self._under.pop(self._lane(user), None) is not None:
                 self._run.abandon(1)
 
-    async def _failed(self, user: User, error: Exception) -> None:
+    async def _cancelled_itself(self, user: User, error: asyncio.CancelledError) -> None:
+        """The run has not cancelled this task: what the function calls has."""
+        task = asyncio.current_task()
+        while task is not None and task.cancelling():
+            task.uncancel()
+        if (lane := self._lane(user)) in self._under:
+            self._fail(lane, type(error).__name__, error)
+            await asyncio.sleep(_BACKOFF)
+        else:
+            await self._failed(user, error)
+
+    async def _failed(self, user: User, error: BaseException) -> None:
         """What a function raises is a failure, unless a request of it has failed so already."""
         lane = self._lane(user)
         if error is not self._told.pop(lane, None):
@@ -226,7 +244,7 @@ class _UserRun:
                 user.take_turns(None)
 
     async def end_all(self) -> None:
-        self.over = True
+        self.over = self._ending = True
         for task in self._tasks.values():
             task.cancel()
         if self._tasks:
@@ -234,7 +252,7 @@ class _UserRun:
 
     def stop(self) -> None:
         self._run.stop()
-        self.over = True
+        self.over = self._ending = True
         for task in self._tasks.values():
             task.cancel()
 

@@ -56,6 +56,7 @@ class TaskLanes:
         self._tasks[number].cancel()
 
     def cancel(self) -> None:
+        self._run.cancel_calls()
         for task in self._tasks:
             task.cancel()
 
