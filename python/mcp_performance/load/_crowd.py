@@ -128,6 +128,12 @@ class Crowd:
         tasks = [asyncio.ensure_future(one(user)) for user in users]
         try:
             await asyncio.gather(*tasks)
+        except asyncio.CancelledError as error:
+            own = asyncio.current_task()
+            if own is None or own.cancelling():
+                raise
+            number = next(user.number for user, task in zip(users, tasks, strict=True) if task.cancelled())
+            raise LoadTestError(f"setup of user {number}: {error!r}, by the setup itself") from error
         finally:
             for task in tasks:
                 task.cancel()
@@ -157,7 +163,9 @@ class Crowd:
         for user, task in zip(users, tasks, strict=True):
             if task in late:
                 failed.append((user, f"took over {limit:.2g} s"))
-            elif not task.cancelled() and (error := task.exception()) is not None:
+            elif task.cancelled():
+                failed.append((user, "CancelledError, by the teardown itself"))
+            elif (error := task.exception()) is not None:
                 failed.append((user, repr(error)))
         if failed:
             user, why = failed[0]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from load_servers import responding, response, serve
-from mcp_performance import LoadTester, User
+from mcp_performance import LoadTester, LoadTestError, Request, User
 
 calls = 0
 
@@ -109,6 +109,26 @@ async def test_a_user_that_cancels_its_own_task_goes_on(when: str) -> None:
     assert result.total_requests == 40
     assert result.errors.get("CancelledError", 0) > 0
     assert result.verdict != "ok"
+
+
+@pytest.mark.parametrize("how", [at_once, twice, raised, by_another_task])
+async def test_a_set_up_or_tear_down_that_cancels_its_own_task_has_failed(how: Callable[..., Any]) -> None:
+    global calls
+
+    async def step(user: User) -> None:
+        if user.number == 1:
+            await how()
+
+    async with serve(responding(lambda _: response())) as url:
+        calls = 3
+        tester = LoadTester(url, scenario=[Request("GET", "/")], setup=step)
+        with pytest.raises(LoadTestError, match=r"setup of user 1: CancelledError"):
+            await tester.run_load_test(6, 3)
+        calls = 3
+        tester = LoadTester(url, scenario=[Request("GET", "/")], teardown=step)
+        result = await tester.run_load_test(6, 3)
+    assert (result.total_requests, result.successful) == (6, 6)
+    assert "teardown of 1 of 3 users failed, such as that of user 1: CancelledError" in result.summary()
 
 
 async def test_a_run_that_is_cancelled_ends_all_the_same() -> None:
