@@ -65,6 +65,18 @@ class _Look:
         return f"no answer for {ago:.0f} s, trying again: {self.failure}"
 
 
+def _framed(look: _Look, view: View, note: str) -> str:
+    """What was seen, drawn.
+
+    Raises:
+        Error: it is no report as this version knows it.
+    """
+    try:
+        return frame(look.report or {}, view, before=look.before, note=note)
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise Error(f"the service's report is not of this version of mcp_performance: {error!r}") from None
+
+
 def _key_pressed(key: str, view: View) -> View:
     if key == "w":
         return view._replace(by="route" if view.by == "worker" else "worker")
@@ -109,7 +121,7 @@ def _watch(source: Source, view: View, interval: float) -> int:
             fitted = view._replace(width=size.columns, height=size.lines)
             if look.report is not None:
                 note = look.note(_KEYS if takes_keys else "")
-                _draw(frame(look.report, fitted, before=look.before, note=note))
+                _draw(_framed(look, fitted, note))
             left = max(0.0, due - time.monotonic())
             keys = ""
             if takes_keys and select.select([sys.stdin], [], [], left)[0]:
@@ -157,7 +169,7 @@ def top(
     while True:
         look = look.after(source, by == "worker")
         if look.report is not None:
-            print(frame(look.report, view, before=look.before, note=look.note("")), flush=True)
+            print(_framed(look, view, look.note("")), flush=True)
         if once:
             return 0
         time.sleep(look.pause(interval))

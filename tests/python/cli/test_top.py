@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import fcntl
+import http.server
+import json
 import os
 import re
 import select
@@ -13,6 +15,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -254,3 +257,40 @@ def test_keys_sort_and_show_workers_and_a_resized_terminal_is_filled(
         top.process.send_signal(signal.SIGINT)
         assert top.process.wait(PATIENCE) == 130
     assert termios.tcgetattr(top.slave)[3] == top.before
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"requests": {}},
+        {"requests": None},
+        {"requests": {"last_minute": {}}, "process": {}},
+        {"requests": []},
+        {"other": 1},
+        [],
+        "text",
+        None,
+    ],
+)
+def test_a_service_that_answers_something_else_is_an_error_in_one_line(
+    answer: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(answer).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Nothing is told."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        assert main(["top", f"http://127.0.0.1:{server.server_port}", "--once"]) == 2
+        thread.join()
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert "report" in printed.err
