@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,6 +18,8 @@ __all__ = ["Memory"]
 _MISSING: Any = object()
 _LATER = b":"
 """Later than any stamp: of a tag that is not known."""
+_MOST_FOUND = 64
+"""How many loads may have found a value, and not yet given it to those who wait for it."""
 
 
 class Memory:
@@ -46,6 +49,8 @@ class Memory:
         self._tagged: dict[bytes, set[bytes]] = {}  # names of what bears a tag, by the name of its record
         self._ends: dict[bytes, bytes] = {}  # what lies in those records
         self._loading: dict[bytes, tuple[bytes, Any]] = {}  # loads under way, by token: name and key
+        self._looking: dict[bytes, bytes] = {}  # names that loads ask for before they begin, by token
+        self._found: deque[tuple[bytes, Any]] = deque(maxlen=_MOST_FOUND)  # of the last that need not begin
         self._limit = 1024
         self._news_seen = 0
         self._lock = threading.RLock()
@@ -60,7 +65,8 @@ class Memory:
             if flush:
                 self._debts.recall()
                 self.drop_all()
-                self._end_loads(name for name, _ in list(self._loading.values()))
+                self._looking.clear()
+                self._end_loads(name for name, _ in [*self._loading.values(), *self._found])
             else:
                 self.tag_news += sum(map(self._layout.is_tag, names))
                 self.drop(names)
@@ -86,11 +92,14 @@ class Memory:
         records = [record for name in ended if (record := self._layout.end_in(name)) is not None]
         tags = {record: self._layout.tag_of(record) for record in records}
         if records:
+            self._looking.clear()  # of which it is not known what they bear
             self._cache.invalidate_tags(*(tag for tag in tags.values() if tag is not None))
         others = [record for record, tag in tags.items() if tag is None]
-        for token, (name, key) in list(self._loading.items()):
+        for token, name in list(self._looking.items()):
+            if name in ended:
+                self._looking.pop(token, None)
+        for name, key in [*self._loading.values(), *self._found]:
             if name in ended or any(self._layout.may_bear(record, key) for record in others):
-                self._loading.pop(token, None)
                 self._cache.delete(key)
 
     def drop_all(self) -> None:
@@ -150,6 +159,19 @@ class Memory:
         self._ends[record] = _LATER if end is None else end
         if not fill.keep():
             self._ends.pop(record, None)
+
+    def begin_look(self, token: bytes, name: bytes) -> None:
+        """A load asks for *name*. Who comes later joins it."""
+        self._looking[token] = name
+
+    def end_look(self, token: bytes, key: Any, name: bytes) -> bool:
+        """It has found a value; whether nobody who has joined it was told that this may be out of date."""
+        self._found.append((name, key))  # who is told from here on joins it no more
+        return self._looking.pop(token, None) is not None
+
+    def leave_look(self, token: bytes) -> None:
+        """It is over, however."""
+        self._looking.pop(token, None)
 
     def expect(self, token: bytes, key: Any, name: bytes) -> None:
         """A load of *key* begins: news of *name* ends it for those who come later."""
@@ -233,6 +255,8 @@ class Memory:
         """In a forked child, which nobody told what changed: nothing kept is true."""
         self._lock = threading.RLock()
         self._loading.clear()
+        self._looking.clear()
+        self._found.clear()
         self.drop_all()
         self._news_seen = 0
 

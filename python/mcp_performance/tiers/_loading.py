@@ -21,6 +21,8 @@ Found = tuple[bool, Any, bool, Lease | None]
 Terms = tuple[float | None, float, tuple[str, ...], float]
 """For how long a value is fresh, and then stale, seconds; its tags; and how long its load took."""
 
+_MOST_LOOKS = 100
+"""How often what may be out of date already is looked at again, for those who have joined."""
 _TURN = 0.001
 """How long a waiter sleeps between looks at the news, seconds."""
 _AWAY_TURN = 0.005
@@ -38,9 +40,11 @@ def look(cache: TieredCache, key: Any, cause: int, stale: float, load: float) ->
     token = cache._holder.token(cache._link)
     stale_ms = round(stale * 1000)
     dead = b""
+    turns = _MOST_LOOKS
     try:
         while True:
             payments = cache._debts.payments
+            cache._kept.begin_look(token, name)
             command = cache._link.script(LOOK, names, token, LEASE_MS, cause, stale_ms, dead)
             answer: Answer = yield Ask([command], name)
             what, record, left_ms, time, *refused = answer.replies[0]
@@ -55,14 +59,17 @@ def look(cache: TieredCache, key: Any, cause: int, stale: float, load: float) ->
             if payments != cache._debts.payments:
                 continue
             made = shared._read(name, None if value is None else value.data, MISSING)
-            if value is not None and made is not MISSING:
+            if value is None or made is MISSING:
+                dead = record[2:18]
+            elif what == b"R" or cache._kept.end_look(token, key, name) or (turns := turns - 1) == 0:
                 break
-            dead = record[2:18]
     except CacheError as error:
         cache._miss_without_redis(error)
         fill, stamp = yield from _begin_alone(cache, name)
         cache._kept.catch_up()
         return False, None, False, Lease(cache, key, name, token, stamp, fill, alone=True)
+    finally:
+        cache._kept.leave_look(token)
     cache._shared_hits += 1
     lease = None
     if what == b"R":

@@ -114,6 +114,16 @@ def run(
     return one, other, threads, first
 
 
+def comes_to(version: int, one: Process, store: Store, threads: ThreadPoolExecutor) -> bool:
+    """Whether who calls gets *version*, and joins nothing older."""
+    if isinstance(store, SQLiteFile):
+        return bool(threads.submit(one.call).result(PATIENT) == version)
+    # Who calls before it is announced joins, and gets what the load has read.
+    return eventually(
+        lambda: any(done.result() == version for done in wait([threads.submit(one.call)], 0.5).done)
+    )
+
+
 def end(one: Process, other: Process, threads: ThreadPoolExecutor) -> None:
     one.go_on.set()
     threads.shutdown()
@@ -126,12 +136,10 @@ def end(one: Process, other: Process, threads: ThreadPoolExecutor) -> None:
 def test_nobody_joins_what_began_before_a_change(store: Store, change: str, is_async: bool) -> None:
     one, other, threads, first = run(store, ENDS[change], is_async=is_async)
     try:
-        if isinstance(store, SQLiteFile) or change.endswith("here"):
+        if change.endswith("here"):
             assert threads.submit(one.call).result(PATIENT) == 2
-        else:  # who calls before it is announced joins, and gets what the load has read
-            assert eventually(
-                lambda: any(done.result() == 2 for done in wait([threads.submit(one.call)], 0.5).done)
-            )
+        else:
+            assert comes_to(2, one, store, threads)
         assert not first.done()
     finally:
         end(one, other, threads)
@@ -144,7 +152,7 @@ def test_nor_where_tags_are_told_at_the_end(store: Store, change: str) -> None:
         store, ENDS[change], is_async=False, tags=lambda key: ("all", f"key {key}", LONG)
     )
     try:
-        assert threads.submit(one.call).result(PATIENT) == 2
+        assert comes_to(2, one, store, threads)
     finally:
         end(one, other, threads)
 
@@ -179,9 +187,40 @@ def test_a_load_after_one_that_was_ended_is_ended_too(store: Store) -> None:
         assert first.result(PATIENT) == 1
         one.version = 3
         other.cache.delete(other.f.cache_key("k"))
-        assert eventually(
-            lambda: any(done.result() == 3 for done in wait([threads.submit(one.call)], 0.5).done)
-        )
+        assert comes_to(3, one, store, threads)
         assert not second.done()
     finally:
+        end(one, other, threads)
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("change", ["set", "a tag", "a tag of the tier here", "FLUSHALL"])
+def test_nor_what_has_been_read_and_not_yet_been_given(store: Store, change: str, is_async: bool) -> None:
+    """The value lies behind the memory, and is read; before it is told, it changes, and somebody joins."""
+    one, other = (Process(store, ("all", "key {key}"), is_async) for _ in range(2))
+    one.version = other.version = 2
+    other.cache.set(other.f.cache_key("k"), 1, tags=("all", "key k"))
+    read, go_on = threading.Event(), threading.Event()
+    shared_read = one.tier._read
+
+    def slow_read(*arguments: Any) -> Any:
+        found = shared_read(*arguments)
+        if found == 1 and not read.is_set():
+            read.set()
+            assert go_on.wait(PATIENT)
+        return found
+
+    one.tier._read = slow_read  # type: ignore[method-assign]
+    threads = ThreadPoolExecutor(2)
+    try:
+        first = threads.submit(one.call)
+        assert read.wait(PATIENT)
+        ENDS[change](one, other, store)
+        assert eventually(lambda: one.cache.get(one.f.cache_key("k")) != 1)  # which hears of it
+        second = threads.submit(one.call)
+        go_on.set()
+        assert second.result(PATIENT) == 2
+        assert first.result(PATIENT) in (1, 2)
+    finally:
+        go_on.set()
         end(one, other, threads)
