@@ -87,6 +87,8 @@ def path_of(url: str) -> str:
     if path.endswith("/") or os.path.isdir(path):
         raise ConfigurationError(f"url={url!r}: {path!r} is a directory, expected a file")
     found = os.path.abspath(path)
+    if os.path.islink(found):
+        found = os.path.realpath(found)  # as SQLite does, which names the log after what it finds
     if not os.path.isdir(os.path.dirname(found)):
         raise ConfigurationError(f"url={url!r}: the directory {os.path.dirname(found)!r} is not there")
     return found
@@ -240,7 +242,7 @@ class TierFile:
         mark = self._inspect(status)
         if found == damaged:
             return self._put_new()
-        if mark != _mark_of(status.st_ino):
+        if mark != _mark_of(status.st_ino) or status.st_nlink != 1:  # each name has a log of its own
             _log.warning("%s is a copy, which may hold what has ended since, and is made anew", self.path)
             return self._put_new()
         if not self._is_whole(found):

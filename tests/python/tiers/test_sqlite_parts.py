@@ -147,6 +147,11 @@ def made_anew_and_put_back(path: Path, _: Path) -> None:
     os.replace(aside, path)
 
 
+def linked(path: Path, _: Path) -> None:
+    """Under another name there is another log."""
+    os.link(path, path.with_name("other"))
+
+
 def emptied(path: Path, _: Path) -> None:
     path.unlink()
     path.touch()
@@ -167,6 +172,7 @@ HAPPENINGS = [
     renamed_with_its_folder,
     made_anew_and_put_back,
     emptied,
+    linked,
 ]
 happening = pytest.mark.parametrize("happens", HAPPENINGS, ids=lambda happens: happens.__name__)
 
@@ -265,6 +271,16 @@ def test_what_is_in_it_survives_all_that_have_it_open(path: Path, how: str) -> N
         here.end()
     with running(Here, path) as other:
         assert get_all(other) == values(1)
+
+
+def test_a_name_that_leads_elsewhere_is_followed(path: Path) -> None:
+    link = path.with_name("link")
+    link.symlink_to(path)
+    with running(Here, link) as here, running(Elsewhere, link) as elsewhere, running(Here, path) as direct:
+        for version, writer in enumerate((here, elsewhere, direct), 1):
+            set_all(writer, version)
+            assert get_all(here) == get_all(elsewhere) == get_all(direct) == values(version)
+    assert {file.name for file in path.parent.iterdir()} == {"link", path.name}
 
 
 def test_who_died_while_making_the_file_leaves_nothing(path: Path) -> None:
