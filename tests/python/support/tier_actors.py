@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import select
 import signal
@@ -116,8 +117,12 @@ class Actors(Processes):
 
 
 def _line_of(process: subprocess.Popen[str]) -> str:
+    """A line and not a byte more: :func:`_has_said` asks the pipe for what comes after it."""
     assert process.stdout is not None
-    return process.stdout.readline()
+    line = bytearray()
+    while not line.endswith(b"\n") and (byte := os.read(process.stdout.fileno(), 1)):
+        line += byte
+    return line.decode()
 
 
 def _has_said(process: subprocess.Popen[str]) -> bool:
