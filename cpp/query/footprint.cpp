@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 
+#include "query/assigned.h"
+
 namespace mcp::query {
 namespace {
 
@@ -97,6 +99,12 @@ Footprint footprint_of(sqlite3* db, std::string_view sql, Trust trust) {
   } const reset{db};
   const Statement statement = prepare(db, sql);
   recorder.footprint.readonly = sqlite3_stmt_readonly(statement.get()) != 0;
+  // The authorizer is not asked about the rows that make way.
+  if (!recorder.footprint.readonly && is_replacing(lexed_of(sql))) {
+    for (auto& [table, changes] : recorder.footprint.writes) {
+      changes.deletes = changes.deletes || changes.inserts || !changes.updated.empty();
+    }
+  }
   return std::move(recorder.footprint);
 }
 

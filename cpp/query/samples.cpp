@@ -2,7 +2,9 @@
 #include "query/samples.h"
 
 #include <map>
+#include <set>
 
+#include "query/assigned.h"
 #include "query/issues.h"
 
 namespace mcp::query {
@@ -64,6 +66,18 @@ void add_row(sqlite3* db, const Table& table, const std::vector<Wanted>& wanted,
   }
 }
 
+// A value that no row has in the column, another one each turn.
+void add_fresh(sqlite3* db, const Table& table, const AssignedParameter& wanted, int turn,
+               ParameterSet& set) {
+  const std::string highest = "max(" + quoted(wanted.column) + ")";
+  const std::string more = std::to_string(turn + 1);
+  const Statement value = prepare(db, "SELECT CASE typeof(" + highest + ") WHEN 'integer' THEN " +
+                                          highest + " + " + more + " ELSE " + highest + " || '_" +
+                                          more + "' END FROM main." + quoted(table.name));
+  if (!step(value.get())) return;
+  set.add(wanted.parameter, Value(sqlite3_value_dup(sqlite3_column_value(value.get(), 0))));
+}
+
 // What a value takes in a record.
 std::string bytes_of(const std::string& column) {
   return "CASE typeof(" + column + ") WHEN 'null' THEN 0 WHEN 'integer' THEN 3 WHEN 'real' THEN 8" +
@@ -103,11 +117,24 @@ void ParameterSet::bind(sqlite3_stmt* statement, const Outline& outline) const {
 std::vector<ParameterSet> sample_parameters(sqlite3* db, const Schema& schema,
                                             const Outline& outline, int count) {
   std::vector<ParameterSet> sets;
-  const WantedByTable wanted = wanted_values(schema, outline);
+  WantedByTable wanted = wanted_values(schema, outline);
+  std::set<int> compared;
+  for (const auto& [table, values] : wanted) {
+    for (const Wanted& value : values) compared.insert(value.parameter);
+  }
+  const Assigned assigned = assigned_parameters(lexed_of(outline.sql), schema);
+  for (const AssignedParameter& one : assigned.known) {
+    if (compared.insert(one.parameter).second) {
+      wanted[assigned.table].push_back({one.parameter, one.column});
+    }
+  }
   const int turns = wanted.empty() ? 1 : count;
   for (int turn = 0; turn < turns; ++turn) {
     ParameterSet set;
     for (const auto& [table, values] : wanted) add_row(db, *table, values, turn, turns, set);
+    for (const AssignedParameter& one : assigned.fresh) {
+      if (compared.count(one.parameter) == 0) add_fresh(db, *assigned.table, one, turn, set);
+    }
     sets.push_back(std::move(set));
   }
   return sets;

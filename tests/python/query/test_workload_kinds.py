@@ -85,3 +85,66 @@ def test_a_budget_that_was_spent_is_named(database: Path) -> None:
     statements += [f"SELECT sum(size) AS s{n} FROM mails WHERE subject = sender" for n in range(20)]
     advice = QueryAnalyzer(database).advise(statements, budget=0.05)
     assert any("budget" in note for note in advice.notes)
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Parents whose keys begin at 1000, and children of each kind of foreign key without an index."""
+    path = tmp_path_factory.mktemp("family") / "family.db"
+    connection = sqlite3.connect(path)
+    connection.executescript(
+        """
+        CREATE TABLE parents (id INTEGER PRIMARY KEY, code TEXT UNIQUE, name TEXT);
+        CREATE TABLE pairs (a INTEGER, b INTEGER, note TEXT, PRIMARY KEY (a, b)) WITHOUT ROWID;
+        CREATE TABLE plain (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES parents);
+        CREATE TABLE cascading (id INTEGER PRIMARY KEY,
+            parent INTEGER REFERENCES parents ON UPDATE CASCADE ON DELETE CASCADE);
+        CREATE TABLE by_code (id INTEGER PRIMARY KEY,
+            code TEXT REFERENCES parents (code) ON UPDATE SET NULL ON DELETE SET NULL);
+        CREATE TABLE of_pairs (id INTEGER PRIMARY KEY, a INTEGER, b INTEGER,
+            FOREIGN KEY (a, b) REFERENCES pairs ON UPDATE CASCADE ON DELETE CASCADE);
+        """
+    )
+    numbers = range(1_000, 9_000)
+    connection.executemany("INSERT INTO parents VALUES (?, ?, ?)", ((n, f"c{n}", f"n{n}") for n in numbers))
+    connection.executemany("INSERT INTO pairs VALUES (?, ?, 'x')", ((n // 4, n % 4) for n in numbers))
+    children = range(1_000, 5_000)
+    connection.executemany("INSERT INTO plain (parent) VALUES (?)", ((n,) for n in children))
+    connection.executemany("INSERT INTO cascading (parent) VALUES (?)", ((n,) for n in children))
+    connection.executemany("INSERT INTO by_code (code) VALUES (?)", ((f"c{n}",) for n in children))
+    connection.executemany("INSERT INTO of_pairs (a, b) VALUES (?, ?)", ((n // 4, n % 4) for n in children))
+    connection.commit()
+    connection.close()
+    return path
+
+
+BY_ID = {("plain", "parent"), ("cascading", "parent")}
+
+
+@pytest.mark.parametrize(
+    ("sql", "wanted"),
+    [
+        ("UPDATE parents SET id = ? WHERE id = ?", BY_ID),
+        ("UPDATE parents SET id = :new, name = :name WHERE id = :old", BY_ID),
+        ("UPDATE main.parents SET name = ?, id = ? WHERE code = ? RETURNING name", BY_ID),
+        ("UPDATE parents SET code = ? WHERE id = ?", {("by_code", "code")}),
+        ("UPDATE OR REPLACE parents SET code = $to WHERE code = $from", {("by_code", "code")}),
+        ("UPDATE pairs SET b = ? WHERE a = ? AND b = ?", {("of_pairs", "a")}),
+        ("DELETE FROM parents WHERE id = ?", {*BY_ID, ("by_code", "code")}),
+        ("DELETE FROM pairs WHERE a = ? AND b = ?", {("of_pairs", "a")}),
+        ("INSERT OR REPLACE INTO parents (id, code, name) VALUES (?, ?, ?)", {*BY_ID, ("by_code", "code")}),
+        ("REPLACE INTO parents VALUES (?, ?, ?)", {*BY_ID, ("by_code", "code")}),
+        (
+            "INSERT INTO parents VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET code = excluded.code || '.'",
+            {("by_code", "code")},
+        ),
+        ("UPDATE parents SET name = ? WHERE id = ?", set()),
+        ("INSERT INTO parents (id, code, name) VALUES (?, ?, ?)", set()),
+    ],
+)
+def test_what_changes_a_key_gets_an_index_on_the_rows_that_refer_to_it(
+    family: Path, sql: str, wanted: set[tuple[str, str]]
+) -> None:
+    advice = QueryAnalyzer(family).advise([sql])
+    assert {(index.table, index.columns[0]) for index in advice} == wanted
+    assert all(index.verified for index in advice)
