@@ -23,6 +23,7 @@
 #include "bindings/base/counters.h"
 #include "bindings/base/errors.h"
 #include "bindings/base/fields.h"
+#include "bindings/base/ref.h"
 #include "bindings/base/rooms.h"
 #include "bindings/metrics/describe.h"
 #include "bindings/metrics/live_rows.h"
@@ -103,17 +104,14 @@ void watch_dealloc(PyObject* self) {
   Py_DECREF(type);
 }
 
-// The status of a "http.response.start" message. False with an exception set.
-bool read_start(ResponseWatchObject* watch, PyObject* message) {
-  PyObject* status = PyObject_GetItem(message, names.status);
-  if (status == nullptr) return false;
-  const long value = PyLong_AsLong(status);
-  Py_DECREF(status);
-  if (value == -1 && PyErr_Occurred()) return false;
-  watch->status = static_cast<int>(value);
+// Notes a "http.response.start" message. What it does not say is for the server to judge.
+void note_start(ResponseWatchObject* watch, PyObject* message) {
+  const Ref status = Ref::steal(PyObject_GetItem(message, names.status));
+  const long value = status ? PyLong_AsLong(status.get()) : 0;
+  watch->status = PyErr_Occurred() == nullptr ? static_cast<int>(value) : 0;
+  PyErr_Clear();
   watch->first_byte_ns = now_precise();
   watch->last_byte_ns = watch->first_byte_ns;
-  return true;
 }
 
 PyObject* watch_call(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* keywords) {
@@ -122,15 +120,13 @@ PyObject* watch_call(PyObject* self, PyObject* const* args, size_t nargsf, PyObj
     PyErr_SetString(PyExc_TypeError, "send() takes one message");
     return nullptr;
   }
-  PyObject* type = PyObject_GetItem(args[0], names.type);
-  if (type == nullptr) return nullptr;
-  const int starts = PyObject_RichCompareBool(type, names.response_start, Py_EQ);
-  Py_DECREF(type);
-  if (starts < 0) return nullptr;
-  if (starts == 1) {
-    if (!read_start(watch, args[0])) return nullptr;
-  } else {
+  const Ref type = Ref::steal(PyObject_GetItem(args[0], names.type));
+  const int starts = type ? PyObject_RichCompareBool(type.get(), names.response_start, Py_EQ) : 0;
+  if (starts != 1) {
+    PyErr_Clear();
     watch->last_byte_ns = now_precise();
+  } else {
+    note_start(watch, args[0]);
   }
   return PyObject_Vectorcall(watch->send, args, nargsf, nullptr);
 }

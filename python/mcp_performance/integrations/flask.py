@@ -69,9 +69,9 @@ class PerformanceMiddleware:
         )
         environ[_EXCHANGE] = exchange, self.app, environ.get("SCRIPT_NAME", "")
 
-        def started(status: str, headers: Any, *info: Any) -> Any:
-            write = start_response(status, headers, *info)  # raises where another one was sent already
-            exchange.started(int(status[:3]))
+        def started(status: Any, *rest: Any, **named: Any) -> Any:
+            write = start_response(status, *rest, **named)  # raises where another one was sent already
+            exchange.started(_code_of(status))
             return write
 
         def end(error: str) -> None:
@@ -103,6 +103,12 @@ def _run(answering: Coroutine[Any, Any, Response]) -> Response:
         return asyncio.run(answering)
     with ThreadPoolExecutor(1, "mcp-endpoint") as thread:
         return thread.submit(asyncio.run, answering).result()
+
+
+def _code_of(status: Any) -> int:
+    """0 where it is none: the server judges that."""
+    code = status[:3] if isinstance(status, str) else ""
+    return int(code) if code.isascii() and code.isdecimal() else 0
 
 
 _EXCHANGE = "mcp_performance.exchange"

@@ -231,3 +231,31 @@ def test_a_bad_argument_is_an_error_that_names_it(
 ) -> None:
     with pytest.raises(error, match=words):
         PerformanceMiddleware(**{"app": lambda *_: [], **options})
+
+
+@pytest.mark.parametrize(
+    ("status", "counted"),
+    [
+        ("204 No Content", 204),
+        ("204", 204),
+        ("no status", 0),
+        ("\u0662\u0660\u0664 Arabic", 0),
+        (None, 0),
+        (204, 0),
+    ],
+)
+def test_what_an_application_calls_a_status_is_for_its_server_to_judge(status: Any, counted: int) -> None:
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response(status, [], exc_info=None)
+        return [b"body"]
+
+    seen: list[Any] = []
+
+    def start_response(*args: Any, **named: Any) -> None:
+        seen.append((args, named))
+
+    monitor = PerformanceMonitor(caches=(), pools=(), tiers=())
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "wsgi.url_scheme": "http"}
+    assert list(PerformanceMiddleware(app, monitor=monitor)(environ, start_response)) == [b"body"]
+    assert seen == [((status, []), {"exc_info": None})]
+    assert list(counts(monitor)) == [("GET", "_UNMATCHED", counted)]

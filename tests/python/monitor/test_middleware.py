@@ -204,18 +204,35 @@ async def test_a_cancelled_request_is_counted_as_closed_by_its_client_not_as_an_
     assert (requests["active"], requests["errors"]) == (0, 0)
 
 
-async def test_an_application_that_sends_nonsense_gets_its_own_servers_error_not_ours() -> None:
+@pytest.mark.parametrize(
+    ("message", "status"),
+    [
+        ({"type": "http.response.unknown"}, 500),
+        ({"type": "http.response.start"}, 0),
+        ({"type": "http.response.start", "status": "200"}, 0),
+        ({"type": "http.response.start", "status": None}, 0),
+        ({"type": "http.response.start", "status": 10**30}, 0),
+        ({"type": "http.response.start", "status": -1}, 0),
+        ({"status": 200}, 500),
+        ("no mapping", 500),
+        (None, 500),
+    ],
+)
+async def test_an_application_that_sends_nonsense_gets_its_own_servers_error_not_ours(
+    message: Any, status: int
+) -> None:
     sent: list[Any] = []
 
     async def nonsense(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.unknown"})
+        await send(message)
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await measured(nonsense)({"type": "http", "method": "GET", "path": "/"}, None, send)  # type: ignore[arg-type]
-    assert [message["type"] for message in sent] == ["http.response.start", "http.response.unknown"]
+    app = measured(nonsense)
+    await app({"type": "http", "method": "GET", "path": "/"}, None, send)  # type: ignore[arg-type]
+    assert sent == [message]
+    assert list(series(app)) == [("GET", "_UNMATCHED", status)]
 
 
 async def test_a_route_that_cannot_be_named_masks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
