@@ -114,7 +114,7 @@ class Advisor {
 
  private:
   static Database opened(const std::string& path) {
-    Database db = open_read_only(path);
+    Database db = open_and_leave_nothing(path);
     // Then compiling a write shows what its foreign keys do.
     execute(db.get(), "PRAGMA foreign_keys=1");
     return db;

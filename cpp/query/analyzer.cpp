@@ -262,7 +262,7 @@ bool begins_a_query(const sqlite::Token& first) {
 
 // Throws Error when SQLite refuses the statement.
 void check_compiles(const std::string& path, std::string_view sql) {
-  static_cast<void>(prepare(open_read_only(path).get(), sql));
+  static_cast<void>(prepare(open_and_leave_nothing(path).get(), sql));
 }
 
 }  // namespace
@@ -282,7 +282,8 @@ Report analyze(const std::string& path, std::string_view sql, const std::vector<
     throw Error(ErrorKind::kQuery, "only SELECT, INSERT, UPDATE and DELETE are analyzed",
                 SQLITE_AUTH);
   }
-  const Database db = open_read_only(path);
+  const Database db =
+      trust == Trust::kUntrusted ? open_read_only(path) : open_and_leave_nothing(path);
   if (trust == Trust::kUntrusted) {
     sqlite3_db_config(db.get(), SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
   }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <filesystem>
 
 #include "base/error.h"
 #include "sqlite/sql_text.h"
@@ -82,15 +83,31 @@ Database open(const std::string& path, int flags) {
   return db;
 }
 
-}  // namespace
+// Nothing of another connection lies beside the file, so there is nothing to recover or to keep.
+bool lies_alone(const std::string& path) {
+  if (path.starts_with("file:")) return false;  // a URI: it says itself how to open
+  std::error_code error;
+  return !std::filesystem::exists(path + "-wal", error) && !error &&
+         !std::filesystem::exists(path + "-journal", error) && !error;
+}
 
-Database open_read_only(const std::string& path) {
-  Database db = open(path, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI);
+Database opened_for_reading(const std::string& path, int flags) {
+  Database db = open(path, flags | SQLITE_OPEN_URI);
   sqlite3_db_config(db.get(), SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
   sqlite3_busy_timeout(db.get(), 1000);
   execute(db.get(), "PRAGMA query_only=1");
   static_cast<void>(query_int(db.get(), "SELECT count(*) FROM sqlite_schema"));
   return db;
+}
+
+}  // namespace
+
+Database open_read_only(const std::string& path) {
+  return opened_for_reading(path, SQLITE_OPEN_READONLY);
+}
+
+Database open_and_leave_nothing(const std::string& path) {
+  return opened_for_reading(path, lies_alone(path) ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY);
 }
 
 Database open_memory() {

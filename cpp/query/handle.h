@@ -25,6 +25,10 @@ using Statement = std::unique_ptr<sqlite3_stmt, FinalizeStatement>;
 // Opens a file, or a `file:` URI, that exists; nothing is ever written to it: read-only, DEFENSIVE,
 // query_only. Throws Error.
 [[nodiscard]] Database open_read_only(const std::string& path);
+// The same, for trusted statements. A reader of a file in WAL mode makes two files beside it; where
+// none is there yet, the connection may write, so that it takes them away when it is closed.
+// query_only holds all the same. Throws Error.
+[[nodiscard]] Database open_and_leave_nothing(const std::string& path);
 
 // An empty database in memory, private to the caller.
 [[nodiscard]] Database open_memory();

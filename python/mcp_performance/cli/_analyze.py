@@ -56,7 +56,10 @@ def add_analyze(commands: Any) -> None:
     analyze.add_argument("--format", choices=_FORMATS, default=None, help="text by default")
     analyze.add_argument("--json", action="store_true", help="the same as --format json")
     analyze.add_argument(
-        "--fail-on", choices=_LEVELS, default="never", help="the lowest severity that makes the exit code 1"
+        "--fail-on",
+        choices=_LEVELS,
+        default="never",
+        help="the lowest severity that makes the exit code 1; never by default",
     )
     analyze.set_defaults(run=_analyze)
 

@@ -185,6 +185,41 @@ def test_the_planner_is_asked_in_the_presence_of_a_writer(tmp_path: Path) -> Non
     writer.close()
 
 
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+@pytest.mark.parametrize("uri", [False, True])
+def test_nothing_is_left_beside_a_database_that_nobody_has_open(
+    tmp_path: Path, journal: str, uri: bool
+) -> None:
+    path = tmp_path / "alone.db"
+    build(path, analyze=False)
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA journal_mode={journal}")
+    connection.execute("CREATE TABLE last (a)")
+    connection.close()
+    before = hashlib.sha256(path.read_bytes()).hexdigest()
+    analyzer = QueryAnalyzer(f"{path.as_uri()}?immutable=1" if uri else path)
+    assert analyzer.analyze("SELECT note FROM events WHERE user = 7").issues
+    assert analyzer.advise(["SELECT note FROM events WHERE user = 7", "DELETE FROM events WHERE user = ?"])
+    assert [file.name for file in tmp_path.iterdir()] == ["alone.db"]
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == before
+
+
+def test_what_lies_beside_a_database_stays(tmp_path: Path) -> None:
+    path = tmp_path / "crashed.db"
+    build(path, analyze=False)
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("CREATE INDEX late ON events (user)")
+    copy = tmp_path / "copy.db"
+    for end in ("", "-wal"):
+        (tmp_path / f"copy.db{end}").write_bytes((tmp_path / f"crashed.db{end}").read_bytes())
+    connection.close()
+    before = [hashlib.sha256((tmp_path / f"copy.db{end}").read_bytes()).hexdigest() for end in ("", "-wal")]
+    assert not QueryAnalyzer(copy).advise(["SELECT note FROM events WHERE user = 7"])
+    after = [hashlib.sha256((tmp_path / f"copy.db{end}").read_bytes()).hexdigest() for end in ("", "-wal")]
+    assert after == before
+
+
 def test_without_a_budget_the_planner_alone_is_asked(database: Path) -> None:
     (index,) = QueryAnalyzer(database).advise(
         ["SELECT note FROM events WHERE user = ? ORDER BY at DESC LIMIT 5"], budget=0
