@@ -508,6 +508,11 @@ async def test_a_field_of_the_request_takes_the_place_of_the_default() -> None:
         ("http://127.0.0.1:99999", "99999"),
         ("http://127.0.0.1/?a=1", "expected no query"),
         ("http://", "expected a host"),
+        ("http://[::1", "http://[::1"),
+        ("http://\u2100.example", "\u2100"),
+        ("http://user:pw@[::1", "malformed"),
+        ("http://user:pw\u2100@127.0.0.1", "malformed"),
+        ("ftp://user:pw@127.0.0.1", "expected an http:// or https:// URL"),
     ],
 )
 def test_a_bad_url_is_named(url: str, said: str) -> None:

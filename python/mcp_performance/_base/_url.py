@@ -42,15 +42,16 @@ class HttpUrl:
         text(name, url, "an http:// or https:// URL")
         if unix_socket:
             file_name("unix_socket", unix_socket)
+        shown_url = "***" if "@" in url else url  # there may be a password in front
         try:
-            url.encode()
             parts = urlsplit(url)
-        except ValueError as error:  # as half an IPv6 address, or a surrogate
+        except ValueError as error:  # as half an IPv6 address
+            reason = error if "@" not in url else "malformed"
             raise ConfigurationError(
-                f"{name}={url!r}: expected an http:// or https:// URL: {error}"
+                f"{name}={shown_url!r}: expected an http:// or https:// URL: {reason}"
             ) from None
         if parts.scheme not in ("http", "https", "http+unix"):
-            raise ConfigurationError(f"{name}={url!r}: expected an http:// or https:// URL")
+            raise ConfigurationError(f"{name}={shown_url!r}: expected an http:// or https:// URL")
         if parts.username or parts.password:
             raise ConfigurationError(f"{name}: expected no credentials in the URL; use headers=")
         socket, host = unix_socket or "", parts.hostname or ""
