@@ -33,8 +33,8 @@ void copy_statistics(sqlite3* source, sqlite3* clone) {
 // "rows average-rows-for-one-value-of-the-first-column ... of-the-first-two ..."
 std::string estimated_stat(sqlite3* source, const Table& table, const CandidateIndex& index) {
   const std::string where = index.where.empty() ? "" : " WHERE " + index.where;
-  const std::string sample = "(SELECT * FROM main." + quoted(table.name) + where + " LIMIT " +
-                             std::to_string(kSampled_rows) + ")";
+  const std::string sample = "(SELECT * FROM main." + as_identifier(table.name) + where +
+                             " LIMIT " + std::to_string(kSampled_rows) + ")";
   const std::int64_t sampled = query_int(source, "SELECT count(*) FROM " + sample);
   const double share = index.where.empty() ? 1 : index.share;
   const std::int64_t rows = std::max<std::int64_t>(
@@ -43,8 +43,8 @@ std::string estimated_stat(sqlite3* source, const Table& table, const CandidateI
   std::string prefix;
   for (const IndexColumn& column : index.columns) {
     prefix += (prefix.empty() ? "" : ", ") +
-              (column.name.empty() ? column.expression : quoted(column.name));
-    if (!column.collation.empty()) prefix += " COLLATE " + quoted(column.collation);
+              (column.name.empty() ? column.expression : as_identifier(column.name));
+    if (!column.collation.empty()) prefix += " COLLATE " + as_identifier(column.collation);
     const std::int64_t distinct = query_int(
         source, "SELECT count(*) FROM (SELECT DISTINCT " + prefix + " FROM " + sample + ")");
     // Values that are all different in the sample are taken to be so in the table.
@@ -110,7 +110,7 @@ void add_hypothetical(sqlite3* clone, sqlite3* source, const Schema& schema,
 }
 
 void drop_index(sqlite3* db, const std::string& name) {
-  execute(db, "DROP INDEX IF EXISTS " + quoted(name));
+  execute(db, "DROP INDEX IF EXISTS " + as_identifier(name));
 }
 
 }  // namespace mcp::query

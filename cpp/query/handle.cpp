@@ -173,7 +173,7 @@ void bind_text(sqlite3_stmt* statement, int number, std::string_view text) {
                     SQLITE_TRANSIENT);
 }
 
-std::string quoted(std::string_view identifier) {
+std::string as_identifier(std::string_view identifier) {
   std::string text = "\"";
   for (const char c : identifier) {
     if (c == '"') text += c;
@@ -188,7 +188,7 @@ std::string quoted_if_needed(std::string_view identifier) {
                      std::all_of(identifier.begin(), identifier.end(),
                                  [](unsigned char c) { return std::isalnum(c) != 0 || c == '_'; });
   return plain && sqlite::find_keyword(identifier).empty() ? std::string(identifier)
-                                                           : quoted(identifier);
+                                                           : as_identifier(identifier);
 }
 
 bool same_name(std::string_view a, std::string_view b) noexcept {

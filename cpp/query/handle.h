@@ -53,7 +53,7 @@ bool step(sqlite3_stmt* statement);
 void bind_text(sqlite3_stmt* statement, int number, std::string_view text);
 
 // "a""b" for a"b.
-[[nodiscard]] std::string quoted(std::string_view identifier);
+[[nodiscard]] std::string as_identifier(std::string_view identifier);
 // The identifier as it is where it needs no quotes.
 [[nodiscard]] std::string quoted_if_needed(std::string_view identifier);
 

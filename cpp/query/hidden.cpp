@@ -84,10 +84,11 @@ void add_children(sqlite3* source, const std::string& parent,
   while (step(keys.get())) {
     std::string& condition =
         conditions[{column_text(keys.get(), 0), sqlite3_column_int64(keys.get(), 1)}];
-    condition += (condition.empty() ? "" : " AND ") + quoted(column_text(keys.get(), 2)) + " = ?";
+    condition +=
+        (condition.empty() ? "" : " AND ") + as_identifier(column_text(keys.get(), 2)) + " = ?";
   }
   for (const auto& [key, condition] : conditions) {
-    statements.push_back("SELECT 1 FROM " + quoted(key.first) + " WHERE " + condition);
+    statements.push_back("SELECT 1 FROM " + as_identifier(key.first) + " WHERE " + condition);
   }
 }
 

@@ -67,7 +67,7 @@ class PartialFinder {
 
   // 1 where nothing is so: an index of no rows proves nothing.
   [[nodiscard]] double share_of(const Table& table, const std::string& where) const {
-    const std::string sample = "(SELECT * FROM main." + quoted(table.name) + " LIMIT " +
+    const std::string sample = "(SELECT * FROM main." + as_identifier(table.name) + " LIMIT " +
                                std::to_string(kLooked_at_rows) + ")";
     const std::int64_t rows = query_int(source_, "SELECT count(*) FROM " + sample);
     const std::int64_t hits =
@@ -77,10 +77,10 @@ class PartialFinder {
   }
 
   [[nodiscard]] bool is_state(const ColumnFact& fact) const {
-    const std::string name = quoted(fact.column->name);
+    const std::string name = as_identifier(fact.column->name);
     return query_int(source_, "SELECT count(*) FROM (SELECT DISTINCT " + name + " FROM (SELECT " +
-                                  name + " FROM main." + quoted(fact.table->name) + " LIMIT " +
-                                  std::to_string(kLooked_at_rows) + ") LIMIT " +
+                                  name + " FROM main." + as_identifier(fact.table->name) +
+                                  " LIMIT " + std::to_string(kLooked_at_rows) + ") LIMIT " +
                                   std::to_string(kMostStates + 1) + ")") <= kMostStates;
   }
 

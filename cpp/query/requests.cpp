@@ -39,8 +39,8 @@ int on_connect(sqlite3* db, void* context, int count, const char* const* argumen
   if (table == nullptr) return SQLITE_ERROR;
   std::string columns;
   for (const Column& column : table->columns) {
-    columns += (columns.empty() ? "" : ", ") + quoted(column.name) + " " + column.type +
-               " COLLATE " + quoted(column.collation) + (column.not_null ? " NOT NULL" : "");
+    columns += (columns.empty() ? "" : ", ") + as_identifier(column.name) + " " + column.type +
+               " COLLATE " + as_identifier(column.collation) + (column.not_null ? " NOT NULL" : "");
   }
   const int code = sqlite3_declare_vtab(db, ("CREATE TABLE t(" + columns + ")").c_str());
   if (code != SQLITE_OK) return code;
@@ -207,7 +207,7 @@ std::vector<LookupRequest> lookup_requests(sqlite3* source, const Schema& schema
     for (const auto& [name, table] : schema.tables()) {
       if (table.kind == TableKind::kVirtual) copy_virtual_table(source, db.get(), table.name);
       if (table.kind != TableKind::kTable) continue;
-      execute(db.get(), "CREATE VIRTUAL TABLE " + quoted(table.name) + " USING recorder");
+      execute(db.get(), "CREATE VIRTUAL TABLE " + as_identifier(table.name) + " USING recorder");
     }
     copy_views(source, db.get());
     static_cast<void>(prepare(db.get(), for_virtual_tables(sql)));

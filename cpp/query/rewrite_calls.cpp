@@ -150,7 +150,8 @@ struct Calls {
   // Whether the column holds no blob: "proved" by STRICT, on the data, or (null) not known.
   [[nodiscard]] const char* has_no_blob(const ColumnFact& fact) const {
     if (fact.table->strict) return kProved;
-    const bool none = on.no_row(*fact.table, "typeof(" + quoted(fact.column->name) + ") = 'blob'");
+    const bool none =
+        on.no_row(*fact.table, "typeof(" + as_identifier(fact.column->name) + ") = 'blob'");
     return none ? kOnData : nullptr;
   }
   static std::string no_blob(const ColumnFact& fact, const char* equivalence) {
@@ -257,7 +258,7 @@ struct Calls {
     if (fact.is_rowid() || (fact.table->strict && declared)) return kProved;
     if (!declared) return nullptr;
     const bool all = on.no_row(
-        *fact.table, "typeof(" + quoted(fact.column->name) + ") NOT IN ('integer', 'null')");
+        *fact.table, "typeof(" + as_identifier(fact.column->name) + ") NOT IN ('integer', 'null')");
     return all ? kOnData : nullptr;
   }
   static std::string integers(const ColumnFact& fact, const char* equivalence) {
@@ -367,7 +368,7 @@ struct Calls {
         (is_numeric(fact.affinity()) && fact.affinity() != Affinity::kNumeric)) {
       return false;
     }
-    const std::string name = quoted(fact.column->name);
+    const std::string name = as_identifier(fact.column->name);
     return on.no_row(*fact.table, name + " IS NOT NULL AND (typeof(" + name +
                                       ") <> 'text' OR date(" + name +
                                       ", '+0 days') IS NOT substr(" + name + ", 1, 10))");

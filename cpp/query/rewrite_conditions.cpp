@@ -217,8 +217,8 @@ struct Terms {
       if (text.affinity() != Affinity::kText || !text.is_binary() || !on.leads_an_index(text)) {
         continue;
       }
-      const std::string t = quoted(text.column->name);
-      const std::string n = number.column == nullptr ? "rowid" : quoted(number.column->name);
+      const std::string t = as_identifier(text.column->name);
+      const std::string n = number.column == nullptr ? "rowid" : as_identifier(number.column->name);
       if (!on.no_row(*text.table, t + " IS NOT CAST(CAST(" + t + " AS INTEGER) AS TEXT)") ||
           !on.no_row(*number.table, "typeof(" + n + ") NOT IN ('integer', 'null')")) {
         continue;

@@ -130,7 +130,7 @@ struct Subqueries {
     const SourceItem& source =
         on.tree.core_of(fact.core).sources[static_cast<std::size_t>(fact.source)];
     if (source.join == JoinKind::kLeft || fact.column == nullptr) return false;
-    return on.no_row(*fact.table, quoted(fact.column->name) + " IS NULL");
+    return on.no_row(*fact.table, as_identifier(fact.column->name) + " IS NULL");
   }
 
   // --- correlated ---
@@ -237,7 +237,7 @@ struct Subqueries {
       return std::nullopt;
     }
     // Sums of integers that fit a double are exact in any order.
-    const std::string name = quoted(value.column->name);
+    const std::string name = as_identifier(value.column->name);
     if (!on.no_row(*value.table, "typeof(" + name + ") NOT IN ('integer', 'null') OR " + name +
                                      " NOT BETWEEN -1000000000 AND 1000000000")) {
       return std::nullopt;

@@ -214,8 +214,8 @@ bool Rewriter::no_row(const Table& table, const std::string& condition) {
   if (!input.may_read) return false;
   try {
     const StepLimit limit(input.db);
-    const Statement query = prepare(
-        input.db, "SELECT 1 FROM main." + quoted(table.name) + " WHERE " + condition + " LIMIT 1");
+    const Statement query = prepare(input.db, "SELECT 1 FROM main." + as_identifier(table.name) +
+                                                  " WHERE " + condition + " LIMIT 1");
     return !step(query.get());
   } catch (const Error&) {
     return false;

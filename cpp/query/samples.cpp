@@ -44,11 +44,11 @@ void add_row(sqlite3* db, const Table& table, const std::vector<Wanted>& wanted,
   std::string columns;
   std::string present;
   for (const Wanted& value : wanted) {
-    const std::string name = quoted(value.column);
+    const std::string name = as_identifier(value.column);
     columns += (columns.empty() ? "" : ", ") + name;
     present += (present.empty() ? "" : " AND ") + name + " IS NOT NULL";
   }
-  const std::string name = "main." + quoted(table.name);
+  const std::string name = "main." + as_identifier(table.name);
   std::string sql = "SELECT " + columns + " FROM " + name + " WHERE " + present;
   if (!table.without_rowid && table.find_column("rowid") == nullptr) {
     const auto first = static_cast<double>(query_int(db, "SELECT min(rowid) FROM " + name));
@@ -69,11 +69,11 @@ void add_row(sqlite3* db, const Table& table, const std::vector<Wanted>& wanted,
 // A value that no row has in the column, another one each turn.
 void add_fresh(sqlite3* db, const Table& table, const AssignedParameter& wanted, int turn,
                ParameterSet& set) {
-  const std::string highest = "max(" + quoted(wanted.column) + ")";
+  const std::string highest = "max(" + as_identifier(wanted.column) + ")";
   const std::string more = std::to_string(turn + 1);
   const Statement value = prepare(db, "SELECT CASE typeof(" + highest + ") WHEN 'integer' THEN " +
                                           highest + " + " + more + " ELSE " + highest + " || '_" +
-                                          more + "' END FROM main." + quoted(table.name));
+                                          more + "' END FROM main." + as_identifier(table.name));
   if (!step(value.get())) return;
   set.add(wanted.parameter, Value(sqlite3_value_dup(sqlite3_column_value(value.get(), 0))));
 }
@@ -90,13 +90,13 @@ std::vector<double> average_bytes(sqlite3* db, const Table& table) {
   std::string sums;
   std::string columns;
   for (const Column& column : table.columns) {
-    const std::string name = quoted(column.name);
+    const std::string name = as_identifier(column.name);
     sums += (sums.empty() ? "avg(" : ", avg(") + bytes_of(name) + ")";
     columns += (columns.empty() ? "" : ", ") + name;
   }
   const Statement averages =
       prepare(db, "SELECT " + sums + " FROM (SELECT " + columns + " FROM main." +
-                      quoted(table.name) + " LIMIT " + std::to_string(kSampled_rows) + ")");
+                      as_identifier(table.name) + " LIMIT " + std::to_string(kSampled_rows) + ")");
   std::vector<double> found(table.columns.size());
   if (!step(averages.get())) return found;
   for (std::size_t i = 0; i < found.size(); ++i) {

@@ -96,7 +96,7 @@ std::optional<std::int64_t> rows_by_statistics(sqlite3* db, const std::string& t
 }
 
 void count_rows(sqlite3* db, Table& table) {
-  const std::string name = quoted(table.name);
+  const std::string name = as_identifier(table.name);
   const std::int64_t counted =
       query_int(db, "SELECT count(*) FROM (SELECT 1 FROM main." + name + " LIMIT " +
                         std::to_string(kCounted_rows + 1) + ")");

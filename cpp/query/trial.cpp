@@ -125,12 +125,12 @@ void Trial::sample(sqlite3* source, const Schema& schema) {
 // Chunks of neighbouring rows at even distances: values keep their neighbourhood, and the cost does
 // not grow with the table.
 void Trial::sample_table(sqlite3* source, const Table& table) {
-  const std::string name = "main." + quoted(table.name);
+  const std::string name = "main." + as_identifier(table.name);
   std::string marks;
   std::string columns;
   for (const Column& column : table.columns) {
     if (column.generated) continue;
-    columns += (columns.empty() ? "" : ", ") + quoted(column.name);
+    columns += (columns.empty() ? "" : ", ") + as_identifier(column.name);
     marks += marks.empty() ? "?" : ", ?";
   }
   const bool by_rowid = !table.without_rowid && table.find_column("rowid") == nullptr;
