@@ -20,6 +20,7 @@ class OrderCheck {
     for (const Expr& one : tree_.exprs) {
       if (one.kind == ExprKind::kCall && is_list_aggregate(one.op)) return true;
       if (mixes_collations(one)) return true;
+      if (picks_a_spelling(one)) return true;
       if (one.kind == ExprKind::kSubquery && !has_one_row(tree_.select(one.select))) return true;
     }
     for (std::size_t i = 0; i < tree_.selects.size(); ++i) {
@@ -39,6 +40,13 @@ class OrderCheck {
     const ColumnFact left = facts_.column(one.kids[0], facts_.core(one.kids[0]));
     const ColumnFact right = facts_.column(one.kids[1], facts_.core(one.kids[1]));
     return left && right && !same_name(left.collation(), right.collation());
+  }
+
+  // min() and max() of what compares equal without looking so.
+  [[nodiscard]] bool picks_a_spelling(const Expr& one) const {
+    return one.kind == ExprKind::kCall && one.kids.size() == 1 &&
+           (same_name(one.op, "min") || same_name(one.op, "max")) &&
+           !looks_equal(one.kids[0], facts_.core(one.kids[0]));
   }
 
   [[nodiscard]] bool is_in_exists(int select) const {

@@ -1,8 +1,8 @@
 // row_order.h: whether the result of a statement depends on the order in which SQLite happens to
 // read rows: a LIMIT that ORDER BY does not settle, the first row of a subquery, a column that is
-// not grouped by, one of several spellings that compare equal, a comparison of two collations, in
-// which SQLite is not at one with itself, a subquery that reads the table that is written. What
-// changes the plan of such a statement may change its result.
+// not grouped by, one of several spellings that compare equal (also the largest), a comparison of
+// two collations, in which SQLite is not at one with itself, a subquery that reads the table that
+// is written. What changes the plan of such a statement may change its result.
 #pragma once
 
 #include "query/facts.h"

@@ -338,6 +338,8 @@ NOT_OFFERED = {
     "LIMIT with ties": "id FROM orders WHERE quantity = '5' ORDER BY at LIMIT 5",
     "a column that is not grouped by": "city, age, count(*) FROM users WHERE id + 1 > 5 GROUP BY city",
     "one of several spellings": "name, count(*) FROM users WHERE id + 1 > 5 GROUP BY name",
+    "the first of several spellings": "max(name) FROM users WHERE id + 1 > 5",
+    "the last of several spellings": "city, min(name) FROM users WHERE id + 1 > 5 GROUP BY city",
     "a number drawn for each row": "id FROM users WHERE id = '5' AND random() > 0",
     "DISTINCT over the nullable side": "DISTINCT u.id, v.id FROM users u LEFT JOIN users v ON v.boss = u.id",
     "DISTINCT over no key": "DISTINCT u.city FROM users u JOIN users v ON v.boss = u.id",
@@ -349,6 +351,11 @@ NOT_OFFERED = {
     "a view": "id FROM old WHERE date(at) = '2024-02-29'",
     "a table that a CTE hides": "id FROM users WHERE 1",
 }
+
+
+def test_what_looks_as_it_compares_may_be_the_largest(analyzer: QueryAnalyzer) -> None:
+    for largest in ("max(city)", "max(name COLLATE BINARY)", "max(age)"):
+        assert analyzer.analyze(f"SELECT {largest} FROM users WHERE id + 1 > 5").rewrites != ()
 
 
 @pytest.mark.parametrize("sql", NOT_OFFERED.values(), ids=NOT_OFFERED)
