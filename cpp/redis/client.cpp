@@ -419,6 +419,7 @@ void Client::lose(const Error& error, bool timed_out) {
         options_.tracking) {  // a failed attempt changes nothing: Redis was away before
       coherence_.lost();
       ++stats_.flushes;
+      feed_->flush();  // before anybody sees that the connection is lost
     }
     if (timed_out) ++stats_.timeouts;
     if (error.kind() == ErrorKind::kProtocol) ++stats_.protocol_errors;
@@ -433,7 +434,6 @@ void Client::lose(const Error& error, bool timed_out) {
   }
   end_session();
   attempt_ends_ = next_beat_ = kNever;
-  if (was_ready && options_.tracking) feed_->flush();
   if (first) logger("redis").info("{}", error.what());
   for (Pending& pending : failed) {
     Outcome outcome;

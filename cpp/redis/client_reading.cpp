@@ -168,6 +168,7 @@ void Client::become_ready(bool tracks) {
     if (options_.tracking) {
       coherence_.connected(tracks);
       ++stats_.flushes;
+      feed_->flush();
     }
     for (Pending& pending : in_flight_) {
       if (!pending.fill_key.empty()) pending.fill = coherence_.begin(pending.fill_key);
@@ -175,7 +176,6 @@ void Client::become_ready(bool tracks) {
     if (options_.tracking) push(heartbeat(), {});
     if (!in_flight_.empty()) static_cast<void>(duty_.sent(nullptr));  // we are the I/O thread
   }
-  if (options_.tracking) feed_->flush();
 }
 
 void Client::announce(const SessionNews& news) {
