@@ -16,8 +16,8 @@ struct DatabaseOptions {
   std::string synchronous = "FULL";
   Duration busy_timeout_ns = 5 * kSecond;
   bool memory = false;  // path names a private in-memory database shared by the pool
-  // Opens no file but the one that Pool::expect() names, and leaves the log beside it when it closes
-  // it, unless Freshness::delete_log_at_close() was called.
+  // Opens no file but the one that Pool::expect() names, and leaves the log beside it when it
+  // closes it, unless Freshness::delete_log_at_close() was called.
   bool guarded = false;
 };
 

@@ -198,6 +198,7 @@ class TierFile:
     def _begin(self, damaged: FileId | None) -> None:
         """Open what lies there, unless it is *damaged*, or make it anew."""
         self._known = None
+        found: FileId | None = None
         for _ in range(_MOST_TRIES):
             try:
                 found = self._settle(damaged)
