@@ -207,6 +207,7 @@ void Client::let_go(const std::string& token) {
 FillId Client::begin_away(std::string_view key) {
   const MutexLock lock(mutex_);
   if (coherence_.state() != Coherence::State::kAway || state_ == State::kClosed) return kNoFill;
+  keeps_alone_ = true;
   return coherence_.begin(key);
 }
 

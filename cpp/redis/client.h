@@ -274,6 +274,7 @@ class Client {
   std::string last_failure_ GUARDED_BY(mutex_);
   Breaker breaker_ GUARDED_BY(mutex_);
   Coherence coherence_ GUARDED_BY(mutex_);
+  bool keeps_alone_ GUARDED_BY(mutex_) = false;  // begin_away() gave out a fill
   HeldLeases leases_ GUARDED_BY(mutex_);
   ServerClock server_clock_ GUARDED_BY(mutex_);
   ClientStats stats_ GUARDED_BY(mutex_);

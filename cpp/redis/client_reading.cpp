@@ -164,11 +164,16 @@ void Client::become_ready(bool tracks) {
     data_ = &session_->data();
     shows_life_ = session_->shows_life();
     breaker_.connected();
+    // Before the first connection nothing is kept, unless it is ours alone; and loads under way, of
+    // which other nodes may know, are not to be ended by it.
+    const bool flushes = stats_.connections != 0 || keeps_alone_;
     ++stats_.connections;
     if (options_.tracking) {
       coherence_.connected(tracks);
-      ++stats_.flushes;
-      feed_->flush();
+      if (flushes) {
+        ++stats_.flushes;
+        feed_->flush();
+      }
     }
     for (Pending& pending : in_flight_) {
       if (!pending.fill_key.empty()) pending.fill = coherence_.begin(pending.fill_key);
