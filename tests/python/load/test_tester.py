@@ -349,7 +349,7 @@ async def test_ctrl_c_gives_the_results_so_far_over_http() -> None:
 
 
 async def test_a_cancelled_run_stops_and_the_tester_can_be_used_again() -> None:
-    started = asyncio.Event()
+    started, before = asyncio.Event(), set(threading.enumerate())
 
     def respond(_: Received) -> bytes:
         started.set()
@@ -362,9 +362,11 @@ async def test_a_cancelled_run_stops_and_the_tester_can_be_used_again() -> None:
         run.cancel()
         with pytest.raises(asyncio.CancelledError):
             await run
-        assert not any(
-            thread.name.startswith("mcp-load") for thread in threading.enumerate() if thread.is_alive()
-        )
+        own = set(threading.enumerate()) - before
+        for thread in own:
+            if thread.name.startswith("mcp-load"):
+                await asyncio.to_thread(thread.join, 30)
+                assert not thread.is_alive()
         assert (await tester.run_load_test(10, 2)).successful == 10
 
 
