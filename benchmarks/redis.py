@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import statistics
 import sys
 import time
@@ -145,6 +146,7 @@ def peer_many_set(peer: Any, items: dict[str, int]) -> float:
 
 async def joiners(store: IdempotencyStore, number: list[int]) -> float:
     """Seconds for which the loop stands still while so many callers join the work of one key."""
+    gc.collect()  # of the rows before, which would stop the loop in the middle of this one
     number[0] += 1
     key, runs, gaps = f"key {number[0]}", 0, [0.0]
     go_on, ended = asyncio.Event(), asyncio.Event()
