@@ -1,4 +1,4 @@
-# What the build needs besides Linux and glibc. All that is missing is named in one message, MCP_STOP, with one command
+# What the build needs besides Linux and a compiler. All that is missing is named in one message, MCP_STOP, with one command
 # for each system. Where there is no compiler nothing can be looked for, so all that a build needs is named.
 set(MCP_MISSING "")
 set(MCP_SYSTEMS debian fedora alpine macos)

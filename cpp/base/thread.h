@@ -18,6 +18,10 @@
 
 namespace mcp {
 
+// Sees to it that a thread which is started without a size gets a stack that Python code fits on,
+// of 1 MiB at least. glibc's have 8; musl's 128 KiB.
+void ensure_thread_stacks() noexcept;
+
 // For threads that were not started here but run under ones that were. Idempotent.
 void join_library_threads() noexcept;
 
@@ -42,6 +46,7 @@ void note_application_signals(const sigset_t& mask) noexcept;
 // when there can be no more threads.
 template <class Body, class... Arguments>
 [[nodiscard]] std::thread start_thread(const char* name, Body&& body, Arguments&&... arguments) {
+  ensure_thread_stacks();
   const SignalsBlocked blocked;
   note_application_signals(blocked.before());
   std::thread thread(

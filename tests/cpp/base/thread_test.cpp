@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <cstddef>
 #include <string>
 
 namespace mcp {
@@ -31,6 +32,18 @@ TEST(StartThread, GetsNoSignalsAndHasItsName) {
   EXPECT_TRUE(blocks);
   EXPECT_EQ(name, "mcp-test");
   EXPECT_EQ(sum, 3);
+}
+
+TEST(StartThread, HasAStackThatPythonCodeFitsOn) {
+  std::size_t size = 0;
+  start_thread("mcp-test", [&] {
+    pthread_attr_t attributes;
+    ASSERT_EQ(pthread_getattr_np(pthread_self(), &attributes), 0);
+    pthread_attr_getstacksize(&attributes, &size);
+    pthread_attr_destroy(&attributes);
+  }).join();
+  constexpr std::size_t kLeast = std::size_t{1} << 20;
+  EXPECT_GE(size, kLeast);
 }
 
 sigset_t mask_of_this_thread() {
