@@ -69,7 +69,11 @@ def package_of(part: Part) -> tuple[str, str, str]:
         named = _run("apk", "info", "-q", "-W", str(header))  # NAME-VERSION-rRELEASE
         owner, version = re.fullmatch(r"(.+?)-(\d[^-]*-r\d+)", named).groups()  # type: ignore[union-attr]
         # Alpine ships no licence texts.
-        return f"pkg:apk/alpine/{owner}@{version}", version, f"{part.licence}: {_run('apk', 'info', '-q', '-w', owner)}\n"
+        return (
+            f"pkg:apk/alpine/{owner}@{version}",
+            version,
+            f"{part.licence}: {_run('apk', 'info', '-q', '-w', owner)}\n",
+        )
     owner = _run("rpm", "-qf", "--qf", "%{NAME}", str(header))
     version = _run("rpm", "-q", "--qf", "%{VERSION}-%{RELEASE}", owner)
     texts = [Path(line) for line in _run("rpm", "-qL", owner).split() if Path(line).is_file()]
