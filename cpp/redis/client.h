@@ -182,10 +182,8 @@ class Client {
  private:
   // With loops: for what they have gathered to be sent, and for replies to be read.
   static constexpr Duration kPatience = 10 * kMillisecond;
-  // Commands in flight for which a loop reads by itself: to read more, and to make something of
-  // them, is work for two threads.
-  static constexpr std::size_t kFew = 8;
-  // Pieces of 16 KiB that are read at a time; of a loop fewer, which has other work.
+  // Pieces of 16 KiB that are read at a time; of a loop fewer, which has other work: what is longer
+  // is for the I/O thread.
   static constexpr int kReadsATurn = 64;
   static constexpr int kReadsOfALoop = 8;
   enum class State { kIdle, kConnecting, kReady, kDown, kClosed };

@@ -94,7 +94,6 @@ void Client::leave_duty() {
 void Client::expect_reply(Sender sender) {
   if (sender.waits) return;  // and takes the duty then
   give_to_thread(duty_.sent(sender.loop.get()));
-  if (in_flight_.size() > kFew) give_to_thread(duty_.take_from_loop());
   if (!sender.loop || !duty_.is_of(sender.loop.get()) || watcher_ == sender.loop) return;
   unwatch();
   if (sender.loop->watch(data_->fd())) {
