@@ -247,12 +247,23 @@ PyObject* watch_finish(PyObject* self, PyObject* const* args, Py_ssize_t count) 
   Py_RETURN_NONE;
 }
 
+// discard(): the request is none of those that count. Nothing where it has ended.
+PyObject* watch_discard(PyObject* self, PyObject*) {
+  auto* watch = reinterpret_cast<ResponseWatchObject*>(self);
+  if (!watch->finished) {
+    watch->finished = true;
+    watch->owner->metrics->discard();
+  }
+  Py_RETURN_NONE;
+}
+
 PyMethodDef watch_methods[] = {
     {"finish", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(watch_finish)),
      METH_FASTCALL,
      "finish($self, scope, root_path, error_type, known, resolve, /)\n--\n\n"
      "finish(self, scope: Any, root_path: str, error_type: str, known: dict[int, tuple[object, "
      "str]], resolve: Callable[[Any, str], str], /) -> None"},
+    {"discard", watch_discard, METH_NOARGS, "discard($self, /)\n--\n\n-> None"},
     {nullptr, nullptr, 0, nullptr}};
 PyMemberDef watch_members[] = {
     {"__vectorcalloffset__", T_PYSSIZET, offsetof(ResponseWatchObject, call), READONLY, nullptr},
@@ -336,6 +347,11 @@ PyObject* metrics_snapshot(PyObject* self, PyObject* const* args, Py_ssize_t cou
 
 PyObject* metrics_begin(PyObject* self, PyObject*) {
   reinterpret_cast<RequestMetricsObject*>(self)->metrics->begin();
+  Py_RETURN_NONE;
+}
+
+PyObject* metrics_discard(PyObject* self, PyObject*) {
+  reinterpret_cast<RequestMetricsObject*>(self)->metrics->discard();
   Py_RETURN_NONE;
 }
 
@@ -453,6 +469,7 @@ PyMethodDef metrics_methods[] = {
      "watch($self, send, /)\n--\n\n"
      "watch(self, send: Callable[[Any], Awaitable[None]], /) -> ResponseWatch"},
     {"begin", metrics_begin, METH_NOARGS, "begin($self, /)\n--\n\n-> None"},
+    {"discard", metrics_discard, METH_NOARGS, "discard($self, /)\n--\n\n-> None"},
     {"end", fast(metrics_end), METH_FASTCALL,
      "end($self, method, route, scheme, status, error_type, first_byte, last_byte, returned, /)"
      "\n--\n\n"

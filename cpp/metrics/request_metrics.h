@@ -74,6 +74,11 @@ class RequestMetrics {
     if (has_forked()) rejoin();
     slot_.load(std::memory_order_acquire)->active.fetch_add(1, std::memory_order_relaxed);
   }
+  // Takes a begin() back: the request is none of those that count.
+  void discard() noexcept {
+    if (has_forked()) rejoin();
+    slot_.load(std::memory_order_acquire)->active.fetch_sub(1, std::memory_order_relaxed);
+  }
   // For labels of the kind kOperation there is no begin().
   void end(const SeriesLabels& labels, const RequestTimes& times, Instant now) EXCLUDES(mutex_);
   // How long after its time a timer of the event loop ran.

@@ -51,9 +51,11 @@ inline constexpr std::string_view kOtherLabel = "_OTHER";
 inline constexpr std::string_view kUnmatchedLabel = "_UNMATCHED";
 
 // What is raised where the client went away, which is no failure of the server: asyncio's and
-// AnyIO's, Starlette's, Django's.
-inline constexpr std::array<std::string_view, 3> kClientLeft{"CancelledError", "ClientDisconnect",
-                                                             "RequestAborted"};
+// AnyIO's, Starlette's, Django's, that of WebSockets in Starlette and Litestar, and uvicorn's and
+// Werkzeug's.
+inline constexpr std::array<std::string_view, 5> kClientLeft{
+    "CancelledError", "ClientDisconnect", "RequestAborted", "WebSocketDisconnect",
+    "ClientDisconnected"};
 [[nodiscard]] inline bool client_left(std::string_view error_type) noexcept {
   return std::ranges::find(kClientLeft, error_type) != kClientLeft.end();
 }

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any
 
 from ..monitor import PerformanceMonitor
 from ..monitor._errors import error_name, status_of
-from ..monitor._routes import UNMATCHED
+from ..monitor._routes import NAMED, UNMATCHED
 
-__all__ = ["UNMATCHED", "Body", "Exchange"]
+__all__ = ["NAMED", "UNMATCHED", "Body", "CountedOutside", "Exchange"]
 
 
 class Exchange:
@@ -29,6 +29,12 @@ class Exchange:
         self._start = time.perf_counter()
         self._requests.begin()
 
+    def discard(self) -> None:
+        """It is none of those that count."""
+        if not self._ended:
+            self._ended = True
+            self._requests.discard()
+
     def started(self, status: int) -> None:
         """The response begins."""
         self.status = status
@@ -45,6 +51,23 @@ class Exchange:
         took = time.perf_counter() - self._start
         first = took if self._first is None else self._first
         self._requests.end(self._method, self.route, self._scheme, self.status, error, first, took, took)
+
+
+class CountedOutside:
+    """In the place of an :class:`Exchange` where a middleware of the same monitor lies around: that one
+    counts the request, and is told its route in *carrier*, the scope or the environ."""
+
+    def __init__(self, carrier: MutableMapping[str, Any]) -> None:
+        self._carrier = carrier
+        self.route = UNMATCHED
+        self.raised = ""
+
+    def started(self, status: int) -> None:
+        """The response begins."""
+
+    def end(self, error: str = "") -> None:
+        """It has ended."""
+        self._carrier[NAMED] = self.route
 
 
 class Body:

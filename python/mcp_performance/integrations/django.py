@@ -18,7 +18,7 @@ from ..monitor._errors import error_name
 from ..monitor._service import checked_workers
 from ._extras import missing
 from ._served import MOST_BYTES, Served, headers_of
-from ._wsgi import UNMATCHED, Exchange
+from ._wsgi import UNMATCHED, CountedOutside, Exchange
 
 try:
     from asgiref.sync import async_to_sync, markcoroutinefunction
@@ -82,6 +82,9 @@ class PerformanceMiddleware:
         return _watched(exchange, request, response)
 
     async def _serve(self, request: Any) -> HttpResponse:
+        counted = _carrier(request).get(self.monitor.mark)
+        if counted is not None:
+            counted.discard()
         self.monitor.join(self._workers)
         self.monitor.sampler.start()
         body = request.read(MOST_BYTES) if request.method == "POST" else b""
@@ -102,11 +105,14 @@ class PerformanceMiddleware:
             raise
         return _watched(exchange, request, response)
 
-    def _begin(self, request: Any) -> Exchange:
+    def _begin(self, request: Any) -> Exchange | CountedOutside:
         self.monitor.join(self._workers)
         self.monitor.sampler.start()
+        carrier = _carrier(request)
+        if self.monitor.mark in carrier:
+            return CountedOutside(carrier)
         exchange = Exchange(self.monitor, request.method or "", request.scheme or "http")
-        request._mcp_performance = exchange
+        carrier[self.monitor.mark] = request._mcp_performance = exchange
         return exchange
 
     def process_exception(self, request: Any, exception: BaseException) -> None:
@@ -116,7 +122,12 @@ class PerformanceMiddleware:
             exchange.raised = error_name(exception)
 
 
-def _watched(exchange: Exchange, request: Any, response: Any) -> Any:
+def _carrier(request: Any) -> Any:
+    """What travels with *request* through whatever lies around Django: the ASGI scope or the WSGI environ."""
+    return getattr(request, "scope", request.META)
+
+
+def _watched(exchange: Exchange | CountedOutside, request: Any, response: Any) -> Any:
     exchange.started(response.status_code)
     if not getattr(response, "streaming", False):
         _end(exchange, request, response, "")
@@ -170,7 +181,7 @@ async def _aparts(content: AsyncIterable[bytes], end: Callable[[str], None]) -> 
         end(error)
 
 
-def _end(exchange: Exchange, request: Any, response: Any, error: str) -> None:
+def _end(exchange: Exchange | CountedOutside, request: Any, response: Any, error: str) -> None:
     match = getattr(request, "resolver_match", None)
     if match is not None:
         exchange.route = "/" + match.route.lstrip("^")

@@ -14,7 +14,7 @@ from ..monitor._errors import error_name
 from ..monitor._monitor import monitor_or_new
 from ..monitor._service import checked_workers
 from ._served import MOST_BYTES, Response, Served, headers_of
-from ._wsgi import Body, Exchange
+from ._wsgi import NAMED, Body, Exchange
 
 __all__ = ["PerformanceMiddleware"]
 
@@ -64,7 +64,9 @@ class PerformanceMiddleware:
         path = environ.get("PATH_INFO", "").encode("latin-1", "replace").decode(errors="replace")
         if self._served.takes(path):
             return self._serve(path, environ, start_response)
-        exchange = Exchange(
+        if self.monitor.mark in environ:  # counted by the middleware around this one
+            return self.app(environ, start_response)
+        exchange = environ[self.monitor.mark] = Exchange(
             self.monitor, environ.get("REQUEST_METHOD", ""), environ.get("wsgi.url_scheme", "http")
         )
         environ[_EXCHANGE] = exchange, self.app, environ.get("SCRIPT_NAME", "")
@@ -75,7 +77,8 @@ class PerformanceMiddleware:
             return write
 
         def end(error: str) -> None:
-            named = environ.get("mcp_performance.route")
+            environ.pop(self.monitor.mark, None)
+            named = environ.get(NAMED)
             if isinstance(named, str):
                 exchange.route = named
             exchange.end(error)
@@ -87,6 +90,8 @@ class PerformanceMiddleware:
             raise
 
     def _serve(self, path: str, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        if self.monitor.mark in environ:
+            environ[self.monitor.mark].discard()
         length = str(environ.get("CONTENT_LENGTH") or "0")
         most = min(int(length[:20]), MOST_BYTES) if length.isascii() and length.isdecimal() else 0
         body = environ["wsgi.input"].read(most) if most else b""

@@ -112,7 +112,11 @@ class Endpoints:
         self._events = Events(monitor)
 
     async def serve(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request; *path* is what comes after the prefix."""
+        """Answer one HTTP request; *path* is what comes after the prefix. It is no traffic of the service,
+        also where a middleware of the same monitor lies around."""
+        counted = scope.get(self._monitor.mark)
+        if counted is not None:
+            counted.discard()
         try:
             endpoint = self._admitted(path, scope)
             if isinstance(endpoint, Stream):

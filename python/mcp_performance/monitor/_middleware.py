@@ -39,6 +39,10 @@ class PerformanceMiddleware:
     piece of its body and the application's return are timed apart, so that background tasks and slow
     streams show as what they are.
 
+    A request that passes several of these with one *monitor* (of an application and of one that is mounted
+    in it) is counted once, by the outermost. An application whose framework leaves no route in the scope may
+    name it in ``scope["mcp_performance.route"]``.
+
     ``GET {prefix}/metrics`` (JSON, or Prometheus text where ``Accept`` asks for it), ``/report``,
     ``/slow-queries?limit=20``, ``/cache-stats``, ``/health``, ``/history?step=1``, ``/events?step=1`` and
     ``POST {prefix}/analyze`` (``{"sql": "..."}``, at most 64 KiB and 5 seconds; the statement is explained,
@@ -102,6 +106,7 @@ class PerformanceMiddleware:
         routes = RouteNames(app)
         self._known, self._resolve = routes.known, routes.name
         self._watch = self.monitor.requests.watch
+        self._mark = self.monitor.mark
         self._until_check = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,6 +120,9 @@ class PerformanceMiddleware:
                 self.monitor.join(self._workers)
                 await self._endpoints.serve(path[len(self._prefix) :], scope, receive, send)
                 return
+        if self._mark in scope:  # counted by the middleware around this one
+            await self.app(scope, receive, send)
+            return
         # One frame for everything else: this is what each request pays.
         self._until_check -= 1
         if self._until_check < 0:  # asking for the running loop is a system call
@@ -126,7 +134,7 @@ class PerformanceMiddleware:
             await self._traced(self.monitor.spans, scope, receive, send)
             return
         root_path = scope.get("root_path", "")
-        watch = self._watch(send)
+        watch = scope[self._mark] = self._watch(send)
         error = ""
         try:
             await self.app(scope, receive, watch)
@@ -134,6 +142,7 @@ class PerformanceMiddleware:
             error = error_name(raised)
             raise
         finally:
+            scope.pop(self._mark, None)
             if watch.status == 0 and not error:
                 error = client_left(receive)
             watch.finish(scope, root_path, error, self._known, self._resolve)
@@ -141,7 +150,8 @@ class PerformanceMiddleware:
     async def _traced(self, spans: Spans, scope: Scope, receive: Receive, send: Send) -> None:
         """The same inside of a span."""
         with spans.request(scope) as ended:
-            root_path, watch, error = scope.get("root_path", ""), self._watch(send), ""
+            root_path, error = scope.get("root_path", ""), ""
+            watch = scope[self._mark] = self._watch(send)
             start = time.perf_counter()
             try:
                 await self.app(scope, receive, watch)
@@ -150,6 +160,7 @@ class PerformanceMiddleware:
                 raise
             finally:
                 took = time.perf_counter() - start
+                scope.pop(self._mark, None)
                 if watch.status == 0 and not error:
                     error = client_left(receive)
                 watch.finish(scope, root_path, error, self._known, self._resolve)
@@ -165,8 +176,12 @@ class PerformanceMiddleware:
 
     async def _connection(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A WebSocket passes through; how long it was open is counted under its route."""
+        if self._mark in scope:
+            await self.app(scope, receive, send)
+            return
         self.monitor.join(self._workers)
         root_path, start, error = scope.get("root_path", ""), time.perf_counter(), ""
+        scope[self._mark] = True
         try:
             await self.app(scope, receive, send)
         except BaseException as raised:
@@ -174,6 +189,7 @@ class PerformanceMiddleware:
             raise
         finally:
             took = time.perf_counter() - start
+            scope.pop(self._mark, None)
             self.monitor.requests.operation(
                 "connect", self._resolve(scope, root_path), "websocket", error, took
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import itertools
 import math
 import os
 import time
@@ -32,6 +33,7 @@ __all__ = ["PerformanceMonitor", "checked_monitor", "monitor_or_new"]
 _ADVICE_SECONDS = 60.0
 _DAY = 86_400.0
 _SLOW_QUERIES = 20
+_numbers = itertools.count()
 
 
 class PerformanceMonitor:
@@ -102,6 +104,8 @@ class PerformanceMonitor:
         self._service = Service(self._requests)
         self._advice: tuple[float, list[Any]] = (-math.inf, [])
         self._tried: tuple[float, dict[str, Any] | None] = (-math.inf, None)
+        self.mark = f"mcp_performance.counted.{next(_numbers)}"
+        """The key in an ASGI scope or a WSGI environ under which what counts a request is found."""
         self.exemplars = Exemplars(_core.REQUEST_BUCKETS)
         """Traces of single requests, where there are :attr:`spans`."""
         self.spans: Spans | None = None

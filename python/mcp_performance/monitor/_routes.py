@@ -12,7 +12,7 @@ from typing import Any
 from .. import _core
 from ._routes_litestar import litestar_route, whole_path
 
-__all__ = ["UNMATCHED", "RouteNames", "declared_route"]
+__all__ = ["NAMED", "UNMATCHED", "RouteNames", "declared_route"]
 
 UNMATCHED = _core.LABEL_UNMATCHED
 """The one name of all requests that no route took."""
@@ -91,8 +91,17 @@ class RouteNames:
         return declared_route(routes, path, request) or UNMATCHED
 
 
+NAMED = "mcp_performance.route"
+"""Where an application, or a middleware in it that knows its routes, names the template."""
+
+
+def _named(scope: MutableMapping[str, Any], app: object, inner: str) -> str | None:
+    name = scope.get(NAMED)
+    return name if isinstance(name, str) else None
+
+
 _Reader = Callable[[MutableMapping[str, Any], object, str], str | None]
-_READERS: tuple[_Reader, ...] = (litestar_route,)
+_READERS: tuple[_Reader, ...] = (_named, litestar_route)
 """One a framework: of a *scope* that it has handled, the application that the middleware wraps, and the
 template of a route that an application in it has left (or ``""``), the template below whatever mounts led to
 the framework; ``None`` where the scope is not the framework's."""

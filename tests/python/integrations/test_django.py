@@ -14,8 +14,10 @@ import pytest
 from django.conf import settings
 from django.http import HttpResponse, StreamingHttpResponse
 from django.urls import include, path, re_path
+from werkzeug.test import Client as WsgiClient
 
-from mcp_performance import PerformanceMonitor
+from mcp_performance import PerformanceMiddleware, PerformanceMonitor
+from mcp_performance.integrations.flask import PerformanceMiddleware as Wsgi
 
 MONITOR = PerformanceMonitor(caches=(), pools=(), tiers=())
 
@@ -91,7 +93,8 @@ django.setup()
 
 from django.core.cache import cache, caches  # noqa: E402
 from django.core.handlers.asgi import ASGIHandler  # noqa: E402
-from django.test import AsyncClient, Client  # noqa: E402
+from django.core.wsgi import get_wsgi_application  # noqa: E402
+from django.test import AsyncClient, Client, override_settings  # noqa: E402
 
 
 def counts() -> dict[tuple[str, str, int], int]:
@@ -199,6 +202,41 @@ async def test_the_endpoints_are_served_over_wsgi_and_asgi_and_count_as_no_traff
     assert words in over_wsgi.content
     assert words in over_asgi.content
     assert counts() == before
+
+
+OURS = "mcp_performance.integrations.django.PerformanceMiddleware"
+
+
+@pytest.mark.parametrize("within", [[OURS], [OURS, OURS]], ids=["once", "twice"])
+@pytest.mark.parametrize("outside", [None, MONITOR], ids=["alone", "in_a_middleware"])
+async def test_a_request_through_several_middlewares_of_one_monitor_is_one_under_its_route(
+    within: list[str], outside: PerformanceMonitor | None
+) -> None:
+    paths = ["/users/7/", "/none/", "/streams/"]
+    expected = {
+        ("GET", "/users/<int:number>/", 200): 1,
+        ("GET", "_UNMATCHED", 404): 1,
+        ("GET", "/streams/", 200): 1,
+    }
+    with override_settings(MIDDLEWARE=within):
+        before = counts()
+        over_wsgi: Any = get_wsgi_application()
+        over_asgi: Any = ASGIHandler()
+        if outside is not None:
+            over_wsgi = Wsgi(over_wsgi, monitor=outside)
+            over_asgi = PerformanceMiddleware(over_asgi, monitor=outside)
+        client = WsgiClient(over_wsgi)
+        for one in paths:
+            await asyncio.to_thread(client.get, one, buffered=True)
+        await asyncio.to_thread(client.get, "/api/mcp/performance/metrics", buffered=True)
+        assert grown(before) == expected
+        before = counts()
+        transport = httpx.ASGITransport(over_asgi)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            for one in [*paths, "/api/mcp/performance/metrics"]:
+                await http.get(one)
+        assert grown(before) == expected
+    assert MONITOR.metrics()["requests"]["active"] == 0
 
 
 def test_the_cache_does_what_djangos_own_do() -> None:
