@@ -22,7 +22,11 @@ __all__ = ["Scalability", "ScalabilityLevel", "measure_scalability"]
 
 @dataclass(frozen=True, slots=True)
 class ScalabilityLevel:
-    """One number of users: the mean over its rounds, times in seconds."""
+    """One number of users: the mean over its rounds, times in seconds.
+
+    A run in which no request ended in time is made again and is none of the ``rounds``; the level is not
+    ``valid`` then, and the verdict says so.
+    """
 
     users: int
     throughput: float
@@ -148,13 +152,15 @@ async def measure_scalability(
         for n in sorted(set(levels)):
             if progress is not None:
                 progress(f"{n} users, round {turn + 1} of {rounds}")
-            result = await run(None, n, duration=duration, timeout=timeout)
-            if result.interrupted:
-                return _study(runs)
-            if n in runs:
+            for _ in range(2):  # a run in which nothing ends is made again, once
+                result = await run(None, n, duration=duration, timeout=timeout)
+                if result.interrupted:
+                    return _study(runs)
+                if n not in runs:
+                    runs[n] = _Runs(result)
                 runs[n].add(result)
-            else:
-                runs[n] = _Runs(result)
+                if result.requests_per_second > 0 or result.errors:
+                    break
     return _study(runs)
 
 
@@ -162,10 +168,10 @@ def _study(runs: Mapping[int, _Runs]) -> Scalability:
     """What the runs say. Raises ``KeyboardInterrupt`` if Ctrl-C left too few levels to say anything."""
     if len(runs) < _FEWEST_LEVELS:
         raise KeyboardInterrupt
+    failed = next((of_level for of_level in runs.values() if of_level.has_failed), None)
+    if failed is not None:
+        raise LoadTestError(f"no request succeeded in time at some level: {failed.nothing_succeeded}")
     points = [(float(n), rate) for n, of_level in runs.items() for rate in of_level.rates]
-    if not all(throughput > 0 for _, throughput in points):
-        failed = next(why for of_level in runs.values() if (why := of_level.nothing_succeeded) is not None)
-        raise LoadTestError(f"no request succeeded in time at some level: {failed}")
     fit = fit_usl(points)
     summaries = tuple(of_level.summary(n) for n, of_level in runs.items())
     return Scalability(
@@ -182,22 +188,31 @@ class _Runs:
     def __init__(self, first: LoadTestResult) -> None:
         self.rates: list[float] = []
         self.reasons: set[str] = set()  # of runs that are not valid
-        self.nothing_succeeded: str | None = None
+        self.left_out = 0  # runs in which nothing succeeded: no throughput that a law could explain
+        self.only_errors = False  # in one of them
+        self.nothing_succeeded = ""
         self.latest = first
         self._times = LoadHistogram(digits=first.histogram.digits, highest=first.histogram.highest)
         self._successful = self._total = 0
-        self.add(first)
+
+    @property
+    def has_failed(self) -> bool:
+        """A machine may stand still for a run or two; errors, or more than that, are the target's."""
+        return self.only_errors or not self.rates or self.left_out > max(2, len(self.rates))
 
     def add(self, result: LoadTestResult) -> None:
-        self.rates.append(result.requests_per_second)
         if not result.valid:
             self.reasons.add(result.reason)
-        if not result.requests_per_second:  # what succeeds in the drain is no throughput
-            self.nothing_succeeded = ", ".join(result.errors) or result.reason
         self._times.merge(result.histogram)
         self._successful += result.successful
         self._total += result.total_requests
-        self.latest = result
+        if result.requests_per_second > 0:
+            self.rates.append(result.requests_per_second)
+            self.latest = result
+        else:  # what succeeds in the drain is no throughput
+            self.left_out += 1
+            self.only_errors |= bool(result.errors)
+            self.nothing_succeeded = ", ".join(result.errors) or result.reason
 
     def summary(self, users: int) -> ScalabilityLevel:
         return ScalabilityLevel(
@@ -206,7 +221,7 @@ class _Runs:
             self._times.percentile(50),
             self._times.percentile(99),
             self._successful / max(1, self._total),
-            not self.reasons,
+            not self.reasons and not self.left_out,
             tuple(self.rates),
         )
 
@@ -242,6 +257,13 @@ def _scalability_verdict(fit: UslFit, levels: Sequence[ScalabilityLevel], runs: 
     bottleneck = runs[most].latest.bottleneck
     if bottleneck is not None:
         verdict += f"; under {most} users {bottleneck.verdict}"
+    for n, of_level in runs.items():
+        if of_level.left_out:
+            all_runs = of_level.left_out + len(of_level.rates)
+            verdict += (
+                f"; left out: {of_level.left_out} of {all_runs} runs under {n} users,"
+                f" in which no request ended in time ({of_level.nothing_succeeded})"
+            )
     limited = [n for n, of_level in runs.items() if any(GENERATOR_LIMITED in why for why in of_level.reasons)]
     if limited:
         verdict += f"; the generator was the limit under {', '.join(map(str, limited))} users"

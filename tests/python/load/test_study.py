@@ -8,6 +8,7 @@ import inspect
 import math
 import random
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,56 @@ async def test_a_level_whose_requests_all_end_too_late_is_an_error_that_says_why
         await measure_scalability(run, (1, 2, 4, 8), duration=0.1, rounds=1, timeout=1, progress=None)
 
 
+def silent(*which: int) -> Any:
+    """Whether the n-th run of a level stands still."""
+    return lambda n: n in which
+
+
+@pytest.mark.parametrize(
+    ("rounds", "stands_still", "left_out"),
+    [
+        (1, silent(0), 1),
+        (2, silent(1), 1),
+        (2, silent(0, 1), 2),
+        (8, silent(3, 6), 2),
+        (8, silent(*range(4, 9)), 5),
+        (1, silent(0, 1), None),
+        (2, silent(1, 2), 2),
+        (8, silent(*range(2, 99)), None),
+    ],
+)
+async def test_runs_in_which_the_machine_stood_still_are_made_again_and_said(
+    template: LoadTestResult, rounds: int, stands_still: Callable[[int], bool], left_out: int | None
+) -> None:
+    runs = Counter[int]()
+
+    async def run(_: int | None, concurrent_users: int, **__: Any) -> LoadTestResult:
+        rate = law(concurrent_users, 1000, 0.05, 0.005)
+        if len(runs) == 0:
+            runs[0] += 1  # the warm-up
+        elif concurrent_users == 4:
+            rate *= not stands_still(runs[4])
+            runs[4] += 1
+        return dataclasses.replace(
+            template, requests_per_second=rate, errors={}, valid=rate > 0, reason="stalled"
+        )
+
+    study = measure_scalability(run, (1, 2, 4, 8), duration=0.1, rounds=rounds, timeout=1, progress=None)
+    if left_out is None:
+        with pytest.raises(LoadTestError, match="in time at some level: stalled"):
+            await study
+        return
+    result = await study
+    assert result.contention == pytest.approx(0.05, rel=0.01)
+    said = (
+        f"left out: {left_out} of {runs[4]} runs under 4 users, in which no request ended in time (stalled)"
+    )
+    assert said in result.verdict
+    assert [level.valid for level in result.levels] == [True, True, False, True]
+    assert all(rate > 0 for level in result.levels for rate in level.rounds)
+    assert all(one.requests_per_second > 0 for one in result.results)
+
+
 @pytest.mark.parametrize(("p50", "duration"), [(0.0001, 0.1), (0.02, 1.0), (5.0, 10.0)])
 async def test_a_run_of_a_study_is_long_enough_for_fifty_requests_of_a_user(
     template: LoadTestResult, p50: float, duration: float
@@ -220,6 +271,19 @@ async def test_scalability_of_a_real_target_finds_its_lock() -> None:
 
     study = await LoadTester(target).scalability((1, 2, 4, 8), duration=0.1, rounds=2)
     assert study.contention > 0.5
+
+
+async def test_a_target_that_fails_later_is_an_error(template: LoadTestResult) -> None:
+    runs = 0
+
+    async def run(_: int | None, concurrent_users: int, **__: Any) -> LoadTestResult:
+        nonlocal runs
+        runs += 1
+        rate, errors = (0.0, {"connection refused": 9}) if runs > 30 else (100.0 * concurrent_users, {})
+        return dataclasses.replace(template, requests_per_second=rate, errors=errors)
+
+    with pytest.raises(LoadTestError, match="at some level: connection refused"):
+        await measure_scalability(run, (1, 2, 4, 8), duration=0.1, rounds=8, timeout=1, progress=None)
 
 
 async def test_scalability_of_a_target_that_fails_is_an_error() -> None:
