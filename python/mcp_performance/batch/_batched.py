@@ -140,7 +140,18 @@ def _start_call(
 
 
 def _bind(unbound: Batched[Any, Any], instance: object, owner: type | None) -> Batched[Any, Any]:
-    """On a method: each instance has queues of its own."""
+    """On a method: each instance has queues of its own, which it holds in its ``__dict__``."""
+    if isinstance(instance, type):
+        raise TypeError(
+            f"{unbound.__qualname__} is batched by instance and cannot be a class method: "
+            "batch a function, or a static method, of items that name the class"
+        )
+    held = getattr(instance, "__dict__", None)
+    if held is None:
+        raise TypeError(
+            f"{type(instance).__name__} has no __dict__ to hold the queue of {unbound.__qualname__}: "
+            "add '__dict__' to its __slots__"
+        )
     bound = _make(
         cast(Any, unbound.__wrapped__).__get__(instance, owner),
         unbound.max_size,
@@ -150,7 +161,7 @@ def _bind(unbound: Batched[Any, Any], instance: object, owner: type | None) -> B
     )
     # The instance's own attribute wins over the descriptor from now on.
     name = vars(unbound).get("_attribute", bound.__name__)
-    return cast("Batched[Any, Any]", vars(instance).setdefault(name, bound))
+    return cast("Batched[Any, Any]", held.setdefault(name, bound))
 
 
 def _drop_closed(queues: MutableMapping[AbstractEventLoop, object]) -> None:

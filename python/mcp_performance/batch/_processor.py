@@ -163,9 +163,10 @@ class BatchProcessor:
         if not isinstance(progress, bool) and not (callable(progress) and returns_value(progress)):
             raise TypeError(f"progress={progress!r}: expected True, False or a function that is not async")
         check_items(items)
+        size = known_size(items)  # what may raise does so before there is a run
         started = perf_counter()
         run, window = self._start(fn, kind, concurrency, chunk_size, _PENDING)
-        if size := known_size(items):
+        if size:
             window = Window.whole(size)
         try:
             in_time = await _run_to_end(run, items, window, timeout, progress)

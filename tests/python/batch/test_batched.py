@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import gc
 import math
+import sys
 import threading
 import weakref
 from typing import Any
@@ -216,6 +217,31 @@ async def test_each_instance_batches_on_its_own() -> None:
     del two
     gc.collect()
     assert reference() is None
+
+
+class OfAClass:
+    @classmethod
+    @batched
+    async def load(cls, items: list[int]) -> list[int]:
+        return items
+
+
+class WithoutDict:
+    __slots__ = ()
+
+    @batched
+    async def load(self, items: list[int]) -> list[int]:
+        return items
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [(OfAClass, r"load is batched by instance and cannot be a class method")] * (sys.version_info < (3, 13))
+    + [(WithoutDict, r"WithoutDict has no __dict__ to hold the queue of WithoutDict\.load")],
+)
+def test_a_method_that_has_no_instance_to_hold_its_queue_is_refused(made: Any, expected: str) -> None:
+    with pytest.raises(TypeError, match=expected):
+        _ = made().load
 
 
 def test_each_loop_has_a_queue_of_its_own() -> None:
