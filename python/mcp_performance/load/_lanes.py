@@ -42,7 +42,7 @@ class TaskLanes:
 
     async def work(self) -> None:
         """To the end of all lanes, or until they are left alone."""
-        self._tasks.extend(self._loop.create_task(_carry(lane)) for lane in self._lanes)
+        self._tasks.extend(self._loop.create_task(self._carry(lane)) for lane in self._lanes)
         every: asyncio.Future[Any] = asyncio.ensure_future(asyncio.wait(self._tasks))
         await asyncio.wait([every, self._left], return_when=asyncio.FIRST_COMPLETED)
         every.cancel()
@@ -50,6 +50,18 @@ class TaskLanes:
             task.add_done_callback(_take_exception)
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 raise error
+
+    async def _carry(self, lane: CallLane) -> None:
+        lane.task = asyncio.current_task()
+        try:
+            await lane
+        except (SystemExit, KeyboardInterrupt):
+            # They end the loop where they are raised. What cleans up after it must not meet them again.
+            self._run.stop()
+            self.cancel()
+            raise
+        finally:
+            lane.task = None
 
     def expired(self, number: int) -> None:
         """The call of this lane is out of time."""
@@ -138,14 +150,6 @@ class ThreadLanes:
             self._done.set_exception(error)
         if not self._alive:
             _resolve(self._done)
-
-
-async def _carry(lane: CallLane) -> None:
-    lane.task = asyncio.current_task()
-    try:
-        await lane
-    finally:
-        lane.task = None
 
 
 def _resolve(future: asyncio.Future[None]) -> None:
