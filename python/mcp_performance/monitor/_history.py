@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 __all__ = ["MAX_SERIES", "STEPS", "Counters", "History", "Key", "Step", "step_of"]
 
 MAX_SERIES = 448
+_AHEAD = 2  # steps that a worker may be behind the one that answered before
 
 
 class Step(NamedTuple):
@@ -96,6 +97,14 @@ class _Ring:
             else:
                 kept[slot] = value
 
+    def rewind(self, number: int) -> None:
+        for slot, known in enumerate(self.numbers):
+            if known >= number:
+                self.numbers[slot] = -1
+                for values in self.series.values():
+                    values[slot] = math.nan
+        self.newest = max(self.numbers)
+
     def _values(self, key: Key) -> array[float] | None:
         values = self.series.get(key)
         if values is None:
@@ -147,10 +156,10 @@ class History:
         """The number of the newest step; -1 before the first."""
         return self._rings[step].newest
 
-    def restart(self, step: Step) -> None:
-        """Forget the points of *step*: the clock was set back beyond what is kept."""
+    def rewind(self, step: Step, number: int) -> None:
+        """Forget the points of *step* from *number* on: the clock was set back to there."""
         with self._lock:
-            self._rings[step] = _Ring(step)
+            self._rings[step].rewind(number)
 
     def sums(self, step: Step, group: str, figure: str, points: int) -> dict[str, float]:
         """What the rates of *figure* add up to over the newest *points* steps, by name, where they do."""
@@ -171,10 +180,13 @@ class History:
         Returns:
             ``step`` and ``kept``, ``newest`` (to be the next *since*), ``time`` (the start of each step,
             seconds since 1970) and ``series``: ``group``, ``name``, ``figure``, ``unit`` and ``values``, one
-            a time, ``None`` for a gap. ``left_out``: series beyond what is kept.
+            a time, ``None`` for a gap. ``left_out``: series beyond what is kept. All that is kept where
+            *since* is of times to come: the clock was set back, and what was told before is no more.
         """
         with self._lock:
             ring = self._rings[step]
+            if since > ring.newest + _AHEAD:
+                since = -1
             numbers, slots = ring.read(since)
             series = [
                 {**key._asdict(), "values": [_shown(values, slot) for slot in slots]}

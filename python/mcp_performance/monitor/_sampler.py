@@ -42,13 +42,13 @@ class _Look:
         self._counters = Counters()
         self._idle: dict[tuple[str, str], int] = {}
 
-    def begin(self, source: Source, current: dict[str, Any], now: float, number: int) -> None:
-        self.number, self._at = number, now
-        self.figures(source, current, now)
+    def begin(self, source: Source, current: dict[str, Any], at: float, number: int) -> None:
+        self.number, self._at = number, at
+        self.figures(source, current, at)
 
-    def figures(self, source: Source, current: dict[str, Any], now: float) -> dict[Key, float]:
-        seconds = max(now - self._at, 1e-3)
-        self._at = now
+    def figures(self, source: Source, current: dict[str, Any], at: float) -> dict[Key, float]:
+        seconds = max(at - self._at, 1e-3)
+        self._at = at
         found: dict[Key, float] = {}
         asked = self._requests.advance(source.requests)
         self._requested("requests", "", asked, seconds, found)
@@ -120,13 +120,22 @@ class Sampler:
     Args:
         source: whose figures; not kept alive.
         history: where they go.
-        clock: seconds since 1970.
+        clock: seconds since 1970, which say when a point was.
+        steady: seconds that nobody sets, which say how much time passed; *clock* where that one is given.
     """
 
-    def __init__(self, source: Source, history: History, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        source: Source,
+        history: History,
+        *,
+        clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] | None = None,
+    ) -> None:
         self._source = weakref.ref(source)
         self._history = history
         self._clock = clock
+        self._steady = steady or (time.monotonic if clock is time.time else clock)
         self._looks = [_Look(step) for step in STEPS]
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -163,7 +172,7 @@ class Sampler:
         if source is None:
             self._stopped.set()
             return
-        now = self._clock()
+        now, at = self._clock(), self._steady()
         current: dict[str, Any] | None = None
         for look in self._looks:
             number = int(now // look.step.seconds)
@@ -171,12 +180,11 @@ class Sampler:
                 continue
             current = source.current() if current is None else current
             if look.number is None or number < look.number:  # the first, or the clock was set back
-                if number < self._history.newest(look.step):
-                    self._history.restart(look.step)
-                look.begin(source, current, now, number)
+                self._history.rewind(look.step, number)
+                look.begin(source, current, at, number)
                 continue
             look.number = number
-            self._history.put(look.step, number - 1, look.figures(source, current, now))
+            self._history.put(look.step, number - 1, look.figures(source, current, at))
 
     def until_next(self) -> float:
         """Seconds until a step ends."""

@@ -177,6 +177,18 @@ async def test_points_come_by_themselves(service: Service) -> None:
         await until(page, f"page.store.newest > {before + 1}")
 
 
+async def test_points_of_times_to_come_are_dropped_when_the_clock_was_set_back(service: Service) -> None:
+    async with opened(service) as page:
+        now = await page.evaluate("page.store.newest")
+        # As if the points so far had been told by a clock that went an hour fast.
+        await page.evaluate("page.store.newest += 3600")
+        await page.evaluate("page.store.time = page.store.time.map((t) => t + 3600)")
+        await page.evaluate("restart()")
+        await until(page, f"page.store.newest >= {now} && page.store.newest < {now} + 3000")
+        assert await page.evaluate("page.store.time.every((t) => t <= page.store.newest)")
+        assert await page.evaluate("page.store.time.length") > 250
+
+
 async def test_another_range_shows_another_step(service: Service) -> None:
     async with opened(service) as page:
         await page.get_by_label("Range").select_option("60")

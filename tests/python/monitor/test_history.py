@@ -243,6 +243,52 @@ async def test_a_clock_set_back_begins_anew() -> None:
     assert history.read(SECOND)["time"] == [500]
 
 
+@pytest.mark.parametrize(
+    ("jump", "times"),
+    [
+        (0.0, [1000, 1001, 1002, 1003]),
+        (-0.4, [1000, 1001, 1002]),
+        (-1.0, [1000, 1001, 1002]),
+        (-2.0, [1000, 1001]),
+        (-1000.0, [2, 3]),
+        (0.3, [1000, 1001, 1002, 1003]),
+        (3.0, [1000, 1001, 1004, 1005, 1006]),
+        (1e6, [1001001, 1001002, 1001003]),
+    ],
+)
+async def test_a_rate_is_that_of_the_time_that_passed_whatever_the_clock_was_set_to(
+    jump: float, times: list[int]
+) -> None:
+    """Ten requests a second for four seconds, of which the clock is set after 2.5."""
+    service, history, clock, steady = Service(), History(), Clock(), Clock()
+    clock.now, steady.now = 1000.0, 7.0
+    sampler = Sampler(service, history, clock=clock, steady=steady)
+    sampler.sample()
+    for tenth in range(1, 41):
+        await service.request()
+        clock.now = round(1000 + tenth / 10 + (jump if tenth > 25 else 0), 3)
+        steady.now = 7 + tenth / 10
+        sampler.sample()
+    found = history.read(SECOND)
+    known = {at: rate for at, rate in zip(found["time"], values(history, RATE), strict=True) if rate}
+    assert known == {at: pytest.approx(10) for at in times}
+
+
+def test_who_knows_times_to_come_is_told_all_there_is() -> None:
+    history = History()
+    for number in range(10):
+        history.put(SECOND, number, {RATE: 1.0})
+    history.rewind(SECOND, 5)
+    assert history.newest(SECOND) == 4
+    assert history.read(SECOND, 9)["time"] == [0, 1, 2, 3, 4]
+    assert history.read(SECOND, 6)["time"] == []  # another worker's second
+    history.put(SECOND, 5, {RATE: 2.0})
+    assert history.read(SECOND, 4)["time"] == [5]
+    assert values(history, RATE) == [1.0] * 5 + [2.0]
+    history.rewind(SECOND, 0)
+    assert (history.newest(SECOND), history.read(SECOND)["time"]) == (-1, [])
+
+
 def samplers(before: set[threading.Thread]) -> list[threading.Thread]:
     """Those that were started since; monitors of earlier tests may not have been collected yet."""
     return [one for one in threading.enumerate() if one.name == "mcp-history" and one not in before]

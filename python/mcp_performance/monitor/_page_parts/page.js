@@ -60,6 +60,8 @@ page.charts = [
 byId("charts").append(...page.charts.map((chart) => chart.figure));
 
 function keep(found) {
+  // The clock was set back; a service that has just started has no newest.
+  if (found.newest >= 0 && found.newest < page.store.newest - 2) page.store = { time: [], series: new Map() };
   const { store } = page;
   const old = store.time.length;
   Object.assign(store, { step: found.step, kept: found.kept, newest: found.newest, left_out: found.left_out });
