@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bindings/base/saved_error.h"
+#include "bindings/base/weak.h"
 #include "bindings/batch/future.h"
 
 namespace mcp::python {
@@ -305,9 +306,9 @@ PyObject* time_is_up(PyObject* object, PyObject*) {
   Queue* self = as_queue(object);
   if (self->backlogs == nullptr) Py_RETURN_NONE;
   const Ref timer = Ref::steal(std::exchange(self->timer, nullptr));
-  const Ref loop = Ref::borrow(PyWeakref_GetObject(self->loop));
+  const Ref loop = referent(self->loop);
   self->due = true;
-  if (loop.get() != Py_None && !start_calls(self, loop.get())) return nullptr;
+  if (loop && !start_calls(self, loop.get())) return nullptr;
   Py_RETURN_NONE;
 }
 
@@ -315,8 +316,8 @@ PyObject* ended(PyObject* object, PyObject* call) {
   Queue* self = as_queue(object);
   if (self->backlogs == nullptr) Py_RETURN_NONE;
   if (PySet_Discard(self->calls, call) < 0) return nullptr;
-  const Ref loop = Ref::borrow(PyWeakref_GetObject(self->loop));
-  const bool more = loop.get() != Py_None && self->backlogs->waiting > 0;
+  const Ref loop = referent(self->loop);
+  const bool more = loop && self->backlogs->waiting > 0;
   if (more && !start_calls(self, loop.get())) return nullptr;
   Py_RETURN_NONE;
 }
@@ -402,7 +403,7 @@ Ref make_batched_queue(const BatchedTerms& terms, PyObject* loop) {
 
 bool is_queue_of(PyObject* queue, PyObject* loop) noexcept {
   PyObject* own = as_queue(queue)->loop;
-  return own != nullptr && PyWeakref_GetObject(own) == loop;
+  return own != nullptr && referent(own).get() == loop;
 }
 
 PyObject* add_to_batched_queue(PyObject* queue, PyObject* loop, PyObject* item, PyObject* key) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bindings/base/gil.h"
+#include "bindings/base/weak.h"
 #include "bindings/loop/running.h"
 #include "bindings/sqlite/endpoint.h"
 
@@ -41,8 +42,9 @@ Holder Holder::caller() {
 
 bool Holder::stops_for(const Holder& other, bool blocking) const noexcept {
   if (blocking || !task_) return thread_ == other.thread_;
-  PyObject* task = PyWeakref_GetObject(task_.get());
-  return other.task_ && task != Py_None && task == PyWeakref_GetObject(other.task_.get());
+  if (!other.task_) return false;
+  const Ref task = referent(task_.get());
+  return task && task.get() == referent(other.task_.get()).get();
 }
 
 bool Holder::waits_for_caller(bool blocking) const noexcept {
@@ -51,10 +53,9 @@ bool Holder::waits_for_caller(bool blocking) const noexcept {
     const Ref waits = Ref::steal(PyImport_ImportModule("mcp_performance._base._waits"));
     if (waits) function = PyObject_GetAttrString(waits.get(), "leads_here");
   }
-  const Ref start = task_ ? Ref::borrow(PyWeakref_GetObject(task_.get()))
-                          : Ref::steal(PyLong_FromUnsignedLong(thread_));
+  const Ref start = task_ ? referent(task_.get()) : Ref::steal(PyLong_FromUnsignedLong(thread_));
   Ref answer;
-  if (function != nullptr && start && start.get() != Py_None) {
+  if (function != nullptr && start) {
     answer = Ref::steal(PyObject_CallFunctionObjArgs(function, start.get(),
                                                      blocking ? Py_True : Py_False, nullptr));
   }
