@@ -12,8 +12,26 @@ namespace py = pybind11;
 namespace mcp::python {
 namespace {
 
-const char* class_name(ErrorKind kind) noexcept {
-  switch (kind) {
+// SQLite's primary result codes.
+constexpr int kTooBig = 18;
+constexpr int kMisuse = 21;
+constexpr int kRange = 25;
+
+// The class of sqlite3 that a caller would catch is a base of each.
+const char* query_class_name(int code) noexcept {
+  switch (code & 0xff) {
+    case kTooBig:
+      return "DataError";
+    case kMisuse:
+    case kRange:
+      return "ProgrammingError";
+    default:
+      return "QueryError";
+  }
+}
+
+const char* class_name(const Error& error) noexcept {
+  switch (error.kind()) {
     case ErrorKind::kConfiguration:
       return "ConfigurationError";
     case ErrorKind::kCache:
@@ -27,7 +45,7 @@ const char* class_name(ErrorKind kind) noexcept {
     case ErrorKind::kDatabase:
       return "DatabaseError";
     case ErrorKind::kQuery:
-      return "QueryError";
+      return query_class_name(error.code());
     case ErrorKind::kIntegrity:
       return "IntegrityError";
     case ErrorKind::kPoolTimeout:
@@ -54,8 +72,7 @@ const char* class_name(ErrorKind kind) noexcept {
 
 void set_python_error(const Error& error) noexcept {
   try {
-    const py::object type =
-        py::module_::import("mcp_performance.errors").attr(class_name(error.kind()));
+    const py::object type = py::module_::import("mcp_performance.errors").attr(class_name(error));
     // It may show bytes that a caller gave.
     const char* const text = error.what();
     const auto message = py::reinterpret_steal<py::object>(

@@ -11,11 +11,13 @@
     │   └── ProtocolError
     ├── DatabaseError (sqlite3.DatabaseError)
     │   ├── QueryError (sqlite3.OperationalError)
+    │   │   ├── ProgrammingError (sqlite3.ProgrammingError)
+    │   │   ├── DataError (sqlite3.DataError)
     │   │   ├── TextError (UnicodeDecodeError)
     │   │   └── ConversionError (ValueError)
     │   ├── IntegrityError (sqlite3.IntegrityError)
-    │   ├── PoolTimeout (TimeoutError)
-    │   ├── PoolClosed
+    │   ├── PoolTimeout (sqlite3.OperationalError, TimeoutError)
+    │   ├── PoolClosed (sqlite3.ProgrammingError)
     │   └── DatabaseCorrupt
     ├── BatchError
     ├── LoadTestError
@@ -38,6 +40,7 @@ __all__ = [
     "CacheError",
     "ConfigurationError",
     "ConversionError",
+    "DataError",
     "DatabaseCorrupt",
     "DatabaseError",
     "Error",
@@ -51,6 +54,7 @@ __all__ = [
     "LoadTimeout",
     "PoolClosed",
     "PoolTimeout",
+    "ProgrammingError",
     "ProtocolError",
     "QueryError",
     "SerializationError",
@@ -133,6 +137,14 @@ class QueryError(DatabaseError, sqlite3.OperationalError):
     """SQLite refused a statement."""
 
 
+class ProgrammingError(QueryError, sqlite3.ProgrammingError):
+    """A statement or its parameters are not what the method takes: two statements, a parameter too few."""
+
+
+class DataError(QueryError, sqlite3.DataError):
+    """A value, a row or a statement is longer than SQLite's limit."""
+
+
 class TextError(QueryError, UnicodeDecodeError):
     """A text of the database is not UTF-8. ``CAST(column AS BLOB)`` reads its bytes."""
 
@@ -160,11 +172,11 @@ class IntegrityError(DatabaseError, sqlite3.IntegrityError):
     """A constraint failed."""
 
 
-class PoolTimeout(DatabaseError, TimeoutError):
+class PoolTimeout(DatabaseError, sqlite3.OperationalError, TimeoutError):
     """No connection came free, or a statement did not finish, within its time."""
 
 
-class PoolClosed(DatabaseError):
+class PoolClosed(DatabaseError, sqlite3.ProgrammingError):
     """The pool was closed."""
 
 

@@ -295,6 +295,8 @@ FAILURES: tuple[type[mp.Error], ...] = (
     mp.QueryError,
     mp.TextError,
     mp.ConversionError,
+    mp.DataError,
+    mp.ProgrammingError,
     mp.SerializationError,
     mp.TargetRefused,
     errors.Error,
