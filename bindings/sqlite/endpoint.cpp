@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <new>
 #include <utility>
 
@@ -519,7 +520,10 @@ void bind_sqlite(py::module_& module) {
   module.def("_sqlite_lend_database", &lend_database,
              "_sqlite_lend_database(pool: SQLiteEndpoint, /) -> str");
   py::class_<sqlite::ForkHold>(module, "_SQLiteForkHold")
-      .def(py::init<const std::string&>(), py::arg("path"));
+      .def(py::init([](const py::bytes& path) {
+             return std::make_unique<sqlite::ForkHold>(std::string(path));
+           }),
+           py::arg("path"));  // whatever the file system takes, not only UTF-8
 }
 
 }  // namespace mcp::python

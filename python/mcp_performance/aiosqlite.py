@@ -42,7 +42,7 @@ from sqlite3 import (
 )
 
 from ._core import __version__
-from .sqlite._connection import Connection, connect
+from .sqlite._connection import Connection, ConnectionClosed, connect
 from .sqlite._cursor import Blob, Cursor
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "PARSE_DECLTYPES",
     "Blob",
     "Connection",
+    "ConnectionClosed",
     "Cursor",
     "DataError",
     "DatabaseError",

@@ -102,7 +102,7 @@ class BlockingPool(BlockingStatements[Row]):
         check_may_lend()
         _core._sqlite_open(self)
         connection = self._pool._lending.open(_core._sqlite_lend_database(self), options)
-        hold = _core._SQLiteForkHold(self._pool.path)
+        hold = _core._SQLiteForkHold(os.fsencode(self._pool.path))
         try:
             yield connection
         finally:

@@ -21,7 +21,7 @@ from .. import _core
 from ._cursor import Blob, Cursor, pending
 from ._worker import STOP, Job, work
 
-__all__ = ["ConnectOptions", "Connection", "connect"]
+__all__ = ["ConnectOptions", "Connection", "ConnectionClosed", "connect"]
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -41,6 +41,10 @@ class ConnectOptions(TypedDict, total=False):
     cached_statements: int
     uri: bool
     autocommit: bool | int  # Python 3.12 and newer
+
+
+class ConnectionClosed(sqlite3.ProgrammingError, ValueError):
+    """The connection is closed, or was never opened: a class of ``sqlite3`` and that of ``aiosqlite``."""
 
 
 class Connection:
@@ -111,7 +115,7 @@ class Connection:
             except BaseException:
                 self.stop()
                 raise
-            self._holds.append(_core._SQLiteForkHold(self._file))
+            self._holds.append(_core._SQLiteForkHold(os.fsencode(self._file)))
         return self
 
     def stop(self) -> asyncio.Future[Any] | None:
@@ -145,13 +149,13 @@ class Connection:
     @property
     def _conn(self) -> sqlite3.Connection:
         if self._connection is None:
-            raise ValueError("no active connection")
+            raise ConnectionClosed("no active connection")
         return self._connection
 
     async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run *fn* on the thread."""
         if not self._running or self._connection is None:
-            raise ValueError("Connection closed")
+            raise ConnectionClosed("Connection closed")
         future = asyncio.get_running_loop().create_future()
         self._tx.put((future, partial(fn, *args, **kwargs)))
         return await future
@@ -169,9 +173,11 @@ class Connection:
     # ---- statements ----
 
     @pending
-    async def cursor(self) -> Cursor:
-        """A new cursor."""
-        return Cursor(self, await self._execute(self._conn.cursor))
+    async def cursor(
+        self, factory: Callable[[sqlite3.Connection], sqlite3.Cursor] = sqlite3.Cursor
+    ) -> Cursor:
+        """A new cursor, over one that *factory* makes: a subclass of ``sqlite3.Cursor``."""
+        return Cursor(self, await self._execute(self._conn.cursor, factory))
 
     @pending
     async def execute(self, sql: str, parameters: Iterable[Any] | None = None) -> Cursor:
@@ -414,16 +420,23 @@ class Connection:
 
 def _open(connector: Callable[[], sqlite3.Connection]) -> tuple[sqlite3.Connection, str]:
     connection = connector()
-    cursor = sqlite3.Cursor(connection)
-    cursor.row_factory = None
-    for _, name, file in cursor.execute("PRAGMA database_list"):
-        if _text(name) == "main":
-            return connection, _text(file)
-    return connection, ""
+    try:
+        return connection, _file_of(connection)
+    except BaseException:
+        connection.close()
+        raise
 
 
-def _text(value: Any) -> str:
-    return value.decode(errors="surrogateescape") if isinstance(value, bytes) else str(value or "")
+def _file_of(connection: sqlite3.Connection) -> str:
+    """The path of its database, or "". By the methods of sqlite3 itself: a subclass may have others."""
+    factory, connection.text_factory = connection.text_factory, bytes
+    try:
+        cursor = sqlite3.Connection.cursor(connection, sqlite3.Cursor)
+        cursor.row_factory = None
+        files = [file for _, name, file in cursor.execute("PRAGMA database_list") if name == b"main"]
+    finally:
+        connection.text_factory = factory
+    return os.fsdecode(files[0] or b"")
 
 
 def _close(connection: sqlite3.Connection | None, holds: list[_core._SQLiteForkHold]) -> object:
@@ -460,6 +473,5 @@ def connect(
         iter_chunk_size: rows that a cursor gets at a time when it is iterated.
         options: of ``sqlite3.connect()``.
     """
-    name = database.decode() if isinstance(database, bytes) else str(database)
     options.setdefault("check_same_thread", sqlite3.threadsafety < _SERIALIZED)
-    return Connection(partial(sqlite3.connect, name, **options), iter_chunk_size, loop)
+    return Connection(partial(sqlite3.connect, os.fsdecode(database), **options), iter_chunk_size, loop)

@@ -156,6 +156,7 @@ class Blob:
         await self._conn._execute(self._blob.close)
 
     async def __aenter__(self) -> Self:
+        await self._conn._execute(self._blob.__enter__)  # which refuses one that is closed
         return self
 
     async def __aexit__(self, *_: object) -> None:

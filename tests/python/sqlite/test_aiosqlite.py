@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import inspect
+import os
 import sqlite3
 import subprocess
 import sys
@@ -20,7 +21,12 @@ async def outcome(awaitable):
     try:
         return await awaitable
     except Exception as error:
-        return type(error), str(error)
+        return kind(error), str(error)
+
+
+def kind(error):
+    """Its class; of what is closed, ours is of sqlite3's class besides that of aiosqlite."""
+    return ValueError if isinstance(error, ours.ConnectionClosed) else type(error)
 
 
 async def cursors(module, path):
@@ -127,7 +133,7 @@ async def errors(module, path):
     try:
         yield db.in_transaction
     except Exception as error:
-        yield type(error), str(error)
+        yield kind(error), str(error)
 
 
 async def hooks(module, path):
@@ -257,11 +263,99 @@ async def test_limits_settings_and_what_the_db_api_requires():
                 await db.getconfig(1002)
 
 
-async def test_a_path_may_be_bytes_or_a_path(tmp_path):
-    for name in (tmp_path / "a.db", str(tmp_path / "a.db").encode()):
-        async with ours.connect(name) as db:
-            await db.execute("CREATE TABLE IF NOT EXISTS t (a)")
-    assert [file.name for file in tmp_path.iterdir()] == ["a.db"]
+class PathLike:
+    def __init__(self, path):
+        self.path = path
+
+    def __fspath__(self):
+        return self.path
+
+
+async def test_a_path_may_be_whatever_sqlite3_takes(tmp_path):
+    for name in ("a.db", "\u00e6.db", "\udce7.db"):  # the last is no UTF-8
+        path = tmp_path / name
+        for spelling in (
+            path,
+            str(path),
+            os.fsencode(path),
+            PathLike(str(path)),
+            PathLike(os.fsencode(path)),
+        ):
+            async with ours.connect(spelling) as db:
+                await db.execute("CREATE TABLE IF NOT EXISTS t (a)")
+        assert [file.name for file in tmp_path.iterdir()] == [name]
+        path.unlink()
+
+
+@pytest.mark.parametrize("database", [None, 5, 1.5, ["a.db"], memoryview(b"a.db")])
+async def test_what_is_no_path_makes_no_file(database, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TypeError):
+        async with ours.connect(database):
+            pass
+    assert not list(tmp_path.iterdir())
+
+
+class Uninitialised(sqlite3.Connection):
+    def __init__(self, *args, **kwargs):
+        pass
+
+
+class OtherMethods(sqlite3.Connection):
+    """What makes no difference to how it is opened."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.row_factory = lambda cursor, row: dict(row)
+        self.text_factory = lambda data: 1 / 0
+
+    def cursor(self, *args, **kwargs):
+        raise AssertionError
+
+    def execute(self, *args, **kwargs):
+        return super().cursor(sqlite3.Cursor).execute("SELECT 'mine'")
+
+
+async def test_a_factory_may_be_any_class_of_connections(tmp_path):
+    with pytest.raises(sqlite3.ProgrammingError, match="__init__ not called"):
+        await ours.connect(tmp_path / "app.db", factory=Uninitialised)
+    async with ours.connect(tmp_path / "app.db", factory=OtherMethods) as db:
+        db.row_factory, db.text_factory = None, str
+        assert await db.execute_fetchall("SELECT 1") == [("mine",)]
+
+
+async def test_a_cursor_may_be_of_a_class_of_its_own():
+    class Shouting(sqlite3.Cursor):
+        def fetchone(self):
+            return tuple(map(str.upper, super().fetchone()))
+
+    async with ours.connect(":memory:") as db:
+        cursor = await db.cursor(Shouting)
+        await cursor.execute("SELECT 'a', 'b'")
+        assert await cursor.fetchone() == ("A", "B")
+        with pytest.raises(TypeError):
+            await db.cursor(list)
+
+
+async def test_what_is_closed_raises_what_both_raise():
+    db = await ours.connect(":memory:")
+    await db.executescript("CREATE TABLE t (a); INSERT INTO t VALUES (x'00')")
+    cursor, blob = await db.cursor(), await db.blobopen("t", "a", 1)
+    async with db.blobopen("t", "a", 1) as closed:
+        pass
+    with pytest.raises(sqlite3.ProgrammingError, match="closed blob"):
+        async with closed:
+            pass
+    await db.close()
+    never = ours.connect(":memory:")
+    late = [cursor.fetchall, blob.read, db.cursor, db.commit, db.interrupt, never.commit, lambda: db.run(id)]
+    for call in late:
+        for expected in (sqlite3.ProgrammingError, ValueError):
+            with pytest.raises(expected):
+                await call()
+    for name in ("in_transaction", "total_changes", "row_factory", "isolation_level"):
+        with pytest.raises(sqlite3.ProgrammingError, match="no active connection"):
+            getattr(db, name)
 
 
 async def test_two_may_close_it_at_the_same_time(tmp_path):
