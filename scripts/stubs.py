@@ -37,7 +37,7 @@ ROOMS = ("base", "loop", "metrics", "cache", "loadtest", "sqlite", "query", "htt
 SOURCES = (collections.abc, typing, asyncio, contextvars, types)  # the first that has a name
 FIGURES = "_base._stats"  # where CacheInfo and CacheStats are
 PARAM_SPECS = {"_P", "_Q"}
-BOUNDS = {"_E": "BaseException"}
+BOUNDS = {"_C": "type[Any]", "_E": "BaseException"}
 BASETYPE = 1 << 10  # Py_TPFLAGS_BASETYPE
 ATTRIBUTE = re.compile(r"^(\w+): (.+)$")
 

@@ -242,7 +242,7 @@ PyType_Slot batched_slots[] = {
          "Self\n"
          "__call__(self, item: _T) -> BatchedFuture[_R]\n"
          "__get__(self, instance: None, owner: type | None = None, /) -> Batched[_T, _R]\n"
-         "__get__(self, instance: object, owner: type | None = None, /) -> Batched[Any, _R]\n"
+         "__get__(self, instance: object, owner: type | None = None, /) -> Batched[_T, _R]\n"
          "__wrapped__: Callable[[list[_T]], Awaitable[Iterable[_R | BaseException] | "
          "AsyncIterable[_R | BaseException] | Mapping[Any, _R | BaseException]]]\n__name__: "
          "str\n__qualname__: str\n\n"

@@ -438,11 +438,16 @@ PyType_Slot function_slots[] = {
          "terms: tuple[Any, ...], parameters: dict[str, Any], adapter: Any, is_async: bool, "
          "is_functools: bool, /) -> CachedFunction[_P, _R_co]\n"
          "__call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co\n"
+         // As a class method, on a class, as a method, and as a static method: by what comes first.
+         // Of a callable, since mypy infers no first parameter of a class of its own.
+         "__get__(self: Callable[Concatenate[_C, _Q], _R], instance: object, owner: _C, /) -> "
+         "CachedFunction[_Q, _R]\n"
          "__get__(self, instance: None, owner: type | None = None, /) -> CachedFunction[_P, "
          "_R_co]\n"
-         "__get__(self: CachedFunction[Concatenate[_S, _Q], _R], instance: _S, owner: type | None "
-         "= None, "
-         "/) -> CachedFunction[_Q, _R]\n"
+         "__get__(self: Callable[Concatenate[_S, _Q], _R], instance: _S, owner: type | None = "
+         "None, /) -> CachedFunction[_Q, _R]\n"
+         "__get__(self, instance: object, owner: type | None = None, /) -> CachedFunction[_P, "
+         "_R_co]\n"
          "__wrapped__: Callable[..., Any]\n__name__: str\n__qualname__: str\nname: str\n\n"
          "A function with a cache in front; made by cached() and lru_cache().")},
     {Py_tp_new, reinterpret_cast<void*>(function_new)},

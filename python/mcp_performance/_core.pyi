@@ -23,6 +23,7 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar,
 from ._base._stats import CacheInfo, CacheStats
 
 __version__: str
+_C = TypeVar("_C", bound=type[Any])
 _D = TypeVar("_D")
 _E = TypeVar("_E", bound=BaseException)
 _K = TypeVar("_K")
@@ -398,11 +399,17 @@ class CachedFunction(Generic[_P, _R_co]):
     ) -> CachedFunction[_P, _R_co]: ...
     def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co: ...
     @overload
+    def __get__(
+        self: Callable[Concatenate[_C, _Q], _R], instance: object, owner: _C, /
+    ) -> CachedFunction[_Q, _R]: ...
+    @overload
     def __get__(self, instance: None, owner: type | None = None, /) -> CachedFunction[_P, _R_co]: ...
     @overload
     def __get__(
-        self: CachedFunction[Concatenate[_S, _Q], _R], instance: _S, owner: type | None = None, /
+        self: Callable[Concatenate[_S, _Q], _R], instance: _S, owner: type | None = None, /
     ) -> CachedFunction[_Q, _R]: ...
+    @overload
+    def __get__(self, instance: object, owner: type | None = None, /) -> CachedFunction[_P, _R_co]: ...
     def cache_clear(self, /) -> None:
         """Forget every result and set the figures to zero."""
 
@@ -1147,7 +1154,7 @@ class Batched(Generic[_T, _R]):
     @overload
     def __get__(self, instance: None, owner: type | None = None, /) -> Batched[_T, _R]: ...
     @overload
-    def __get__(self, instance: object, owner: type | None = None, /) -> Batched[Any, _R]: ...
+    def __get__(self, instance: object, owner: type | None = None, /) -> Batched[_T, _R]: ...
     def __set_name__(self, owner: type, name: str, /) -> None:
         """Its name as a method."""
 

@@ -64,6 +64,44 @@ class Service:
     async def load(self, name: str) -> bytes:
         return b""
 
+    @classmethod
+    @mp.cached
+    def made(cls, x: int) -> str:
+        return ""
+
+    @classmethod
+    @mp.cached(ttl=5)
+    async def made_later(cls, x: int) -> str:
+        return ""
+
+    @staticmethod
+    @mp.cached
+    def plain(x: int) -> str:
+        return ""
+
+    @staticmethod
+    @mp.cached
+    def nothing() -> str:
+        return ""
+
+
+class Special(Service):
+    pass
+
+
+async def methods() -> None:
+    assert_type(Service.made(1), str)
+    assert_type(Service().made(1), str)
+    assert_type(Special.made(1), str)
+    assert_type(await Service.made_later(1), str)
+    assert_type(Service.plain(1), str)
+    assert_type(Service().plain(1), str)
+    assert_type(Service().nothing(), str)
+    assert_type(Service.shared(Service(), 1), str)
+    assert_type(Special().shared(1), str)
+    Service.made.cache_invalidate(1)
+    Service.shared.cache_clear()
+
 
 async def caches() -> None:
     assert_type(bare(1, flag=True), str)
@@ -179,6 +217,40 @@ async def statements(pool: SQLitePool[tuple[Any, ...]]) -> None:
 @mp.batched(max_size=10)
 async def lengths(names: list[str]) -> list[int]:
     return [len(name) for name in names]
+
+
+@mp.batched
+async def by_item(names: list[str]) -> dict[str, int]:
+    return {name: len(name) for name in names}
+
+
+@mp.batched(max_wait=0)
+async def some(names: list[str]) -> tuple[int | ValueError, ...]:
+    return ()
+
+
+class Names:
+    @mp.batched
+    async def lengths(self, names: list[str]) -> list[int]:
+        return []
+
+    @mp.batched(max_size=10)
+    async def by_item(self, names: list[str]) -> dict[str, int]:
+        return {}
+
+    @staticmethod
+    @mp.batched
+    async def plain(names: list[str]) -> list[int]:
+        return []
+
+
+async def batched_methods() -> None:
+    assert_type(await by_item("a"), int)
+    print(await some("a"))
+    assert_type(await Names().lengths("a"), int)
+    assert_type(await Names().by_item("a"), int)
+    assert_type(await Names.plain("a"), int)
+    assert_type(await Names().plain("a"), int)
 
 
 async def double(number: int) -> int:

@@ -37,8 +37,22 @@ class Service:
     def method(self, x: int) -> float:
         return 1.0
 
+    @classmethod
+    @mp.cached
+    def made(cls, x: int) -> str:
+        return ""
+
+    @staticmethod
+    @mp.cached
+    def plain(x: int) -> str:
+        return ""
+
 
 Service().method("a")  # type: ignore[arg-type]
+Service.plain("a")  # type: ignore[arg-type]
+Service().plain("a")  # type: ignore[arg-type]
+Service.made("a")  # type: ignore[arg-type]
+Service().made()  # type: ignore[call-arg]
 
 
 async def rows(pool: mp.SQLitePool[tuple[Any, ...]]) -> None:
@@ -76,6 +90,20 @@ async def lengths(names: list[str]) -> list[int]:
 
 
 lengths(5)  # type: ignore[arg-type]
+
+
+class Names:
+    @mp.batched
+    async def lengths(self, names: list[str]) -> list[int]:
+        return []
+
+
+Names().lengths(5)  # type: ignore[arg-type]
+
+
+@mp.batched  # type: ignore[arg-type]
+def not_async(names: list[str]) -> list[int]:
+    return []
 
 
 async def batches(processor: mp.BatchProcessor) -> None:

@@ -23,7 +23,7 @@ from collections.abc import (
 from contextvars import Context
 from itertools import islice
 from types import MappingProxyType
-from typing import Any, TypeVar, cast, overload
+from typing import Any, Protocol, TypeVar, cast, overload
 
 from .. import _core
 from .._base._async_functions import is_async, tells_async
@@ -192,10 +192,34 @@ tells_async(Batched, lambda _: True)
 cast(Any, Coroutine).register(BatchedFuture)
 
 
+# Each kind of results by itself: mypy looks for their type in the first part of a union alone.
+_Items = Callable[[list[_T]], Awaitable[Iterable[_R | BaseException] | AsyncIterable[_R | BaseException]]]
+_ByItem = Callable[[list[_T]], Awaitable[Mapping[Any, _R | BaseException]]]
+_ItemsMethod = Callable[
+    [Any, list[_T]], Awaitable[Iterable[_R | BaseException] | AsyncIterable[_R | BaseException]]
+]
+_ByItemMethod = Callable[[Any, list[_T]], Awaitable[Mapping[Any, _R | BaseException]]]
+
+
+class _Decorator(Protocol):
+    @overload
+    def __call__(self, function: _ByItem[_T, _R], /) -> Batched[_T, _R]: ...
+    @overload
+    def __call__(self, function: _ByItemMethod[_T, _R], /) -> Batched[_T, _R]: ...
+    @overload
+    def __call__(self, function: _Items[_T, _R], /) -> Batched[_T, _R]: ...
+    @overload
+    def __call__(self, function: _ItemsMethod[_T, _R], /) -> Batched[_T, _R]: ...
+
+
 @overload
-def batched(
-    function: Callable[[list[_T]], Awaitable[_Results[_R | BaseException]]], /
-) -> Batched[_T, _R]: ...
+def batched(function: _ByItem[_T, _R], /) -> Batched[_T, _R]: ...
+@overload
+def batched(function: _ByItemMethod[_T, _R], /) -> Batched[_T, _R]: ...
+@overload
+def batched(function: _Items[_T, _R], /) -> Batched[_T, _R]: ...
+@overload
+def batched(function: _ItemsMethod[_T, _R], /) -> Batched[_T, _R]: ...
 @overload
 def batched(
     *,
@@ -203,9 +227,9 @@ def batched(
     max_wait: float = 0.002,
     key: Callable[[Any], Hashable] | None = None,
     max_concurrency: int | None = None,
-) -> Callable[[Callable[[list[_T]], Awaitable[_Results[_R | BaseException]]]], Batched[_T, _R]]: ...
+) -> _Decorator: ...
 def batched(
-    function: _Function | None = None,
+    function: Callable[..., Awaitable[_Results[Any]]] | None = None,
     /,
     *,
     max_size: int = 100,
