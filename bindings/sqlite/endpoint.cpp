@@ -22,6 +22,7 @@
 #include "bindings/sqlite/native.h"
 #include "bindings/sqlite/stream.h"
 #include "bindings/sqlite/watch.h"
+#include "sqlite/file_watch.h"
 #include "sqlite/fork_guard.h"
 #include "sqlite/pool_errors.h"
 
@@ -199,7 +200,11 @@ void configure(py::handle self, const py::dict& settings) {
   options.database.busy_timeout_ns = from_seconds(settings["busy_timeout"].cast<double>());
   options.size = settings["size"].cast<int>();
   options.acquire_timeout_ns = from_seconds(settings["acquire_timeout"].cast<double>());
-  options.inline_budget_ns = from_seconds(settings["inline_budget"].cast<double>());
+  // A caller's thread has the interpreter lock, which another connection's user code may wait for.
+  if (sqlite::shares_cache(options.database.path))
+    options.inline_budget_ns = 0;
+  else
+    options.inline_budget_ns = from_seconds(settings["inline_budget"].cast<double>());
   options.slow_ns = from_seconds(settings["slow_query_threshold"].cast<double>());
   options.tracking = settings["tracking"].cast<bool>();
   const auto callables = std::make_shared<UserCallables>();

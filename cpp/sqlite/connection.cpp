@@ -166,7 +166,21 @@ int Connection::on_busy(void* pointer, int attempt) noexcept {
   return 1;
 }
 
-int Connection::on_wal(void* self, sqlite3*, const char*, int frames) noexcept {
+template <class Call>
+int Connection::unlocked(Call call) {
+  int code = call();
+  for (int attempt = 0; code == SQLITE_LOCKED_SHAREDCACHE && on_busy(this, attempt) != 0; ++attempt)
+    code = call();
+  return code;
+}
+
+int Connection::on_wal(void* self, sqlite3* db, const char* schema, int frames) noexcept {
+  if (sqlite3_stricmp(schema, "main") != 0) {  // attached: as SQLite's own hook does
+    if (frames >= kCheckpointFrames) {
+      sqlite3_wal_checkpoint_v2(db, schema, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+    }
+    return SQLITE_OK;
+  }
   auto& connection = *static_cast<Connection*>(self);
   if (frames < connection.wal_frames_) connection.next_checkpoint_ = kCheckpointFrames;
   connection.wal_frames_ = frames;
@@ -241,9 +255,10 @@ std::unique_ptr<Statement> Connection::prepare(const ProfilePtr& profile) {
   preparing_ = borrower_ != Borrower::kInit;
   sqlite3_stmt* handle = nullptr;
   const char* tail = nullptr;
-  const int code =
-      sqlite3_prepare_v3(db_, profile->sql.c_str(), static_cast<int>(profile->sql.size()) + 1,
-                         SQLITE_PREPARE_PERSISTENT, &handle, &tail);
+  const int code = unlocked([&] {
+    return sqlite3_prepare_v3(db_, profile->sql.c_str(), static_cast<int>(profile->sql.size()) + 1,
+                              SQLITE_PREPARE_PERSISTENT, &handle, &tail);
+  });
   preparing_ = false;
   analysis_ = nullptr;
   if (refused_.trace != Trace::kNone) refuse(*profile);
@@ -289,7 +304,7 @@ bool Connection::step(Statement& statement) {
   // A changed schema makes SQLite prepare the statement again in here, with new facts.
   Analysis analysis(freshness_, user_functions_);
   analysis_ = &analysis;
-  const int code = sqlite3_step(statement.handle());
+  const int code = unlocked([&] { return sqlite3_step(statement.handle()); });
   analysis_ = nullptr;
   if (statement.take_reprepared() && !analysis.empty()) {
     auto facts = analysis.finish(statement.handle());
@@ -302,11 +317,16 @@ bool Connection::step(Statement& statement) {
 void Connection::run_prepared(sqlite3_stmt*& handle, const char* sql) {
   int code = SQLITE_OK;
   if (handle == nullptr) {
-    code = sqlite3_prepare_v3(db_, sql, -1, SQLITE_PREPARE_PERSISTENT, &handle, nullptr);
+    code = unlocked([&] {
+      return sqlite3_prepare_v3(db_, sql, -1, SQLITE_PREPARE_PERSISTENT, &handle, nullptr);
+    });
     if (code != SQLITE_OK) fail(code);
   }
-  code = sqlite3_step(handle);
-  sqlite3_reset(handle);
+  code = unlocked([&] {
+    const int done = sqlite3_step(handle);
+    sqlite3_reset(handle);
+    return done;
+  });
   if (code != SQLITE_DONE) fail(code);
 }
 
@@ -369,7 +389,7 @@ void Connection::drop_snapshot() noexcept {
 }
 
 void Connection::run(const char* sql) {
-  const int code = sqlite3_exec(db_, sql, nullptr, nullptr, nullptr);
+  const int code = unlocked([&] { return sqlite3_exec(db_, sql, nullptr, nullptr, nullptr); });
   if (code != SQLITE_OK) fail(code);
 }
 

@@ -123,7 +123,7 @@ class Connection {
     is_announced_ = announced;
     has_logged_ = false;
   }
-  // Whether a commit since set_announced() has put something into the log.
+  // Whether a commit since set_announced() has put something into the main database's log.
   [[nodiscard]] bool has_logged() const noexcept { return has_logged_; }
 
   [[nodiscard]] sqlite3* handle() const noexcept { return db_; }
@@ -169,6 +169,10 @@ class Connection {
   [[noreturn]] void refuse(Profile& profile) const;
   static int on_authorize(void* self, int action, const char* first, const char* second,
                           const char* schema, const char* trigger) noexcept;
+  // In a cache that connections share, SQLite returns at once where another has a table locked, and
+  // asks no busy handler: calls again while on_busy() says so.
+  template <class Call>
+  int unlocked(Call call);
   void run_prepared(sqlite3_stmt*& handle, const char* sql);
   void set_pragmas(const DatabaseOptions& options);
   [[noreturn]] void fail(int code);
@@ -176,7 +180,7 @@ class Connection {
   [[nodiscard]] bool should_stop() noexcept;
   static int on_progress(void* self) noexcept;
   static int on_busy(void* self, int attempt) noexcept;
-  static int on_wal(void* self, sqlite3*, const char*, int frames) noexcept;
+  static int on_wal(void* self, sqlite3* db, const char* schema, int frames) noexcept;
 
   sqlite3* db_ = nullptr;
   const Role role_;

@@ -169,6 +169,9 @@ void run_statement(Connection& connection, Statement& statement, const Request& 
   WriteScope scope(connection, services, wrap);
   const Instant begun = writes ? now_precise() : 0;
   const auto dependencies = statement.dependencies();
+  const Freshness::Commit accounted(
+      services.freshness,
+      !wrap && (dependencies->controls_transaction || (writes && !connection.in_transaction())));
   run_all(connection, statement, request, !wrap && connection.in_transaction(), sink, answer);
   if (writes) request.profile->note_write(now_precise() - begun);
   scope.commit();
@@ -205,6 +208,7 @@ void begin_transaction(Connection& connection, Services services) {
 }
 
 void commit_transaction(Connection& connection, Services services) {
+  const Freshness::Commit accounted(services.freshness);
   connection.commit();
   const WriteSet written = std::exchange(connection.written(), {});
   if (connection.is_announced()) {

@@ -61,6 +61,10 @@ std::string file_of(const std::string& path) {
   return name == ":memory:" ? std::string() : name;
 }
 
+bool shares_cache(const std::string& path) {
+  return path.starts_with("file:") && path.find("cache=shared") != std::string::npos;
+}
+
 void FileWatch::begin(const FileId& id) noexcept {
   device_.store(id.first, std::memory_order_relaxed);
   inode_.store(id.second, std::memory_order_relaxed);

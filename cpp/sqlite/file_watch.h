@@ -27,6 +27,11 @@ using FileId = std::pair<dev_t, ino_t>;
 // in memory.
 [[nodiscard]] std::string file_of(const std::string& path);
 
+// Whether the connections to the URI `path` share one page cache, and SQLite's locks on it
+// (`cache=shared`). A thread that steps one of them then waits for those that step the others,
+// whatever these wait for: it may hold no lock that user code, or the authorizer, takes.
+[[nodiscard]] bool shares_cache(const std::string& path);
+
 class FileWatch {
  public:
   // A look costs a system call (0.3 us). Answers from the cache, which take half of that, rely on

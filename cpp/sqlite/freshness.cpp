@@ -79,7 +79,7 @@ void Freshness::map_wal_index() {
 bool Freshness::read_token(Token& token) {
   switch (mode_) {
     case Mode::kPrivate:
-      return true;
+      return committing_ == 0;
     case Mode::kNone:
       return false;
     case Mode::kDataVersion: {
@@ -178,6 +178,19 @@ void Freshness::end_write(const WriteSet* written, bool logged) {
 void Freshness::invalidate_all() {
   const MutexLock lock(mutex_);
   ++epoch_;
+}
+
+Freshness::Commit::Commit(Freshness& freshness, bool may_commit)
+    : freshness_(may_commit ? &freshness : nullptr) {
+  if (freshness_ == nullptr) return;
+  const MutexLock lock(freshness_->mutex_);
+  ++freshness_->committing_;
+}
+
+Freshness::Commit::~Commit() {
+  if (freshness_ == nullptr) return;
+  const MutexLock lock(freshness_->mutex_);
+  --freshness_->committing_;
 }
 
 TableId Freshness::table(std::string_view name) {

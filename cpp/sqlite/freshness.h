@@ -58,7 +58,7 @@ class Freshness {
   Freshness& operator=(const Freshness&) = delete;
 
   // `watch` is a connection that has read the database once and that nobody else uses; owned from
-  // here on. It keeps the shared memory mapped, and an in-memory database alive. Null for kNone.
+  // here on. It keeps the shared memory mapped, and an in-memory database alive.
   void attach(sqlite3* watch, Mode mode);
   void detach();
   // The last connection to be closed, as the watch is, deletes the log, though told not to before.
@@ -89,6 +89,20 @@ class Freshness {
   // A change that the analysis cannot name.
   void invalidate_all();
 
+  // Around whatever may commit, and the end_write() or invalidate_all() that accounts for it. What
+  // only we can tell of, a commit to a private database, others see before it is accounted for:
+  // nothing of such a database is proven meanwhile.
+  class Commit {
+   public:
+    explicit Commit(Freshness& freshness, bool may_commit = true);
+    ~Commit();
+    Commit(const Commit&) = delete;
+    Commit& operator=(const Commit&) = delete;
+
+   private:
+    Freshness* const freshness_;  // null: nothing commits
+  };
+
   // The number of a table name; names differ in more than case.
   [[nodiscard]] TableId table(std::string_view name);
   [[nodiscard]] Mode mode() const;
@@ -108,6 +122,7 @@ class Freshness {
   bool has_seen_ GUARDED_BY(mutex_) = false;
   std::uint64_t version_ GUARDED_BY(mutex_) = 1;
   bool writing_ GUARDED_BY(mutex_) = false;
+  int committing_ GUARDED_BY(mutex_) = 0;  // Commits that live
   std::uint64_t epoch_ GUARDED_BY(mutex_) = 1;
   std::uint64_t clock_ GUARDED_BY(mutex_) = 1;
   std::vector<std::uint64_t> changed_at_ GUARDED_BY(mutex_);  // by TableId

@@ -98,6 +98,8 @@ void Pool::open_once(const Operation& operation) {
     mode = Freshness::Mode::kPrivate;
   else if (first.query_text("PRAGMA journal_mode") == "wal")
     mode = Freshness::Mode::kWalIndex;
+  else if (shares_cache(options_.database.path))
+    mode = Freshness::Mode::kNone;
   freshness_.attach(watch.release(), mode);
   if (watched) {
     file_.begin(id);
@@ -139,11 +141,14 @@ Connection& Pool::connect(Slot& slot, const Operation& operation) {
       continue;
     }
     if (options_.database.guarded && !log_.is_beside(file())) throw log_replaced();
-    if (options_.init) options_.init(*connection);
-    connection->rollback();
-    connection->seal();
-    connection->set_slow_hook(&Pool::on_slow, this);
-    if (options_.database.memory) freshness_.invalidate_all();
+    {
+      const Freshness::Commit accounted(freshness_, options_.database.memory);
+      if (options_.init) options_.init(*connection);
+      connection->rollback();
+      connection->seal();
+      connection->set_slow_hook(&Pool::on_slow, this);
+      if (options_.database.memory) freshness_.invalidate_all();
+    }
     if (file_.moved()) continue;
     const MutexLock lock(mutex_);
     if (renewing_ || renewals != renewals_) continue;  // it may be of either file

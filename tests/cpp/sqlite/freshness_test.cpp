@@ -69,6 +69,25 @@ TEST_P(FreshnessTest, AForeignCommitAfterOneThatWroteNothingIsNotTakenForOurs) {
   EXPECT_FALSE(fresh(then, b_));
 }
 
+TEST_P(FreshnessTest, AForeignCommitAfterOneToAnAttachedDatabaseIsNotTakenForOurs) {
+  Foreign(directory_.file("aside.db")).run("PRAGMA journal_mode=WAL; CREATE TABLE c (x)");
+  Foreign other(directory_.file("test.db"));
+  const Operation unlimited;
+  Slot& slot = pool_.take(Access::kWrite, unlimited);
+  Connection& writer = pool_.connect(slot, unlimited);
+  writer.run(("ATTACH '" + directory_.file("aside.db") + "' AS aside").c_str());
+  const auto then = pool_.freshness().observe();
+  begin_transaction(writer, pool_.services());
+  writer.run("INSERT INTO aside.c VALUES (1)");
+  writer.written().tables = {a_};
+  writer.commit();
+  other.run("INSERT INTO b VALUES (1)");
+  pool_.freshness().end_write(&writer.written(), writer.has_logged());
+  writer.set_announced(false);
+  EXPECT_FALSE(fresh(then, b_));
+  pool_.give_back(slot);
+}
+
 TEST_P(FreshnessTest, TheEndOfATransactionThatReadExplainsNoForeignCommit) {
   Foreign other(directory_.file("test.db"));
   const Operation unlimited;

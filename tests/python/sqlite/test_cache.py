@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -323,6 +324,43 @@ async def test_a_foreign_commit_and_even_a_checkpoint_are_noticed(tmp_path: Path
                 other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             assert [await pool.fetchval(SQL), await pool.fetchval(SQL)] == [value] * 2
         other.close()
+
+
+@pytest.mark.parametrize("by_hand", [False, True], ids=["execute", "COMMIT"])
+def test_what_somebody_has_seen_is_never_followed_by_something_older(
+    request: pytest.FixtureRequest, by_hand: bool
+) -> None:
+    request.addfinalizer(partial(sys.setswitchinterval, sys.getswitchinterval()))
+    sys.setswitchinterval(1e-5)
+    older: list[tuple[int, int]] = []
+    pool = SQLitePool(":memory:", 3)
+    with pool.blocking as blocking:
+        blocking.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
+        blocking.execute("INSERT INTO t VALUES (1, 0)")
+        written = threading.Event()
+
+        def read() -> None:
+            while not written.is_set():
+                seen = blocking.fetchval(SQL, cache=False)
+                kept = blocking.fetchval(SQL)
+                if kept < seen:
+                    older.append((seen, kept))
+
+        threads = [threading.Thread(target=read) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for value in range(1, 2000):
+            if by_hand:
+                with blocking.acquire() as connection:
+                    connection.execute("BEGIN IMMEDIATE")
+                    connection.execute("UPDATE t SET v = ?", (value,))
+                    connection.execute("COMMIT")
+            else:
+                blocking.execute("UPDATE t SET v = ?", (value,))
+        written.set()
+        for thread in threads:
+            thread.join()
+    assert older == []
 
 
 WRITER = """
