@@ -21,9 +21,12 @@ bool is_awaitable(PyObject* value) noexcept {
 bool is_spent_once(PyObject* value) noexcept {
   const PyTypeObject* const type = Py_TYPE(value);
   if (PyAsyncGen_CheckExact(value)) return true;
-  if (type->tp_iternext == nullptr || (type->tp_flags & Py_TPFLAGS_HEAPTYPE) != 0) return false;
+  if (type->tp_iternext == nullptr) return false;
   const std::string_view name = type->tp_name;
-  if (!name.starts_with("itertools.")) return name.find('.') == std::string_view::npos;
+  if (!name.starts_with("itertools.")) {
+    const bool is_built_in = (type->tp_flags & Py_TPFLAGS_HEAPTYPE) == 0;
+    return is_built_in && name.find('.') == std::string_view::npos;
+  }
   return name != "itertools.count" && name != "itertools.cycle" && name != "itertools.repeat";
 }
 

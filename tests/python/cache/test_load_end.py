@@ -174,6 +174,7 @@ USED_ONCE: dict[str, Callable[[], Any]] = {
     "list iterator": lambda: iter([1, 2]),
     "items of a dict": lambda: iter({1: 2}.items()),
     "chain": lambda: itertools.chain((1,), (2,)),
+    "islice": lambda: itertools.islice([1, 2], 1),
 }
 
 
