@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Any
 
 from .. import _core
@@ -53,6 +54,37 @@ def counted(
             monitor.requests.operation(method, name, system, errors[-1] if errors else "", took)
 
 
+class _Call:
+    """A call that is being counted, in the context of what it calls in turn."""
+
+    __slots__ = ("_arguments", "_method", "_monitor", "_name", "_server", "over")
+
+    def __init__(
+        self, monitor: _monitor.PerformanceMonitor, method: str, name: str, server: object, arguments: object
+    ) -> None:
+        self._monitor = monitor
+        self._method = method
+        self._name = name
+        self._server = server
+        self._arguments = arguments or None
+        self.over = False
+
+    def is_passed_on_as(self, other: _Call) -> bool:
+        """Whether *other* is the same call a layer further in: at a server that is mounted in this one's,
+        where it may have another name, or behind another middleware of the same server."""
+        if self.over or self._monitor is not other._monitor or self._method != other._method:
+            return False
+        if self._server is other._server and self._name != other._name:
+            return False  # a tool that calls another one
+        try:
+            return bool(self._arguments == other._arguments)
+        except Exception:  # of a comparison of what a client in this process gave
+            return False
+
+
+_inside: ContextVar[tuple[_Call, ...]] = ContextVar("mcp_performance.calls", default=())
+
+
 class Operations:
     """Times what is called and counts it in *monitor*, with the other workers of the service."""
 
@@ -61,8 +93,29 @@ class Operations:
         self._workers = workers
         self._known: dict[tuple[str, str], str] = {}
 
-    async def count(self, method: str, name: str, declared: Name, call: Callable[[], Awaitable[Any]]) -> Any:
-        """The result of *call*; it is counted under what *declared* says that *name* is."""
+    async def count(
+        self,
+        method: str,
+        name: str,
+        declared: Name,
+        call: Callable[[], Awaitable[Any]],
+        *,
+        server: object = None,
+        arguments: object = None,
+    ) -> Any:
+        """The result of *call* at *server*; it is counted under what *declared* says that *name* is, once,
+        whatever layers of the same monitor it passes."""
+        this, inside = _Call(self._monitor, method, name, server, arguments), _inside.get()
+        if any(outer.is_passed_on_as(this) for outer in inside):
+            return await call()
+        token = _inside.set((*inside, this))
+        try:
+            return await self._count(method, name, declared, call)
+        finally:
+            this.over = True
+            _inside.reset(token)
+
+    async def _count(self, method: str, name: str, declared: Name, call: Callable[[], Awaitable[Any]]) -> Any:
         self._monitor.join(self._workers)
         self._monitor.loop_lag.watch()
         self._monitor.sampler.start()

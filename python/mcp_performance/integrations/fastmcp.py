@@ -128,7 +128,7 @@ class PerformanceMiddleware(Middleware):
                 return await call_next(context)
             return await self._cached("tool", name, self._tools[name], context, call_next)
 
-        return await self._operations.count("tools/call", name, declared, call)
+        return await self._counted("tools/call", name, declared, call, context)
 
     async def on_read_resource(self, context: Any, call_next: Any) -> Any:
         """Count the read; answer it from the cache."""
@@ -146,7 +146,7 @@ class PerformanceMiddleware(Middleware):
                 return await call_next(context)
             return await self._cached("resource", uri, self._resource_ttl, context, call_next)
 
-        return await self._operations.count("resources/read", uri, declared, call)
+        return await self._counted("resources/read", uri, declared, call, context)
 
     async def on_get_prompt(self, context: Any, call_next: Any) -> Any:
         """Count it."""
@@ -155,7 +155,12 @@ class PerformanceMiddleware(Middleware):
         async def declared() -> str | None:
             return name if await context.fastmcp_context.fastmcp.get_prompt(name) is not None else None
 
-        return await self._operations.count("prompts/get", name, declared, lambda: call_next(context))
+        return await self._counted("prompts/get", name, declared, lambda: call_next(context), context)
+
+    async def _counted(self, method: str, name: str, declared: Any, call: Any, context: Any) -> Any:
+        server = getattr(context.fastmcp_context, "fastmcp", None)
+        arguments = getattr(context.message, "arguments", None)
+        return await self._operations.count(method, name, declared, call, server=server, arguments=arguments)
 
     async def _cached(self, kind: str, name: str, ttl: Ttl, context: Any, call_next: Any) -> Any:
         key = self._key(kind, name, context)

@@ -50,7 +50,15 @@ class PerformanceMiddleware:
         async def declared() -> str | None:
             return await _declared(self.server, context.method, name)
 
-        return await self._operations.count(context.method, name, declared, lambda: call_next(context))
+        arguments = context.params.get("arguments") if isinstance(context.params, Mapping) else None
+        return await self._operations.count(
+            context.method,
+            name,
+            declared,
+            lambda: call_next(context),
+            server=self.server or self,
+            arguments=arguments,
+        )
 
 
 async def _declared(server: Any, method: str, name: str) -> str | None:
