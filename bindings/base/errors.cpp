@@ -1,9 +1,11 @@
 // errors.cpp: sets the Python exception of a core error, whose class errors.py has.
 #include "bindings/base/errors.h"
 
+#include <cerrno>
 #include <cstring>
 #include <exception>
 #include <new>
+#include <system_error>
 
 #include "bindings/base/rooms.h"
 
@@ -88,11 +90,29 @@ void set_python_error(const Error& error) noexcept {
   }
 }
 
+namespace {
+
+// The system refused a thread or a descriptor: as the interpreter's own threads and files raise it.
+void set_system_error(const std::system_error& error) noexcept {
+  if (error.code() == std::errc::resource_unavailable_try_again) {
+    PyErr_SetString(PyExc_RuntimeError,
+                    "can't start new thread: the process is at a limit of its threads or of its "
+                    "memory (ulimit -u, ulimit -v, a container's pids.max)");
+    return;
+  }
+  errno = error.code().value();
+  PyErr_SetFromErrno(PyExc_OSError);
+}
+
+}  // namespace
+
 void set_python_error_from_current_exception() noexcept {
   try {
     throw;
   } catch (const Error& error) {
     set_python_error(error);
+  } catch (const std::system_error& error) {
+    set_system_error(error);
   } catch (py::error_already_set& error) {
     error.restore();
   } catch (const std::bad_alloc&) {
@@ -111,6 +131,8 @@ void bind_errors(py::module_&) {
       if (pointer) std::rethrow_exception(pointer);
     } catch (const Error& error) {
       set_python_error(error);
+    } catch (const std::system_error& error) {
+      set_system_error(error);
     }
   });
 }

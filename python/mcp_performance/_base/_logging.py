@@ -35,8 +35,9 @@ def deliver_native_logs() -> None:
     with _lock:
         if _thread is None:
             _core._reopen_log()
-            _thread = threading.Thread(target=_run, name="mcp-performance-log", daemon=True)
-            _thread.start()
+            thread = threading.Thread(target=_run, name="mcp-performance-log", daemon=True)
+            thread.start()  # may fail: the next object tries again
+            _thread = thread
 
 
 def _pass_level_on() -> None:

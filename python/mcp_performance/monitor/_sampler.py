@@ -154,10 +154,11 @@ class Sampler:
             self._looks = [_Look(step) for step in STEPS]
             self._process = os.getpid()
             self.sample()  # the start: all later figures are differences to it
-            self._thread = threading.Thread(
+            thread = threading.Thread(
                 target=_run, args=(weakref.ref(self), self._stopped), name="mcp-history", daemon=True
             )
-            self._thread.start()
+            thread.start()  # may fail: the next call tries again
+            self._thread = thread
 
     def stop(self) -> None:
         """Sample no longer; waits for a look that is being taken."""

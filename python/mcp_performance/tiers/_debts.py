@@ -87,10 +87,11 @@ class Debts:
         """Have everything paid in the background."""
         with self._lock:
             if self and self._payer is None:
-                self._payer = threading.Thread(
+                thread = threading.Thread(
                     target=_pay, args=(weakref.ref(self),), name="mcp-redis-debts", daemon=True
                 )
-                self._payer.start()
+                thread.start()  # may fail: the next call tries again
+                self._payer = thread
 
     def covers(self, name: bytes, value: Value) -> bool:
         """Whether *value* should be gone, but for what is owed."""

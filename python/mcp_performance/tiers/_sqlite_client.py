@@ -330,10 +330,11 @@ class SQLiteClient:
         with self._lock:
             self._held[token] = renewal
             if self._renewer is None:
-                self._renewer = threading.Thread(
+                thread = threading.Thread(
                     target=_renew, args=(weakref.ref(self),), name="mcp-sqlite-leases", daemon=True
                 )
-                self._renewer.start()
+                thread.start()  # may fail: the next call tries again
+                self._renewer = thread
 
     def let_go(self, token: str) -> None:
         """End that."""
