@@ -240,9 +240,7 @@ void Connection::fail(int code) {
   if (stop_ != Stop::kNone) throw Stopped{stop_};
   if (breaks_connection(code)) broken_ = true;
   if (is_corruption(code)) corrupt_ = true;
-  if ((code & 0xff) == SQLITE_BUSY || (code & 0xff) == SQLITE_LOCKED) {
-    throw not_unlocked(code);
-  }
+  if ((code & 0xff) == SQLITE_BUSY || code == SQLITE_LOCKED_SHAREDCACHE) throw not_unlocked(code);
   throw sqlite_error(db_, code);
 }
 

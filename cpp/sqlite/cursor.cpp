@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/slices.h"
+#include "sqlite/pool_errors.h"
 
 namespace mcp::sqlite {
 
@@ -24,7 +25,8 @@ void Cursor::begin(Connection& connection) {
 
 Answer Cursor::advance(Connection& connection, Services services) {
   Answer answer;
-  if (done_) return answer;
+  if (exhausted_) return answer;
+  if (done_) throw stream_ended();
   const Instant start = now_precise();
   try {
     if (statement_ == nullptr) begin(connection);

@@ -11,6 +11,8 @@
 
 namespace mcp::sqlite {
 
+struct Slot;
+
 class Cursor {
  public:
   explicit Cursor(Request request)
@@ -18,8 +20,8 @@ class Cursor {
         done_(request_.profile->placeholders.empty),
         exhausted_(done_) {}
 
-  // The next portion of rows (base/slices.h); none at the end. Throws Error, Stopped. REQUIRES: a
-  // Connection::Scope is open.
+  // The next portion of rows (base/slices.h); none at the end. Throws Error, also where it was
+  // ended before, and Stopped. REQUIRES: a Connection::Scope is open.
   [[nodiscard]] Answer advance(Connection& connection, Services services);
   // Gives the statement back. Nothing more comes out.
   void end(Connection& connection) noexcept;
@@ -28,6 +30,9 @@ class Cursor {
   // Whether the last row has come out; false where it was ended before.
   [[nodiscard]] bool exhausted() const noexcept { return exhausted_; }
   [[nodiscard]] const Request& request() const noexcept { return request_; }
+  // Where its statement is; null before its first portion.
+  [[nodiscard]] const Slot* place() const noexcept { return place_; }
+  void set_place(const Slot& slot) noexcept { place_ = &slot; }
 
  private:
   void begin(Connection& connection);
@@ -37,6 +42,7 @@ class Cursor {
   std::unique_ptr<Statement> statement_;
   std::shared_ptr<const ColumnNames> names_;
   Execution total_;
+  const Slot* place_ = nullptr;
   bool done_;
   bool exhausted_;
 };

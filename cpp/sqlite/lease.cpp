@@ -35,6 +35,7 @@ void Lease::end() noexcept {
     ended_ = true;
     last = std::exchange(slot_, nullptr);
     late.swap(after_move_);
+    if (streaming_ != nullptr) streaming_->end();
   }
   if (last != nullptr) pool_->end_lease(*last);
   for (const auto& job : late) job->finish(std::make_exception_ptr(given_back()));
@@ -44,7 +45,13 @@ Lease::Move Lease::begin_move() {
   if (of_parent()) throw given_back();
   const MutexLock lock(mutex_);
   if (slot().role == Role::kWriter) return Move::kDone;
-  return std::exchange(moving_, true) ? Move::kUnderWay : Move::kMine;
+  if (moving_) return Move::kUnderWay;
+  if (slot_->streams.load() > 0 && pool_->freshness().mode() != Freshness::Mode::kWalIndex) {
+    throw stream_is_open();
+  }
+  if (streaming_ == nullptr) streaming_ = std::make_unique<Lease>(pool_, false);
+  moving_ = true;
+  return Move::kMine;
 }
 
 bool Lease::end_move(PendingSlot writer) noexcept {
@@ -56,6 +63,9 @@ bool Lease::end_move(PendingSlot writer) noexcept {
     moving_ = false;
     if (ended_) return false;
     if (writer) before = std::exchange(slot_, writer.release());
+    if (before != nullptr && before->streams.load() > 0) {
+      streaming_->begin(PendingSlot(pool_, *std::exchange(before, nullptr)));
+    }
     for (auto& job : after_move_) {
       if (!pool_->queue_leased(*slot_, job)) refused.push_back(std::move(job));
     }
@@ -101,6 +111,7 @@ Slot& Lease::take(const Operation& operation, bool ends) {
           if (ends) {
             ended_ = true;
             slot_ = nullptr;
+            if (streaming_ != nullptr) streaming_->end();
           }
           return mine;
         case Pool::Turn::kInUse:
@@ -130,6 +141,13 @@ Slot& Lease::take_for_end(const Operation& operation) {
   }
 }
 
+Lease& Lease::place_of(const Cursor& cursor) {
+  if (of_parent()) throw given_back();
+  const MutexLock lock(mutex_);
+  const bool moved = cursor.place() != nullptr && cursor.place() != slot_ && streaming_ != nullptr;
+  return moved && streaming_->open() ? *streaming_ : *this;
+}
+
 void Lease::submit(std::unique_ptr<Job> job) {
   if (of_parent()) throw given_back();
   {
@@ -151,6 +169,7 @@ void Lease::submit_end(std::unique_ptr<Job> job) {
     Slot& mine = slot();
     ended_ = true;
     slot_ = nullptr;
+    if (streaming_ != nullptr) streaming_->end();
     if (pool_->queue_leased(mine, job, true)) return;
     pool_->end_lease(mine);
   }

@@ -91,11 +91,16 @@ class Lease {
   [[nodiscard]] Slot& take_for_end(const Operation& operation);
 
   // kMine: the caller takes the writer for it, and says end_move(). kDone: it has the writer.
+  // Throws Error also where a stream is open that a commit of the writer would wait for.
   enum class Move { kMine, kUnderWay, kDone };
   [[nodiscard]] Move begin_move();
-  // It goes on with the writer, and the connection that it had goes back; without one, it stays.
-  // False: it has ended, and the writer has gone back.
+  // It goes on with the writer. The connection that it had goes back, at the end of the lease if
+  // streams are open on it; without a writer it stays. False: it has ended, and the writer has gone
+  // back.
   bool end_move(PendingSlot writer) noexcept;
+
+  // Where the stream's next portion runs: another lease if the stream began before the move.
+  [[nodiscard]] Lease& place_of(const Cursor& cursor);
 
   // A job's turn, after the move that is under way.
   void submit(std::unique_ptr<Job> job);
@@ -117,6 +122,8 @@ class Lease {
   Slot* slot_ GUARDED_BY(mutex_) = nullptr;
   bool ended_ GUARDED_BY(mutex_) = false;
   bool moving_ GUARDED_BY(mutex_) = false;
+  // Has the connection of before the move, for the streams that are open on it. Made by the move.
+  std::unique_ptr<Lease> streaming_ GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<Job>> after_move_ GUARDED_BY(mutex_);
 };
 

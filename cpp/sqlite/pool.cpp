@@ -169,6 +169,7 @@ void Pool::tidy(Slot& slot) noexcept {
   Connection& connection = *slot.connection;
   for (const auto& cursor : slot.cursors) cursor->end(connection);
   slot.cursors.clear();
+  slot.streams.store(0);
   if (connection.in_transaction() || connection.is_announced()) {
     rollback_transaction(connection, services());
   }
@@ -460,11 +461,14 @@ Answer Pool::advance(Slot& slot, const std::shared_ptr<Cursor>& cursor,
   note_use(slot, cursor->request().profile);
   slot.connection->serve(slot.borrower);
   if (std::find(slot.cursors.begin(), slot.cursors.end(), cursor) == slot.cursors.end()) {
+    if (cursor->place() != nullptr) throw stream_ended();
     slot.cursors.push_back(cursor);
+    cursor->set_place(slot);
+    slot.streams.fetch_add(1);
     reads_run_.fetch_add(1, std::memory_order_relaxed);
   }
   Answer answer = cursor->advance(*slot.connection, services());
-  if (cursor->done()) std::erase(slot.cursors, cursor);
+  if (cursor->done()) slot.streams.fetch_sub(static_cast<int>(std::erase(slot.cursors, cursor)));
   return answer;
 }
 

@@ -24,6 +24,18 @@ namespace mcp::sqlite {
   return {ErrorKind::kPoolClosed, "the connection was given back to its pool"};
 }
 
+[[nodiscard]] inline Error stream_ended() {
+  return {ErrorKind::kDatabase,
+          "the stream was ended before its last row: its connection was given back"};
+}
+
+[[nodiscard]] inline Error stream_is_open() {
+  return {
+      ErrorKind::kQuery,
+      "a stream is open on this connection, and without a write-ahead log a write would wait for "
+      "its end: read it to its end first, or use transaction()"};
+}
+
 [[nodiscard]] inline Error in_use_elsewhere() {
   return {ErrorKind::kDatabase, "the connection is in use by another thread"};
 }

@@ -199,6 +199,7 @@ void Pool::close_unused(const Operation& operation) {
         const bool used = slot->held_ && (!slot->leased_ || slot->running_);
         if (used || slot->connection == nullptr) continue;
         unused.push_back({std::move(slot->connection), std::exchange(slot->cursors, {})});
+        slot->streams.store(0);
       }
       if (unused.empty()) {
         if (open_count_.load() == 0) return;

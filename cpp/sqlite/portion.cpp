@@ -35,19 +35,21 @@ class PortionJob final : public Job {
 
 void submit_portion(Lease& lease, std::shared_ptr<Cursor> cursor, OperationPtr operation,
                     ReplyTo reply_to) {
-  lease.submit(std::make_unique<PortionJob>(*lease.pool(), std::move(cursor), std::move(operation),
+  Lease& place = lease.place_of(*cursor);
+  place.submit(std::make_unique<PortionJob>(*lease.pool(), std::move(cursor), std::move(operation),
                                             std::move(reply_to)));
 }
 
 Answer take_portion_here(Lease& lease, const std::shared_ptr<Cursor>& cursor,
                          const Operation& operation) {
-  Slot& slot = lease.take(operation);
+  Lease& place = lease.place_of(*cursor);
+  Slot& slot = place.take(operation);
   try {
     Answer answer = lease.pool()->advance(slot, cursor, operation);
-    lease.put_back(slot);
+    place.put_back(slot);
     return answer;
   } catch (...) {
-    lease.put_back(slot);
+    place.put_back(slot);
     throw;
   }
 }

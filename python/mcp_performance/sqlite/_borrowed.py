@@ -41,7 +41,7 @@ class Connection(Session, AsyncStatements[Row]):
 
     It has the pool's ``fetch``, ``fetchrow``, ``fetchval``, ``execute``, ``executemany`` and ``stream``. A
     connection from :meth:`SQLitePool.acquire` reads on a reader until its first statement that writes; from
-    then on it is the pool's one writer.
+    then on it is the pool's one writer. A stream that is open then goes on where it began, on its snapshot.
     """
 
     def __init__(self, pool: _core.SQLiteEndpoint) -> None:

@@ -165,3 +165,111 @@ async def test_attach_through_init_and_its_rows_are_never_kept(tmp_path: Path) -
         assert await pool.fetchval("SELECT count(*) FROM o") == 2
         assert pool.stats().cache.currsize == 0
     other.close()
+
+
+WRITES_BESIDE_A_STREAM = [
+    "UPDATE t SET name = 'new' WHERE id = 5",
+    "INSERT INTO t (name) VALUES ('more')",
+    "DELETE FROM t WHERE id > 100",
+    "ALTER TABLE t ADD COLUMN more",
+    "CREATE TEMP TABLE scratch (x)",
+    "PRAGMA case_sensitive_like = 1",
+    "BEGIN IMMEDIATE",
+]
+
+
+async def all_back(pool: SQLitePool) -> None:
+    while pool.stats().in_use:  # noqa: ASYNC110 - a worker ends what was left open
+        await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("write", WRITES_BESIDE_A_STREAM)
+async def test_a_stream_goes_on_when_its_block_writes(tmp_path: Path, write: str) -> None:
+    async with await filled(tmp_path / "a.db", size=3) as pool:
+        async with pool.acquire() as connection:
+            seen, beside = [], 0
+            async with aclosing(connection.stream("SELECT id FROM t ORDER BY id")) as rows:
+                async for (number,) in rows:
+                    if number == 0:
+                        await connection.execute(write)
+                        beside = await connection.fetchval("SELECT count(*) FROM t")
+                    seen.append(number)
+            assert seen == list(range(ROWS))  # one snapshot, as that of the pool's own streams
+            assert beside == {"I": ROWS + 1, "D": 101}.get(write[0], ROWS)
+            if write.startswith("BEGIN"):
+                await connection.execute("COMMIT")
+            second = [number async for (number,) in connection.stream("SELECT id FROM t")]
+            assert len(second) == beside
+        await all_back(pool)
+
+
+async def test_a_blocking_stream_goes_on_and_one_that_is_left_open_ends_with_its_block(
+    tmp_path: Path,
+) -> None:
+    async with await filled(tmp_path / "a.db", size=3) as pool:
+        with pool.blocking.acquire() as blocking:
+            rows = blocking.stream("SELECT id FROM t ORDER BY id")
+            seen = [next(rows)]
+            blocking.execute("DELETE FROM t WHERE id = 7")
+            seen += rows
+            assert seen == [(i,) for i in range(ROWS)]
+            left = [blocking.stream("SELECT id FROM t")]
+            next(left[0])
+        with pool.blocking.acquire() as blocking:
+            left.append(blocking.stream("SELECT id FROM t"))
+            next(left[1])
+            blocking.execute("DELETE FROM t WHERE id = 8")
+        await all_back(pool)
+        for stream in left:
+            with pytest.raises(PoolClosed):
+                list(stream)
+
+
+async def test_several_streams_of_a_block_go_on_beside_each_other(tmp_path: Path) -> None:
+    async with await filled(tmp_path / "a.db", size=2) as pool, pool.acquire() as connection:
+        streams = [connection.stream("SELECT id FROM t ORDER BY id") for _ in range(2)]
+        seen = [[await anext(stream)] for stream in streams]
+        await connection.execute("DELETE FROM t WHERE id % 2 = 1")
+        streams.append(connection.stream("SELECT id FROM t ORDER BY id"))
+        seen.append([await anext(streams[-1])])
+        for stream, rows in zip(streams, seen, strict=True):
+            rows += [row async for row in stream]
+        assert seen[0] == seen[1] == [(i,) for i in range(ROWS)]
+        assert seen[2] == [(i,) for i in range(0, ROWS, 2)]
+
+
+@pytest.mark.parametrize("place", ["a.db", ":memory:"])
+async def test_without_a_log_a_block_with_an_open_stream_is_told_before_it_writes(
+    tmp_path: Path, place: str
+) -> None:
+    path: Any = place if place == ":memory:" else tmp_path / place
+    update = "UPDATE t SET name = 'new'"
+    async with await filled(path, size=2, wal=False) as pool:
+        async with pool.acquire() as connection:
+            rows = connection.stream("SELECT id FROM t")
+            await anext(rows)
+            for _ in range(2):
+                with pytest.raises(QueryError, match=r"a stream is open .* transaction\(\)"):
+                    await connection.execute(update)
+            assert len([row async for row in rows]) == ROWS - 1
+            assert await connection.execute(update) == ROWS
+        with pool.blocking.acquire() as blocking:
+            left = blocking.stream("SELECT id FROM t")
+            next(left)
+            with pytest.raises(QueryError, match="a stream is open"):
+                blocking.execute(update)
+            assert len(list(left)) == ROWS - 1
+        async with pool.transaction() as connection:
+            rows = connection.stream("SELECT id FROM t")
+            await anext(rows)
+            await connection.execute(update)
+            assert len([row async for row in rows]) == ROWS - 1
+
+
+async def test_a_table_that_the_blocks_own_stream_reads_is_locked_at_once(tmp_path: Path) -> None:
+    async with await filled(tmp_path / "a.db") as pool, pool.transaction() as connection:
+        rows = connection.stream("SELECT id FROM t")
+        await anext(rows)
+        with pytest.raises(DatabaseError, match="table is locked"):
+            await connection.execute("DROP TABLE t")
+        assert len([row async for row in rows]) == ROWS - 1
