@@ -71,12 +71,16 @@ class CountedOutside:
 
 
 class Body:
-    """What the application answered with, counted when the server has taken the last of it, or closes it."""
+    """What the application answered with, counted when the server has taken the last of it, closes it or
+    drops it."""
 
     def __init__(self, parts: Iterable[bytes], end: Callable[[str], None]) -> None:
+        self._end = end
         self._parts = parts
         self._iterator: Iterator[bytes] = iter(parts)
-        self._end = end
+
+    def __del__(self) -> None:
+        self._end("")
 
     def __iter__(self) -> Iterator[bytes]:
         return self

@@ -8,12 +8,11 @@ def send(address): ...
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
-from .._base._async_functions import is_async
+from .._base._async_functions import is_async, returns_value
 from .._base._checks import text
 from ..monitor import PerformanceMonitor
 from ..monitor._monitor import checked_monitor
@@ -50,7 +49,7 @@ def timed(
     service = checked_workers(workers)
 
     def decorate(function: _F) -> _F:
-        if not callable(function) or inspect.isgeneratorfunction(function):
+        if not callable(function) or not (is_async(function) or returns_value(function)):
             raise TypeError(f"timed: expected a function or coroutine function, not {function!r}")
         named = getattr(function, "__qualname__", type(function).__qualname__)
         label = chosen or f"{getattr(function, '__module__', '')}.{named}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,25 @@ def test_whatever_is_in_between_the_rule_and_the_exception_are_flasks(
     (one,) = monitor.metrics()["requests"]["routes"]
     assert (one["route"], one["status"], one["error_type"]) == (route, status, error)
     assert monitor.metrics()["requests"]["active"] == 0
+
+
+def test_a_request_whose_body_the_server_drops_has_ended() -> None:
+    monitor = PerformanceMonitor(caches=(), pools=(), tiers=())
+    app = PerformanceMiddleware(shop().wsgi_app, monitor=monitor)
+    Client(app).get("/items/a")  # neither read nor closed
+    gc.collect()
+    assert counts(monitor) == {("GET", "/items/<item>", 200): 1}
+    assert monitor.metrics()["requests"]["active"] == 0
+
+
+def test_what_is_no_body_is_an_error_of_the_application(recwarn: pytest.WarningsRecorder) -> None:
+    monitor = PerformanceMonitor(caches=(), pools=(), tiers=())
+    app = PerformanceMiddleware(lambda environ, start_response: None, monitor=monitor)  # type: ignore[arg-type, return-value]
+    with pytest.raises(TypeError, match="not iterable"):
+        app({"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, lambda *_: None)
+    gc.collect()
+    assert counts(monitor) == {("GET", "_UNMATCHED", 500): 1}
+    assert not recwarn.list
 
 
 def test_any_application_of_wsgi_is_counted_and_its_errors_are_its_own() -> None:

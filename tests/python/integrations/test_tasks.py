@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import pickle
 from typing import Any
@@ -101,9 +102,20 @@ def test_bad_options_are_refused_by_name(options: dict[str, Any], error: type[Ex
         timed(**{"monitor": monitor, **options})
 
 
-def test_a_generator_is_no_task() -> None:
-    def stream() -> Any:
+def stream() -> Any:
+    yield 1
+
+
+async def stream_later() -> Any:
+    yield 1
+
+
+class Stream:
+    def __call__(self) -> Any:
         yield 1
 
-    with pytest.raises(TypeError, match="stream"):
-        timed(monitor)(stream)
+
+@pytest.mark.parametrize("function", [stream, stream_later, Stream(), functools.partial(stream_later)])
+def test_a_generator_is_no_task(function: Any) -> None:
+    with pytest.raises(TypeError, match=r"(?i)stream"):
+        timed(monitor)(function)
