@@ -27,6 +27,7 @@ from ..tiers import RedisTier
 __all__ = ["Finding", "add_doctor", "examine"]
 
 _LOCAL_REDIS = "redis://127.0.0.1:6379"
+_REDIS_TIMEOUT = 1.0  # seconds
 _FEW_FILES = 4096
 _MIB = 1 << 20
 _WITH_SQLITE = ("apsw", "pysqlite3", "pysqlcipher3", "sqlean")
@@ -123,21 +124,39 @@ def _built_in() -> Iterator[Finding]:
         )
 
 
+# What to do about a Redis, by a part of what it or the system said; the first that fits.
+_REDIS_REMEDIES = (
+    ("NOAUTH", "give the password in the URL: redis://:PASSWORD@host or redis://USER:PASSWORD@host"),
+    ("WRONGPASS", "mend the user or the password in the URL"),
+    ("refused SELECT", "mend the number of the database, the path of the URL: the server has no such one"),
+    ("NOPERM", "let the user of the URL run this command: ACL SETUSER on the server"),
+    ("certificate required", "give a certificate: ?ssl_certfile=FILE&ssl_keyfile=FILE in the URL"),
+    ("certificate", "trust its authority with ?ssl_ca_certs=FILE in the URL, or mend the host's name"),
+    ("TLS", "is it the server's port for TLS (tls-port)? The other port is redis://, not rediss://"),
+    ("has no address", "mend the name of the host in the URL"),
+    ("No such file", "start it, or mend the path of its socket in the URL"),
+    ("Permission denied", "let this user open the socket: unixsocketperm of the server"),
+    ("LOADING", "wait: it is reading its data"),
+    ("first answers", "is it a Redis, and does it speak TLS? Then the URL begins with rediss://"),
+    ("closed the connection", "does it speak TLS? Then the URL begins with rediss://"),
+    ("protocol", "another service is there: mend the port in the URL"),
+)
+
+
 def _redis(url: str | None) -> Finding:
     try:
-        with RedisTier(url or _LOCAL_REDIS, timeout=1.0) as tier:
+        with RedisTier(url or _LOCAL_REDIS, timeout=_REDIS_TIMEOUT) as tier:
             tier.ping()
             return Finding("Redis", "ok", f"{tier.name} answers")
     except ConfigurationError as error:
         return Finding("Redis", "wrong", str(error), "give a URL such as redis://host:6379/0")
     except Error as error:
-        if url is None:
-            return Finding(
-                "Redis", "note", f"none at {_LOCAL_REDIS}", "it is optional; --redis URL looks elsewhere"
-            )
-        return Finding(
-            "Redis", "wrong", f"{error}", "start it, or mend the address or the password in the URL"
-        )
+        says = str(error)
+    if url is None:
+        none = f"none at {_LOCAL_REDIS}" if "Connection refused" in says else says
+        return Finding("Redis", "note", none, "it is optional; --redis URL looks elsewhere")
+    remedies = (remedy for part, remedy in _REDIS_REMEDIES if part in says)
+    return Finding("Redis", "wrong", says, next(remedies, "start it, or mend the address in the URL"))
 
 
 def _limits() -> Iterator[Finding]:

@@ -6,8 +6,11 @@ import sqlite3
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from mcp_performance import __version__
-from mcp_performance.cli import main
+from mcp_performance.cli import _doctor, main
+from redis_server import redis_server
 
 PROJECT = Path(__file__).parents[3] / "pyproject.toml"
 
@@ -72,6 +75,47 @@ def test_a_redis_that_was_asked_for_has_to_answer(capsys, tmp_path):
     code, found = findings(capsys, "--redis", "http://nonsense")
     assert code == 1
     assert "nonsense" in found["Redis"]["says"]
+
+
+@pytest.fixture(scope="module")
+def guarded():
+    """A server with a password, and a user who may do next to nothing."""
+    with redis_server("--requirepass", "secret", "--databases", "4") as server:
+        server.cli("-a", "secret", "ACL", "SETUSER", "poor", "on", ">poor", "+get")
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("url", "says", "remedy"),
+    [
+        ("redis://127.0.0.1:{port}", "NOAUTH", "give the password in the URL"),
+        ("redis://:wrong@127.0.0.1:{port}", "WRONGPASS", "mend the user or the password"),
+        ("redis://nobody:secret@127.0.0.1:{port}", "WRONGPASS", "mend the user or the password"),
+        ("redis://poor:poor@127.0.0.1:{port}", "NOPERM", "ACL SETUSER"),
+        ("redis://:secret@127.0.0.1:{port}/9", "refused SELECT", "the number of the database"),
+        ("rediss://:secret@127.0.0.1:{port}", "TLS", "redis://, not rediss://"),
+        ("unix:///nowhere/redis.sock", "No such file", "the path of its socket"),
+        ("redis://127.0.0.1:1", "Connection refused", "start it, or mend the address"),
+    ],
+)
+def test_what_is_wrong_with_a_redis_has_a_remedy_of_its_own(capsys, guarded, monkeypatch, url, says, remedy):
+    if not url.startswith("rediss"):  # there the end of the wait is the answer
+        monkeypatch.setattr(_doctor, "_REDIS_TIMEOUT", 60.0)
+    code, found = findings(capsys, "--redis", url.format(port=guarded.port))
+    assert code == 1
+    assert found["Redis"]["state"] == "wrong"
+    assert says in found["Redis"]["says"]
+    assert remedy in found["Redis"]["advice"]
+    assert "secret" not in found["Redis"]["says"] + found["Redis"]["advice"]
+
+
+def test_a_redis_that_refuses_us_is_not_said_to_be_absent(capsys, guarded, monkeypatch):
+    monkeypatch.setattr(_doctor, "_LOCAL_REDIS", guarded.url)
+    monkeypatch.setattr(_doctor, "_REDIS_TIMEOUT", 60.0)
+    code, found = findings(capsys)
+    assert code == 0
+    assert found["Redis"]["state"] == "note"
+    assert "NOAUTH" in found["Redis"]["says"]
 
 
 def test_it_looks_at_a_database(capsys, tmp_path):
