@@ -30,6 +30,11 @@ if(MCP_HAVE_COMPILER)
 endif()
 
 mcp_need(MCP_HAVE_COMPILER "a C++20 compiler: g++ 12, clang 14 or newer" debian g++ fedora gcc-c++ alpine g++ macos llvm)
+if(MCP_HAVE_COMPILER)
+  mcp_need(MCP_COMPILER_IS_NEW
+           "a newer C++20 compiler: g++ 12, clang 14 or newer; ${CMAKE_CXX_COMPILER} is ${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}, and CC= and CXX= name another"
+           debian g++-12 fedora gcc-toolset-12-gcc-c++ alpine g++ macos llvm)
+endif()
 mcp_need(PkgConfig_FOUND "pkg-config" debian pkg-config fedora pkgconf-pkg-config alpine pkgconf macos pkgconf)
 mcp_need(SQLite3_FOUND "SQLite 3.37 or newer, with its header" debian libsqlite3-dev fedora sqlite-devel
          alpine sqlite-dev macos sqlite)
@@ -61,6 +66,13 @@ if(MCP_BUILD_BINDINGS)
   endif()
   mcp_need(Python_FOUND "the headers of Python 3.11 or newer" debian python3-dev fedora python3-devel alpine python3-dev
            macos python)
+  if(Python_FOUND)
+    set(PYBIND11_FINDPYTHON ON)
+    find_package(pybind11 3 CONFIG QUIET)
+    if(NOT pybind11_FOUND)
+      set(MCP_MISSING "${MCP_MISSING}  - pybind11 3, of pip: pip install scikit-build-core 'pybind11>=3' (without --no-build-isolation pip brings both)\n")
+    endif()
+  endif()
 endif()
 
 if(MCP_BUILD_TESTS)
@@ -75,10 +87,14 @@ if(MCP_MISSING)
   if(NOT MCP_HAVE_COMPILER)
     set(why "there is no C++ compiler, and this is needed:")
   endif()
-  set(MCP_STOP "mcp-performance is built from source here, ${why}\n\n${MCP_MISSING}
+  set(commands "")
+  if(MCP_OF_debian)
+    set(commands "
   Debian, Ubuntu: apt-get install${MCP_OF_debian}
   Fedora, RHEL:   dnf install${MCP_OF_fedora}
   Alpine:         apk add${MCP_OF_alpine}
-  macOS:          brew install${MCP_OF_macos}\n
+  macOS:          brew install${MCP_OF_macos}\n")
+  endif()
+  set(MCP_STOP "mcp-performance is built from source here, ${why}\n\n${MCP_MISSING}${commands}
 A wheel needs none of it: pip install --only-binary mcp-performance mcp-performance")
 endif()

@@ -80,3 +80,19 @@ def test_without_a_compiler_there_is_a_sentence_too(tmp_path):
     # What cannot be looked for without one is named as well: nobody comes here twice.
     for package in ("pkg-config", "libsqlite3-dev", "libtbb-dev", "libssl-dev", "python3-dev"):
         assert f" {package} " in error
+
+
+def test_a_compiler_that_is_too_old_is_named_with_newer_ones(tmp_path):
+    old = tmp_path / "g++-10"
+    old.write_text(f'#!/bin/sh\nexec {shutil.which("g++")} -U__GNUC__ -D__GNUC__=10 "$@" 2>/dev/null\n')
+    old.chmod(0o755)
+    error = configure(tmp_path / "build", "-DCMAKE_DISABLE_FIND_PACKAGE_TBB=ON", CXX=str(old))
+    assert f"g++ 12, clang 14 or newer; {old} is GNU 10." in error
+    assert "apt-get install g++-12 libtbb-dev Fedora" in error
+    assert "dnf install gcc-toolset-12-gcc-c++ tbb-devel Alpine" in error
+
+
+def test_pybind11_is_named_where_pip_was_told_not_to_bring_it(build):
+    error = configure(build, "-UCMAKE_DISABLE_FIND_PACKAGE_*", "-DCMAKE_DISABLE_FIND_PACKAGE_pybind11=ON")
+    assert "pip install scikit-build-core 'pybind11>=3'" in error
+    assert "apt-get" not in error  # it is nobody's package
