@@ -148,6 +148,31 @@ Lease& Lease::place_of(const Cursor& cursor) {
   return moved && streaming_->open() ? *streaming_ : *this;
 }
 
+void Lease::submit_portion(Cursor& cursor, std::unique_ptr<Job> job) {
+  if (of_parent()) throw given_back();
+  Lease* elsewhere = nullptr;
+  {
+    const MutexLock lock(mutex_);
+    Slot& mine = slot();
+    if (cursor.place() == nullptr && moving_) {
+      after_move_.push_back(std::move(job));
+      return;
+    }
+    if (cursor.place() == nullptr) {
+      cursor.set_place(mine);
+      mine.streams.fetch_add(1);
+    }
+    if (cursor.place() != &mine)
+      elsewhere = streaming_.get();
+    else if (pool_->queue_leased(mine, job))
+      return;
+  }
+  if (elsewhere != nullptr)
+    elsewhere->submit(std::move(job));
+  else
+    job->finish(std::make_exception_ptr(pool_closed()));
+}
+
 void Lease::submit(std::unique_ptr<Job> job) {
   if (of_parent()) throw given_back();
   {

@@ -101,6 +101,8 @@ class Lease {
 
   // Where the stream's next portion runs: another lease if the stream began before the move.
   [[nodiscard]] Lease& place_of(const Cursor& cursor);
+  // The job is the stream's next portion. One that has begun need not wait for a move.
+  void submit_portion(Cursor& cursor, std::unique_ptr<Job> job);
 
   // A job's turn, after the move that is under way.
   void submit(std::unique_ptr<Job> job);

@@ -461,10 +461,13 @@ Answer Pool::advance(Slot& slot, const std::shared_ptr<Cursor>& cursor,
   note_use(slot, cursor->request().profile);
   slot.connection->serve(slot.borrower);
   if (std::find(slot.cursors.begin(), slot.cursors.end(), cursor) == slot.cursors.end()) {
-    if (cursor->place() != nullptr) throw stream_ended();
+    if (cursor->place() == nullptr) {
+      cursor->set_place(slot);
+      slot.streams.fetch_add(1);
+    } else if (cursor->place() != &slot) {
+      throw stream_ended();
+    }
     slot.cursors.push_back(cursor);
-    cursor->set_place(slot);
-    slot.streams.fetch_add(1);
     reads_run_.fetch_add(1, std::memory_order_relaxed);
   }
   Answer answer = cursor->advance(*slot.connection, services());

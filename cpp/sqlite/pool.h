@@ -56,7 +56,8 @@ struct Slot {
   bool expects_transaction = false;     // a lease's transaction is open
   Borrower borrower = Borrower::kNone;  // set by Pool::lend()
   std::vector<std::shared_ptr<Cursor>> cursors;
-  std::atomic<int> streams{0};  // how many cursors there are, for whoever does not hold it
+  // How many cursors there are, or will be, for whoever does not hold it.
+  std::atomic<int> streams{0};
 
  private:
   friend class Pool;

@@ -35,9 +35,10 @@ class PortionJob final : public Job {
 
 void submit_portion(Lease& lease, std::shared_ptr<Cursor> cursor, OperationPtr operation,
                     ReplyTo reply_to) {
-  Lease& place = lease.place_of(*cursor);
-  place.submit(std::make_unique<PortionJob>(*lease.pool(), std::move(cursor), std::move(operation),
-                                            std::move(reply_to)));
+  Cursor& stream = *cursor;
+  lease.submit_portion(
+      stream, std::make_unique<PortionJob>(*lease.pool(), std::move(cursor), std::move(operation),
+                                           std::move(reply_to)));
 }
 
 Answer take_portion_here(Lease& lease, const std::shared_ptr<Cursor>& cursor,

@@ -238,6 +238,28 @@ async def test_several_streams_of_a_block_go_on_beside_each_other(tmp_path: Path
         assert seen[2] == [(i,) for i in range(0, ROWS, 2)]
 
 
+@pytest.mark.parametrize("inline_budget", [0, 100e-6])
+async def test_streams_and_writes_of_several_tasks_on_one_connection_lose_no_row(
+    tmp_path: Path, inline_budget: float
+) -> None:
+    async with await filled(
+        tmp_path / "a.db", size=2, inline_budget=inline_budget, synchronous="OFF"
+    ) as pool:
+        for _ in range(5):
+            async with pool.acquire() as connection:
+
+                async def stream(connection: Any = connection) -> list[Any]:
+                    return [row async for row in connection.stream("SELECT id FROM t WHERE id < 5000")]
+
+                async def write(connection: Any = connection) -> None:
+                    for _ in range(3):
+                        await connection.execute("UPDATE t SET name = 'new' WHERE id % 7 = 0")
+
+                first, _, second, third = await asyncio.gather(stream(), write(), stream(), stream())
+                assert first == second == third == [(i,) for i in range(5000)]
+        await all_back(pool)
+
+
 @pytest.mark.parametrize("place", ["a.db", ":memory:"])
 async def test_without_a_log_a_block_with_an_open_stream_is_told_before_it_writes(
     tmp_path: Path, place: str
