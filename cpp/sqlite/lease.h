@@ -6,7 +6,8 @@
 //
 // Safe from any thread. One runs on the connection at a time: a thread that finds another there is
 // refused, jobs wait for their turn. mutex_ is held for bookkeeping only, never while a job's own
-// code runs, and taken before Pool::mutex_.
+// code runs, and taken before Pool::mutex_ and Freshness::mutex_. A lease that moves while streams
+// are open leaves them to a second one, whose mutex_ is taken under its own.
 // Invariants: the slot of a lease is leased to it alone, and is null before it begins and after it
 // has ended; what has ended never begins again. One move is under way at a time: jobs that come
 // meanwhile wait for its end, for a second one would wait for the writer that the first has got. In
