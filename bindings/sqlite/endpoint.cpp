@@ -483,6 +483,9 @@ void bind_lifetime(py::module_& module) {
       },
       "_sqlite_expect(pool: SQLiteEndpoint, device: int, inode: int, /) -> None");
   module.def(
+      "_sqlite_era", [](py::handle self) { return checked(self).pool_state()->pool().era(); },
+      "_sqlite_era(pool: SQLiteEndpoint, /) -> int");
+  module.def(
       "_sqlite_delete_log_at_close",
       [](py::handle self) { checked(self).pool_state()->pool().freshness().delete_log_at_close(); },
       "_sqlite_delete_log_at_close(pool: SQLiteEndpoint, /) -> None");

@@ -1,8 +1,6 @@
 // file_watch.cpp: names of database files as SQLite reads them, and what stat() says of them.
 #include "sqlite/file_watch.h"
 
-#include <sys/stat.h>
-
 #include <cctype>
 #include <cerrno>
 
@@ -28,6 +26,12 @@ std::string unescaped(const std::string& text) {
     i += 2;
   }
   return out;
+}
+
+bool is_absence(int error) noexcept { return error == ENOENT || error == ENOTDIR; }
+
+std::int64_t time_of(const struct stat& info) noexcept {
+  return info.st_mtim.tv_sec * kSecond + info.st_mtim.tv_nsec;
 }
 
 bool is_before(const timespec& one, const timespec& other) noexcept {
@@ -65,24 +69,92 @@ bool shares_cache(const std::string& path) {
   return path.starts_with("file:") && path.find("cache=shared") != std::string::npos;
 }
 
+FileWatch::FileWatch(std::string file, Freshness& freshness)
+    : file_(std::move(file)), freshness_(freshness) {
+  log_.path = file_ + "-wal";
+  index_.path = file_ + "-shm";
+}
+
 void FileWatch::begin(const FileId& id) noexcept {
+  for (Part* part : {&log_, &index_}) {
+    FileId found;
+    part->inode.store(identify(part->path, found) ? found.second : 0, std::memory_order_relaxed);
+  }
+  {
+    const MutexLock lock(mutex_);
+    checkpoints_ = freshness_.checkpoints();
+    struct stat info;
+    written_.store(stat(file_.c_str(), &info) == 0 ? time_of(info) : 0, std::memory_order_relaxed);
+    overwritten_.store(false, std::memory_order_relaxed);
+    damaged_.store(false, std::memory_order_relaxed);
+  }
   device_.store(id.first, std::memory_order_relaxed);
   inode_.store(id.second, std::memory_order_relaxed);
   moved_.store(false, std::memory_order_relaxed);
 }
 
-bool FileWatch::moved() noexcept {
+bool FileWatch::is_there() const noexcept {
+  FileId id;
+  return identify(file_, id) && has(id);
+}
+
+bool FileWatch::takes_log() const noexcept {
+  if (overwritten_.load(std::memory_order_relaxed)) return false;
+  struct stat info;
+  // Who has opened a log, and not written to it yet, has nothing to lose.
+  if (log_.moved() && stat(log_.path.c_str(), &info) == 0 && info.st_size > 0) return false;
+  return !index_.moved() || stat(index_.path.c_str(), &info) != 0;
+}
+
+bool FileWatch::Part::moved() const noexcept {
+  const std::uint64_t known = inode.load(std::memory_order_relaxed);
+  if (known == 0) return false;
+  FileId id;
+  return identify(path, id) ? id.second != known : is_absence(errno);
+}
+
+bool FileWatch::look(bool beside) noexcept {
   const std::uint64_t inode = inode_.load(std::memory_order_relaxed);
   bool other = false;
   if (inode != 0) {
-    FileId id;
-    // A look that failed for another reason tells nothing.
-    other = identify(file_, id)
-                ? id.second != inode || id.first != device_.load(std::memory_order_relaxed)
-                : errno == ENOENT || errno == ENOTDIR;
+    if (beside) note_checkpoints();
+    struct stat info;
+    if (stat(file_.c_str(), &info) != 0) {
+      other = is_absence(errno);  // a look that failed for another reason tells nothing
+    } else if (info.st_ino != inode || info.st_dev != device_.load(std::memory_order_relaxed)) {
+      other = true;
+    } else if (is_written_over(time_of(info)) || (beside && (log_.moved() || index_.moved()))) {
+      damaged_.store(true, std::memory_order_relaxed);
+    }
+    other = other || is_damaged();
   }
   moved_.store(other, std::memory_order_relaxed);
   return other;
+}
+
+// Before a look at the file, so that what changed it meanwhile is not taken for what came before.
+void FileWatch::note_checkpoints() noexcept {
+  const MutexLock lock(mutex_);
+  struct stat info;
+  const Freshness::Checkpoints now = freshness_.checkpoints();
+  if (now == checkpoints_ || stat(file_.c_str(), &info) != 0) return;
+  if (time_of(info) == written_.load(std::memory_order_relaxed)) checkpoints_ = now;
+}
+
+// Whether the file, which was changed at `time`, was changed by no checkpoint.
+bool FileWatch::is_written_over(std::int64_t time) noexcept {
+  if (time == written_.load(std::memory_order_relaxed)) return false;
+  const MutexLock lock(mutex_);
+  const Freshness::Checkpoints now = freshness_.checkpoints();
+  if (now.at_rest() && now == checkpoints_) {
+    overwritten_.store(true, std::memory_order_relaxed);
+    return true;
+  }
+  struct stat info;  // of a time after `now`
+  if (stat(file_.c_str(), &info) != 0) return false;
+  checkpoints_ = now;
+  written_.store(time_of(info), std::memory_order_relaxed);
+  return false;
 }
 
 void LeftLog::remember(const std::string& database) { known_ = identify(database + "-wal", id_); }

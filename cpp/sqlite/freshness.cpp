@@ -15,6 +15,10 @@ namespace {
 
 constexpr std::size_t kHeaderWords = 6;  // 48 bytes, twice
 
+// Where the header names the log by its salts, and where what follows it tells of checkpoints:
+// frames that are in the database's file, and those that a checkpoint has begun to put there.
+constexpr std::size_t kSaltsWord = 4, kDoneWord = 12, kBegunWord = 16;
+
 // iChange, the third 32-bit word of the header: grows by one with each commit that changed
 // something.
 std::uint32_t change_counter(const std::array<std::uint64_t, kHeaderWords>& header) noexcept {
@@ -130,6 +134,14 @@ bool Freshness::unchanged(const Observation& then, std::span<const TableId> tabl
 bool Freshness::newest_state(Token& token) {
   const MutexLock lock(mutex_);
   return mode_ == Mode::kWalIndex && read_token(token);
+}
+
+Freshness::Checkpoints Freshness::checkpoints() {
+  const MutexLock lock(mutex_);
+  Token token;
+  if (mode_ != Mode::kWalIndex || !read_token(token)) return {};
+  return {true, token[kSaltsWord], static_cast<std::uint32_t>(header_[kBegunWord]),
+          static_cast<std::uint32_t>(header_[kDoneWord])};
 }
 
 std::uint64_t Freshness::version() {

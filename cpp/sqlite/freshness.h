@@ -52,6 +52,15 @@ class Freshness {
   // A state of the database, as the wal-index names it.
   using Token = std::array<std::uint64_t, 6>;
 
+  // How far checkpoints have come. In WAL mode nothing else writes to the database's file.
+  struct Checkpoints {
+    bool known = false;
+    std::uint64_t log = 0;              // changes whenever the log is begun anew
+    std::uint32_t begun = 0, done = 0;  // frames of it
+    [[nodiscard]] bool at_rest() const noexcept { return known && begun == done; }
+    friend bool operator==(const Checkpoints&, const Checkpoints&) = default;
+  };
+
   Freshness() = default;  // proves nothing until attach()
   ~Freshness();
   Freshness(const Freshness&) = delete;
@@ -73,6 +82,8 @@ class Freshness {
   // The state that the last commit left, whoever's it was. False where no shared memory tells, and
   // during a commit.
   [[nodiscard]] bool newest_state(Token& token);
+
+  [[nodiscard]] Checkpoints checkpoints();
 
   // A number that has grown since the last call if anybody has committed, or if it cannot be told.
   // It costs a look at the header, and needs no proof of whose the commit was.

@@ -22,7 +22,8 @@ Pool::Pool(PoolOptions options)
                                                     options_.database.synchronous == "EXTRA")),
       tracker_(options_.slow_ns),
       profiles_(tracker_),
-      file_(options_.database.memory ? std::string() : file_of(options_.database.path)) {
+      file_(options_.database.memory ? std::string() : file_of(options_.database.path),
+            freshness_) {
   if (options_.size < 1) {
     throw invalid_argument("size", std::to_string(options_.size), "1 or more connections");
   }
@@ -437,6 +438,7 @@ Answer Pool::execute(Slot& slot, Request& request, const Operation& operation, D
   try {
     Answer answer = run_request(connection, request, services(), sink);
     const bool wrote = request.profile->access() == Profile::Access::kWrite;
+    if (wrote && !connection.in_transaction() && file_.moved()) throw written_in_vain();
     (wrote ? writes_run_ : reads_run_).fetch_add(1, std::memory_order_relaxed);
     database_ns_.fetch_add(static_cast<std::uint64_t>(answer.execution.step_ns),
                            std::memory_order_relaxed);

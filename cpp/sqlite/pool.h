@@ -198,6 +198,9 @@ class Pool {
     if (file_moved()) freshness_.forget_version();
     return freshness_.version();
   }
+  // A number that is another once the file that was open is not the one that lies there, or was
+  // damaged: what was committed to it may be missing.
+  [[nodiscard]] std::uint64_t era() noexcept;
   // The database's file; empty for one in memory.
   [[nodiscard]] const std::string& file() const noexcept { return file_.file(); }
   // Whether a leased connection is in a transaction.

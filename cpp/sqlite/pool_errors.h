@@ -54,11 +54,24 @@ namespace mcp::sqlite {
 [[nodiscard]] inline Error file_replaced() {
   return {ErrorKind::kDatabase,
           "the database file was replaced while the connection was borrowed: nothing that it has "
-          "not committed is kept"};
+          "not committed is kept",
+          SQLITE_READONLY_DBMOVED};
+}
+
+[[nodiscard]] inline Error written_in_vain() {
+  return {ErrorKind::kDatabase,
+          "the database file was replaced while a statement wrote to it: what it wrote may not be "
+          "in the file that lies there now",
+          SQLITE_READONLY_DBMOVED};
 }
 
 [[nodiscard]] inline Error file_unexpected() {
   return {ErrorKind::kDatabase, "the database file is not the one that was expected"};
+}
+
+[[nodiscard]] inline Error file_damaged() {
+  return {ErrorKind::kDatabaseCorrupt,
+          "the database file was written over, or lost its log, while it was in use"};
 }
 
 [[nodiscard]] inline Error log_replaced() {

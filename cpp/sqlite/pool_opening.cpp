@@ -6,6 +6,9 @@
 // empties the log that the old file left, and lets the pool go on. What runs meanwhile ends on the
 // old file; what was borrowed from it fails at its next statement.
 //
+// A file that was damaged in use (FileWatch) is opened anew in the same way: nothing that SQLite
+// remembers of it is true any more, and others who open it do not see what is committed here.
+//
 // A guarded pool leaves that to its owner, who puts the files in order and says by expect() which
 // one is to be opened. A connection finds the log by its name alone, so it is not used unless the
 // log that it found is the one that the others have.
@@ -122,7 +125,7 @@ Connection& Pool::connect(Slot& slot, const Operation& operation) {
   for (;;) {
     open(operation);
     if (file_.moved()) {
-      if (awaits_word()) throw file_unexpected();
+      if (awaits_word()) throw file_.is_damaged() ? file_damaged() : file_unexpected();
       renew(slot, operation);
       continue;
     }
@@ -158,7 +161,7 @@ Connection& Pool::connect(Slot& slot, const Operation& operation) {
   }
 }
 
-// ---- a file that was replaced ----
+// ---- a file that was replaced, or damaged ----
 
 namespace {
 
@@ -183,6 +186,25 @@ void wait_on(CondVar& changed, Mutex& mutex, const Operation& operation, Instant
   const bool interrupted = operation.polled();
   mutex.lock();
   if (interrupted) throw Stopped{Stop::kInterrupted};
+}
+
+int checkpoint_at_last(sqlite3* watch, int mode, const Operation& operation) noexcept {
+  const Duration left = std::min<Duration>(operation.deadline() - now_precise(), kSecond);
+  sqlite3_busy_timeout(watch, static_cast<int>(std::max<Duration>(left, 0) / kMillisecond));
+  const int code = sqlite3_wal_checkpoint_v2(watch, "main", mode, nullptr, nullptr);
+  sqlite3_busy_timeout(watch, 0);
+  return code;
+}
+
+// What was committed to a log that has lost its name, or its index, goes into the file, where
+// that can harm nobody.
+void leave_damaged(sqlite3* watch, const FileWatch& file, const Operation& operation) {
+  if (file.takes_log() &&
+      checkpoint_at_last(watch, SQLITE_CHECKPOINT_FULL, operation) == SQLITE_OK) {
+    logger("sqlite").warn("what a deleted log of the database held was put into its file");
+  }
+  // What lies beside the file now is not this connection's to delete.
+  sqlite3_db_config(watch, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
 }
 
 }  // namespace
@@ -223,13 +245,11 @@ void Pool::let_go_of_file(const Operation& operation) {
   const MutexLock lock(open_mutex_);
   const auto mode = freshness_.mode();
   Handle watch(freshness_.release(), sqlite3_close_v2);
-  if (watch != nullptr && log_.is_left_over(file())) {
+  if (watch != nullptr && file_.is_there()) {
+    leave_damaged(watch.get(), file_, operation);
+  } else if (watch != nullptr && log_.is_left_over(file())) {
     // Into the old file. What stays in the log would be taken for changes of the new one.
-    const Duration left = std::min<Duration>(operation.deadline() - now_precise(), kSecond);
-    sqlite3_busy_timeout(watch.get(), static_cast<int>(std::max<Duration>(left, 0) / kMillisecond));
-    const int code = sqlite3_wal_checkpoint_v2(watch.get(), "main", SQLITE_CHECKPOINT_TRUNCATE,
-                                               nullptr, nullptr);
-    sqlite3_busy_timeout(watch.get(), 0);
+    const int code = checkpoint_at_last(watch.get(), SQLITE_CHECKPOINT_TRUNCATE, operation);
     if ((code & 0xff) == SQLITE_BUSY) {
       freshness_.attach(watch.release(), mode);
       throw Error(ErrorKind::kDatabase,
@@ -240,6 +260,12 @@ void Pool::let_go_of_file(const Operation& operation) {
   }
   opened_.store(false);
   file_.end();
+}
+
+std::uint64_t Pool::era() noexcept {
+  const bool moved = file_moved_now();
+  const MutexLock lock(mutex_);
+  return renewals_ + (moved ? 1 : 0);
 }
 
 void Pool::renew(Slot& slot, const Operation& operation) {
@@ -264,6 +290,7 @@ void Pool::renew(Slot& slot, const Operation& operation) {
     changed_.notify_all();
     wake_worker();
   };
+  const bool damaged = file_.is_damaged();
   try {
     close_unused(operation);
     let_go_of_file(operation);
@@ -272,7 +299,10 @@ void Pool::renew(Slot& slot, const Operation& operation) {
     throw;
   }
   end(true);
-  logger("sqlite").warn("the database file was replaced: its connections are opened anew");
+  logger("sqlite").warn(damaged
+                            ? "the database file was written over, or lost its log, while it "
+                              "was in use: its connections are opened anew"
+                            : "the database file was replaced: its connections are opened anew");
 }
 
 }  // namespace mcp::sqlite

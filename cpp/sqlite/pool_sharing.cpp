@@ -84,7 +84,7 @@ bool Pool::run_together(Slot& slot, std::vector<Member>& members) {
       if (std::unique_ptr<Job> next = take_sharer(slot))
         members.push_back({std::move(next), nullptr, 0});
     }
-    if (sound) {
+    if (sound && !file_.moved()) {
       const Instant began = now_precise();
       {
         const Connection::Scope scope(connection, unlimited);

@@ -19,6 +19,8 @@ __all__ = ["Keeper"]
 _logger = logging.getLogger("mcp_performance.idempotency")
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
+_LOOK_EVERY = 0.25
+"""How soon claims are made anew after the storage has lost them, seconds."""
 _MOST = 10_000
 """How many steps are tried again at a time; past that the oldest are given up."""
 
@@ -87,21 +89,22 @@ class Keeper:
                 return None
         if fails:
             return self._pause
-        return max(_FIRST_PAUSE, min((one.renew_at for one in running), default=0.0) - time.monotonic())
+        due = min((one.renew_at for one in running), default=0.0) - time.monotonic()
+        return min(max(_FIRST_PAUSE, due), _LOOK_EVERY)
 
     def _renew(self, store: IdempotencyStore, running: list[Reservation]) -> bool:
-        """Renew what is due; whether the storage failed."""
+        """Renew what is due, and what the storage may have lost; whether it failed."""
         for one in running:
-            now = time.monotonic()
-            if one.renew_at > now:
+            now, era = time.monotonic(), store._storage.era()
+            if (one.renew_at > now and one.era == era) or not one._enter_renewal():
                 continue
             try:
                 held = store._storage.renew(one.key, one.fingerprint, one.owner, store._lease)
-                if one.is_given_up:  # while it was renewed, which may have made it anew
-                    store._storage.release(one.key, one.owner)
             except Error:
                 return True
-            one.renew_at = now + store._lease / 3
+            finally:
+                one._leave_renewal()
+            one.renew_at, one.era = now + store._lease / 3, era
             if held:
                 one.lapses_at = now + store._lease
             elif one.executes:

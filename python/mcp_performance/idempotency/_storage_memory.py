@@ -28,6 +28,9 @@ class MemoryStorage:
         self._bytes = 0
         self.evicted = 0
 
+    def era(self) -> int:
+        return 0
+
     def claim(self, key: str, fingerprint: str, owner: str, lease: float) -> Claimed | Record:
         with self._lock:
             now = self._clock()

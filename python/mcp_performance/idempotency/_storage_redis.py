@@ -45,6 +45,10 @@ class RedisStorage:
     def __init__(self, tier: RedisTier) -> None:
         self._tier = tier
 
+    def era(self) -> int:
+        """The server that answers next may be another, or have begun anew."""
+        return self._tier._losses()
+
     def claim(self, key: str, fingerprint: str, owner: str, lease: float) -> Claimed | Record:
         for _ in range(TRIES):
             taken, held = self._tier._run(self._claiming(key, fingerprint, owner, lease))

@@ -90,8 +90,10 @@ class IdempotencyStore:
 
     A storage that forgets what it had acknowledged forgets executions with it: Redis after a failover to a
     replica that lacked the last writes (replication is asynchronous), or after a restart from an older
-    snapshot. A claim is then missing until it is renewed, which is three times in *lease*. SQLite with
-    ``synchronous=FULL`` does not forget.
+    snapshot; a SQLite file that somebody puts an older one in place of, or deletes. A claim is then missing
+    until it is renewed: at once when its own execution finds that the connection was lost or the file is
+    another, and three times in *lease*. SQLite with ``synchronous=FULL`` does not forget by itself, and what
+    is in a log (``-wal``) that is deleted in use is put into the file.
 
     Args:
         storage: ``None`` for this process's memory; a path or a :class:`SQLitePool` to survive a restart;
@@ -232,6 +234,7 @@ class IdempotencyStore:
     def _claim(self, reservation: Reservation) -> Claimed | Record:
         """The storage's word. What it does not answer is asked again: its token says whose a claim is."""
         claim = (reservation.key, reservation.fingerprint, reservation.owner, self._lease)
+        reservation.era = self._storage.era()
         doubtful = self._doubtful.get(reservation.key)
         for pause in _PAUSES:
             try:
@@ -244,6 +247,7 @@ class IdempotencyStore:
 
     async def _aclaim(self, reservation: Reservation) -> Claimed | Record:
         claim = (reservation.key, reservation.fingerprint, reservation.owner, self._lease)
+        reservation.era = self._storage.era()
         doubtful = self._doubtful.get(reservation.key)
         for pause in _PAUSES:
             try:
@@ -354,7 +358,9 @@ class Reservation:
         self.owner = uuid.uuid4().hex
         self.executes = False
         self.is_given_up = False
+        self._is_renewed = False
         self.began = time.monotonic()
+        self.era = 0  # of the storage, when it was claimed or renewed last
         self.renew_at = self.lapses_at = self.began
         self.outcome: Replay | None = None
         """The result, for those who wait in this process."""
@@ -403,27 +409,48 @@ class Reservation:
 
     def release(self) -> None:
         """Let a repeat execute again."""
-        self.is_given_up = True
+        if self._gives_up():
+            self._give_back()
+
+    async def arelease(self) -> None:
+        """:meth:`release` without blocking the event loop; a cancellation does not stop it."""
+        if self._gives_up():
+            await asyncio.shield(_finish(self._agive_back()))
+
+    def _gives_up(self) -> bool:
+        """Whether the claim can be given back now: while it is renewed that could make it anew."""
+        self.store._counts["released"] += 1
+        with self.store._lock:
+            self.is_given_up = True
+            return not self._is_renewed
+
+    def _enter_renewal(self) -> bool:
+        """Whether it is to be renewed, which :meth:`_leave_renewal` ends."""
+        with self.store._lock:
+            self._is_renewed = not self.is_given_up
+            return self._is_renewed
+
+    def _leave_renewal(self) -> None:
+        with self.store._lock:
+            self._is_renewed = False
+            was_given_up = self.is_given_up
+        if was_given_up:
+            self._give_back()
+
+    def _give_back(self) -> None:
         try:
             self.store._storage.release(self.key, self.owner)
         except Error as error:
             self._try_again(lambda: self.store._storage.release(self.key, self.owner), error)
         finally:
-            self.store._counts["released"] += 1
             self.store._leave(self)
 
-    async def arelease(self) -> None:
-        """:meth:`release` without blocking the event loop; a cancellation does not stop it."""
-        self.is_given_up = True
-        await asyncio.shield(_finish(self._arelease()))
-
-    async def _arelease(self) -> None:
+    async def _agive_back(self) -> None:
         try:
             await self.store._storage.arelease(self.key, self.owner)
         except Error as error:
             self._try_again(lambda: self.store._storage.release(self.key, self.owner), error)
         finally:
-            self.store._counts["released"] += 1
             self.store._leave(self)
 
     def _store(self, result: Any) -> bool:

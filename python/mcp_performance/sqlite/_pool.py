@@ -42,6 +42,7 @@ class SQLitePool(AsyncStatements[Row]):
     change the connection (a PRAGMA that sets, a temporary table, ATTACH) needs :meth:`acquire` or *init*; a
     connection that was changed is replaced when it is given back. If the database file is replaced or
     deleted, statements that begin 2 us or more after that see the new one; transactions under way fail.
+    So it is if the file is written over (``cp``), or its ``-wal`` or ``-shm`` deleted (1 ms).
 
     A task that would wait for the writer, which it has itself, gets :class:`DatabaseError` at once.
 

@@ -271,6 +271,10 @@ class RedisTier(TierBulk):
             **named,
         )
 
+    def _losses(self) -> int:
+        """How many connections were lost."""
+        return sum(client.stats()["losses"] for client in list(self._clients))
+
     def close(self) -> None:
         """Close every connection; what waits for an answer fails. Later operations raise."""
         self._closed = True

@@ -152,6 +152,19 @@ def linked(path: Path, _: Path) -> None:
     os.link(path, path.with_name("other"))
 
 
+def written_over(path: Path, copy: Path) -> None:
+    """As ``cp`` does, with a copy of itself: it is the same file, and says that it is."""
+    path.write_bytes(copy.read_bytes())
+    # Time passes between a backup and its use, the clock of the file system ticks.
+    os.utime(path)
+
+
+def written_over_without_its_log(path: Path, copy: Path) -> None:
+    written_over(path, copy)
+    for part in ("-wal", "-shm"):
+        beside(path, part).unlink()
+
+
 def emptied(path: Path, _: Path) -> None:
     path.unlink()
     path.touch()
@@ -172,6 +185,8 @@ HAPPENINGS = [
     renamed_with_its_folder,
     made_anew_and_put_back,
     emptied,
+    written_over,
+    written_over_without_its_log,
     linked,
 ]
 happening = pytest.mark.parametrize("happens", HAPPENINGS, ids=lambda happens: happens.__name__)
