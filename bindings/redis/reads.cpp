@@ -169,6 +169,9 @@ void bind_codec(py::module_& module) {
             return py::make_tuple(py::reinterpret_steal<py::object>(value));
           },
           py::arg("record"), "read(record: bytes) -> tuple[Any] | None");
+  module.def(
+      "_holds_buffers", [](py::handle value) { return holds_buffers(value.ptr()); },
+      py::arg("value"), "_holds_buffers(value: Any) -> bool");
 }
 
 }  // namespace mcp::python

@@ -261,4 +261,23 @@ PyObject* PlainCodec::read(std::string_view record) const {
   return is_ours ? read_plain(record.substr(body_at)) : nullptr;
 }
 
+bool holds_buffers(PyObject* value) {
+  if (PyList_CheckExact(value)) {
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(value); ++i) {
+      if (holds_buffers(PyList_GET_ITEM(value, i))) return true;
+    }
+    return false;
+  }
+  if (PyDict_CheckExact(value)) {
+    Py_ssize_t at = 0;
+    PyObject* key = nullptr;
+    PyObject* item = nullptr;
+    while (PyDict_Next(value, &at, &key, &item) != 0) {
+      if (holds_buffers(key) || holds_buffers(item)) return true;
+    }
+    return false;
+  }
+  return PyByteArray_CheckExact(value) || PyMemoryView_Check(value);
+}
+
 }  // namespace mcp::python

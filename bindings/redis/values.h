@@ -40,4 +40,8 @@ class PlainCodec {
   std::size_t compress_above_;
 };
 
+// Whether there is a bytearray or a memoryview in `value`, in lists and dicts of it to any depth:
+// msgpack, which has packed it and so has found its end, takes them for bytes.
+[[nodiscard]] bool holds_buffers(PyObject* value);
+
 }  // namespace mcp::python

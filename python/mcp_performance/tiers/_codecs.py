@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 import msgpack  # type: ignore[import-untyped]
 
+from .. import _core
 from .._base._checks import choice
 from ..errors import ConfigurationError, SerializationError
 
@@ -36,7 +37,7 @@ class UnreadableValue(Exception):
     """Bytes that this codec did not write, or not for this key. Counted as a miss, never raised to users."""
 
 
-# -- msgpack: the plain types, and these. A bytearray comes back as bytes.
+# -- msgpack: the plain types, and these
 
 
 def _iso(value: Any) -> bytes:
@@ -72,6 +73,7 @@ _READERS: dict[int, Callable[[bytes], Any]] = {
     9: lambda data: uuid.UUID(bytes=data),
     10: lambda data: int(data, 16),
     11: lambda data: complex(*_unpack(data)),
+    12: bytearray,
 }
 
 
@@ -87,7 +89,23 @@ def _read_extension(code: int, data: bytes) -> Any:
 
 
 def _pack(value: Any) -> bytes:
-    return cast(bytes, msgpack.packb(value, default=_extend, strict_types=True))
+    packed = cast(bytes, msgpack.packb(value, default=_extend, strict_types=True))
+    if _core._holds_buffers(value):  # which were packed as bytes; in tuples and sets for themselves
+        return cast(bytes, msgpack.packb(_spell_buffers(value), default=_extend, strict_types=True))
+    return packed
+
+
+def _spell_buffers(value: Any) -> Any:
+    kind = type(value)
+    if kind is dict:
+        return {_spell_buffers(key): _spell_buffers(one) for key, one in value.items()}
+    if kind is list:
+        return [_spell_buffers(one) for one in value]
+    if kind is bytearray:
+        return msgpack.ExtType(12, bytes(value))
+    if kind is memoryview:
+        raise TypeError("memoryview is not a type that msgpack carries")
+    return value
 
 
 def _unpack(data: bytes) -> Any:

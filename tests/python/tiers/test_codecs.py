@@ -65,6 +65,8 @@ def test_msgpack_gives_back_what_it_took(value: Any) -> None:
         -(1 << 200),
         1 - 2j,
         {(1, 2): "tuple key"},
+        bytearray(b"a"),
+        [b"a", bytearray(b"b" * 300), {"in": (bytearray(b""), [bytearray(b"c" * 70_000)])}],
     ],
 )
 def test_msgpack_carries_the_usual_types_as_they_are(value: Any) -> None:
@@ -92,6 +94,9 @@ Point = namedtuple("Point", "x y")
         ("msgpack", deep(100_000)),
         ("msgpack", "\ud800"),
         ("msgpack", lambda: None),
+        ("msgpack", memoryview(b"a")),
+        ("msgpack", {"in": [(memoryview(b"a"),)]}),
+        ("msgpack", {memoryview(b"a"): 1}),
         ("msgpack", b"x" * (1 << 21)),
         ("json", (1, 2)),
         ("json", {1: 2}),
