@@ -228,8 +228,11 @@ class TierFile:
     def _is_last(self) -> bool:
         if self._known is None or not self.is_ready:
             return False
-        with descriptor_of(self.path, self._known) as file:
-            return not self._is_used(self._known, file)
+        try:
+            with descriptor_of(self.path, self._known) as file:
+                return not self._is_used(self._known, file)
+        except OSError:
+            return False
 
     def _settle(self, damaged: FileId | None) -> FileId:
         """Put the parts in order; which file it is."""

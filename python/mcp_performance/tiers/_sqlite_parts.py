@@ -71,7 +71,12 @@ def descriptor_of(path: str, wanted: FileId) -> Iterator[int]:
         lent = -1
     if lent >= 0:
         yield lent
-        return
+        # Its owner may have closed it meanwhile, and somebody have opened something else there.
+        with suppress(OSError):
+            found = os.fstat(lent)
+            if (found.st_dev, found.st_ino) == wanted:
+                return
+        raise OSError(errno.ESTALE, "the file was closed while it was looked at")
     opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         found = os.fstat(opened)

@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 
 from mcp_performance import SQLiteTier, TieredCache
+from mcp_performance.tiers._sqlite_parts import descriptor_of, identify
 from sqlite_elsewhere import Elsewhere
 
 KEYS = list(range(40))
@@ -333,6 +334,24 @@ with TieredCache(url=f"sqlite:///{path}", timeout=30.0) as cache:
 
 
 @pytest.mark.filterwarnings("ignore:.*caches alone")
+def test_a_descriptor_that_was_closed_while_it_was_lent_is_not_believed(path: Path) -> None:
+    path.write_bytes(b"what was to be read")
+    other = path.with_name("other")
+    other.write_bytes(b"something else")
+    number, stand_in = os.open(path, os.O_RDONLY), os.open(other, os.O_RDONLY)
+    wanted = identify(str(path))
+    assert wanted is not None
+
+    def look() -> None:
+        with descriptor_of(str(path), wanted) as lent:
+            assert os.dup2(stand_in, number) == lent
+
+    with pytest.raises(OSError, match="was closed"):
+        look()
+    os.close(number)
+    os.close(stand_in)
+
+
 def test_while_it_is_deleted_again_and_again_nobody_reads_another_value(path: Path) -> None:
     ended = threading.Event()
 
