@@ -26,7 +26,9 @@ from ._sqlite_parts import (
     descriptor_of,
     identify,
     identity_in_log,
+    is_sealed,
     is_used_elsewhere,
+    seal,
     state_in,
 )
 
@@ -183,7 +185,11 @@ class TierFile:
         with self._lock:
             try:
                 with self._turn():
-                    shut(self._is_last())
+                    is_last = self._is_last()
+                    shut(is_last)
+                    if is_last and self.is_ready:
+                        with suppress(OSError):
+                            seal(self.path)
             except BackendUnavailable:
                 shut(False)
             self._known = None
@@ -250,7 +256,7 @@ class TierFile:
             _log.warning("%s is a copy, which may hold what has ended since, and is made anew", self.path)
             return self._put_new()
         if not self._is_whole(found):
-            _log.warning("%s has lost what belongs to it, and is made anew", self.path)
+            _log.warning("%s lacks what belongs to it, or was written over, and is made anew", self.path)
             return self._put_new()
         return found
 
@@ -259,6 +265,7 @@ class TierFile:
         with descriptor_of(self.path, found) as file:
             is_used = self._is_used(found, file)
             state = state_in(file)
+            is_as_closed = state is not None and state.is_complete and is_sealed(file, state)
         if state is None:
             return True  # damaged: whoever opens it is told
         writer = identity_in_log(f"{self.path}-wal")
@@ -267,9 +274,9 @@ class TierFile:
             return is_own and None not in self._look_beside()
         if writer == state.identity:
             return True
-        if state.is_complete:
+        if is_as_closed:
             self._put_away(_BESIDE)
-        return state.is_complete
+        return is_as_closed
 
     def _is_used(self, found: FileId, file: int) -> bool:
         others = any(other is not self and other._known == found for other in list(_files))

@@ -20,7 +20,9 @@ __all__ = [
     "descriptor_of",
     "identify",
     "identity_in_log",
+    "is_sealed",
     "is_used_elsewhere",
+    "seal",
 ]
 
 FileId = tuple[int, int]
@@ -30,8 +32,10 @@ _PAGE = 4096
 _META = 2
 """The page of the first table, whose only row is a :class:`State`, with a number between its parts."""
 _IDENTITY_BYTES = 16
+_INTEGER_BYTES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 _LEAF = 13
 _LOG_HEAD, _FRAME_HEAD = 32, 24
+_SECOND = 1_000_000_000
 _LOCK = "hhqqi4x"
 _SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
 """The bytes that SQLite locks: in WAL mode for as long as a connection lives."""
@@ -43,6 +47,8 @@ class State(NamedTuple):
     identity: bytes
     is_complete: bool
     """Whether it was closed in order, and not written since: all that it holds is in the file."""
+    stamp: int
+    """Of its last transaction, microseconds; 0 before the first."""
 
 
 def identify(path: str) -> FileId | None:
@@ -99,6 +105,24 @@ def state_in(file: int) -> State | None:
     return _state_on(os.pread(file, _PAGE, (_META - 1) * _PAGE))
 
 
+def seal(path: str) -> None:
+    """Have the file, which nobody has open, say when it was closed: its time of change is the stamp in it."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        state = state_in(file)
+        if state is not None and state.is_complete:
+            os.utime(file, ns=(state.stamp * 1000, state.stamp * 1000))
+    finally:
+        os.close(file)
+
+
+def is_sealed(file: int, state: State) -> bool:
+    """Whether it is as it was closed, and was not written over since (``cp``)."""
+    time, closed = os.fstat(file).st_mtime_ns, state.stamp * 1000
+    is_coarse = time % _SECOND == 0  # as file systems are that keep whole seconds, or two
+    return closed in (0, time) or (is_coarse and 0 <= closed - time < 2 * _SECOND)
+
+
 def identity_in_log(path: str) -> bytes | None:
     """The identity of the database that the log at *path* was written for; ``None`` if it does not say.
 
@@ -129,4 +153,6 @@ def _state_on(page: bytes) -> State | None:
     # Bytes in all, rowid, bytes of the head; in it 12 + 2 * 16 for the BLOB, a byte for the INTEGER, 8 or 9.
     if row[1:4] != bytes((1, 4, 12 + 2 * _IDENTITY_BYTES)) or row[5] not in (8, 9):
         return None
-    return State(row[6 : 6 + _IDENTITY_BYTES], row[5] == 9)
+    end = 6 + _IDENTITY_BYTES
+    stamp = row[end : end + _INTEGER_BYTES.get(row[4], 0)]
+    return State(row[6:end], row[5] == 9, int.from_bytes(stamp, "big", signed=True))

@@ -334,6 +334,22 @@ with TieredCache(url=f"sqlite:///{path}", timeout=30.0) as cache:
 
 
 @pytest.mark.filterwarnings("ignore:.*caches alone")
+def test_a_backup_that_was_written_over_it_while_nobody_used_it_is_not_served(path: Path) -> None:
+    backup = path.with_name("backup")
+    with running(Here, path) as here:
+        set_all(here, 1)
+    shutil.copyfile(path, backup)
+    with running(Here, path) as here:
+        assert get_all(here) == values(1)
+        set_all(here, 2)
+    with running(Here, path) as here:
+        assert get_all(here) == values(2)
+    shutil.copyfile(backup, path)
+    with running(Here, path) as here, running(Elsewhere, path) as other:
+        assert is_newest_or_none(get_all(here), 2)
+        go_on(path, [here, other])
+
+
 def test_a_descriptor_that_was_closed_while_it_was_lent_is_not_believed(path: Path) -> None:
     path.write_bytes(b"what was to be read")
     other = path.with_name("other")
