@@ -188,6 +188,23 @@ def test_a_claim_that_is_gone_is_made_anew_while_its_work_runs(
         claim(elsewhere).release()
 
 
+def test_a_claim_that_a_server_lost_as_it_died_is_made_anew_as_soon_as_it_is_back() -> None:
+    """Long before it would be renewed: until then anybody could claim the key, and execute it again."""
+    with (
+        redis_server() as server,
+        RedisTier(server.url, timeout=PATIENT) as tier,
+        _stores(tier, lease=3600) as (store, elsewhere),
+    ):
+        work = claim(store)
+        server.kill()
+        server.start()
+        assert eventually(lambda: server.cli("DBSIZE") == "1")
+        with pytest.raises(InProgress):
+            elsewhere.begin("k", "p")
+        work.complete(store.pack("done"))
+        assert replay(elsewhere) == "done"
+
+
 def test_a_claim_that_is_given_up_while_it_is_renewed_stays_free(
     forgetful: tuple[Any, Callable[[], object]],
 ) -> None:
