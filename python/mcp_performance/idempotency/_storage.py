@@ -41,9 +41,7 @@ class Storage(Protocol):
     as at first. Who renews or completes a claim that is gone (it lapsed, or the storage has lost it) has it
     again, unless somebody else has."""
 
-    def era(self) -> int:
-        """A number that is another once claims that were acknowledged may be missing."""
-
+    def era(self) -> int: ...  # another number once claims that were acknowledged may be missing
     def claim(self, key: str, fingerprint: str, owner: str, lease: float) -> Claimed | Record: ...
     async def aclaim(self, key: str, fingerprint: str, owner: str, lease: float) -> Claimed | Record: ...
     def renew(self, key: str, fingerprint: str, owner: str, lease: float) -> bool: ...
