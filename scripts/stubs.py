@@ -255,7 +255,9 @@ def is_declared(name: str, thing: Any) -> bool:
     """Whether a member of a class is the binding's own, and not what every class has."""
     if name in {"__doc__", "__module__", "__dict__", "__vectorcalloffset__", "_pybind11_conduit_v1_"}:
         return False
-    return name not in {"__new__", "__reduce__"} and not isinstance(thing, types.WrapperDescriptorType)
+    return name not in {"__new__", "__reduce__", "__replace__"} and not isinstance(
+        thing, types.WrapperDescriptorType
+    )
 
 
 def room_of(name: str) -> str:

@@ -29,13 +29,40 @@ bool fits(CachedFunction* self, const Call& call) {
   return static_cast<bool>(done);
 }
 
+// From Python 3.13 on `classmethod` binds by itself, and only calls: what is asked of
+// `Shop.of_class` comes here without the class. True, with the TypeError set, where a class is what
+// the function wants first, and the call has something else.
+bool lacks_class([[maybe_unused]] CachedFunction* self, [[maybe_unused]] const Call& call) {
+#if PY_VERSION_HEX >= 0x030D0000
+  if (call.nargs == 0 || PyType_Check(call.args[0])) return false;
+  const Ref code = Ref::steal(PyObject_GetAttrString(self->wrapped, "__code__"));
+  const Ref names = code ? Ref::steal(PyObject_GetAttrString(code.get(), "co_varnames")) : Ref();
+  const bool wants_class =
+      names && PyTuple_Check(names.get()) && PyTuple_GET_SIZE(names.get()) > 0 &&
+      PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names.get(), 0), "cls") == 0;
+  PyErr_Clear();
+  if (!wants_class) return false;
+  const Ref name =
+      Ref::steal(PyObject_GetAttrString(reinterpret_cast<PyObject*>(self), "__qualname__"));
+  if (name) {
+    PyErr_Format(PyExc_TypeError,
+                 "%U() is a class method: since Python 3.13 the class is to be given first, as in "
+                 "Shop.of_class.cache_invalidate(Shop, 1), not %R",
+                 name.get(), call.args[0]);
+  }
+  return true;
+#else
+  return false;
+#endif
+}
+
 // Calls `act(self, call, view)` with the key of the arguments.
 template <class Act>
 PyObject* with_key(PyObject* object, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames,
                    Act&& act) {
   CachedFunction* self = as_function(object);
   const Call call{args, nargs, kwnames};
-  if (!fits(self, call)) return nullptr;
+  if (lacks_class(self, call) || !fits(self, call)) return nullptr;
   KeyBuffer buffer;
   KeyView view;
   if (!self->plan->make(call, buffer, view)) return nullptr;

@@ -308,6 +308,15 @@ PyObject* get_instance(PyObject* object, void*) {
   return Py_NewRef(instance == nullptr ? Py_None : instance);
 }
 
+// Asked for by what makes a new function of the wrapped one's parts, which would pass the cache by:
+// FastMCP of class methods, from Python 3.13 on, where these are functions with a class in front.
+PyObject* get_no_closure(PyObject*, void*) {
+  PyErr_SetString(PyExc_AttributeError,
+                  "a cached function has no __closure__: a copy of its parts would not be cached. "
+                  "For a class method, give a function that calls it");
+  return nullptr;
+}
+
 // What _async.py asks for values behind the cache.
 PyObject* get_adapter(PyObject* object, void*) {
   PyObject* backend = as_function(object)->backend;
@@ -388,6 +397,10 @@ PyGetSetDef function_getset[] = {
      "-> Any\n\n"
      "Of the wrapped function.",
      globals},
+    {"__closure__", get_no_closure, nullptr,
+     "-> Any\n\n"
+     "Raises AttributeError, with what to do instead.",
+     nullptr},
     {"cache", get_cache, nullptr,
      "-> Any\n\n"
      "The Cache that holds the results.",

@@ -458,6 +458,10 @@ class CachedFunction(Generic[_P, _R_co]):
         """Of the wrapped function."""
 
     @property
+    def __closure__(self) -> Any:
+        """Raises AttributeError, with what to do instead."""
+
+    @property
     def cache(self) -> Any:
         """The Cache that holds the results."""
 

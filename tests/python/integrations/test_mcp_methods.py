@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -64,6 +65,11 @@ class Shop:
         self.kinds.async_object = decorate(type("Priced", (), {"__call__": aprice})())
 
 
+def refuses(server: Any, kind: str) -> bool:
+    """FastMCP takes a method apart, and since Python 3.13 a class method is none of ours."""
+    return "class_method" in kind and sys.version_info >= (3, 13) and isinstance(server, fastmcp.FastMCP)
+
+
 KINDS = [name for name in vars(type(Shop(lambda function: function).kinds)) if not name.startswith("_")]
 
 
@@ -75,6 +81,10 @@ async def test_a_plainly_cached_function_of_a_class_is_a_tool_as_it_would_be_wit
 ) -> None:
     shop, plain = Shop(decorate), Shop(lambda function: function)
     tools, plain_tools = type(server)("tools"), type(server)("tools")
+    if refuses(server, kind):
+        with pytest.raises(AttributeError, match="give a function that calls it"):
+            add_tool(tools, getattr(shop.kinds, kind))
+        return
     add_tool(tools, getattr(shop.kinds, kind))
     # The SDK takes no plain object that can be called: one is to look like its method.
     is_object = kind.endswith("object")
@@ -94,7 +104,12 @@ async def test_a_plainly_cached_function_of_a_class_is_a_tool_as_it_would_be_wit
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("server", servers(), ids=["FastMCP", "MCP SDK"])
 async def test_the_decorator_of_a_server_takes_a_cached_method(server: Any, kind: str) -> None:
+    is_refused = refuses(server, kind)
     server, shop = type(server)("tools"), Shop(cached)
+    if is_refused:
+        with pytest.raises(AttributeError, match="give a function that calls it"):
+            server.tool(name="price")(getattr(shop.kinds, kind))
+        return
     server.tool(name="price")(getattr(shop.kinds, kind))
     for _ in range(2):
         assert await call(server, "price", article="lamp") == {"result": "lamp: 3"}
