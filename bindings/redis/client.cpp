@@ -316,11 +316,11 @@ class RedisClient {
   }
 
   // The feed itself, for Cache._follow().
-  py::capsule feed() {
+  py::object feed() {
     live();
-    return {new std::shared_ptr<cache::InvalidationFeed>(feed_), kFeedCapsule, [](void* held) {
-              delete static_cast<std::shared_ptr<cache::InvalidationFeed>*>(held);
-            }};
+    return py::capsule(
+        new std::shared_ptr<cache::InvalidationFeed>(feed_), kFeedCapsule,
+        [](void* held) { delete static_cast<std::shared_ptr<cache::InvalidationFeed>*>(held); });
   }
 
   void close() {

@@ -53,8 +53,9 @@ class PoolWatch {
   explicit PoolWatch(Feed feed) : feed_(std::move(feed)) {}
 
   [[nodiscard]] std::uint64_t arrived() const noexcept { return feed_->arrived(); }
-  [[nodiscard]] py::capsule feed() const {
-    return {new Feed(feed_), kFeedCapsule, [](void* held) { delete static_cast<Feed*>(held); }};
+  [[nodiscard]] py::object feed() const {
+    return py::capsule(new Feed(feed_), kFeedCapsule,
+                       [](void* held) { delete static_cast<Feed*>(held); });
   }
 
  private:
